@@ -1,0 +1,13 @@
+"""GoogLeNet in JAX: the exact network, trainable, with every ablation one config away.
+
+  models      the network and its variants, pure linen modules (jax and flax only)
+  analysis    parameters and multiply-adds counted, Table 1 audited
+  data        images: sources, decoding, augmentation, pipeline
+  training    configs, losses, schedules, the step, checkpoints, the loop
+  evaluation  a run's errors
+
+`googlenet --help` lists the commands; `googlenet_jax.models.googlenet` builds a network. Call
+`googlenet_jax.runtime.configure()` before importing JAX for the defaults of the command line.
+"""
+
+__version__ = '0.1.0'

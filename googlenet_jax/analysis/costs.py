@@ -1,0 +1,114 @@
+"""Parameters and multiply-adds of a network, by module, trunk and heads apart.
+
+Parameters are counted in the parameter tree, multiply-adds in the traced computation; neither is
+computed or typed. All figures are for one image and for the inference network (`train=False`).
+"""
+
+import functools
+import math
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from flax import traverse_util
+
+from googlenet_jax.analysis import trace
+
+HEAD = 'aux_'  # what the names of auxiliary heads begin with
+
+
+class Parameters(NamedTuple):
+  """Parameters of a module: `weights` in kernels, `biases`, and `scales` of normalizations."""
+
+  weights: int = 0
+  biases: int = 0
+  scales: int = 0
+
+  @property
+  def total(self) -> int:
+    """All parameters."""
+    return self.weights + self.biases + self.scales
+
+
+class Split(NamedTuple):
+  """A figure for the trunk, which is the inference network, and for each head by its name."""
+
+  trunk: int
+  heads: dict[str, int]
+
+  @property
+  def total(self) -> int:
+    """Trunk and heads: the network in training."""
+    return self.trunk + sum(self.heads.values())
+
+
+def abstract_images(image_size: int, batch: int = 1) -> jax.ShapeDtypeStruct:
+  """Shape and type of float32[batch, image_size, image_size, 3]."""
+  return jax.ShapeDtypeStruct((batch, image_size, image_size, 3), jnp.float32)
+
+
+@functools.lru_cache(maxsize=8)  # tracing takes half a second, and each figure begins with it
+def abstract_variables(model: nn.Module, image_size: int) -> dict[str, Any]:
+  """Shapes and types of a network's variables at an input size."""
+  return jax.eval_shape(model.init, jax.random.key(0), abstract_images(image_size))
+
+
+def parameters_by_module(model: nn.Module, image_size: int) -> dict[str, Parameters]:
+  """Parameters of each module that holds some: `inception_3a/conv1x1`, `aux_4a/fc`."""
+  return count_parameters(abstract_variables(model, image_size)['params'])
+
+
+def count_parameters(tree: Mapping[str, Any]) -> dict[str, Parameters]:
+  """Counts a tree of parameters (or of their shapes) by module, in the order of the tree."""
+  modules: dict[str, Parameters] = {}
+  for path, leaf in traverse_util.flatten_dict(dict(tree)).items():
+    count = math.prod(leaf.shape)
+    if len(leaf.shape) > 1:
+      found = Parameters(weights=count)
+    elif path[-1] == 'bias':
+      found = Parameters(biases=count)
+    else:
+      found = Parameters(scales=count)
+    module = '/'.join(path[:-1])
+    known = modules.get(module, Parameters())
+    modules[module] = Parameters(*(a + b for a, b in zip(known, found, strict=True)))
+  return modules
+
+
+def macs_by_module(model: nn.Module, image_size: int) -> dict[str, int]:
+  """Multiply-adds of each module that does some, for one image, in the order of the computation."""
+  variables = abstract_variables(model, image_size)
+  found, _ = trace.contractions(model.apply, variables, abstract_images(image_size))
+  macs: Counter[str] = Counter()
+  for contraction in found:
+    macs[module_path(contraction.scope)] += contraction.macs
+  return dict(macs)
+
+
+def module_path(scope: str) -> str:
+  """The path of a module within its network: the first name of a scope is the network's own."""
+  return scope.partition('/')[2]
+
+
+def parameters(model: nn.Module, image_size: int) -> Split:
+  """Parameters of a network, trunk and heads apart."""
+  found = parameters_by_module(model, image_size)
+  return split({module: counts.total for module, counts in found.items()})
+
+
+def macs(model: nn.Module, image_size: int) -> Split:
+  """Multiply-adds of a network for one image, trunk and heads apart."""
+  return split(macs_by_module(model, image_size))
+
+
+def split(by_module: Mapping[str, int]) -> Split:
+  """Sums a figure by module over the trunk and over each head."""
+  heads: Counter[str] = Counter()
+  for module, figure in by_module.items():
+    name = module.partition('/')[0]
+    if name.startswith(HEAD):
+      heads[name] += figure
+  return Split(sum(by_module.values()) - sum(heads.values()), dict(heads))

@@ -1,0 +1,159 @@
+"""Lists the multiply-adds of a traced function: which module does them, how many, how deep."""
+
+import dataclasses
+import math
+import re
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import jax
+from jax.extend import core
+
+# Primitives that run their one inner computation once, argument for argument. Others that are not
+# dealt with below fail where it matters: an unknown loop or kernel would hide multiply-adds.
+CALLS = {'jit', 'remat2', 'custom_jvp_call', 'custom_vjp_call'}
+
+
+@dataclasses.dataclass(frozen=True)
+class Contraction:
+  """A convolution or matrix product of a traced function.
+
+  `scope` is the path of the module it stands in (`GoogLeNet/inception_3a/conv1x1`), `macs` its
+  multiply-adds, `depth` the number of weighted layers on the longest path up to and with it.
+  """
+
+  scope: str
+  macs: int
+  depth: int
+
+
+class _Reach(NamedTuple):
+  """How deep a value lies, and whether it left a contraction just now."""
+
+  depth: int = 0
+  fresh: bool = False
+
+
+def contractions(function: Callable[..., Any], *arguments: Any) -> tuple[list[Contraction], Any]:
+  """Traces `function` and lists its convolutions and matrix products in order; computes nothing.
+
+  Positions in the padding count as any other, as is the custom. Two contractions with nothing in
+  between (a depthwise convolution, then a pointwise one) are the factors of one weighted layer. A
+  `scan` counts once for each turn, a `cond` as its costliest branch.
+
+  Args:
+    function: what to trace.
+    *arguments: arrays or `jax.ShapeDtypeStruct`s, or trees of them.
+
+  Returns:
+    The contractions, and the shapes and types of what `function` returns.
+
+  Raises:
+    NotImplementedError: contractions stand where their number is not known, as in a `while`.
+  """
+  # The names of modules are in the trace only while flax is told to put them there.
+  with nn.override_named_call(True):
+    closed, outputs = jax.make_jaxpr(function, return_shape=True)(*arguments)
+  found, _ = _walk(closed.jaxpr, [_Reach()] * len(closed.jaxpr.invars), '')
+  return found, outputs
+
+
+def _walk(
+  jaxpr: Any, inputs: Sequence[_Reach], scope: str
+) -> tuple[list[Contraction], list[_Reach]]:
+  found: list[Contraction] = []
+  reached = dict(zip(jaxpr.invars, inputs, strict=True))
+
+  def read(atom: Any) -> _Reach:
+    return _Reach() if isinstance(atom, core.Literal) else reached.get(atom, _Reach())
+
+  for equation in jaxpr.eqns:
+    sources = [read(atom) for atom in equation.invars]
+    inside = _join(scope, equation.source_info.name_stack)
+    macs = _macs(equation)
+    if macs is not None:
+      depth = max(source.depth + (not source.fresh) for source in sources)
+      found.append(Contraction(inside, macs, depth))
+      results = [_Reach(depth, fresh=True)]
+    elif _inner(equation):
+      within, results = _enter(equation, sources, inside)
+      found += within
+    else:
+      depth = max((source.depth for source in sources), default=0)
+      results = [_Reach(depth)] * len(equation.outvars)
+    reached.update(zip(equation.outvars, results, strict=True))
+  return found, [read(atom) for atom in jaxpr.outvars]
+
+
+def _enter(
+  equation: Any, sources: list[_Reach], scope: str
+) -> tuple[list[Contraction], list[_Reach]]:
+  """Walks the computations inside an equation."""
+  name = equation.primitive.name
+  inner = _inner(equation)
+  if name in CALLS:
+    return _walk(inner[0], sources, scope)
+  results: list[_Reach]
+  if name == 'cond':
+    walks = [_walk(branch, sources[1:], scope) for branch in inner]
+    found = max((branch for branch, _ in walks), key=lambda branch: sum(c.macs for c in branch))
+    deepest = [
+      max(reached.depth for reached in ways) for ways in zip(*(w[1] for w in walks), strict=True)
+    ]
+    return found, [_Reach(depth) for depth in deepest]
+  if name == 'scan':
+    found, results = [], [_Reach()] * len(equation.outvars)
+    # Told from the ranks, as the parameters have other names from one jax to the next: what a scan
+    # goes through or stacks has an axis more outside; in order, constants, carry, inputs.
+    carried = _same_rank(equation.outvars, inner[0].outvars)
+    constants = _same_rank(equation.invars, inner[0].invars) - carried
+    for _ in range(equation.params['length']):
+      within, results = _walk(inner[0], sources, scope)
+      found += within
+      sources[constants : constants + carried] = results[:carried]
+    return found, results
+  for jaxpr in inner:
+    if _walk(jaxpr, [_Reach()] * len(jaxpr.invars), scope)[0]:
+      raise NotImplementedError(
+        f'multiply-adds inside {name!r} at {scope or "the top"}: their number is not known'
+      )
+  depth = max((source.depth for source in sources), default=0)
+  return [], [_Reach(depth)] * len(equation.outvars)
+
+
+def _same_rank(outside: Sequence[Any], inside: Sequence[Any]) -> int:
+  return sum(len(a.aval.shape) == len(b.aval.shape) for a, b in zip(outside, inside, strict=True))
+
+
+def _inner(equation: Any) -> list[Any]:
+  """The computations that an equation holds."""
+  values: list[Any] = []
+  for value in equation.params.values():
+    values += value if isinstance(value, tuple | list) else [value]
+  opened = [value.jaxpr if isinstance(value, core.ClosedJaxpr) else value for value in values]
+  return [value for value in opened if isinstance(value, core.Jaxpr)]
+
+
+def _macs(equation: Any) -> int | None:
+  """Multiply-adds of a contraction: its outputs times the products summed in each."""
+  outputs = math.prod(equation.outvars[0].aval.shape) if equation.outvars else 0
+  if equation.primitive.name == 'conv_general_dilated':
+    kernel = equation.invars[1].aval.shape
+    # Groups of features or of the batch: the kernel holds the channels of one group only.
+    out_features = kernel[equation.params['dimension_numbers'].rhs_spec[0]]
+    return outputs * math.prod(kernel) // out_features
+  if equation.primitive.name == 'dot_general':
+    (contracted, _), _ = equation.params['dimension_numbers']
+    left = equation.invars[0].aval.shape
+    return outputs * math.prod(left[axis] for axis in contracted)
+  return None
+
+
+def _join(scope: str, stack: Any) -> str:
+  """The path of an equation; inside a call, names are relative to those of the call.
+
+  Transformations wrap names (`vmap(conv1)`), methods other than `__call__` follow a dot.
+  """
+  names = re.sub(r'\w+\(|\)', '', str(stack)).split('/')
+  return '/'.join(filter(None, [scope, *(name.partition('.')[0] for name in names)]))

@@ -1,0 +1,190 @@
+"""The command line: one thin function for each subcommand; everything is imported late."""
+
+import argparse
+import json
+import logging
+import pathlib
+import sys
+from typing import Any
+
+from googlenet_jax import __version__, runtime
+from googlenet_jax.errors import UserError
+
+RUN_ME_AGAIN = 75  # EX_TEMPFAIL: stopped by a signal, saved, the same command goes on
+
+
+def main(argv: list[str] | None = None) -> int:
+  """Runs a subcommand; returns the exit status."""
+  parser = _parser()
+  options, rest = parser.parse_known_args(argv)
+  if rest and options.command != 'train':
+    parser.error(f'unrecognized arguments: {" ".join(rest)}')
+  logging.basicConfig(format='%(message)s', stream=sys.stderr, level=logging.WARNING)
+  logging.getLogger('googlenet_jax').setLevel(logging.INFO)
+  runtime.configure()
+  try:
+    options.run(options, rest)
+  except UserError as error:
+    print(f'googlenet {options.command}: {error}', file=sys.stderr)
+    return 1
+  except KeyboardInterrupt:
+    print(f'googlenet {options.command}: interrupted', file=sys.stderr)
+    return 130
+  except BrokenPipeError:
+    return 1
+  except _RunAgainError as error:
+    print(f'googlenet {options.command}: {error}; the same command goes on', file=sys.stderr)
+    return RUN_ME_AGAIN
+  return 0
+
+
+class _RunAgainError(Exception):
+  """The run is saved and wants to be started again."""
+
+
+def _parser() -> argparse.ArgumentParser:
+  parser = argparse.ArgumentParser(
+    prog='googlenet', description='GoogLeNet in JAX: train it, take it apart, check its figures.'
+  )
+  parser.add_argument('--version', action='version', version=__version__)
+  commands = parser.add_subparsers(dest='command', required=True, metavar='COMMAND')
+
+  def command(name: str, run: Any, text: str, **more: Any) -> argparse.ArgumentParser:
+    sub = commands.add_parser(name, help=text, description=text, **more)
+    sub.set_defaults(run=run)
+    return sub
+
+  def add_format(sub: argparse.ArgumentParser, *more: str) -> None:
+    sub.add_argument(
+      '--format', choices=('text', *more, 'json'), default='text', help='of stdout (text)'
+    )
+
+  def add_cache_dir(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument(
+      '--cache_dir',
+      type=pathlib.Path,
+      help='where embedded data are prepared (GOOGLENET_CACHE, else ~/.cache/googlenet_jax)',
+    )
+
+  train = command(
+    'train',
+    _train,
+    'Train from a config; the same command resumes, or says that it is done.',
+    usage='googlenet train --config=FILE.py[:ARGUMENT] --workdir=DIR [--config.KEY=VALUE ...]',
+    epilog='--config names a file with get_config(arg=""); --config.KEY=VALUE overrides a key, '
+    'as in --config.optimizer.learning_rate=0.02. SIGTERM, SIGINT and SIGUSR2 save and exit 75.',
+  )
+  train.add_argument('--workdir', type=pathlib.Path, help='folder of the run')
+  train.add_argument(
+    '--dry_run', action='store_true', help='show sizes, costs, memory and warnings; compute nothing'
+  )
+  add_cache_dir(train)
+  add_format(train)
+
+  evaluate = command(
+    'evaluate', _evaluate, "Errors of a run's newest checkpoint on its test images."
+  )
+  evaluate.add_argument('--workdir', type=pathlib.Path, required=True, help='folder of the run')
+  evaluate.add_argument(
+    '--parameters', choices=('raw', 'ema'), help='which parameters (as the config says)'
+  )
+  add_cache_dir(evaluate)
+  add_format(evaluate)
+
+  table = command(
+    'table', _table, "Table 1 of the paper: computed beside printed, with each cell's audit."
+  )
+  table.add_argument('--variant', default='table1', help='of the network (table1)')
+  table.add_argument('--width', type=float, default=1.0, help='multiplies every channel count')
+  table.add_argument('--reduction', type=float, default=1.0, help='multiplies the 1x1 reductions')
+  table.add_argument('--reduction_3x3', type=float, help='in place of --reduction for 3x3')
+  table.add_argument('--reduction_5x5', type=float, help='in place of --reduction for 5x5')
+  table.add_argument('--widths', default='', help='of single modules: 3a.reduce_3x3=64,...')
+  table.add_argument('--image_size', type=int, help='pixels (224, or 32 for variant small)')
+  table.add_argument('--classes', type=int, default=1000)
+  add_format(table, 'markdown', 'csv')
+  return parser
+
+
+def _cache_dir(options: argparse.Namespace) -> pathlib.Path:
+  return options.cache_dir or runtime.cache_dir()
+
+
+def _train(options: argparse.Namespace, rest: list[str]) -> None:
+  from googlenet_jax.training.flags import parse_config
+
+  config = parse_config(rest)
+  if options.dry_run:
+    return _dry_run(options, config)
+  if options.workdir is None:
+    raise UserError('--workdir: missing; accepted: a folder for this run, new or to be resumed')
+  from googlenet_jax.training.loop import train
+  from googlenet_jax.training.signals import Preempted
+  from googlenet_jax.training.workdir import WorkDirectory
+
+  workdir = WorkDirectory(options.workdir)
+  try:
+    result = train(config, workdir, _cache_dir(options))
+  except Preempted as error:
+    raise _RunAgainError(str(error)) from error
+  if options.format == 'json':
+    print(json.dumps(result))
+    return None
+  main = result['test']['main']
+  print(f'done: {result["steps"]} steps in {result["train"]["seconds"]:.0f} s')
+  print(
+    f'test accuracy {1 - main["top1_error"]:.2%} on {main["images"]} images '
+    f'(top-5 {1 - main["top5_error"]:.2%}, loss {main["loss"]:.4f}, '
+    f'{result["parameters"]} parameters)'
+  )
+  if workdir.curves.exists():
+    print(f'curves: {workdir.curves}')
+  print(f'next:   googlenet evaluate --workdir={workdir.path}')
+  return None
+
+
+def _dry_run(options: argparse.Namespace, config: Any) -> None:
+  from googlenet_jax.analysis import costs
+  from googlenet_jax.training.dry_run import plan
+  from googlenet_jax.training.experiment import prepare
+
+  experiment = prepare(config, _cache_dir(options))
+  size = config.data.image_size
+  found = {
+    'parameters': costs.parameters(experiment.model, size),
+    'macs': costs.macs(experiment.model, size),
+    **plan(experiment),
+  }
+  if options.format == 'json':
+    print(json.dumps(found))
+    return
+
+
+def _evaluate(options: argparse.Namespace, _rest: list[str]) -> None:
+  from googlenet_jax.evaluation.evaluate import evaluate_workdir
+
+  result = evaluate_workdir(options.workdir, _cache_dir(options), options.parameters)
+  if options.format == 'json':
+    print(json.dumps(result))
+    return
+  print(f'step {result["step"]}, {result["parameters"]} parameters, {result["images"]} images')
+  rows = {'main': result, **result['heads']}
+  print(f'{"classifier":12}{"top-1 error":>12}{"top-5 error":>12}{"loss":>10}')
+  for name, row in rows.items():
+    print(f'{name:12}{row["top1_error"]:>12.2%}{row["top5_error"]:>12.2%}{row["loss"]:>10.4f}')
+
+
+def _table(options: argparse.Namespace, _rest: list[str]) -> None:
+  from googlenet_jax.analysis import render, table1
+
+  audit = table1.audit(
+    options.variant,
+    width=options.width,
+    reduction=options.reduction,
+    reduction_3x3=options.reduction_3x3,
+    reduction_5x5=options.reduction_5x5,
+    widths=options.widths,
+    image_size=options.image_size,
+    classes=options.classes,
+  )
+  print(render.render(audit, options.format))

@@ -1,0 +1,90 @@
+"""Photometric distortions as one affine map of the colors, applied in one pass.
+
+Howard (arXiv 1312.5402), whom the GoogLeNet paper cites, changes contrast, brightness and color in
+random order, each by a factor from 0.5 to 1.5, and then adds the lighting noise of Krizhevsky et
+al. (NIPS 2012, section 4.1). Written on an image's colors x with their grey y(x), and the image's
+mean grey m:
+
+  brightness  x -> b x
+  contrast    x -> c x + (1 - c) m
+  saturation  x -> s x + (1 - s) y(x)
+  hue         x -> H x, a rotation about the grey axis that keeps y(x)
+
+As long as nothing is clipped these four commute: m and y(x) go through the other steps as any color
+does. All orders are therefore the one matrix that `matrix` builds, and there is none to draw. What
+is left out is the clipping between steps, by which the order shows in 8-bit images: here values
+beyond 0..255 are clipped once, at the end, and a highlight that a later step takes back survives.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from googlenet_jax.data.opencv import opencv
+
+LUMA = np.array([0.299, 0.587, 0.114])
+"""Weights of red, green and blue in grey (ITU-R BT.601, what Pillow's mode L uses)."""
+
+_YIQ = np.array([LUMA, [0.5959, -0.2746, -0.3213], [0.2115, -0.5227, 0.3112]])
+_YIQ_INVERSE = np.linalg.inv(_YIQ)
+
+# Principal components of ImageNet's RGB values in [0, 1], as published with fb.resnet.torch
+# (reported): what each component's unit noise adds to (r, g, b), in 0..255.
+_LIGHTING = 255 * np.array(
+  [[-0.5675, 0.7192, 0.4009], [-0.5808, -0.0045, -0.8140], [-0.5836, -0.6948, 0.4203]]
+)
+_LIGHTING *= [0.2175, 0.0188, 0.0045]
+
+
+def matrix(
+  mean: Sequence[float],
+  brightness: float = 1.0,
+  contrast: float = 1.0,
+  saturation: float = 1.0,
+  turn: float = 0.0,
+  noise: Sequence[float] = (0.0, 0.0, 0.0),
+) -> np.ndarray:
+  """The affine map of all distortions.
+
+  Args:
+    mean: red, green and blue averaged over the image, in 0..255.
+    brightness: factor; 0 is black.
+    contrast: factor on the distance from the mean grey; 0 is flat grey.
+    saturation: factor on each color's distance from its own grey; 0 is a grey image.
+    turn: of the hue, in full turns.
+    noise: of the lighting, float[3]: times the principal components of ImageNet's colors.
+
+  Returns:
+    float64[3, 4]: colors out = matrix @ (r, g, b, 1), in 0..255.
+  """
+  greys = brightness * contrast
+  chroma = greys * saturation
+  result = np.empty((3, 4))
+  if turn:
+    result[:, :3] = chroma * _hue_rotation(turn) + (greys - chroma) * LUMA
+  else:
+    result[:, :3] = (greys - chroma) * LUMA
+    result.flat[:11:5] += chroma
+  result[:, 3] = _LIGHTING @ noise + brightness * (1 - contrast) * (LUMA @ mean)
+  return result
+
+
+def _hue_rotation(turn):
+  """Float64[3, 3] that turns the plane of I and Q and keeps Y."""
+  cosine, sine = np.cos(2 * np.pi * turn), np.sin(2 * np.pi * turn)
+  return _YIQ_INVERSE @ [[1, 0, 0], [0, cosine, -sine], [0, sine, cosine]] @ _YIQ
+
+
+def distort(image: np.ndarray, **amounts) -> np.ndarray:
+  """Applies `matrix` with these amounts; values beyond 0..255 are clipped.
+
+  Args:
+    image: uint8[h, w, 3], RGB.
+    **amounts: `brightness`, `contrast`, `saturation`, `turn`, `noise`, as for `matrix`.
+
+  Returns:
+    uint8[h, w, 3], a new array, within one level of the exact values (OpenCV rounds the matrix to
+    1/1024 for bytes).
+  """
+  cv2 = opencv()
+  return cv2.transform(image, matrix(cv2.mean(image)[:3], **amounts))

@@ -1,0 +1,158 @@
+"""Boxes, resizing and padding of single images; no randomness of its own."""
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+
+from googlenet_jax.data.opencv import opencv
+
+INTERPOLATIONS = ('linear', 'area', 'nearest', 'cubic')
+"""The paper's four; 'auto', which `resize` also takes, is not one of the draw."""
+
+_LONGEST = 4  # Sides beyond this multiple of the shorter one never reach a central square crop.
+_MAX_AS_FLOATS = 2**24  # Values; 64 MB as float32.
+
+
+class Box(NamedTuple):
+  """A rectangle of whole pixels inside an image."""
+
+  top: int
+  left: int
+  height: int
+  width: int
+
+
+def area_box(
+  size: tuple[int, int],
+  area: tuple[float, float],
+  aspect: tuple[float, float],
+  draws: tuple[float, float, float, float],
+) -> Box:
+  """A box with a share of the image's area and an aspect ratio within limits (paper, section 6).
+
+  The area is uniform over the shares that some allowed aspect ratio can have, the aspect ratio
+  (width / height) uniform over the allowed ones with which a box of that area fits, the place
+  uniform over all where the box is inside. There is no rejection, so the area stays exactly uniform
+  and each box takes four draws. An image of aspect 3/4 to 4/3 can have every share up to 100%, a
+  3:2 photo up to 88.9%. Where even the smallest share fits no allowed aspect ratio (a side over 16
+  times the other, at 8% and 4/3), the box is the largest of the nearest allowed one.
+
+  Args:
+    size: height and width of the image, at least 1 x 1.
+    area: least and greatest share of the image's area.
+    aspect: least and greatest width / height.
+    draws: for area, aspect ratio, top and left, each in [0, 1).
+
+  Returns:
+    A box inside the image, sides rounded to pixels, at least 1 x 1.
+  """
+  height, width = size
+  greatest = min(area[1] * height * width, aspect[1] * height**2, width**2 / aspect[0])
+  least = min(area[0] * height * width, greatest)
+  pixels = least + draws[0] * (greatest - least)
+  narrow = max(aspect[0], pixels / height**2)
+  ratio = narrow + draws[1] * (max(min(aspect[1], width**2 / pixels), narrow) - narrow)
+  box_height = min(max(round(math.sqrt(pixels / ratio)), 1), height)
+  box_width = min(max(round(math.sqrt(pixels * ratio)), 1), width)
+  top = int(draws[2] * (height - box_height + 1))
+  left = int(draws[3] * (width - box_width + 1))
+  return Box(top, left, box_height, box_width)
+
+
+def cut(image: np.ndarray, box: Box) -> np.ndarray:
+  """The box as a view of the image."""
+  top, left, height, width = box
+  return image[top : top + height, left : left + width]
+
+
+def resize(image: np.ndarray, size: tuple[int, int], interpolation: str = 'auto') -> np.ndarray:
+  """Resizes with OpenCV's kernels.
+
+  'area' averages what each new pixel covers, the only one of the four without aliasing when
+  shrinking; when enlarging it is close to 'linear'. 'linear' and 'cubic' look at 2 x 2 and 4 x 4
+  old pixels at any scale, 'nearest' at one. 'auto' is 'area' to shrink and 'linear' to enlarge.
+
+  Args:
+    image: uint8[h, w, 3].
+    size: new height and width.
+    interpolation: one of `INTERPOLATIONS` or 'auto'.
+
+  Returns:
+    uint8[size[0], size[1], 3]; the image itself if it has that size.
+  """
+  height, width = image.shape[:2]
+  if (height, width) == tuple(size):
+    return image
+  if interpolation == 'auto':
+    interpolation = 'area' if size[0] * size[1] < height * width else 'linear'
+  cv2 = opencv()
+  kernel = getattr(cv2, f'INTER_{interpolation.upper()}')
+  if interpolation == 'area' and _averages_slowly(image, size):
+    means = cv2.resize(image.astype(np.float32), (size[1], size[0]), interpolation=kernel)
+    return cv2.convertScaleAbs(means)
+  return cv2.resize(image, (size[1], size[0]), interpolation=kernel)
+
+
+def _averages_slowly(image, size):
+  """Whether OpenCV averages these sizes in float32 anyway, slower from bytes than from floats.
+
+  The result is the same to the bit. Whole factors have a fast path from bytes, and enlarging does
+  not average. A very large image is not worth four times its memory.
+  """
+  height, width = image.shape[:2]
+  shrinks = size[0] <= height and size[1] <= width
+  return shrinks and bool(height % size[0] or width % size[1]) and image.size <= _MAX_AS_FLOATS
+
+
+def mirror(image: np.ndarray) -> np.ndarray:
+  """uint8[h, w, 3] with left and right exchanged, a new array."""
+  return opencv().flip(image, 1)
+
+
+def central_square(
+  image: np.ndarray, size: int, shorter_side: int, interpolation: str = 'auto'
+) -> np.ndarray:
+  """Resizes the shorter side, keeping the aspect ratio, and cuts the central square.
+
+  Args:
+    image: uint8[h, w, 3].
+    size: side of the square, at most `shorter_side`.
+    shorter_side: the shorter side after resizing.
+    interpolation: as for `resize`.
+
+  Returns:
+    uint8[size, size, 3], perhaps a view of the image.
+  """
+  image = _without_far_ends(image)
+  height, width = image.shape[:2]
+  scale = shorter_side / min(height, width)
+  image = resize(image, (round(height * scale), round(width * scale)), interpolation)
+  top, left = (image.shape[0] - size) // 2, (image.shape[1] - size) // 2
+  return cut(image, Box(top, left, size, size))
+
+
+def _without_far_ends(image):
+  """Cuts both ends of a very long image alike: resizing a 1 x 9999 whole could take gigabytes."""
+  height, width = image.shape[:2]
+  spare_rows = max(height - _LONGEST * width, 0) // 2
+  spare_columns = max(width - _LONGEST * height, 0) // 2
+  return image[spare_rows : height - spare_rows, spare_columns : width - spare_columns]
+
+
+def pad_and_cut(image: np.ndarray, pad: int, draws: tuple[float, float]) -> np.ndarray:
+  """Pads every side with black and cuts the old size at one of the (2 pad + 1)^2 places.
+
+  Args:
+    image: uint8[h, w, 3].
+    pad: pixels on each side.
+    draws: for top and left, each in [0, 1).
+
+  Returns:
+    uint8[h, w, 3], a view of a new array.
+  """
+  height, width = image.shape[:2]
+  canvas = np.zeros((height + 2 * pad, width + 2 * pad, 3), np.uint8)
+  canvas[pad : pad + height, pad : pad + width] = image
+  top, left = (int(draw * (2 * pad + 1)) for draw in draws)
+  return cut(canvas, Box(top, left, height, width))

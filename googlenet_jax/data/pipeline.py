@@ -1,0 +1,179 @@
+"""Batches of images: shuffled and augmented for training, each image once for evaluation.
+
+A batch is a function of the seed and the step alone. Each process computes its own rows of the
+global batch, whose content and order do not depend on the number of processes, threads or workers.
+"""
+
+import functools
+import math
+import sys
+from collections.abc import Generator
+from typing import Any
+
+import numpy as np
+
+from googlenet_jax.data.augment import Augmentation, test_transform, train_transform
+from googlenet_jax.data.decode import decode_image
+from googlenet_jax.data.split import Record, Split
+
+Batch = dict[str, np.ndarray]
+
+
+def train_batches(
+  split: Split,
+  *,
+  image_size: int,
+  augmentation: Augmentation,
+  batch_size: int,
+  seed: int,
+  start_step: int = 0,
+  process_index: int = 0,
+  process_count: int = 1,
+  threads: int = 2,
+  workers: int = 0,
+) -> Generator[Batch]:
+  """Batches without end from a step on; every epoch has a new order.
+
+  Args:
+    split: the images.
+    image_size: side of an image in pixels.
+    augmentation: what may happen to an image.
+    batch_size: images of a batch over all processes, a multiple of `process_count`.
+    seed: of order and augmentation.
+    start_step: batches to skip, at no cost.
+    process_index: which rows of the global batch to compute.
+    process_count: how many processes share a batch.
+    threads: that prepare batches ahead.
+    workers: processes that do so instead; 0 for threads alone.
+
+  Yields:
+    `image` uint8[b, image_size, image_size, 3] and `label` int32[b], b = batch_size /
+    process_count.
+  """
+  import grain
+
+  images = (
+    grain.MapDataset.source(split.records)
+    .seed(seed)
+    .shuffle()
+    .repeat()
+    .random_map(_TrainTransform(image_size, augmentation))
+  )
+  rows = batch_size // process_count
+  index = functools.partial(
+    _global_index, rows=rows, batch_size=batch_size, first=process_index * rows
+  )
+  batches = (
+    grain.MapDataset.range(sys.maxsize // batch_size * rows)
+    .map(_Lookup(images, index))
+    .batch(rows, drop_remainder=True)
+  )
+  yield from _iterate(batches[start_step:], threads, workers)
+
+
+def eval_batches(
+  split: Split,
+  *,
+  image_size: int,
+  resize: int,
+  batch_size: int,
+  process_index: int = 0,
+  process_count: int = 1,
+  threads: int = 2,
+) -> Generator[Batch]:
+  """Every image once, in order; the last batch is padded with black images that do not count.
+
+  Args:
+    split: the images.
+    image_size: side of an image in pixels.
+    resize: shorter side of an image before its centre is cut.
+    batch_size: images of a batch over all processes, a multiple of `process_count`.
+    process_index: which rows of the global batch to compute.
+    process_count: how many processes share a batch; each gets as many batches.
+    threads: that prepare batches ahead.
+
+  Yields:
+    `image` uint8[b, image_size, image_size, 3], `label` int32[b] and `mask` bool[b], False where
+    the image is padding.
+  """
+  import grain
+
+  rows = batch_size // process_count
+  count = math.ceil(len(split.records) / batch_size)
+  index = functools.partial(
+    _global_index, rows=rows, batch_size=batch_size, first=process_index * rows
+  )
+  batches = (
+    grain.MapDataset.range(count * rows)
+    .map(_TestImage(split, index, image_size, resize))
+    .batch(rows, drop_remainder=True)
+  )
+  yield from _iterate(batches, threads, 0)
+
+
+def _iterate(batches: Any, threads: int, workers: int) -> Generator[Batch]:
+  import grain
+
+  ahead = max(2, threads)
+  options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=ahead)
+  iterable = batches.to_iter_dataset(options)
+  if workers:
+    from absl import flags
+
+    if not flags.FLAGS.is_parsed():  # Grain reads flags of its own there
+      flags.FLAGS.mark_as_parsed()
+    iterable = iterable.mp_prefetch(grain.MultiprocessingOptions(num_workers=workers))
+  iterator = iter(iterable)
+  try:
+    yield from iterator
+  finally:
+    iterator.close()  # ends the threads and workers
+
+
+def _global_index(local: int, *, rows: int, batch_size: int, first: int) -> int:
+  """Position in the global order of a process's `local`-th image."""
+  batch, row = divmod(local, rows)
+  return batch * batch_size + first + row
+
+
+def _decoded(record: Record) -> np.ndarray:
+  image = record['image']
+  return decode_image(image, record['name']) if isinstance(image, bytes) else image
+
+
+class _TrainTransform:
+  """Record to a random view; a class, so that worker processes can unpickle it."""
+
+  def __init__(self, image_size: int, augmentation: Augmentation) -> None:
+    self._image_size, self._augmentation = image_size, augmentation
+
+  def __call__(self, record: Record, rng: np.random.Generator) -> dict[str, Any]:
+    image = train_transform(_decoded(record), self._image_size, self._augmentation, rng)
+    return {'image': image, 'label': np.int32(record['label'])}
+
+
+class _Lookup:
+  """The image at a process's position."""
+
+  def __init__(self, images: Any, index: Any) -> None:
+    self._images, self._index = images, index
+
+  def __call__(self, local: int) -> dict[str, Any]:
+    return self._images[self._index(local)]
+
+
+class _TestImage:
+  """The test image at a process's position, or padding after the last."""
+
+  def __init__(self, split: Split, index: Any, image_size: int, resize: int) -> None:
+    self._split, self._index = split, index
+    self._image_size, self._resize = image_size, resize
+
+  def __call__(self, local: int) -> dict[str, Any]:
+    index = self._index(local)
+    if index >= len(self._split.records):
+      blank = np.zeros((self._image_size, self._image_size, 3), np.uint8)
+      return {'image': blank, 'label': np.int32(0), 'mask': np.bool_(False)}
+    record = self._split.records[index]
+    image = test_transform(_decoded(record), self._image_size, self._resize)
+    return {'image': image, 'label': np.int32(record['label']), 'mask': np.bool_(True)}

@@ -1,0 +1,87 @@
+"""Data sets that TFDS has written as ArrayRecord, read without TensorFlow."""
+
+import pathlib
+from typing import Any
+
+from googlenet_jax.data.split import IMAGENET_MEAN, IMAGENET_STD, Record, Split
+from googlenet_jax.errors import UserError
+
+
+def open_builder(builder: Any, split: str) -> Split:
+  """A split of a prepared TFDS builder with the features `image` and `label`.
+
+  `mean`, `std` and, if there are any, file names come from what `prepare` stored.
+
+  Raises:
+    UserError: the split is not there, or the data are not ArrayRecord.
+  """
+  import tensorflow_datasets as tfds
+
+  info = builder.info
+  where = f'{info.name} in {builder.data_dir}'
+  if split not in info.splits:
+    raise UserError(f'split {split!r} of {where}: accepted: {", ".join(info.splits) or "none"}')
+  if info.file_format is None or info.file_format.value != 'array_record':
+    found = info.file_format.value if info.file_format else 'none'
+    raise UserError(f'{where}: file format {found}; accepted: array_record')
+  missing = {'image', 'label'} - set(info.features)
+  if missing:
+    raise UserError(f'{where}: no feature {", ".join(sorted(missing))}')
+  source = builder.as_data_source(split=split, decoders={'image': tfds.decode.SkipDecoding()})
+  metadata = info.metadata or {}
+  return Split(
+    name=f'{info.name}/{split}',
+    records=_TfdsRecords(source, f'{info.name}/{split}'),
+    classes=tuple(info.features['label'].names),
+    mean=tuple(metadata.get('mean', IMAGENET_MEAN)),
+    std=tuple(metadata.get('std', IMAGENET_STD)),
+  )
+
+
+def open_prepared(path: pathlib.Path, split: str) -> Split:
+  """A split of a data set by its folder, the one that holds `dataset_info.json`."""
+  if not path.is_dir():
+    raise UserError(f'prepared:{path}: no such folder')
+  found = sorted(path.rglob('dataset_info.json')) if path.is_dir() else []
+  if len(found) != 1:
+    raise UserError(
+      f'prepared:{path}: {len(found)} files dataset_info.json below it; accepted: a folder with one'
+    )
+  import tensorflow_datasets as tfds
+
+  return open_builder(tfds.builder_from_directory(found[0].parent), split)
+
+
+def open_named(name: str, split: str) -> Split:
+  """A split of a data set by its TFDS name, from TFDS's own data folder."""
+  import tensorflow_datasets as tfds
+
+  try:
+    builder = tfds.builder(name, try_gcs=False, file_format='array_record')
+  except Exception as error:  # TFDS has an exception of its own for each way to be wrong
+    raise UserError(f'tfds:{name}: {" ".join(str(error).split())[:200]}') from error
+  if not pathlib.Path(builder.data_dir).is_dir():
+    raise UserError(
+      f'tfds:{name}: not prepared in {builder.data_dir}; accepted: a data set that TFDS has '
+      'written as array_record (TFDS_DATA_DIR names its folder)'
+    )
+  return open_builder(builder, split)
+
+
+class _TfdsRecords:
+  """Records of a TFDS data source."""
+
+  def __init__(self, source: Any, name: str) -> None:
+    self._source, self._name = source, name
+
+  def __len__(self) -> int:
+    return len(self._source)
+
+  def __getitem__(self, index: int) -> Record:
+    record = self._source[index]
+    name = record.get('file', f'{self._name}[{index}]')
+    return {
+      'image': record['image'],
+      'label': int(record['label']),
+      'name': name.decode() if isinstance(name, bytes) else name,
+    }

@@ -1,0 +1,1 @@
+"""Crops and models to predictions and the paper's tables."""

@@ -1,0 +1,167 @@
+"""The layers GoogLeNet is made of: convolution units, pooling and local response normalization.
+
+All arrays are NHWC. `padding` is one of two conventions:
+
+* `same`: SAME padding, the paper's (the surplus of an odd total goes to the right and bottom);
+* `caffe`: the same amount on each side of a convolution, and pooling windows that begin at the
+  first pixel and whose number is rounded up ("ceil mode"). Only strided layers differ from `same`.
+"""
+
+import dataclasses
+import functools
+import math
+from typing import Any, Literal
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from googlenet_jax.errors import UserError
+
+Padding = Literal['same', 'caffe']
+
+# Names of kernel initializers; `lecun_uniform` is Caffe's `xavier`, U(+-sqrt(3 / fan_in)), and
+# `truncated_normal` has the standard deviation 0.01 of TF-slim and torchvision.
+KERNEL_INITIALIZERS: dict[str, nn.initializers.Initializer] = {
+  'lecun_uniform': nn.initializers.lecun_uniform(),
+  'truncated_normal': nn.initializers.truncated_normal(stddev=0.01),
+  'he_normal': nn.initializers.he_normal(),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class LRN:
+  """Constants of local response normalization; the paper gives none, these are BVLC Caffe's."""
+
+  size: int = 5
+  alpha: float = 1e-4
+  beta: float = 0.75
+  k: float = 1.0
+
+  def __post_init__(self) -> None:
+    if self.size < 1 or self.size % 2 == 0:
+      raise UserError(f'lrn.size={self.size}: an odd number of channels of at least 1 is accepted')
+    if self.k <= 0:
+      raise UserError(f'lrn.k={self.k}: a number above 0 is accepted')
+
+
+@dataclasses.dataclass(frozen=True)
+class BatchNorm:
+  """Constants of batch normalization (1502.03167); `momentum` keeps the running statistics."""
+
+  epsilon: float = 1e-3
+  momentum: float = 0.9
+
+
+class ConvUnit(nn.Module):
+  """Convolution, then a bias or batch normalization (scale and shift), then ReLU.
+
+  Parameters: `kernel` [k, k, c_in / groups, features] and `bias` [features], or the submodule `bn`
+  in place of the bias. Without `activate` it is the bare linear map, with neither.
+  """
+
+  features: int
+  kernel: int = 1
+  stride: int = 1
+  groups: int = 1
+  activate: bool = True
+  padding: Padding = 'same'
+  batch_norm: BatchNorm | None = None
+  kernel_init: str = 'lecun_uniform'
+  bias_init: float = 0.0
+  dtype: Any = jnp.float32
+
+  @nn.compact
+  def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
+    """float[n, h, w, c_in] -> `dtype`[n, h / stride, w / stride, features]."""
+    shape = (self.kernel, self.kernel, x.shape[-1] // self.groups, self.features)
+    kernel = self.param('kernel', KERNEL_INITIALIZERS[self.kernel_init], shape, jnp.float32)
+    side = self.kernel // 2
+    x = lax.conv_general_dilated(
+      x.astype(self.dtype),
+      kernel.astype(self.dtype),
+      window_strides=(self.stride, self.stride),
+      padding='SAME' if self.padding == 'same' else [(side, side)] * 2,
+      dimension_numbers=('NHWC', 'HWIO', 'NHWC'),
+      feature_group_count=self.groups,
+    )
+    if not self.activate:
+      return x
+    if self.batch_norm:
+      x = nn.BatchNorm(
+        use_running_average=not train,
+        epsilon=self.batch_norm.epsilon,
+        momentum=self.batch_norm.momentum,
+        dtype=self.dtype,
+        name='bn',
+      )(x)
+    else:
+      bias = self.param(
+        'bias', nn.initializers.constant(self.bias_init), (self.features,), jnp.float32
+      )
+      x = x + bias.astype(self.dtype)
+    return nn.relu(x)
+
+
+def local_response_norm(x: jax.Array, lrn: LRN) -> jax.Array:
+  """Divides by (k + alpha / size * sum of squares over `size` channels) ** beta, as Caffe does.
+
+  Args:
+    x: float[n, h, w, c]; computed in float32, returned in the type of `x`.
+    lrn: the constants.
+  """
+  channels = x.shape[-1]
+  half = lrn.size // 2
+  x32 = x.astype(jnp.float32)
+  squares = jnp.pad(jnp.square(x32), [(0, 0)] * 3 + [(half, half)])
+  # A sum of shifted slices: XLA fuses it, where a window reduction stays a pass of its own.
+  total = sum(squares[..., i : i + channels] for i in range(lrn.size))
+  base = lrn.k + lrn.alpha / lrn.size * total
+  # base ** -0.75 by square roots: `pow` costs several times as much, forwards and backwards.
+  factor = lax.rsqrt(base * lax.sqrt(base)) if lrn.beta == 0.75 else base**-lrn.beta
+  return (x32 * factor).astype(x.dtype)
+
+
+def pool_padding(size: int, window: int, stride: int, padding: Padding) -> tuple[int, int]:
+  """Pixels to add before and after an axis of `size` pixels for a max pool."""
+  if padding == 'caffe' and stride > 1:
+    outputs = math.ceil((size - window) / stride) + 1
+    return 0, (outputs - 1) * stride + window - size
+  outputs = math.ceil(size / stride)
+  total = max(0, (outputs - 1) * stride + window - size)
+  return total // 2, total - total // 2
+
+
+def max_pool(x: jax.Array, window: int, stride: int, padding: Padding) -> jax.Array:
+  """Max pooling of float[n, h, w, c] as maxima of shifted slices, rows first, then columns.
+
+  The gradient of a slice is a pad; that of `reduce_window` is a select-and-scatter, which costs a
+  fifth to a third of a whole training step on a CPU. Equal maxima share their gradient.
+  """
+  for axis in (1, 2):
+    before, after = pool_padding(x.shape[axis], window, stride, padding)
+    pads = [(0, 0)] * 4
+    pads[axis] = (before, after)
+    padded = jnp.pad(x, pads, constant_values=-jnp.inf)
+    last = padded.shape[axis] - window
+    x = functools.reduce(
+      jnp.maximum,
+      [lax.slice_in_dim(padded, i, i + last + 1, stride, axis) for i in range(window)],
+    )
+  return x
+
+
+def adaptive_avg_pool(x: jax.Array, outputs: int) -> jax.Array:
+  """Averages float[n, h, w, c] into [n, outputs, outputs, c] over windows that cover everything.
+
+  Window i of an axis of s pixels spans floor(i s / outputs) to ceil((i + 1) s / outputs), so that
+  windows overlap where s is no multiple and repeat pixels where s is less than `outputs`.
+  """
+  for axis in (1, 2):
+    size = x.shape[axis]
+    bounds = [(i * size // outputs, -(-(i + 1) * size // outputs)) for i in range(outputs)]
+    x = jnp.stack(
+      [lax.slice_in_dim(x, *bound, axis=axis).mean(axis) for bound in bounds], axis=axis
+    )
+  return x

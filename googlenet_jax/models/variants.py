@@ -1,0 +1,191 @@
+"""The variant table: each published reading of GoogLeNet is one entry, each knob one function."""
+
+import dataclasses
+import math
+from typing import Literal
+
+from googlenet_jax.errors import UserError
+from googlenet_jax.models.heads import HeadStructure
+from googlenet_jax.models.inception import MODULES, REDUCTIONS, TABLE1, Widths
+from googlenet_jax.models.layers import LRN, BatchNorm, Padding, pool_padding
+
+
+@dataclasses.dataclass(frozen=True)
+class Architecture:
+  """Everything that fixes the trunk and its heads, but for the classes and where heads attach.
+
+  `modules` holds the widths of 3a to 5b in order. `stem` is `full` (7x7/2, then pool/2),
+  `separable` (the 7x7/2 as a depthwise convolution with multiplier 8, then 1x1) or `small` (3x3/1,
+  no first pool: for images of 32 to 64 pixels).
+  """
+
+  modules: tuple[Widths, ...] = tuple(TABLE1.values())
+  stem: Literal['full', 'separable', 'small'] = 'full'
+  conv1: int = 64
+  conv2_reduce: int = 64
+  conv2: int = 192
+  padding: Padding = 'same'
+  large_kernel: int = 5
+  pool4_window: int = 3
+  lrn: LRN | None = dataclasses.field(default_factory=LRN)
+  batch_norm: BatchNorm | None = None
+  dropout: float = 0.4
+  head: HeadStructure = dataclasses.field(default_factory=HeadStructure)
+  kernel_init: str = 'lecun_uniform'
+  bias_init: float = 0.2
+
+  @property
+  def widths(self) -> dict[str, Widths]:
+    """Widths by module name."""
+    return dict(zip(MODULES, self.modules, strict=True))
+
+  def pools(self) -> list[tuple[str, int]]:
+    """Name and window of the max pools between stages; the stride of each is 2."""
+    first = [] if self.stem == 'small' else [('pool1', 3)]
+    return [*first, ('pool2', 3), ('pool3', 3), ('pool4', self.pool4_window)]
+
+
+def _with_widths(changes: dict[str, dict[str, int]]) -> tuple[Widths, ...]:
+  return tuple(
+    dataclasses.replace(widths, **changes.get(name, {})) for name, widths in TABLE1.items()
+  )
+
+
+# Caffe's `xavier` with bias 0.2 is the one published recipe for the printed network. Under batch
+# normalization the bias is gone and He's initializer suits ReLU.
+VARIANTS: dict[str, Architecture] = {
+  # Table 1 as printed, padding and Figure 3's order of the stem; LRN constants from BVLC Caffe.
+  'table1': Architecture(),
+  # BVLC Caffe's network: the same widths, padding on both sides, pools in ceil mode.
+  'bvlc': Architecture(padding='caffe'),
+  # The audit's hypothesis for the printed ops: a depthwise-separable stem (1502.03167, appendix)
+  # and the widths of the released `inception5h` graph in 4a and 5a.
+  'separable': Architecture(
+    stem='separable',
+    modules=_with_widths({'4a': {'conv3x3': 204}, '5a': {'reduce_5x5': 48}}),
+  ),
+  # torchvision's network, ported from TF-slim: batch norm, 3x3 in place of 5x5, 2x2 last pool.
+  'torchvision': Architecture(
+    padding='caffe',
+    large_kernel=3,
+    pool4_window=2,
+    lrn=None,
+    batch_norm=BatchNorm(),
+    dropout=0.2,
+    head=HeadStructure(pool='adaptive'),
+    kernel_init='truncated_normal',
+    bias_init=0.0,
+  ),
+  # Table 1 with batch normalization after each convolution in place of biases and LRN.
+  'bn': Architecture(lrn=None, batch_norm=BatchNorm(), kernel_init='he_normal', bias_init=0.0),
+  # Figure 2a: no reductions, pooling branch unprojected.
+  'naive': Architecture(modules=tuple(widths.naive() for widths in TABLE1.values())),
+  # Table 1's modules behind a stem for images of 32 to 64 pixels.
+  'small': Architecture(
+    stem='small', lrn=None, batch_norm=BatchNorm(), kernel_init='he_normal', bias_init=0.0
+  ),
+}
+
+
+def scale(
+  architecture: Architecture, *, width: float, reduction_3x3: float, reduction_5x5: float
+) -> Architecture:
+  """Multiplies widths: `width` all of the network, heads included, the others the 1x1 reductions.
+
+  A width is rounded once, to the nearest integer.
+
+  Raises:
+    UserError: a width would become zero, or there are no reductions to scale.
+  """
+  knobs = {'reduce_3x3': 'reduction_3x3', 'reduce_5x5': 'reduction_5x5'}
+  factors = {'width': width, 'reduction_3x3': reduction_3x3, 'reduction_5x5': reduction_5x5}
+  for knob, factor in factors.items():
+    if not (math.isfinite(factor) and factor > 0):
+      raise UserError(f'{knob}={factor}: a finite number above 0 is accepted')
+
+  def scaled(where: str, channels: int, knob: str = 'width') -> int:
+    factor = width if knob == 'width' else width * factors[knob]
+    result = round(channels * factor)
+    if result < 1:
+      used = f'width={width}' if knob == 'width' else f'width={width}, {knob}={factors[knob]}'
+      raise UserError(
+        f'{used}: {where} would have no channels ({channels} x {factor:g}); '
+        f'a product above {0.5 / channels:g} is accepted there'
+      )
+    return result
+
+  modules = []
+  for name, widths in architecture.widths.items():
+    new: dict[str, int | None] = {}
+    for field in dataclasses.fields(widths):
+      channels = getattr(widths, field.name)
+      knob = knobs.get(field.name, 'width')
+      if channels is None and factors[knob] != 1 and knob != 'width':
+        raise UserError(f'{knob}={factors[knob]}: {name} has no {field.name}; only 1 is accepted')
+      where = f'inception_{name}/{field.name}'
+      new[field.name] = None if channels is None else scaled(where, channels, knob)
+    modules.append(Widths(**new))  # type: ignore[arg-type]
+  head = dataclasses.replace(
+    architecture.head,
+    conv=scaled('head.conv', architecture.head.conv),
+    fc=scaled('head.fc', architecture.head.fc),
+  )
+  return dataclasses.replace(
+    architecture,
+    modules=tuple(modules),
+    conv1=scaled('conv1', architecture.conv1),
+    conv2_reduce=scaled('conv2_reduce', architecture.conv2_reduce),
+    conv2=scaled('conv2', architecture.conv2),
+    head=head,
+  )
+
+
+def replace_widths(architecture: Architecture, widths: str) -> Architecture:
+  """Sets widths of single modules from text: `3a.reduce_3x3=64,5b.conv5x5=96`.
+
+  `none` as a value leaves a reduction or the pooling projection out.
+
+  Raises:
+    UserError: names the part of the text that cannot be read and what is accepted.
+  """
+  modules = architecture.widths
+  names = [field.name for field in dataclasses.fields(Widths)]
+  for part in filter(None, (part.strip() for part in widths.split(','))):
+    key, _, value = part.partition('=')
+    module, _, name = key.strip().partition('.')
+    value = value.strip()
+    if module not in modules:
+      raise UserError(f'widths={part}: no module {module!r}; accepted: {", ".join(modules)}')
+    if name not in names:
+      raise UserError(f'widths={part}: no width {name!r}; accepted: {", ".join(names)}')
+    optional = name in (*REDUCTIONS, 'pool_proj')
+    if optional and value.lower() == 'none':
+      channels = None
+    elif value.isdecimal() and int(value) > 0:
+      channels = int(value)
+    else:
+      accepted = 'a positive integer' + (' or none' if optional else '')
+      raise UserError(f'widths={part}: {accepted} is accepted')
+    modules[module] = dataclasses.replace(modules[module], **{name: channels})  # type: ignore[arg-type]
+  return dataclasses.replace(architecture, modules=tuple(modules.values()))
+
+
+def check_image_size(architecture: Architecture, height: int, width: int) -> None:
+  """Raises UserError where a max pool would have less than two pixels to choose from."""
+
+  def starved_pool(size: int) -> str | None:
+    if architecture.stem != 'small':
+      size = math.ceil(size / 2)
+    for name, window in architecture.pools():
+      if size < 2:
+        return name
+      size = (size + sum(pool_padding(size, window, 2, architecture.padding)) - window) // 2 + 1
+    return None
+
+  pool = starved_pool(min(height, width))
+  if pool:
+    least = next(size for size in range(1, 1024) if starved_pool(size) is None)
+    raise UserError(
+      f'image_size={height}x{width}: too small for the max pools (nothing left to pool at {pool}); '
+      f'at least {least}x{least} is accepted'
+    )

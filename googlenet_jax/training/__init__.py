@@ -1,0 +1,1 @@
+"""Configs, losses, schedules, the step, checkpoints and the loop."""

@@ -1,0 +1,182 @@
+"""Every default of an experiment, with a comment, and the rules a config must keep.
+
+An experiment file overrides a few keys: `config = defaults(); config.model.width = 0.5`. The
+config is typed and locked: an unknown key or a value of another type fails where it is written.
+"""
+
+import dataclasses
+import difflib
+from collections.abc import Iterator
+from typing import Any
+
+from ml_collections import ConfigDict, config_dict
+
+from googlenet_jax.data.augment import Augmentation
+from googlenet_jax.errors import UserError
+
+CHOICES: dict[str, tuple[str, ...]] = {
+  'optimizer.name': ('sgd', 'rmsprop'),
+  'schedule.name': ('constant', 'staircase', 'cosine', 'polynomial'),
+  'ema.kind': ('none', 'exponential', 'polyak'),
+  'evaluation.parameters': ('raw', 'ema'),
+}
+"""Keys whose value is one of a few names; those of the model are checked where it is built."""
+
+
+# A key for each switch of the augmentation; left alone, the preset decides.
+AUGMENT_KEYS: dict[str, type] = {
+  field.name: type(field.default) for field in dataclasses.fields(Augmentation)
+}
+
+
+def defaults() -> ConfigDict:
+  """The default of every key: the paper's network, with a plain recipe, on the embedded digits."""
+  optional = config_dict.placeholder
+  config = ConfigDict()
+  config.seed = 0  # of everything random: parameters, order, augmentation, dropout
+  config.duration = '30 epochs'  # of training, in steps, epochs or examples
+  config.batch_size = 128  # images per step, over all devices
+  config.log_every = '50 steps'  # between lines in metrics.jsonl
+
+  config.model = model = ConfigDict()
+  model.variant = 'table1'  # an entry of models.VARIANTS
+  model.width = 1.0  # multiplies every channel count
+  model.reduction = 1.0  # multiplies both 1x1 reductions of every module
+  model.reduction_3x3 = optional(float)  # in place of `reduction` for the 3x3 branch
+  model.reduction_5x5 = optional(float)  # in place of `reduction` for the 5x5 branch
+  model.widths = ''  # widths of single modules: '3a.reduce_3x3=64,5b.pool_proj=none'
+  model.aux = ('4a', '4d')  # modules that carry an auxiliary head
+  model.batch_norm = optional(bool)  # in place of biases; none = as the variant has it
+  model.dropout = optional(float)  # before the classifier; none = as the variant has it
+  model.aux_dropout = optional(float)  # in the heads; none = as the variant has it
+  model.kernel_init = optional(str)  # lecun_uniform, truncated_normal or he_normal
+  model.bias_init = optional(float)  # start of hidden biases; none = as the variant has it
+  model.dtype = 'float32'  # of computation, float32 or bfloat16; parameters are float32
+  model.lrn = lrn = ConfigDict()  # local response normalization in the stem
+  lrn.enabled = optional(bool)  # none = as the variant has it
+  lrn.size = 5  # channels in a window
+  lrn.alpha = 1e-4  # divided by `size`, as in Caffe
+  lrn.beta = 0.75
+  lrn.k = 1.0
+
+  config.data = data = ConfigDict()
+  data.source = 'digits'  # digits, folder:PATH, prepared:PATH, tfds:NAME or synthetic[:N]
+  data.train_split = 'train'
+  data.eval_split = 'test'
+  data.image_size = 224  # pixels, height and width of what the network sees
+  data.resize = 256  # shorter side before the centre crop at test time
+  data.threads = 2  # that decode and augment
+  data.workers = 0  # processes that do so instead; 0 = threads only
+  data.augment = augment = ConfigDict()
+  augment.preset = 'none'  # none, crop_flip, small or paper; the keys below override it
+  for name, kind in AUGMENT_KEYS.items():
+    augment[name] = optional(kind)
+
+  config.loss = loss = ConfigDict()
+  loss.aux_weight = 0.3  # of each auxiliary head's cross entropy (section 5)
+  loss.label_smoothing = 0.0
+
+  config.optimizer = optimizer = ConfigDict()
+  optimizer.name = 'sgd'  # sgd or rmsprop
+  optimizer.learning_rate = 0.01  # the peak; the schedule multiplies it
+  optimizer.momentum = 0.9
+  optimizer.nesterov = False  # sgd only
+  optimizer.decay = 0.9  # of rmsprop's mean square
+  optimizer.epsilon = 1.0  # inside rmsprop's root
+  optimizer.weight_decay = 2e-4  # of kernels; biases and norms are left alone
+  optimizer.bias_rate = 1.0  # multiplies the rate of biases (Caffe's recipes: 2)
+  optimizer.clip_norm = 0.0  # largest global norm of the gradient; 0 = no clipping
+  optimizer.accumulate = 1  # parts a batch is computed in, one after another
+
+  config.schedule = schedule = ConfigDict()
+  schedule.name = 'staircase'  # constant, staircase, cosine or polynomial
+  schedule.warmup = '0 steps'  # linear, from 0
+  schedule.factor = 0.96  # staircase: what multiplies the rate ...
+  schedule.every = '8 epochs'  # ... and how often; the paper's -4% every 8 epochs
+  schedule.power = 0.5  # polynomial
+  schedule.end = 0.0  # cosine and polynomial: share of the peak that is left at the end
+
+  config.ema = ema = ConfigDict()  # average of parameters and batch statistics over steps
+  ema.kind = 'none'  # none, exponential or polyak (all steps alike)
+  ema.decay = 0.9999  # exponential; ramps up as (1 + t) / (10 + t)
+  ema.start = '0 steps'  # before it, the average is the last value
+
+  config.evaluation = evaluation = ConfigDict()
+  evaluation.every = '1 epoch'  # and always at the end
+  evaluation.batch_size = 128
+  evaluation.parameters = 'raw'  # raw or ema
+
+  config.checkpoint = checkpoint = ConfigDict()
+  checkpoint.every = '1 epoch'  # and always at the end
+  checkpoint.keep = 2  # newest checkpoints that stay
+
+  return config.lock()
+
+
+def keys(config: ConfigDict, prefix: str = '') -> Iterator[tuple[str, Any]]:
+  """Dotted key and value of every leaf."""
+  for name, value in config.items():
+    if isinstance(value, ConfigDict):
+      yield from keys(value, f'{prefix}{name}.')
+    else:
+      yield f'{prefix}{name}', value
+
+
+def unknown_key(config: ConfigDict, key: str) -> UserError:
+  """The error for a key that is not in `config`, with the nearest that are."""
+  near = difflib.get_close_matches(key, [name for name, _ in keys(config)], n=3, cutoff=0.5)
+  hint = f'; did you mean {", ".join(near)}?' if near else ''
+  return UserError(f'config.{key}: no such key{hint} (accepted: {", ".join(config)})')
+
+
+def validate(config: ConfigDict) -> None:
+  """Raises UserError for a value or a combination that cannot be meant, naming the key."""
+  values = dict(keys(config))
+
+  def need(condition: bool, key: str, accepted: str) -> None:
+    if not condition:
+      raise UserError(f'config.{key}={values[key]!r}: accepted: {accepted}')
+
+  for key, names in CHOICES.items():
+    need(values[key] in names, key, ', '.join(names))
+  for key in (
+    'batch_size',
+    'evaluation.batch_size',
+    'checkpoint.keep',
+    'data.threads',
+    'optimizer.accumulate',
+    'data.image_size',
+    'data.resize',
+  ):
+    need(values[key] >= 1, key, 'an integer of at least 1')
+  need(values['data.workers'] >= 0, 'data.workers', 'an integer of at least 0')
+  for key in (
+    'optimizer.learning_rate',
+    'optimizer.weight_decay',
+    'optimizer.clip_norm',
+    'loss.aux_weight',
+    'optimizer.bias_rate',
+    'optimizer.epsilon',
+    'schedule.power',
+  ):
+    need(0 <= values[key] < float('inf'), key, 'a finite number of at least 0')
+  for key in ('optimizer.momentum', 'loss.label_smoothing', 'optimizer.decay', 'ema.decay'):
+    need(0 <= values[key] < 1, key, 'a number of at least 0 and below 1')
+  for key in ('schedule.factor', 'schedule.end'):
+    need(0 <= values[key] <= 1, key, 'a number from 0 to 1')
+  need(values['seed'] >= 0, 'seed', 'an integer of at least 0')
+  need(
+    values['batch_size'] % values['optimizer.accumulate'] == 0,
+    'optimizer.accumulate',
+    f'a divisor of batch_size={values["batch_size"]}',
+  )
+  need(
+    not (values['optimizer.nesterov'] and values['optimizer.name'] != 'sgd'),
+    'optimizer.nesterov',
+    'False with optimizer.name=rmsprop',
+  )
+  need(
+    values['evaluation.parameters'] == 'raw' or values['ema.kind'] != 'none',
+    'evaluation.parameters',
+    'raw while ema.kind=none: there is no average to evaluate',
+  )

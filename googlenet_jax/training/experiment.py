@@ -1,0 +1,142 @@
+"""A config made real: its data, its network, its durations in steps."""
+
+import dataclasses
+import functools
+import pathlib
+from collections.abc import Generator
+from typing import Any
+
+import jax
+from ml_collections import ConfigDict
+
+from googlenet_jax.data.augment import Augmentation, from_config
+from googlenet_jax.data.pipeline import eval_batches, train_batches
+from googlenet_jax.data.sources import Split, open_split
+from googlenet_jax.models import GoogLeNet
+from googlenet_jax.training.config import validate
+from googlenet_jax.training.durations import to_steps
+from googlenet_jax.training.parallelism import DataParallel
+from googlenet_jax.training.state import TrainState, build_model, create_state
+from googlenet_jax.training.step import Batch, hyperparameters
+
+
+@dataclasses.dataclass(frozen=True)
+class Schedule:
+  """Durations of a config in steps, and the numbers the step reads."""
+
+  steps: int
+  log_every: int
+  eval_every: int
+  save_every: int
+  hyper: dict[str, Any]
+
+
+@dataclasses.dataclass(frozen=True)
+class Experiment:
+  """A config made real: its data, its network and its schedule; nothing is computed yet."""
+
+  config: ConfigDict
+  train_split: Split
+  eval_split: Split
+  augmentation: Augmentation
+  model: GoogLeNet
+  parallel: DataParallel
+  schedule: Schedule
+
+  def create_state(self, key: jax.Array) -> TrainState:
+    """The state before the first step, on every device."""
+    create = functools.partial(create_state, self.model, self.config)
+    # Runs once: on a CPU, optimizing the code of a hundred random draws takes far longer than it.
+    options = {'xla_backend_optimization_level': 0} if jax.default_backend() == 'cpu' else None
+    compiled = jax.jit(create, out_shardings=self.parallel.replicated, compiler_options=options)
+    return compiled(key)
+
+  def abstract_state(self) -> TrainState:
+    """Shapes and types of the state; nothing is computed."""
+    create = functools.partial(create_state, self.model, self.config)
+    return jax.eval_shape(create, jax.random.key(0))
+
+  def train_batches(self, start_step: int) -> Generator[Batch]:
+    """Training images from a step on, without end, on the devices."""
+    config = self.config
+    return self.parallel.prefetch(
+      train_batches(
+        self.train_split,
+        image_size=config.data.image_size,
+        augmentation=self.augmentation,
+        batch_size=config.batch_size,
+        seed=config.seed,
+        start_step=start_step,
+        process_index=jax.process_index(),
+        process_count=jax.process_count(),
+        threads=config.data.threads,
+        workers=config.data.workers,
+      )
+    )
+
+  def eval_batches(self) -> Generator[Batch]:
+    """The test images, each once, on the devices."""
+    config = self.config
+    return self.parallel.prefetch(
+      eval_batches(
+        self.eval_split,
+        image_size=config.data.image_size,
+        resize=config.data.resize,
+        batch_size=config.evaluation.batch_size,
+        process_index=jax.process_index(),
+        process_count=jax.process_count(),
+        threads=config.data.threads,
+      )
+    )
+
+
+def prepare(config: ConfigDict, cache_dir: pathlib.Path) -> Experiment:
+  """Checks the config, opens its data and builds its network.
+
+  Raises:
+    UserError: names the key and what is accepted, before anything is computed.
+  """
+  validate(config)
+  augmentation = from_config(config.data.augment)
+  parallel = DataParallel()
+  parallel.check_batch('batch_size', config.batch_size, config.optimizer.accumulate)
+  parallel.check_batch('evaluation.batch_size', config.evaluation.batch_size)
+  train_split = open_split(config.data.source, config.data.train_split, cache_dir=cache_dir)
+  eval_split = open_split(config.data.source, config.data.eval_split, cache_dir=cache_dir)
+  model = build_model(config.model, len(train_split.classes))
+  experiment = Experiment(
+    config,
+    train_split,
+    eval_split,
+    augmentation,
+    model,
+    parallel,
+    _schedule(config, train_split),
+  )
+  experiment.abstract_state()  # finds an image size that the network cannot take
+  return experiment
+
+
+def _schedule(config: ConfigDict, split: Split) -> Schedule:
+  def steps(key: str, duration: str) -> int:
+    return to_steps(
+      f'config.{key}', duration, batch_size=config.batch_size, examples=len(split.records)
+    )
+
+  total = steps('duration', config.duration)
+  hyper = hyperparameters(
+    config,
+    steps=total,
+    warmup=steps('schedule.warmup', config.schedule.warmup),
+    every=steps('schedule.every', config.schedule.every),
+    ema_start=steps('ema.start', config.ema.start),
+    mean=split.mean,
+    std=split.std,
+  )
+  return Schedule(
+    steps=total,
+    log_every=max(1, steps('log_every', config.log_every)),
+    eval_every=max(1, steps('evaluation.every', config.evaluation.every)),
+    save_every=max(1, steps('checkpoint.every', config.checkpoint.every)),
+    hyper=hyper,
+  )

@@ -1,0 +1,64 @@
+"""`--config=FILE.py:arg --config.key=value` to a config, with errors of one line."""
+
+import os
+import pathlib
+
+from ml_collections import ConfigDict
+
+from googlenet_jax.errors import UserError
+from googlenet_jax.training.config import keys, unknown_key
+
+
+def parse_config(arguments: list[str]) -> ConfigDict:
+  """Reads the config file and its overrides with ml_collections' own flags.
+
+  Args:
+    arguments: `--config=FILE[:arg]` first, then any `--config.key=value`.
+
+  Raises:
+    UserError: the file is absent or defines no `get_config`, a key is unknown, a value is of
+      another type, or an argument is none of these.
+  """
+  from absl import flags
+  from ml_collections import config_flags
+
+  for argument in arguments:
+    if not argument.startswith(('--config', '--noconfig.')):
+      raise UserError(f'{argument}: unknown argument; accepted: --config.KEY=VALUE, see --help')
+  file = next((a.partition('=')[2] for a in arguments if a.startswith('--config=')), '')
+  if not file:
+    raise UserError('--config: missing; accepted: --config=FILE.py or --config=FILE.py:ARGUMENT')
+  path = pathlib.Path(file if os.path.exists(file) else file.rpartition(':')[0] or file)
+  if not path.is_file():
+    raise UserError(
+      f'--config={file}: no such file; experiments are Python files, as in experiments/digits.py'
+    )
+
+  def read(given: list[str]) -> ConfigDict:
+    values = flags.FlagValues()
+    config_flags.DEFINE_config_file(
+      'config', flag_values=values, lock_config=True, sys_argv=['googlenet', *given]
+    )
+    values(['googlenet', *given])
+    return values.config
+
+  try:
+    return read(arguments)
+  except UserError:
+    raise
+  except flags.Error as error:
+    raise UserError(_one_line(error)) from error
+  except (AttributeError, KeyError) as error:
+    plain = read([argument for argument in arguments if argument.startswith('--config=')])
+    known = {name for name, _ in keys(plain)}
+    for argument in arguments:
+      name = argument.partition('=')[0].partition('config.')[2]
+      if name and name not in known:
+        raise unknown_key(plain, name) from error
+    raise
+  except (OSError, TypeError, ValueError) as error:
+    raise UserError(f'--config={file}: {_one_line(error)}') from error
+
+
+def _one_line(error: Exception) -> str:
+  return ' '.join(str(error).split())

@@ -1,0 +1,102 @@
+"""Named scalars: summed up on the way, written to `metrics.jsonl` and TensorBoard events."""
+
+import json
+import pathlib
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import jax
+import numpy as np
+
+from googlenet_jax.errors import UserError
+
+
+def evaluate(
+  eval_step: Callable[..., Any], variables: Any, batches: Iterable[Any], hyper: Any
+) -> dict[str, dict[str, float]]:
+  """Loss and errors over a whole split, each image counted once.
+
+  Returns:
+    For `main` and each head (`aux_4a`, ...): `images`, `loss` (nats), `top1_error` and
+    `top5_error` (shares of 1).
+  """
+  sums: list[Any] = [eval_step(variables, batch, hyper) for batch in batches]
+  totals = jax.tree.map(lambda *parts: np.sum(parts, dtype=np.float64), *jax.device_get(sums))
+  return {
+    name: {
+      'images': int(total['images']),
+      'loss': float(total['loss'] / total['images']),
+      'top1_error': float(1 - total['top1'] / total['images']),
+      'top5_error': float(1 - total['top5'] / total['images']),
+    }
+    for name, total in totals.items()
+  }
+
+
+def evaluation_scalars(results: dict[str, dict[str, float]]) -> dict[str, float]:
+  """Results of `evaluate` under the names of the log: `eval/loss`, `eval/aux_4a_loss`, ..."""
+  return {
+    f'eval/{metric}' if name == 'main' else f'eval/{name}_{metric}': value
+    for name, result in results.items()
+    for metric, value in result.items()
+    if metric != 'images'
+  }
+
+
+def check_finite(first_step: int, history: list[dict[str, np.ndarray]]) -> None:
+  """Raises UserError naming the first step whose loss or gradient is not finite."""
+  for step, metrics in enumerate(history, first_step):
+    for name in ('loss', 'gradient_norm'):
+      if not np.isfinite(metrics[name]):
+        raise UserError(
+          f'{name} is {metrics[name]} at step {step}: training has diverged; try a lower '
+          'optimizer.learning_rate, a warm-up, optimizer.clip_norm or batch normalization'
+        )
+
+
+class MetricsLog:
+  """Appends to a work directory's `metrics.jsonl` and, where tensorboardX is, to its events.
+
+  On resuming, lines after the step that was restored are dropped: they will be written again.
+  """
+
+  def __init__(self, workdir: pathlib.Path, step: int) -> None:
+    self._path = workdir / 'metrics.jsonl'
+    kept = [line for line in read_metrics(self._path) if line['step'] <= step]
+    temporary = self._path.with_suffix('.jsonl.tmp')
+    temporary.write_text(''.join(json.dumps(line) + '\n' for line in kept))
+    temporary.replace(self._path)
+    self._file = self._path.open('a')
+    try:
+      import tensorboardX
+    except ImportError:  # accelerator images may lack it; metrics.jsonl holds the same
+      self._events = None
+    else:
+      self._events = tensorboardX.SummaryWriter(str(workdir / 'events'), purge_step=step + 1)
+
+  def write(self, step: int, scalars: dict[str, float]) -> None:
+    """Writes one line; it is on disk when the call returns."""
+    self._file.write(json.dumps({'step': step, **scalars}) + '\n')
+    self._file.flush()
+    if self._events:
+      for name, value in scalars.items():
+        self._events.add_scalar(name, value, step)
+
+  def close(self) -> None:
+    """Closes both files."""
+    self._file.close()
+    if self._events:
+      self._events.close()
+
+
+def read_metrics(path: pathlib.Path) -> list[dict[str, float]]:
+  """Lines of a `metrics.jsonl`; a last line that a kill cut short is left out."""
+  if not path.exists():
+    return []
+  lines = []
+  for line in path.read_text().splitlines():
+    try:
+      lines.append(json.loads(line))
+    except json.JSONDecodeError:
+      continue
+  return lines

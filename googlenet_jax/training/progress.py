@@ -1,0 +1,116 @@
+"""What a person sees while a run goes on: a bar on a terminal, plain lines elsewhere."""
+
+import contextlib
+import logging
+import sys
+import time
+from collections.abc import Iterator
+
+logger = logging.getLogger('googlenet_jax')
+
+
+class Progress:
+  """Speed and time left of a run, shown as it goes.
+
+  The clock starts with the first step that is finished, so that compiling does not count.
+  """
+
+  def __init__(self, start: int, total: int, batch_size: int) -> None:
+    self._step, self._total, self._batch_size = start, total, batch_size
+    self._began: tuple[float, int] | None = None
+
+  def update(self, step: int, loss: float) -> None:
+    """Tells that `step` steps are finished."""
+    self._step = step
+    if self._began is None:
+      self._began = time.perf_counter(), step
+    self._show(loss)
+
+  @property
+  def images_per_second(self) -> float | None:
+    """Mean over the run, None before the second step."""
+    if self._began is None or self._step == self._began[1]:
+      return None
+    seconds = time.perf_counter() - self._began[0]
+    return (self._step - self._began[1]) * self._batch_size / seconds
+
+  @contextlib.contextmanager
+  def pause(self) -> Iterator[None]:
+    """Stops the clock while something else than training happens."""
+    before = time.perf_counter()
+    yield
+    if self._began:
+      self._began = self._began[0] + time.perf_counter() - before, self._began[1]
+
+  def line(self, text: str) -> None:
+    """Writes a line of its own."""
+    logger.info(text)
+
+  def _show(self, loss: float) -> None:
+    del loss
+
+  def _left(self) -> str:
+    rate = self.images_per_second
+    if not rate:
+      return '--:--'
+    seconds = round((self._total - self._step) * self._batch_size / rate)
+    hours, rest = divmod(seconds, 3600)
+    return (f'{hours}:' if hours else '') + f'{rest // 60:02d}:{rest % 60:02d}'
+
+  def _figures(self, loss: float) -> str:
+    rate = self.images_per_second
+    return f'loss {loss:.4f}  {f"{rate:,.0f}" if rate else "-"} images/s  {self._left()} left'
+
+
+class PlainProgress(Progress):
+  """A line now and then: at most one in ten seconds."""
+
+  def __init__(self, start: int, total: int, batch_size: int) -> None:
+    super().__init__(start, total, batch_size)
+    self._last = time.perf_counter()
+
+  def _show(self, loss: float) -> None:
+    now = time.perf_counter()
+    if now - self._last >= 10 or self._step == self._total:
+      self._last = now
+      self.line(f'step {self._step}/{self._total}  {self._figures(loss)}')
+
+
+class BarProgress(Progress):
+  """A bar that stays on the last line of the terminal."""
+
+  def __init__(self, start: int, total: int, batch_size: int) -> None:
+    super().__init__(start, total, batch_size)
+    from rich.console import Console
+    from rich.progress import BarColumn, TextColumn
+    from rich.progress import Progress as RichProgress
+
+    self.bar = RichProgress(
+      TextColumn('step {task.completed}/{task.total}'),
+      BarColumn(),
+      TextColumn('{task.fields[figures]}'),
+      console=Console(stderr=True),
+    )
+    self._task = self.bar.add_task('', total=total, completed=start, figures='compiling')
+
+  def line(self, text: str) -> None:
+    """Writes a line above the bar."""
+    self.bar.console.print(text, highlight=False, markup=False)
+
+  def _show(self, loss: float) -> None:
+    self.bar.update(self._task, completed=self._step, figures=self._figures(loss))
+
+
+@contextlib.contextmanager
+def show_progress(start: int, total: int, batch_size: int) -> Iterator[Progress]:
+  """Progress of the right kind for stderr."""
+  if sys.stderr.isatty():
+    try:
+      bar = BarProgress(start, total, batch_size)
+    except ImportError:  # accelerator images may lack rich
+      pass
+    else:
+      with bar.bar:
+        yield bar
+      return
+  yield PlainProgress(start, total, batch_size)

@@ -1,0 +1,60 @@
+"""Learning rates and averaging rates, one value for each step of a run."""
+
+import jax.numpy as jnp
+import numpy as np
+import optax
+from ml_collections import ConfigDict
+
+from googlenet_jax.errors import UserError
+
+
+def learning_rates(
+  config: ConfigDict, peak: float, steps: int, warmup: int, every: int
+) -> np.ndarray:
+  """The learning rate of each step, float32[steps].
+
+  Args:
+    config: the section `schedule`.
+    peak: the rate after the warm-up.
+    steps: length of the run.
+    warmup: steps of a linear rise from 0; the schedule begins after them.
+    every: steps between two stairs of the staircase.
+
+  Raises:
+    UserError: the warm-up leaves no step to train.
+  """
+  if warmup >= steps > 0:
+    raise UserError(f'config.schedule.warmup: {warmup} steps of a run of {steps}; accepted: fewer')
+  rest = max(1, steps - warmup)
+  shape = {
+    'constant': lambda: optax.constant_schedule(1.0),
+    'staircase': lambda: optax.exponential_decay(1.0, max(1, every), config.factor, staircase=True),
+    'cosine': lambda: optax.cosine_decay_schedule(1.0, rest, alpha=config.end),
+    'polynomial': lambda: optax.polynomial_schedule(1.0, config.end, config.power, rest),
+  }[config.name]()
+  step = np.arange(steps)
+  decayed = np.asarray(shape(jnp.asarray(np.maximum(step - warmup, 0))))
+  rising = (step + 1) / (warmup + 1)
+  return np.where(step < warmup, rising, decayed).astype(np.float32) * np.float32(peak)
+
+
+def averaging_rates(config: ConfigDict, steps: int, start: int) -> np.ndarray:
+  """How far the average moves towards the new parameters at each step, float32[steps].
+
+  `polyak` gives each value since `start` the same weight (1 / n); `exponential` moves by
+  1 - decay, with the decay ramped up as (1 + t) / (10 + t) so that the start is forgotten. Before
+  `start` the average is the last value.
+
+  Args:
+    config: the section `ema`.
+    steps: length of the run.
+    start: the first step whose result is averaged.
+  """
+  since = np.arange(steps) - start
+  t = np.maximum(since, 0)
+  rates = {
+    'none': np.ones(steps),
+    'polyak': 1 / (t + 1),
+    'exponential': 1 - np.minimum(config.decay, (1 + t) / (10 + t)),
+  }[config.kind]
+  return np.where(since <= 0, 1.0, rates).astype(np.float32)

@@ -187,4 +187,4 @@ def _table(options: argparse.Namespace, _rest: list[str]) -> None:
     image_size=options.image_size,
     classes=options.classes,
   )
-  print(render.render(audit, options.format))
+  print(render.render(audit, options.format), end='')

@@ -1,10 +1,15 @@
 """The step: what it learns from, that it repeats to the bit, and that it compiles once."""
 
+import functools
+import zlib
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from googlenet_jax.models import MODULES
+from googlenet_jax.models.inception import REDUCTIONS
 from googlenet_jax.training.config import defaults
 from googlenet_jax.training.metrics import evaluate
 from googlenet_jax.training.state import build_model, create_state
@@ -12,10 +17,20 @@ from googlenet_jax.training.step import hyperparameters, make_eval_step, make_tr
 
 SIZE = 32
 CLASSES = 7
+PLAIN = ','.join(
+  f'{module}.{name}=none' for module in MODULES for name in (*REDUCTIONS, 'pool_proj')
+)
+"""Without 1x1 reductions and projections there is half as much to compile."""
+
+# XLA's optimizations change no result that is compared here, and take most of the time.
+FAST_COMPILE = {'xla_backend_optimization_level': 0}
 
 
 def tiny(**changes):
-  """A config of a narrow network without dropout and batch normalization, so that parts add up."""
+  """A config of a narrow network without dropout and batch normalization, so that parts add up.
+
+  Every part of the optimizer that a number could switch on is in it, at values without effect.
+  """
   config = defaults()
   config.batch_size = 8
   config.data.image_size = SIZE
@@ -23,12 +38,14 @@ def tiny(**changes):
     config.update_from_flattened_dict(
       {
         'model.variant': 'small',
-        'model.width': 0.1,
-        'model.reduction': 2.0,
+        'model.width': 0.05,
+        'model.widths': PLAIN,
         'model.batch_norm': False,
         'model.dropout': 0.0,
         'model.aux_dropout': 0.0,
         'schedule.name': 'constant',
+        'optimizer.weight_decay': 1e-30,
+        'optimizer.clip_norm': 1e30,
         **changes,
       }
     )
@@ -50,15 +67,43 @@ def hyper_of(config, steps=10):
   )
 
 
-def run(config, batches):
+def initial_state(model, config):
+  """The state before the first step, its values drawn by numpy: linen's takes long to compile."""
+  abstract = jax.eval_shape(lambda key: create_state(model, config, key), jax.random.key(0))
+
+  def value(path, leaf):
+    name = jax.tree_util.keystr(path)
+    rng = np.random.default_rng(zlib.crc32(name.encode()))  # the same with and without heads
+    if 'kernel' in name and 'opt_state' not in name:
+      return rng.normal(size=leaf.shape, scale=np.sqrt(2 / np.prod(leaf.shape[:-1])))
+    return np.ones(leaf.shape) if "'scale'" in name or "'var'" in name else np.zeros(leaf.shape)
+
+  return jax.tree_util.tree_map_with_path(
+    lambda path, leaf: jnp.asarray(value(path, leaf), leaf.dtype), abstract
+  )
+
+
+@functools.cache
+def compiled(**structure):
+  """Network and jitted step of a config; numbers do not matter."""
+  config = tiny(**structure)
   model = build_model(config.model, CLASSES)
-  state = create_state(model, config, jax.random.key(config.seed))
-  step = jax.jit(make_train_step(model, config))
+  return model, jax.jit(make_train_step(model, config), compiler_options=FAST_COMPILE)
+
+
+def run(batches, numbers=None, **structure):
+  """State and metrics after a step for each batch.
+
+  `structure` decides what is compiled; `numbers` are config values that must not.
+  """
+  model, step = compiled(**structure)
+  config = tiny(**{**structure, **(numbers or {})})
+  state = initial_state(model, config)
   history = []
   for images in batches:
     state, metrics = step(state, images, hyper_of(config))
     history.append(jax.device_get(metrics))
-  return state, history, step
+  return state, history
 
 
 def difference(a, b):
@@ -69,62 +114,60 @@ def difference(a, b):
   )
 
 
-@pytest.mark.parametrize('parts', [2, 8])
+BATCH_NORM = {'model.batch_norm': True, 'model.dropout': 0.4, 'ema.kind': 'exponential'}
+
+
+@pytest.mark.parametrize('parts', [2, 4])
 def test_accumulation_equals_the_large_batch(parts):
-  whole, whole_metrics, _ = run(tiny(), [batch()])
-  split, split_metrics, _ = run(tiny(**{'optimizer.accumulate': parts}), [batch()])
+  whole, whole_metrics = run([batch()])
+  split, split_metrics = run([batch()], **{'optimizer.accumulate': parts})
   assert difference(whole.params, split.params) < 1e-5
   for name, value in whole_metrics[0].items():
     np.testing.assert_allclose(split_metrics[0][name], value, rtol=1e-5, err_msg=name)
-  other, _, _ = run(tiny(), [batch(seed=1)])  # the comparison can fail
+  other, _ = run([batch(seed=1)])  # the comparison can fail
   assert difference(whole.params, other.params) > 1e-4
 
 
 def test_two_runs_give_the_same_bits_with_dropout_and_batch_norm():
-  config = tiny(
-    **{
-      'model.batch_norm': True,
-      'model.dropout': 0.4,
-      'model.aux_dropout': 0.7,
-      'ema.kind': 'exponential',
-    }
-  )
   batches = [batch(seed=seed) for seed in range(3)]
-  first, _, _ = run(config, batches)
-  second, _, _ = run(config, batches)
+  first, _ = run(batches, **BATCH_NORM)
+  second, _ = run(batches, **BATCH_NORM)
   for a, b in zip(jax.tree.leaves(first), jax.tree.leaves(second), strict=True):
     np.testing.assert_array_equal(a, b)
-  config.seed = 1
-  other, _, _ = run(config, batches)
-  assert difference(first.params, other.params) > 0.01
+  other, _ = run(batches, {'seed': 1}, **BATCH_NORM)  # another dropout
+  assert difference(first.params, other.params) > 1e-3
 
 
 def test_a_changed_number_does_not_recompile():
-  config = tiny()
-  _, _, step = run(config, [batch()])
-  assert step._cache_size() == 1
-  model = build_model(config.model, CLASSES)
-  config.optimizer.learning_rate = 0.5
-  config.optimizer.momentum = 0.3
-  config.loss.aux_weight = 0.7
-  config.loss.label_smoothing = 0.1
-  config.seed = 5
-  step(create_state(model, config, jax.random.key(5)), batch(), hyper_of(config))
-  assert step._cache_size() == 1
+  run([batch()])
+  _, step = compiled()
+  before = step._cache_size()
+  numbers = {
+    'optimizer.learning_rate': 0.5,
+    'optimizer.momentum': 0.3,
+    'optimizer.weight_decay': 0.1,
+    'optimizer.clip_norm': 2.0,
+    'loss.aux_weight': 0.7,
+    'loss.label_smoothing': 0.1,
+    'schedule.name': 'cosine',
+    'seed': 5,
+  }
+  run([batch()], numbers)
+  assert step._cache_size() == before == 1
 
 
-def gradient_step(**changes):
-  """Parameters before and after one step of plain SGD at rate 1."""
-  config = tiny(**{'optimizer.learning_rate': 1.0, 'optimizer.momentum': 0.0, **changes})
-  model = build_model(config.model, CLASSES)
-  before = create_state(model, config, jax.random.key(0)).params
-  after, history, _ = run(config, [batch()])
+def gradient_step(numbers=None, **structure):
+  """Parameters before and after one step of plain descent at rate 1, and its metrics."""
+  plain = {'optimizer.learning_rate': 1.0, 'optimizer.momentum': 0.0}
+  model, _ = compiled(**structure)
+  before = initial_state(model, tiny(**structure)).params
+  after, history = run([batch()], plain | (numbers or {}), **structure)
   return before, after.params, history[0]
 
 
 def test_weight_decay_shrinks_kernels_and_nothing_else():
-  before, plain, _ = gradient_step(**{'optimizer.weight_decay': 0.0})
-  _, decayed, _ = gradient_step(**{'optimizer.weight_decay': 0.1})
+  before, plain, _ = gradient_step()
+  _, decayed, _ = gradient_step({'optimizer.weight_decay': 0.1})
   for path, value in jax.tree_util.tree_leaves_with_path(before):
     name = jax.tree_util.keystr(path)
     change = _leaf(decayed, path) - _leaf(plain, path)
@@ -140,18 +183,25 @@ def _leaf(tree, path):
 
 
 def test_clipping_bounds_the_update_and_reports_the_norm_before():
-  before, after, metrics = gradient_step(
-    **{'optimizer.weight_decay': 0.0, 'optimizer.clip_norm': 1e-3}
-  )
+  before, after, metrics = gradient_step({'optimizer.clip_norm': 1e-3})
   update = jax.tree.map(jnp.subtract, after, before)
   norm = float(jnp.sqrt(sum(jnp.sum(u**2) for u in jax.tree.leaves(update))))
   assert metrics['gradient_norm'] > 1e-2
   np.testing.assert_allclose(norm, 1e-3, rtol=1e-2)
 
 
+def test_momentum_adds_up_gradients():
+  """Two steps on one batch at rate 0 hold still: the trace is g, then g (1 + momentum)."""
+  still = {'optimizer.learning_rate': 0.0, 'optimizer.momentum': 0.5}
+  once, _ = run([batch()], still)
+  twice, _ = run([batch(), batch()], still)
+  first, second = (jax.tree.leaves(state.opt_state) for state in (once, twice))
+  assert difference([1.5 * leaf for leaf in first], second) < 1e-5
+
+
 def test_bias_rate_moves_biases_alone():
-  before, plain, _ = gradient_step(**{'optimizer.weight_decay': 0.0})
-  _, double, _ = gradient_step(**{'optimizer.weight_decay': 0.0, 'optimizer.bias_rate': 2.0})
+  before, plain, _ = gradient_step()
+  _, double, _ = gradient_step(**{'optimizer.bias_rate': 2.0})
   start, once, twice = (tree['classifier'] for tree in (before, plain, double))
   np.testing.assert_array_equal(once['kernel'], twice['kernel'])
   np.testing.assert_allclose(
@@ -160,33 +210,33 @@ def test_bias_rate_moves_biases_alone():
 
 
 def test_heads_with_weight_zero_change_nothing_of_the_trunk():
-  with_heads, _, _ = run(tiny(**{'loss.aux_weight': 0.0}), [batch()])
-  weighted, _, _ = run(tiny(**{'loss.aux_weight': 0.3}), [batch()])
-  without, _, _ = run(tiny(**{'model.aux': ()}), [batch()])
+  _, unweighted, _ = gradient_step({'loss.aux_weight': 0.0})
+  _, weighted, _ = gradient_step({'loss.aux_weight': 0.3})
+  _, without, metrics = gradient_step(**{'model.aux': ()})
+  assert set(without) == {name for name in unweighted if 'aux' not in name}
+  assert not [name for name in metrics if 'aux' in name]
 
-  def conv1(state):
-    return state.params['conv1']['kernel']
+  def moved(params):
+    return params['classifier']['bias'], params['inception_3a']['conv1x1']['bias']
 
-  assert set(without.params) == {name for name in with_heads.params if 'aux' not in name}
-  np.testing.assert_allclose(conv1(with_heads), conv1(without), rtol=1e-5, atol=1e-7)
-  assert difference(conv1(weighted), conv1(without)) > 1e-4
+  assert difference(moved(unweighted), moved(without)) < 1e-5
+  assert difference(moved(weighted), moved(without)) > 1e-4
 
 
 def test_rmsprop_first_step():
-  """g / (sqrt((1 - decay) g^2 + epsilon)) at the first step, by definition."""
-  changes = {'optimizer.name': 'rmsprop', 'optimizer.weight_decay': 0.0, 'optimizer.epsilon': 1e-3}
-  _, rms, _ = gradient_step(**changes)
-  before, plain, _ = gradient_step(**{'optimizer.weight_decay': 0.0})
+  """g / sqrt((1 - decay) g^2 + epsilon) at the first step, by definition."""
+  before, rms, _ = gradient_step({'optimizer.epsilon': 1e-3}, **{'optimizer.name': 'rmsprop'})
+  _, plain, _ = gradient_step()
   gradient = before['classifier']['kernel'] - plain['classifier']['kernel']
   expected = gradient / np.sqrt(0.1 * gradient**2 + 1e-3)
   found = before['classifier']['kernel'] - rms['classifier']['kernel']
   np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-5)
 
 
-def test_ema_averages_parameters_and_statistics():
-  config = tiny(**{'ema.kind': 'polyak', 'model.batch_norm': True})
+def test_average_is_of_parameters_and_statistics_alike():
   batches = [batch(seed=seed) for seed in range(3)]
-  states = [run(config, batches[: n + 1])[0] for n in range(3)]
+  polyak = {'ema.kind': 'polyak'}
+  states = [run(batches[: n + 1], polyak, **BATCH_NORM)[0] for n in range(3)]
   for name in ('params', 'batch_stats'):
     mean = jax.tree.map(lambda *x: sum(x) / 3, *(getattr(state, name) for state in states))
     assert difference(mean, states[-1].ema[name]) < 1e-5
@@ -195,10 +245,11 @@ def test_ema_averages_parameters_and_statistics():
 
 def test_masked_evaluation_equals_the_images_counted_once():
   """Padding, whatever it holds, changes no figure; heads are counted as well."""
+  model, _ = compiled()
   config = tiny()
-  model = build_model(config.model, CLASSES)
-  state = create_state(model, config, jax.random.key(0))
-  step, hyper = jax.jit(make_eval_step(model)), hyper_of(config)
+  state = initial_state(model, config)
+  step = jax.jit(make_eval_step(model), compiler_options=FAST_COMPILE)
+  hyper = hyper_of(config)
   images = batch(size=11, mask=np.ones(11, bool))
   whole = evaluate(step, state.variables(), [images], hyper)
 
@@ -215,19 +266,10 @@ def test_masked_evaluation_equals_the_images_counted_once():
     assert parts[name]['top1_error'] == result['top1_error']
     assert parts[name]['top5_error'] == result['top5_error']
     np.testing.assert_allclose(parts[name]['loss'], result['loss'], rtol=1e-5)
-    assert result['top5_error'] <= result['top1_error']
-  logits = np.asarray(model.apply(state.variables(), _normalized(images['image'])).logits)
-  errors = np.mean(logits.argmax(-1) != images['label'])
-  np.testing.assert_allclose(whole['main']['top1_error'], errors, rtol=1e-6)
-
-
-def _normalized(images):
-  return (images.astype(np.float32) - 120) / 60
-
-
-def test_bfloat16_keeps_parameters_and_losses_in_float32():
-  state, history, _ = run(tiny(**{'model.dtype': 'bfloat16'}), [batch()])
-  assert {leaf.dtype for leaf in jax.tree.leaves(state.params)} == {jnp.dtype('float32')}
-  _, exact_history, _ = run(tiny(), [batch()])
-  assert history[0]['loss'].dtype == np.float32
-  np.testing.assert_allclose(history[0]['loss'], exact_history[0]['loss'], rtol=0.02)
+  normalized = (images['image'].astype(np.float32) - 120) / 60
+  forward = jax.jit(model.apply, compiler_options=FAST_COMPILE)
+  logits = np.asarray(forward(state.variables(), normalized).logits)
+  ranks = (logits > np.take_along_axis(logits, images['label'][:, None], 1)).sum(1)
+  np.testing.assert_allclose(whole['main']['top1_error'], np.mean(ranks >= 1), rtol=1e-6)
+  np.testing.assert_allclose(whole['main']['top5_error'], np.mean(ranks >= 5), rtol=1e-6)
+  assert 0 < whole['main']['top5_error'] < whole['main']['top1_error']

@@ -123,6 +123,7 @@ def _train(options: argparse.Namespace, rest: list[str]) -> None:
   from googlenet_jax.training.workdir import WorkDirectory
 
   workdir = WorkDirectory(options.workdir)
+  already = workdir.result() is not None
   try:
     result = train(config, workdir, _cache_dir(options))
   except Preempted as error:
@@ -131,7 +132,8 @@ def _train(options: argparse.Namespace, rest: list[str]) -> None:
     print(json.dumps(result))
     return None
   main = result['test']['main']
-  print(f'done: {result["steps"]} steps in {result["train"]["seconds"]:.0f} s')
+  when = 'already done' if already else 'done'
+  print(f'{when}: {result["steps"]} steps in {result["train"]["seconds"]:.0f} s')
   print(
     f'test accuracy {1 - main["top1_error"]:.2%} on {main["images"]} images '
     f'(top-5 {1 - main["top5_error"]:.2%}, loss {main["loss"]:.4f}, '
@@ -145,19 +147,17 @@ def _train(options: argparse.Namespace, rest: list[str]) -> None:
 
 def _dry_run(options: argparse.Namespace, config: Any) -> None:
   from googlenet_jax.analysis import costs
-  from googlenet_jax.training.dry_run import plan
+  from googlenet_jax.training.dry_run import describe, plan
   from googlenet_jax.training.experiment import prepare
 
   experiment = prepare(config, _cache_dir(options))
-  size = config.data.image_size
+  model, size = experiment.model, config.data.image_size
   found = {
-    'parameters': costs.parameters(experiment.model, size),
-    'macs': costs.macs(experiment.model, size),
+    'parameters': costs.parameters(model, size)._asdict(),
+    'macs': costs.macs(model, size)._asdict(),
     **plan(experiment),
   }
-  if options.format == 'json':
-    print(json.dumps(found))
-    return
+  print(json.dumps(found) if options.format == 'json' else describe(found))
 
 
 def _evaluate(options: argparse.Namespace, _rest: list[str]) -> None:

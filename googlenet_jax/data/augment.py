@@ -109,10 +109,7 @@ def from_config(values: Mapping[str, Any]) -> Augmentation:
 class _Draws(NamedTuple):
   """All that is random about one image: uniform in [0, 1), `lighting` standard normal."""
 
-  area: float
-  aspect: float
-  top: float
-  left: float
+  box: tuple[float, float, float, float]  # Area, aspect ratio, top, left.
   interpolation: float
   flip: float
   brightness: float
@@ -124,7 +121,7 @@ class _Draws(NamedTuple):
 
 def _draw(rng):
   uniform = rng.random(10).tolist()
-  return _Draws(*uniform, rng.standard_normal(3))
+  return _Draws._make([tuple(uniform[:4]), *uniform[4:], rng.standard_normal(3)])
 
 
 def train_transform(
@@ -182,11 +179,11 @@ def _crop(image, size, augmentation, draws):
     kernels = geometry.INTERPOLATIONS
     interpolation = kernels[int(draws.interpolation * len(kernels))]
   if augmentation.crop == 'area':
-    box = geometry.area_box(image.shape[:2], augmentation.area, augmentation.aspect, draws[:4])
+    box = geometry.area_box(image.shape[:2], augmentation.area, augmentation.aspect, draws.box)
     return geometry.resize(geometry.cut(image, box), (size, size), interpolation)
   view = geometry.central_square(image, size, size, interpolation)
   if augmentation.crop == 'pad':
-    return geometry.pad_and_cut(view, augmentation.pad, (draws.top, draws.left))
+    return geometry.pad_and_cut(view, augmentation.pad, draws.box[2:])
   return view
 
 

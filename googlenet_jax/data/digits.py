@@ -46,8 +46,8 @@ def _prepare(folder: pathlib.Path) -> None:
   folder.parent.mkdir(parents=True, exist_ok=True)
   temporary = pathlib.Path(tempfile.mkdtemp(prefix='.preparing-', dir=folder.parent))
   try:
-    builder = _builder(temporary)
-    with contextlib.redirect_stdout(io.StringIO()):
+    with contextlib.redirect_stdout(io.StringIO()):  # TFDS prints what it is about to do
+      builder = _builder(temporary)
       builder.download_and_prepare()
     try:
       os.rename(builder.data_dir, folder)
@@ -66,7 +66,7 @@ def _builder(data_dir: pathlib.Path) -> Any:
   test = np.arange(len(images)) % 5 == 4
   train = images[~test]
 
-  class Digits(tfds.core.GeneratorBasedBuilder):
+  class Digits(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     """Handwritten digits, 8x8."""
 
     VERSION = tfds.core.Version(VERSION)

@@ -63,7 +63,7 @@ def open_named(name: str, split: str) -> Split:
   if not pathlib.Path(builder.data_dir).is_dir():
     raise UserError(
       f'tfds:{name}: not prepared in {builder.data_dir}; accepted: a data set that TFDS has '
-      'written as array_record (TFDS_DATA_DIR names its folder)'
+      'written as array_record (TFDS_DATA_DIR names its folder), or data.source=folder:PATH'
     )
   return open_builder(builder, split)
 

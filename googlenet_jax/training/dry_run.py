@@ -44,9 +44,9 @@ def _bytes(tree: Any) -> int:
 def _activations(experiment: Experiment, state: TrainState, batch: int) -> int:
   model, size = experiment.model, experiment.config.data.image_size
 
-  def loss(params: Any, images: jax.Array, labels: jax.Array) -> jax.Array:
+  def loss(params: Any, batch_stats: Any, images: jax.Array, labels: jax.Array) -> jax.Array:
     outputs, _ = model.apply(
-      {'params': params, 'batch_stats': state.batch_stats},
+      {'params': params, 'batch_stats': batch_stats},
       images,
       train=True,
       mutable=['batch_stats'],
@@ -54,10 +54,13 @@ def _activations(experiment: Experiment, state: TrainState, batch: int) -> int:
     )
     return total_loss(outputs, labels, 0.3, 0.0)[0]
 
+  def backward(params: Any, *rest: Any) -> Any:
+    return jax.vjp(lambda params: loss(params, *rest), params)[1]
+
   images = jax.ShapeDtypeStruct((batch, size, size, 3), jnp.float32)
   labels = jax.ShapeDtypeStruct((batch,), jnp.int32)
   # The function that `vjp` returns is a pytree of what the backward pass keeps.
-  residuals = jax.eval_shape(lambda *args: jax.vjp(loss, *args)[1], state.params, images, labels)
+  residuals = jax.eval_shape(backward, state.params, state.batch_stats, images, labels)
   return _bytes(residuals)
 
 
@@ -91,3 +94,26 @@ def warnings(experiment: Experiment) -> list[str]:
   if config.ema.kind != 'none' and config.evaluation.parameters == 'raw':
     found.append(f'ema.kind={config.ema.kind}: the average is kept but evaluation.parameters=raw')
   return found
+
+
+def describe(found: dict[str, Any]) -> str:
+  """The plan, with `parameters` and `macs` of trunk and heads beside it, as text."""
+  images, memory = found['images'], found['memory']
+  parameters, macs = found['parameters'], found['macs']
+  lines = [
+    f'images      {images["train"]:,} to train, {images["test"]:,} to test, '
+    f'{found["classes"]:,} classes',
+    f'steps       {found["steps"]:,} ({found["epochs"]:.1f} epochs) on {found["devices"]} device'
+    f'{"s" if found["devices"] > 1 else ""}',
+    f'parameters  {parameters["trunk"]:,}{_heads(parameters["heads"])}',
+    f'MACs        {macs["trunk"]:,} an image{_heads(macs["heads"])}',
+    f'memory      {memory["state"] / 2**20:,.0f} MiB state, '
+    f'{memory["gradients"] / 2**20:,.0f} MiB gradients, up to '
+    f'{memory["activations"] / 2**20:,.0f} MiB activations on each device',
+  ]
+  lines += [f'warning     {warning}' for warning in found['warnings']]
+  return '\n'.join([*lines, 'dry run: nothing was computed'])
+
+
+def _heads(figures: dict[str, int]) -> str:
+  return ''.join(f' + {figure:,} in {name}' for name, figure in figures.items())

@@ -12,6 +12,7 @@ from ml_collections import ConfigDict
 from googlenet_jax.data.augment import Augmentation, from_config
 from googlenet_jax.data.pipeline import eval_batches, train_batches
 from googlenet_jax.data.sources import Split, open_split
+from googlenet_jax.errors import UserError
 from googlenet_jax.models import GoogLeNet
 from googlenet_jax.training.config import validate
 from googlenet_jax.training.durations import to_steps
@@ -101,6 +102,7 @@ def prepare(config: ConfigDict, cache_dir: pathlib.Path) -> Experiment:
   parallel = DataParallel()
   parallel.check_batch('batch_size', config.batch_size, config.optimizer.accumulate)
   parallel.check_batch('evaluation.batch_size', config.evaluation.batch_size)
+  build_model(config.model, 1)  # a wrong knob fails before data are prepared
   train_split = open_split(config.data.source, config.data.train_split, cache_dir=cache_dir)
   eval_split = open_split(config.data.source, config.data.eval_split, cache_dir=cache_dir)
   model = build_model(config.model, len(train_split.classes))
@@ -124,6 +126,8 @@ def _schedule(config: ConfigDict, split: Split) -> Schedule:
     )
 
   total = steps('duration', config.duration)
+  if total < 1:
+    raise UserError(f'config.duration={config.duration!r}: accepted: at least one step')
   hyper = hyperparameters(
     config,
     steps=total,

@@ -47,7 +47,11 @@ def parse_config(arguments: list[str]) -> ConfigDict:
   except UserError:
     raise
   except flags.Error as error:
-    raise UserError(_one_line(error)) from error
+    # What get_config raised comes wrapped in its whole traceback, of which the last line counts.
+    text = str(error).strip()
+    if 'Traceback' in text:
+      text = f'--config={file}: {text.splitlines()[-1].removeprefix("ValueError: ")}'
+    raise UserError(_one_line(text)) from error
   except (AttributeError, KeyError) as error:
     plain = read([argument for argument in arguments if argument.startswith('--config=')])
     known = {name for name, _ in keys(plain)}
@@ -60,5 +64,5 @@ def parse_config(arguments: list[str]) -> ConfigDict:
     raise UserError(f'--config={file}: {_one_line(error)}') from error
 
 
-def _one_line(error: Exception) -> str:
+def _one_line(error: Exception | str) -> str:
   return ' '.join(str(error).split())

@@ -1,0 +1,34 @@
+"""CIFAR-10: Table 1's modules behind a stem for 32x32 images.
+
+  googlenet train --config=experiments/cifar10.py --workdir=runs/cifar10 \
+    --config.data.source=folder:PATH
+
+PATH holds train/<class>/*.png and test/<class>/*.png; without it, `tfds:cifar10` is read, as TFDS
+has written it in ArrayRecord. Not yet run to its end: it wants an accelerator.
+"""
+
+from googlenet_jax.training.config import defaults
+
+
+def get_config(arg: str = ''):
+  if arg:
+    raise ValueError(f'argument {arg!r}: cifar10 takes none')
+  config = defaults()
+  config.duration = '60 epochs'
+  config.batch_size = 128
+  config.model.variant = 'small'
+
+  config.data.source = 'tfds:cifar10'
+  config.data.image_size = 32
+  config.data.resize = 32
+  config.data.augment.preset = 'small'
+
+  config.optimizer.learning_rate = 0.1
+  config.optimizer.nesterov = True
+  config.optimizer.weight_decay = 5e-4
+  config.schedule.name = 'cosine'
+  config.schedule.warmup = '2 epochs'
+  config.evaluation.every = '5 epochs'
+  config.evaluation.batch_size = 500
+  config.checkpoint.every = '5 epochs'
+  return config

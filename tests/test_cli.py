@@ -1,0 +1,244 @@
+"""The command line as a user meets it: a run that is interrupted and resumed, and bad input."""
+
+import json
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from googlenet_jax import cli
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+DIGITS = f'--config={ROOT}/experiments/digits.py'
+MODULES = ('3a', '3b', '4a', '4b', '4c', '4d', '4e', '5a', '5b')
+SMALL = [
+  DIGITS,
+  '--config.model.width=0.06',
+  '--config.model.widths='
+  + ','.join(f'{m}.reduce_3x3=none,{m}.reduce_5x5=none,{m}.pool_proj=none' for m in MODULES),
+  '--config.duration=60 steps',
+  '--config.schedule.warmup=5 steps',
+  '--config.batch_size=16',
+  '--config.log_every=5 steps',
+  '--config.evaluation.every=20 steps',
+  '--config.checkpoint.every=25 steps',
+  '--config.ema.kind=exponential',
+]
+
+
+def googlenet(*arguments, cache):
+  """Starts the command in a process of its own."""
+  return subprocess.Popen(
+    [sys.executable, '-m', 'googlenet_jax', *map(str, arguments)],
+    env={**os.environ, 'GOOGLENET_CACHE': str(cache), 'PYTHONPATH': str(ROOT)},
+    stdout=subprocess.PIPE,
+    stderr=subprocess.PIPE,
+    text=True,
+  )
+
+
+def finished(process, status=0):
+  out, err = process.communicate(timeout=300)
+  assert process.returncode == status, f'{process.returncode}\n{out}\n{err}'
+  return out, err
+
+
+def lines(workdir):
+  """metrics.jsonl without what a clock wrote."""
+  text = (workdir / 'metrics.jsonl').read_text()
+  found = [json.loads(line) for line in text.splitlines()]
+  return [{k: v for k, v in line.items() if 'per_second' not in k} for line in found]
+
+
+def test_train_stop_resume_evaluate(tmp_path):
+  """Stopped by SIGTERM and resumed, a run ends with the figures of one that was left alone."""
+  cache = tmp_path / '캐시 폴더'
+  whole, stopped = tmp_path / 'whole', tmp_path / 'stopped here'
+  out, _ = finished(googlenet('train', *SMALL, f'--workdir={whole}', cache=cache))
+  assert 'test accuracy' in out and str(whole / 'curves.png') in out
+
+  process = googlenet('train', *SMALL, f'--workdir={stopped}', cache=cache)
+  metrics = stopped / 'metrics.jsonl'
+  deadline = time.monotonic() + 200
+  while not (metrics.exists() and metrics.read_text()):
+    assert process.poll() is None and time.monotonic() < deadline
+    time.sleep(0.02)
+  process.send_signal(signal.SIGTERM)
+  _, err = finished(process, 75)
+  assert 'SIGTERM' in err and 'the same command goes on' in err
+  assert not (stopped / 'DONE').exists()
+  _, err = finished(googlenet('train', *SMALL, f'--workdir={stopped}', cache=cache))
+  assert 'resumed at step' in err
+
+  resumed_at = int(err.partition('resumed at step ')[2].split()[0])
+  kept = [line for line in lines(stopped) if line['step'] > resumed_at]
+  assert kept and kept[-1]['step'] == 60
+  complete = {json.dumps(line) for line in lines(whole)}
+  evaluations = [line for line in kept if 'eval/loss' in line]
+  assert evaluations and {json.dumps(line) for line in evaluations} <= complete
+  assert json.dumps(kept[-2]) in complete  # the last training line, to the last digit
+
+  results = [json.loads((folder / 'result.json').read_text()) for folder in (whole, stopped)]
+  assert results[0]['test'] == results[1]['test']
+  assert results[0]['versions']['jax'] and results[0]['device'] and results[0]['seed'] == 0
+  assert Image.open(whole / 'curves.png').size[0] > 600
+  assert list((whole / 'events').glob('events.out.tfevents*'))
+
+  again, _ = finished(googlenet('train', *SMALL, f'--workdir={whole}', cache=cache))
+  assert 'already done' in again
+
+  for parameters in ('raw', 'ema'):
+    out, _ = finished(
+      googlenet(
+        'evaluate',
+        f'--workdir={stopped}',
+        f'--parameters={parameters}',
+        '--format=json',
+        cache=cache,
+      )
+    )
+    found = json.loads(out)
+    assert (
+      found['images'] == 359
+      and found['step'] == 60
+      and set(found['heads'])
+      == {
+        'aux_4a',
+        'aux_4d',
+      }
+    )
+    if parameters == 'raw':
+      main = results[0]['test']['main']
+      assert (found['top1_error'], found['loss']) == (main['top1_error'], main['loss'])
+    else:
+      assert found['loss'] != results[0]['test']['main']['loss']
+
+  _, err = finished(
+    googlenet('train', *SMALL, f'--workdir={whole}', '--config.seed=1', cache=cache), 1
+  )
+  assert err.count('\n') == 1 and 'seed: 0 -> 1' in err and str(whole) in err
+
+
+@pytest.fixture
+def folder(tmp_path):
+  """A small image folder: two classes, one of them darker."""
+  rng = np.random.default_rng(0)
+  root = tmp_path / '사진 folder'
+  for split, count in (('train', 12), ('test', 4)):
+    for name, level in (('dark', 60), ('light', 190)):
+      (root / split / name).mkdir(parents=True)
+      for i in range(count):
+        pixels = rng.integers(level - 50, level + 50, (40, 50, 3)).astype(np.uint8)
+        Image.fromarray(pixels).save(root / split / name / f'{i}.png')
+  return root
+
+
+def train_on(folder, *more):
+  return [
+    'train',
+    *SMALL,
+    f'--config.data.source=folder:{folder}',
+    '--config.batch_size=8',
+    '--config.evaluation.batch_size=8',
+    '--config.duration=30 steps',
+    *more,
+  ]
+
+
+def test_trains_on_an_image_folder(folder, tmp_path, capsys):
+  workdir = tmp_path / 'run'
+  assert cli.main([*train_on(folder), f'--workdir={workdir}', '--format=json']) == 0
+  result = json.loads(capsys.readouterr().out)
+  assert result['test']['main']['images'] == 8
+  assert result['test']['main']['top1_error'] == 0  # dark and light are easily told apart
+
+
+def make_bad(folder, case):
+  if case == 'missing':
+    return folder / 'nowhere', 'no such folder'
+  if case == 'empty':
+    empty = folder / 'empty'
+    empty.mkdir()
+    return empty, 'no class folders'
+  (folder / 'train' / 'empty class').mkdir()
+  return folder, 'empty class: a class folder without images'
+
+
+@pytest.mark.parametrize('case', ['missing', 'empty', 'class without images'])
+def test_bad_folders(folder, tmp_path, capsys, case):
+  bad, message = make_bad(folder, case)
+  workdir = tmp_path / 'run'
+  assert cli.main([*train_on(bad), f'--workdir={workdir}']) == 1
+  err = capsys.readouterr().err
+  assert err.count('\n') == 1 and message in err
+  assert not workdir.exists()  # nothing is begun
+
+
+@pytest.mark.parametrize(
+  ('arguments', 'message'),
+  [
+    (['train', DIGITS, '--workdir=RUN', '--config.optimizer.rate=1'], 'optimizer.rate: no such'),
+    (['train', DIGITS, '--workdir=RUN', '--config.batch_size=many'], 'batch_size=many'),
+    (['train', DIGITS, '--workdir=RUN', '--config.model.variant=v9'], 'variant=v9: accepted: tab'),
+    (['train', DIGITS, '--workdir=RUN', '--config.model.width=0.001'], 'width=0.001'),
+    (['train', DIGITS, '--workdir=RUN', '--config.model.aux=("9z",)'], 'aux=9z'),
+    (['train', DIGITS, '--workdir=RUN', '--config.data.source=ftp:x'], 'data.source'),
+    (['train', DIGITS, '--workdir=RUN', '--config.data.eval_split=dev'], "split 'dev'"),
+    (['train', DIGITS, '--workdir=RUN', '--config.data.augment.preset=x'], 'data.augment.preset'),
+    (['train', DIGITS, '--workdir=RUN', '--config.data.image_size=3'], 'image_size=3x3'),
+    (['train', DIGITS, '--workdir=RUN', '--config.duration=soon'], "config.duration='soon'"),
+    (['train', DIGITS, '--workdir=RUN', '--config.duration=0 steps'], 'config.duration'),
+    (['train', DIGITS], '--workdir: missing'),
+    (['train', '--workdir=RUN'], '--config: missing'),
+    (['evaluate', '--workdir=RUN'], 'not a work directory'),
+    (['table', '--variant=v9'], 'variant=v9'),
+    (['table', '--image_size=16'], 'image_size=16x16'),
+  ],
+)
+def test_bad_input_is_one_line_and_exit_1(arguments, message, tmp_path, capsys, monkeypatch):
+  monkeypatch.setenv('GOOGLENET_CACHE', str(tmp_path / 'cache'))
+  run = tmp_path / 'run'
+  arguments = [argument.replace('RUN', str(run)) for argument in arguments]
+  assert cli.main(arguments) == 1
+  captured = capsys.readouterr()
+  assert captured.err.count('\n') == 1 and message in captured.err and captured.out == ''
+  assert not run.exists()
+
+
+def test_divergence_names_the_step(folder, tmp_path, capsys):
+  arguments = train_on(folder, '--config.optimizer.learning_rate=1e30')
+  assert cli.main([*arguments, f'--workdir={tmp_path / "run"}']) == 1
+  err = capsys.readouterr().err.splitlines()[-1]
+  assert 'at step ' in err and 'diverged' in err
+  assert not (tmp_path / 'run' / 'DONE').exists()
+
+
+def test_dry_run_counts_and_computes_nothing(tmp_path, capsys, monkeypatch):
+  monkeypatch.setenv('GOOGLENET_CACHE', str(tmp_path / 'cache'))
+  arguments = ['train', DIGITS, '--dry_run', '--format=json', '--config.loss.aux_weight=0']
+  assert cli.main(arguments) == 0
+  found = json.loads(capsys.readouterr().out)
+  assert found['images'] == {'train': 1438, 'test': 359} and found['classes'] == 10
+  assert found['parameters']['trunk'] > 300_000 and set(found['macs']['heads']) == {
+    'aux_4a',
+    'aux_4d',
+  }
+  assert found['memory']['activations'] > found['memory']['state'] > found['memory']['gradients']
+  assert any('aux_weight=0' in warning for warning in found['warnings'])
+
+
+def test_help_imports_nothing_heavy():
+  code = (
+    'import sys; from googlenet_jax import cli\n'
+    'try: cli.main(["--help"])\n'
+    'except SystemExit: pass\n'
+    'heavy = {"jax", "flax", "numpy", "tensorflow_datasets", "grain", "matplotlib", "absl"}\n'
+    'sys.exit(str(heavy & set(sys.modules)) if heavy & set(sys.modules) else 0)'
+  )
+  subprocess.run([sys.executable, '-c', code], check=True, cwd=ROOT, capture_output=True)

@@ -1,0 +1,158 @@
+"""Batches are a function of seed and step alone, and evaluation sees every image once."""
+
+import collections
+import itertools
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from googlenet_jax.data.augment import PRESETS
+from googlenet_jax.data.decode import DecodeError
+from googlenet_jax.data.pipeline import eval_batches, train_batches
+from googlenet_jax.data.split import Split
+
+SIZE = 12
+
+
+class Numbered:
+  """Images whose first pixel tells their number."""
+
+  def __init__(self, count, bad=()):
+    self.count, self.bad = count, bad
+
+  def __len__(self):
+    return self.count
+
+  def __getitem__(self, index):
+    if index in self.bad:
+      return {'image': b'not an image', 'label': 0, 'name': f'bad-{index}.jpg'}
+    image = np.full((SIZE, SIZE, 3), index, np.uint8)
+    return {'image': image, 'label': index % 7, 'name': f'{index}.png'}
+
+
+def split_of(count, bad=()):
+  return Split('numbered', Numbered(count, bad), tuple('abcdefg'))
+
+
+def train(split, batches, preset='paper', **options):
+  defaults = {'image_size': SIZE, 'augmentation': PRESETS[preset], 'batch_size': 8, 'seed': 3}
+  iterator = train_batches(split, **{**defaults, **options})
+  try:
+    return list(itertools.islice(iterator, batches))
+  finally:
+    iterator.close()
+
+
+def joined(parts):
+  """The global batches of several processes."""
+  return [
+    {name: np.concatenate([batch[name] for batch in batches]) for name in batches[0]}
+    for batches in zip(*parts, strict=True)
+  ]
+
+
+def assert_same(first, second):
+  for a, b in zip(first, second, strict=True):
+    assert a.keys() == b.keys()
+    for name in a:
+      np.testing.assert_array_equal(a[name], b[name])
+      assert a[name].dtype == b[name].dtype
+
+
+def test_shapes_and_types():
+  batch = train(split_of(20), 1)[0]
+  assert batch['image'].shape == (8, SIZE, SIZE, 3) and batch['image'].dtype == np.uint8
+  assert batch['label'].shape == (8,) and batch['label'].dtype == np.int32
+
+
+@settings(max_examples=12, deadline=None)
+@given(
+  count=st.integers(3, 40),
+  processes=st.sampled_from([1, 2, 4]),
+  threads=st.sampled_from([1, 4]),
+  start=st.integers(0, 30),
+  seed=st.integers(0, 2**31),
+)
+def test_global_batches_do_not_depend_on_processes_threads_or_start(
+  count, processes, threads, start, seed
+):
+  split = split_of(count)
+  whole = train(split, start + 2, seed=seed, threads=1)[start:]
+  parts = [
+    train(
+      split,
+      2,
+      seed=seed,
+      threads=threads,
+      start_step=start,
+      process_index=process,
+      process_count=processes,
+    )
+    for process in range(processes)
+  ]
+  assert_same(whole, joined(parts))
+
+
+def test_worker_processes_give_the_same_batches():
+  assert_same(train(split_of(20), 4), train(split_of(20), 4, workers=2))
+
+
+def test_each_epoch_has_every_image_in_a_new_order():
+  batches = train(split_of(24), 6, preset='none')
+  order = [image[0, 0, 0] for batch in batches for image in batch['image']]
+  first, second = order[:24], order[24:]
+  assert sorted(first) == sorted(second) == list(range(24))
+  assert first != second
+
+
+def test_another_seed_gives_another_order_and_other_crops():
+  a, b = (train(split_of(24), 1, seed=seed)[0] for seed in (0, 1))
+  assert (a['image'] != b['image']).any()
+
+
+def test_augmentation_differs_between_epochs():
+  class One(Numbered):
+    def __getitem__(self, index):
+      rng = np.random.default_rng(0)
+      return {'image': rng.integers(0, 256, (40, 40, 3), np.uint8), 'label': 0, 'name': 'x'}
+
+  images = train(Split('one', One(1), ('a',)), 1)[0]['image']
+  assert len({image.tobytes() for image in images}) == 8
+
+
+@pytest.mark.parametrize('processes', [1, 2, 4])
+@pytest.mark.parametrize('count', [1, 3, 8, 13, 16])
+def test_evaluation_counts_every_image_once(count, processes):
+  split = split_of(count)
+  parts = [
+    list(
+      eval_batches(
+        split,
+        image_size=SIZE,
+        resize=SIZE,
+        batch_size=8,
+        process_index=process,
+        process_count=processes,
+      )
+    )
+    for process in range(processes)
+  ]
+  assert len({len(part) for part in parts}) == 1
+  seen = collections.Counter()
+  for batch in joined(parts):
+    assert batch['image'].shape == (8, SIZE, SIZE, 3)
+    for image, label, mask in zip(batch['image'], batch['label'], batch['mask'], strict=True):
+      if mask:
+        seen[int(image[0, 0, 0])] += 1
+        assert label == image[0, 0, 0] % 7
+  assert seen == collections.Counter(range(count))
+
+
+def test_a_bad_image_is_named():
+  with pytest.raises(DecodeError, match=r'bad-2\.jpg'):
+    train(split_of(4, bad={2}), 2)
+  batches = eval_batches(split_of(4, bad={2}), image_size=SIZE, resize=SIZE, batch_size=4)
+  with pytest.raises(DecodeError, match=r'bad-2\.jpg'):
+    list(batches)

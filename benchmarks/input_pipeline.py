@@ -7,10 +7,7 @@ The contenders take turns, one pass over the same images each, in every round; t
 medians over the rounds, the ratios medians of ratios within a round. All run pinned to one core
 where the system allows it.
 
-Without --folder the JPEGs are made from a seed at ImageNet's size distribution: 500 x 375 pixels
-and its relatives, some smaller, a few up to 1600 x 1200 (mean 192,000 pixels), 4:2:0 at quality 95,
-about 110 KB on average. They show noise whose spectrum falls off as 1/f^1.4, near that of natural
-images, with contrast and grain that vary from image to image.
+Without --folder the JPEGs are synthetic, at ImageNet's size distribution: see jpegs.py.
 """
 
 import argparse
@@ -27,73 +24,15 @@ from importlib import metadata, util
 from typing import Any
 
 import numpy as np
+from jpegs import shrink, synthetic_jpegs
 
-from googlenet_jax.data import decode, geometry
+from googlenet_jax.data import decode
 from googlenet_jax.data.augment import PRESETS, train_transform
-
-# (width, height, share), after the mean size and the commonest formats of ILSVRC 2012 (reported).
-SIZES = (
-  (500, 375, 0.40),
-  (375, 500, 0.14),
-  (500, 333, 0.18),
-  (333, 500, 0.07),
-  (500, 400, 0.05),
-  (400, 300, 0.06),
-  (320, 240, 0.04),
-  (640, 480, 0.04),
-  (800, 600, 0.015),
-  (1600, 1200, 0.005),
-)
 
 MADE_AHEAD = 8  # Batches that a pipeline may hold ready at the start of its turn, and then some.
 
 Contender = Callable[[], float]
 """One pass over some images; returns images per second."""
-
-
-# --- images ---
-
-
-def synthetic_jpegs(count: int, seed: int = 0) -> list[bytes]:
-  """`count` JPEGs whose sizes follow `SIZES` as evenly as whole numbers allow."""
-  import simplejpeg
-
-  rng = np.random.default_rng(seed)
-  ends = np.cumsum([share for *_, share in SIZES])
-  jpegs = []
-  for place in rng.permutation((np.arange(count) + 0.5) / count):
-    width, height, _ = SIZES[int(np.searchsorted(ends, place))]
-    pixels = natural_noise(height, width, rng)
-    jpegs.append(simplejpeg.encode_jpeg(pixels, 95, 'RGB', '420'))
-  return jpegs
-
-
-def natural_noise(height: int, width: int, rng: np.random.Generator) -> np.ndarray:
-  """uint8[height, width, 3]: brightness and weaker color with a falling spectrum, and grain."""
-  across, down = np.fft.rfftfreq(width), np.fft.fftfreq(height)[:, None]
-  falloff = (np.hypot(across, down) + 1 / max(height, width)) ** 1.4
-
-  def field(deviation):
-    spectrum = np.fft.rfft2(rng.standard_normal((height, width))) / falloff
-    values = np.fft.irfft2(spectrum, (height, width))
-    return deviation * values / values.std()
-
-  grain = rng.lognormal(0.8, 0.8) * rng.standard_normal((height, width))
-  brightness = 120 + field(rng.uniform(20, 65)) + grain
-  return np.stack([brightness + field(9) for _ in range(3)], -1).clip(0, 255).astype(np.uint8)
-
-
-def shrink(jpegs: list[bytes], short_side: int, quality: int) -> list[bytes]:
-  """The images with their shorter side reduced to `short_side`, as `googlenet prepare` does."""
-  import simplejpeg
-
-  shrunk = []
-  for data in jpegs:
-    pixels = decode.decode_image(data, 'benchmark')
-    scale = min(1.0, short_side / min(pixels.shape[:2]))
-    size = round(pixels.shape[0] * scale), round(pixels.shape[1] * scale)
-    shrunk.append(simplejpeg.encode_jpeg(geometry.resize(pixels, size), quality, 'RGB', '420'))
-  return shrunk
 
 
 # --- contenders ---
@@ -128,19 +67,37 @@ def looping(jpegs: list[bytes], do: Callable[[bytes], object]) -> Contender:
   return run
 
 
+class Files:
+  """Records of as many images as ImageNet has, of which few are on disk.
+
+  Grain's shuffle takes 9 microseconds an image there, but 200 among 128 images: it draws positions
+  of at least 16 bits until one is in range.
+  """
+
+  def __init__(self, paths: list[pathlib.Path]):
+    self._paths = paths
+
+  def __len__(self) -> int:
+    return 1_281_167
+
+  def __getitem__(self, index: int) -> dict[str, Any]:
+    path = self._paths[index % len(self._paths)]
+    return {'image': path.read_bytes(), 'label': 0, 'name': str(path)}
+
+
 def pipeline(
   jpegs: list[bytes], image_size: int, batch_size: int, threads: int, folder: pathlib.Path
 ) -> Contender:
   """`train_batches` from files: reading, order, decoding, the paper's augmentation, batches."""
   from googlenet_jax.data.pipeline import train_batches
-  from googlenet_jax.data.sources import open_split
+  from googlenet_jax.data.split import Split
 
-  images = folder / 'train' / 'class'
-  images.mkdir(parents=True)
-  for index, data in enumerate(jpegs):
-    (images / f'{index}.jpg').write_bytes(data)
+  folder.mkdir()
+  paths = [folder / f'{index}.jpg' for index in range(len(jpegs))]
+  for path, data in zip(paths, jpegs, strict=True):
+    path.write_bytes(data)
   batches = train_batches(
-    open_split(f'folder:{folder}', 'train', cache_dir=folder),
+    Split('benchmark', Files(paths), ('class',)),
     image_size=image_size,
     augmentation=PRESETS['paper'],
     batch_size=batch_size,
@@ -210,11 +167,12 @@ def measure(contenders: dict[str, Contender], rounds: int) -> dict[str, list[flo
 
 def settle() -> None:
   """Waits until no thread of this process works: pipelines go on after their turn, making ahead."""
-  busy = True
-  while busy:
+  for _ in range(100):
     before = time.process_time()
     time.sleep(0.05)
-    busy = time.process_time() - before > 0.005
+    if time.process_time() - before < 0.005:
+      return
+  raise RuntimeError('a pipeline keeps working without anyone taking its batches')
 
 
 def summarize(rates: dict[str, list[float]]) -> list[dict[str, Any]]:

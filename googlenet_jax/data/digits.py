@@ -66,7 +66,7 @@ def _builder(data_dir: pathlib.Path) -> Any:
   test = np.arange(len(images)) % 5 == 4
   train = images[~test]
 
-  class Digits(tfds.core.GeneratorBasedBuilder, skip_registration=True):
+  class Digits(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # type: ignore[call-arg]
     """Handwritten digits, 8x8."""
 
     VERSION = tfds.core.Version(VERSION)

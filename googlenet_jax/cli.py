@@ -3,7 +3,10 @@
 import argparse
 import json
 import logging
+import os
 import pathlib
+import shlex
+import shutil
 import sys
 from typing import Any
 
@@ -91,6 +94,16 @@ def _parser() -> argparse.ArgumentParser:
   add_cache_dir(evaluate)
   add_format(evaluate)
 
+  inspect = command('inspect', _inspect, 'A picture of augmented training images with labels.')
+  inspect.add_argument('data', metavar='DATA', help='digits, folder:PATH, prepared:PATH, tfds:NAME')
+  inspect.add_argument('--out', type=pathlib.Path, required=True, help='the picture, PNG or JPEG')
+  inspect.add_argument('--preset', default='paper', help='none, crop_flip, small or paper (paper)')
+  inspect.add_argument('--split', default='train', help='of the data (train)')
+  inspect.add_argument('--image_size', type=_positive, default=224, help='pixels (224)')
+  inspect.add_argument('--images', type=_positive, default=24, help='how many (24)')
+  inspect.add_argument('--seed', type=int, default=0, help='of order and augmentation (0)')
+  add_cache_dir(inspect)
+
   table = command(
     'table', _table, "Table 1 of the paper: computed beside printed, with each cell's audit."
   )
@@ -141,8 +154,15 @@ def _train(options: argparse.Namespace, rest: list[str]) -> None:
   )
   if workdir.curves.exists():
     print(f'curves: {workdir.curves}')
-  print(f'next:   googlenet evaluate --workdir={workdir.path}')
+  print(f'next:   {_program()} evaluate --workdir={shlex.quote(str(workdir.path))}')
   return None
+
+
+def _program() -> str:
+  """The command as it can be typed here."""
+  if shutil.which('googlenet'):
+    return 'googlenet'
+  return f'{shlex.quote(os.path.relpath(sys.executable))} -m googlenet_jax'
 
 
 def _dry_run(options: argparse.Namespace, config: Any) -> None:
@@ -172,6 +192,30 @@ def _evaluate(options: argparse.Namespace, _rest: list[str]) -> None:
   print(f'{"classifier":12}{"top-1 error":>12}{"top-5 error":>12}{"loss":>10}')
   for name, row in rows.items():
     print(f'{name:12}{row["top1_error"]:>12.2%}{row["top5_error"]:>12.2%}{row["loss"]:>10.4f}')
+
+
+def _inspect(options: argparse.Namespace, _rest: list[str]) -> None:
+  from googlenet_jax.data.augment import from_config
+  from googlenet_jax.data.grid import save_grid
+  from googlenet_jax.data.sources import open_split
+
+  augmentation = from_config({'preset': options.preset})
+  split = open_split(options.data, options.split, cache_dir=_cache_dir(options))
+  save_grid(
+    split,
+    options.out,
+    image_size=options.image_size,
+    augmentation=augmentation,
+    images=options.images,
+    seed=options.seed,
+  )
+  print(f'{options.images} of {len(split.records):,} images: {options.out}')
+
+
+def _positive(text: str) -> int:
+  if not text.isdecimal() or int(text) < 1:
+    raise argparse.ArgumentTypeError(f'{text!r} is no positive integer')
+  return int(text)
 
 
 def _table(options: argparse.Namespace, _rest: list[str]) -> None:

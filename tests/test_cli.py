@@ -159,6 +159,39 @@ def test_trains_on_an_image_folder(folder, tmp_path, capsys):
   assert result['test']['main']['top1_error'] == 0  # dark and light are easily told apart
 
 
+def test_trains_from_device_memory(folder, tmp_path, capsys):
+  arguments = train_on(folder, '--config.data.placement=device')
+  assert cli.main([*arguments, f'--workdir={tmp_path / "run"}', '--format=json']) == 0
+  assert json.loads(capsys.readouterr().out)['test']['main']['top1_error'] == 0
+
+
+@pytest.mark.parametrize('rule', ['stop', 'skip'])
+def test_a_bad_image_met_in_training(folder, tmp_path, capsys, caplog, rule):
+  bad = folder / 'train' / 'dark' / '3.png'
+  bad.write_bytes(bad.read_bytes()[:-40])
+  arguments = train_on(folder, f'--config.data.on_bad_image={rule}', '--format=json')
+  status = cli.main([*arguments, f'--workdir={tmp_path / "run"}'])
+  captured = capsys.readouterr()
+  if rule == 'stop':
+    assert status == 1 and captured.err.splitlines()[-1].count(str(bad)) == 1
+    assert not (tmp_path / 'run' / 'DONE').exists()
+  else:
+    assert status == 0 and any(str(bad) in record.message for record in caplog.records)
+    skipped = json.loads(captured.out)['train']['skipped_images']
+    assert 7 <= skipped <= 13  # once in each of ten epochs of 24 images
+
+
+def test_inspect_draws_a_grid(folder, tmp_path, capsys):
+  out = tmp_path / '격자 grid.png'
+  arguments = ['inspect', f'folder:{folder}', f'--out={out}', '--image_size=64', '--images=6']
+  assert cli.main(arguments) == 0
+  assert '6 of 24 images' in capsys.readouterr().out
+  picture = np.asarray(Image.open(out))
+  assert picture.shape[1] > picture.shape[0] > 256 and picture.std() > 20
+  assert cli.main([*arguments[:2], f'--out={tmp_path / "grid.xyz"}']) == 1
+  assert 'grid.xyz: cannot be written' in capsys.readouterr().err
+
+
 def make_bad(folder, case):
   if case == 'missing':
     return folder / 'nowhere', 'no such folder'

@@ -5,18 +5,23 @@ global batch, whose content and order do not depend on the number of processes, 
 """
 
 import functools
+import logging
 import math
 import sys
 from collections.abc import Generator
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
 from googlenet_jax.data.augment import Augmentation, test_transform, train_transform
-from googlenet_jax.data.decode import decode_image
+from googlenet_jax.data.decode import DecodeError, decode_image
 from googlenet_jax.data.split import Record, Split
+from googlenet_jax.errors import UserError
 
 Batch = dict[str, np.ndarray]
+OnBadImage = Literal['stop', 'skip']
+
+logger = logging.getLogger('googlenet_jax')
 
 
 def train_batches(
@@ -31,6 +36,7 @@ def train_batches(
   process_count: int = 1,
   threads: int = 2,
   workers: int = 0,
+  on_bad_image: OnBadImage = 'stop',
 ) -> Generator[Batch]:
   """Batches without end from a step on; every epoch has a new order.
 
@@ -45,10 +51,12 @@ def train_batches(
     process_count: how many processes share a batch.
     threads: that prepare batches ahead.
     workers: processes that do so instead; 0 for threads alone.
+    on_bad_image: `stop` raises its DecodeError; `skip` logs it and takes the next image of the
+      order in its place.
 
   Yields:
     `image` uint8[b, image_size, image_size, 3] and `label` int32[b], b = batch_size /
-    process_count.
+    process_count; with `skip` also `skipped` int32[b], the bad images met on the way to each.
   """
   import grain
 
@@ -65,7 +73,7 @@ def train_batches(
   )
   batches = (
     grain.MapDataset.range(sys.maxsize // batch_size * rows)
-    .map(_Lookup(images, index))
+    .map(_Lookup(images, index, on_bad_image, len(split.records)))
     .batch(rows, drop_remainder=True)
   )
   yield from _iterate(batches[start_step:], threads, workers)
@@ -80,6 +88,7 @@ def eval_batches(
   process_index: int = 0,
   process_count: int = 1,
   threads: int = 2,
+  on_bad_image: OnBadImage = 'stop',
 ) -> Generator[Batch]:
   """Every image once, in order; the last batch is padded with black images that do not count.
 
@@ -91,10 +100,11 @@ def eval_batches(
     process_index: which rows of the global batch to compute.
     process_count: how many processes share a batch; each gets as many batches.
     threads: that prepare batches ahead.
+    on_bad_image: `stop` raises its DecodeError; `skip` logs it and does not count it.
 
   Yields:
     `image` uint8[b, image_size, image_size, 3], `label` int32[b] and `mask` bool[b], False where
-    the image is padding.
+    the image does not count.
   """
   import grain
 
@@ -105,7 +115,7 @@ def eval_batches(
   )
   batches = (
     grain.MapDataset.range(count * rows)
-    .map(_TestImage(split, index, image_size, resize))
+    .map(_TestImage(split, index, image_size, resize, on_bad_image))
     .batch(rows, drop_remainder=True)
   )
   yield from _iterate(batches, threads, 0)
@@ -153,27 +163,49 @@ class _TrainTransform:
 
 
 class _Lookup:
-  """The image at a process's position."""
+  """The image at a process's position, or the next good one."""
 
-  def __init__(self, images: Any, index: Any) -> None:
+  def __init__(self, images: Any, index: Any, on_bad_image: OnBadImage, count: int) -> None:
     self._images, self._index = images, index
+    self._on_bad_image, self._count = on_bad_image, count
 
   def __call__(self, local: int) -> dict[str, Any]:
-    return self._images[self._index(local)]
+    index = self._index(local)
+    if self._on_bad_image == 'stop':
+      return self._images[index]
+    for skipped in range(self._count):
+      try:
+        return {**self._images[index + skipped], 'skipped': np.int32(skipped)}
+      except DecodeError as error:
+        logger.warning('skipped a bad image: %s', error)
+    raise UserError('data.on_bad_image=skip: not one image can be read')
 
 
 class _TestImage:
   """The test image at a process's position, or padding after the last."""
 
-  def __init__(self, split: Split, index: Any, image_size: int, resize: int) -> None:
+  def __init__(
+    self, split: Split, index: Any, image_size: int, resize: int, on_bad_image: OnBadImage
+  ) -> None:
     self._split, self._index = split, index
     self._image_size, self._resize = image_size, resize
+    self._on_bad_image = on_bad_image
 
   def __call__(self, local: int) -> dict[str, Any]:
     index = self._index(local)
+    blank = {
+      'image': np.zeros((self._image_size, self._image_size, 3), np.uint8),
+      'label': np.int32(0),
+      'mask': np.bool_(False),
+    }
     if index >= len(self._split.records):
-      blank = np.zeros((self._image_size, self._image_size, 3), np.uint8)
-      return {'image': blank, 'label': np.int32(0), 'mask': np.bool_(False)}
+      return blank
     record = self._split.records[index]
-    image = test_transform(_decoded(record), self._image_size, self._resize)
+    try:
+      image = test_transform(_decoded(record), self._image_size, self._resize)
+    except DecodeError as error:
+      if self._on_bad_image == 'stop':
+        raise
+      logger.warning('skipped a bad image: %s', error)
+      return blank
     return {'image': image, 'label': np.int32(record['label']), 'mask': np.bool_(True)}

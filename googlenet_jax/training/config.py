@@ -19,6 +19,8 @@ CHOICES: dict[str, tuple[str, ...]] = {
   'schedule.name': ('constant', 'staircase', 'cosine', 'polynomial'),
   'ema.kind': ('none', 'exponential', 'polyak'),
   'evaluation.parameters': ('raw', 'ema'),
+  'data.on_bad_image': ('stop', 'skip'),
+  'data.placement': ('host', 'device'),
 }
 """Keys whose value is one of a few names; those of the model are checked where it is built."""
 
@@ -67,6 +69,8 @@ def defaults() -> ConfigDict:
   data.resize = 256  # shorter side before the centre crop at test time
   data.threads = 2  # that decode and augment
   data.workers = 0  # processes that do so instead; 0 = threads only
+  data.on_bad_image = 'stop'  # stop, or skip: log it, count it, take the next
+  data.placement = 'host'  # host, or device: the whole training split in device memory
   data.augment = augment = ConfigDict()
   augment.preset = 'none'  # none, crop_flip, small or paper; the keys below override it
   for name, kind in AUGMENT_KEYS.items():

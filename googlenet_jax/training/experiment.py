@@ -14,6 +14,7 @@ from googlenet_jax.data.pipeline import eval_batches, train_batches
 from googlenet_jax.data.sources import Split, open_split
 from googlenet_jax.errors import UserError
 from googlenet_jax.models import GoogLeNet
+from googlenet_jax.training import device_data
 from googlenet_jax.training.config import validate
 from googlenet_jax.training.durations import to_steps
 from googlenet_jax.training.parallelism import DataParallel
@@ -60,18 +61,24 @@ class Experiment:
   def train_batches(self, start_step: int) -> Generator[Batch]:
     """Training images from a step on, without end, on the devices."""
     config = self.config
+    common = {
+      'image_size': config.data.image_size,
+      'augmentation': self.augmentation,
+      'batch_size': config.batch_size,
+      'seed': config.seed,
+      'start_step': start_step,
+      'threads': config.data.threads,
+    }
+    if config.data.placement == 'device':
+      return device_data.device_batches(self.train_split, **common, parallel=self.parallel)
     return self.parallel.prefetch(
       train_batches(
         self.train_split,
-        image_size=config.data.image_size,
-        augmentation=self.augmentation,
-        batch_size=config.batch_size,
-        seed=config.seed,
-        start_step=start_step,
+        **common,
         process_index=jax.process_index(),
         process_count=jax.process_count(),
-        threads=config.data.threads,
         workers=config.data.workers,
+        on_bad_image=config.data.on_bad_image,
       )
     )
 
@@ -87,6 +94,7 @@ class Experiment:
         process_index=jax.process_index(),
         process_count=jax.process_count(),
         threads=config.data.threads,
+        on_bad_image=config.data.on_bad_image,
       )
     )
 
@@ -104,6 +112,10 @@ def prepare(config: ConfigDict, cache_dir: pathlib.Path) -> Experiment:
   parallel.check_batch('evaluation.batch_size', config.evaluation.batch_size)
   build_model(config.model, 1)  # a wrong knob fails before data are prepared
   train_split = open_split(config.data.source, config.data.train_split, cache_dir=cache_dir)
+  if config.data.placement == 'device':
+    device_data.check(
+      augmentation, len(train_split.records), config.data.image_size, config.batch_size
+    )
   eval_split = open_split(config.data.source, config.data.eval_split, cache_dir=cache_dir)
   model = build_model(config.model, len(train_split.classes))
   experiment = Experiment(

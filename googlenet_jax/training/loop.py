@@ -64,7 +64,11 @@ def train(config: ConfigDict, workdir: WorkDirectory, cache_dir: pathlib.Path) -
     'steps': schedule.steps,
     'parameters': config.evaluation.parameters,
     'test': evaluated,
-    'train': {'seconds': run.seconds, 'images_per_second': run.images_per_second},
+    'train': {
+      'seconds': run.seconds,
+      'images_per_second': run.images_per_second,
+      'skipped_images': run.skipped_images,
+    },
     'seed': config.seed,
     **provenance(),
   }
@@ -95,6 +99,7 @@ class _Run:
     self._pending: collections.deque[Any] = collections.deque()
     self.seconds = 0.0
     self.images_per_second: float | None = None
+    self.skipped_images = 0
 
   def steps(self, state: TrainState, start: int) -> dict[str, Any]:
     """Steps to the end; returns the last evaluation.
@@ -140,6 +145,9 @@ class _Run:
       f'train/{name}': float(sum(metrics[name] for metrics in history) / len(history))
       for name in history[0]
     }
+    if 'skipped_images' in history[0]:
+      scalars['train/skipped_images'] = skipped = sum(int(m['skipped_images']) for m in history)
+      self.skipped_images += skipped
     rate = self._progress.images_per_second
     if rate:
       scalars['train/images_per_second'] = rate

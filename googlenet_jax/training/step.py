@@ -67,7 +67,8 @@ def make_train_step(
   """The function (state, batch, hyper) -> (state, metrics), to be jitted.
 
   `batch` holds `image` uint8[n, h, w, 3] and `label` int32[n]; the metrics are float32 scalars:
-  `loss`, `loss_main`, `loss_aux_*`, `top1_error`, `gradient_norm` and `learning_rate`. With
+  `loss`, `loss_main`, `loss_aux_*`, `top1_error`, `gradient_norm` and `learning_rate`, and
+  `skipped_images` where the batch counts them. With
   `optimizer.accumulate` above 1 the batch is computed in that many parts and the gradients are
   averaged, which equals the whole batch but for batch normalization, whose statistics are each
   part's own.
@@ -132,6 +133,8 @@ def make_train_step(
       new = {'params': params, 'batch_stats': batch_stats}
       ema = optax.incremental_update(new, ema, hyper['averaging_rates'][state.step])
     metrics |= {'gradient_norm': optax.global_norm(grads), 'learning_rate': rate}
+    if 'skipped' in batch:
+      metrics['skipped_images'] = batch['skipped'].sum(dtype=jnp.float32)
     return TrainState(state.step + 1, params, batch_stats, opt_state, ema), metrics
 
   return train_step

@@ -12,6 +12,7 @@ from googlenet_jax.data.augment import PRESETS
 from googlenet_jax.data.decode import DecodeError
 from googlenet_jax.data.pipeline import eval_batches, train_batches
 from googlenet_jax.data.split import Split
+from googlenet_jax.errors import UserError
 
 SIZE = 12
 
@@ -148,6 +149,49 @@ def test_evaluation_counts_every_image_once(count, processes):
         seen[int(image[0, 0, 0])] += 1
         assert label == image[0, 0, 0] % 7
   assert seen == collections.Counter(range(count))
+
+
+BAD = {2, 3, 11}
+
+
+@pytest.mark.parametrize('workers', [0, 2])
+def test_bad_images_are_skipped_and_counted(workers):
+  """The next good image of the order takes the place; nothing else moves."""
+  options = {'on_bad_image': 'skip', 'preset': 'none'}
+  good = train(split_of(16), 4, **options)
+  found = train(split_of(16, BAD), 4, workers=workers, **options)
+  flat = [image[0, 0, 0] for batch in good for image in batch['image']]
+  for step, batch in enumerate(found):
+    for row, (image, skipped) in enumerate(zip(batch['image'], batch['skipped'], strict=True)):
+      position = step * 8 + row
+      assert (skipped > 0) == (flat[position] in BAD)
+      if position + skipped < len(flat):
+        assert image[0, 0, 0] == flat[position + skipped]
+      assert image[0, 0, 0] not in BAD
+  assert sum(int((batch['skipped'] > 0).sum()) for batch in found) == 6  # 3 in each epoch
+  assert all((batch['skipped'] == 0).all() for batch in good)
+
+
+def test_skipping_does_not_depend_on_processes():
+  whole = train(split_of(16, BAD), 3, on_bad_image='skip')
+  parts = [
+    train(split_of(16, BAD), 3, on_bad_image='skip', process_index=p, process_count=2)
+    for p in range(2)
+  ]
+  assert_same(whole, joined(parts))
+
+
+def test_skipped_test_images_do_not_count():
+  batches = eval_batches(
+    split_of(16, BAD), image_size=SIZE, resize=SIZE, batch_size=8, on_bad_image='skip'
+  )
+  masks = np.concatenate([batch['mask'] for batch in batches])
+  assert set(np.flatnonzero(~masks)) == BAD
+
+
+def test_nothing_but_bad_images_is_an_error_not_a_hang():
+  with pytest.raises(UserError, match='not one image'):
+    train(split_of(3, {0, 1, 2}), 1, on_bad_image='skip')
 
 
 def test_a_bad_image_is_named():

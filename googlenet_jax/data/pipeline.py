@@ -7,7 +7,10 @@ global batch, whose content and order do not depend on the number of processes, 
 import functools
 import logging
 import math
+import multiprocessing.connection
+import os
 import sys
+import threading
 from collections.abc import Generator
 from typing import Any, Literal
 
@@ -169,6 +172,10 @@ class _Lookup:
     self._images, self._index = images, index
     self._on_bad_image, self._count = on_bad_image, count
 
+  def __setstate__(self, state: dict[str, Any]) -> None:
+    self.__dict__.update(state)
+    _end_with_parent()  # unpickled: this is a worker
+
   def __call__(self, local: int) -> dict[str, Any]:
     index = self._index(local)
     if self._on_bad_image == 'stop':
@@ -179,6 +186,20 @@ class _Lookup:
       except DecodeError as error:
         logger.warning('skipped a bad image: %s', error)
     raise UserError('data.on_bad_image=skip: not one image can be read')
+
+
+@functools.cache
+def _end_with_parent() -> None:
+  """Ends this worker when its parent is gone, however that died; Grain would leave it behind."""
+  parent = multiprocessing.parent_process()
+  if parent is None:
+    return
+
+  def watch() -> None:
+    multiprocessing.connection.wait([parent.sentinel])
+    os._exit(1)
+
+  threading.Thread(target=watch, daemon=True).start()
 
 
 class _TestImage:

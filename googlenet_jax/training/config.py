@@ -153,6 +153,11 @@ def validate(config: ConfigDict) -> None:
     'data.resize',
   ):
     need(values[key] >= 1, key, 'an integer of at least 1')
+  need(
+    values['data.resize'] >= values['data.image_size'],
+    'data.resize',
+    f'at least data.image_size={values["data.image_size"]}',
+  )
   need(values['data.workers'] >= 0, 'data.workers', 'an integer of at least 0')
   for key in (
     'optimizer.learning_rate',

@@ -18,7 +18,7 @@ import numpy as np
 from jax import lax
 
 from googlenet_jax.data.augment import Augmentation
-from googlenet_jax.data.pipeline import eval_batches
+from googlenet_jax.data.pipeline import OnBadImage, eval_batches
 from googlenet_jax.data.split import Split
 from googlenet_jax.errors import UserError
 from googlenet_jax.training.parallelism import DataParallel
@@ -65,10 +65,11 @@ def device_batches(
   seed: int,
   start_step: int,
   threads: int,
+  on_bad_image: OnBadImage = 'stop',
   parallel: DataParallel,
 ) -> Generator[Batch]:
   """Batches without end from a step on, drawn on the devices; see `pipeline.train_batches`."""
-  images, labels = parallel.replicate(_load(split, image_size, threads))
+  images, labels = parallel.replicate(_load(split, image_size, threads, on_bad_image))
   count = len(labels)
   key = parallel.replicate(jax.random.key_data(jax.random.key(seed)))
   draw = jax.jit(
@@ -87,10 +88,19 @@ def device_batches(
     yield batch
 
 
-def _load(split: Split, image_size: int, threads: int) -> tuple[np.ndarray, np.ndarray]:
+def _load(
+  split: Split, image_size: int, threads: int, on_bad_image: OnBadImage
+) -> tuple[np.ndarray, np.ndarray]:
   """The whole split, resized: uint8[n, image_size, image_size, 3] and int32[n]."""
   batches = list(
-    eval_batches(split, image_size=image_size, resize=image_size, batch_size=256, threads=threads)
+    eval_batches(
+      split,
+      image_size=image_size,
+      resize=image_size,
+      batch_size=256,
+      threads=threads,
+      on_bad_image=on_bad_image,
+    )
   )
   mask = np.concatenate([batch['mask'] for batch in batches])
   return (

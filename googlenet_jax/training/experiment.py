@@ -68,6 +68,7 @@ class Experiment:
       'seed': config.seed,
       'start_step': start_step,
       'threads': config.data.threads,
+      'on_bad_image': config.data.on_bad_image,
     }
     if config.data.placement == 'device':
       return device_data.device_batches(self.train_split, **common, parallel=self.parallel)
@@ -78,7 +79,6 @@ class Experiment:
         process_index=jax.process_index(),
         process_count=jax.process_count(),
         workers=config.data.workers,
-        on_bad_image=config.data.on_bad_image,
       )
     )
 

@@ -2,6 +2,11 @@
 
 import collections
 import itertools
+import os
+import pathlib
+import subprocess
+import sys
+import time
 
 import numpy as np
 import pytest
@@ -98,6 +103,57 @@ def test_global_batches_do_not_depend_on_processes_threads_or_start(
 
 def test_worker_processes_give_the_same_batches():
   assert_same(train(split_of(20), 4), train(split_of(20), 4, workers=2))
+
+
+PARENT = """
+import numpy as np
+from googlenet_jax.data.augment import PRESETS
+from googlenet_jax.data.pipeline import train_batches
+from googlenet_jax.data.sources import open_split
+if __name__ == '__main__':
+  split = open_split('synthetic:50', 'train', cache_dir=None)
+  batches = train_batches(
+    split, image_size=8, augmentation=PRESETS['none'], batch_size=4, seed=0, workers=2
+  )
+  next(batches)
+  print('started', flush=True)
+  for _ in batches:
+    pass
+"""
+
+
+def children(pid):
+  """Process numbers of the descendants of a process."""
+  found = []
+  for stat in pathlib.Path('/proc').glob('[0-9]*/stat'):
+    try:
+      fields = stat.read_text().rpartition(')')[2].split()
+    except OSError:
+      continue
+    if int(fields[1]) == pid and fields[0] != 'Z':
+      found += [int(stat.parent.name), *children(int(stat.parent.name))]
+  return found
+
+
+@pytest.mark.skipif(
+  not pathlib.Path('/proc/self/stat').exists(), reason='processes are read in /proc'
+)
+def test_no_worker_outlives_its_parent(tmp_path):
+  script = tmp_path / 'parent.py'
+  script.write_text(PARENT)
+  root = pathlib.Path(__file__).parents[2]
+  parent = subprocess.Popen(
+    [sys.executable, script], stdout=subprocess.PIPE, env={**os.environ, 'PYTHONPATH': str(root)}
+  )
+  assert parent.stdout.readline() == b'started\n'
+  workers = children(parent.pid)
+  assert len(workers) >= 2
+  parent.kill()
+  parent.wait()
+  deadline = time.monotonic() + 20
+  while any(pathlib.Path(f'/proc/{pid}').exists() for pid in workers):
+    assert time.monotonic() < deadline, 'workers are left behind'
+    time.sleep(0.1)
 
 
 def test_each_epoch_has_every_image_in_a_new_order():

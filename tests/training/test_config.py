@@ -45,6 +45,9 @@ def test_every_key_is_read_somewhere():
     ('evaluation.parameters', 'ema'),  # while there is no average
     ('batch_size', 0),
     ('data.workers', -1),
+    ('data.resize', 200),  # below the image size
+    ('data.placement', 'gpu'),
+    ('data.on_bad_image', 'ignore'),
     ('optimizer.learning_rate', float('nan')),
     ('optimizer.learning_rate', -0.1),
     ('optimizer.momentum', 1.0),

@@ -23,8 +23,7 @@ from typing import Any
 import numpy as np
 
 CLASSES = 1000
-CONTESTANTS = {'jax': ('jax',), 'torch': ('torch', 'torch.compile')}
-CONTESTANTS['both'] = CONTESTANTS['jax'] + CONTESTANTS['torch']
+CONTESTANTS = ('jax', 'torch', 'torch.compile')
 
 
 def main() -> None:
@@ -35,12 +34,15 @@ def main() -> None:
   parser.add_argument('--dtype', choices=('float32', 'bfloat16'), default='float32')
   parser.add_argument('--rounds', type=int, default=7)
   parser.add_argument('--steps', type=int, default=2, help='in each round')
-  parser.add_argument('--framework', choices=tuple(CONTESTANTS), default='both')
+  parser.add_argument('--contestants', default=','.join(CONTESTANTS))
   parser.add_argument('--modes', default='train,inference')
   parser.add_argument('--format', choices=('text', 'json'), default='text')
   options = parser.parse_args()
   os.environ['OMP_WAIT_POLICY'] = 'PASSIVE'  # threads of a resting contestant must not spin
-  workers = {name: _Worker(name, options) for name in CONTESTANTS[options.framework]}
+  names = options.contestants.split(',')
+  if not set(names) <= set(CONTESTANTS):
+    parser.error(f'--contestants={options.contestants}: accepted: {", ".join(CONTESTANTS)}')
+  workers = {name: _Worker(name, options) for name in names}
   report = {
     'machine': _machine(workers),
     'options': vars(options),

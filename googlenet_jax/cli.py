@@ -1,6 +1,7 @@
 """The command line: one thin function for each subcommand; everything is imported late."""
 
 import argparse
+import contextlib
 import json
 import logging
 import os
@@ -8,6 +9,7 @@ import pathlib
 import shlex
 import shutil
 import sys
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from googlenet_jax import __version__, runtime
@@ -28,7 +30,8 @@ def main(argv: list[str] | None = None) -> int:
   try:
     options.run(options, rest)
   except UserError as error:
-    print(f'googlenet {options.command}: {error}', file=sys.stderr)
+    message = ' '.join(str(error).split())  # one line, whatever the user's text holds
+    print(f'googlenet {options.command}: {message}', file=sys.stderr)
     return 1
   except KeyboardInterrupt:
     print(f'googlenet {options.command}: interrupted', file=sys.stderr)
@@ -93,6 +96,27 @@ def _parser() -> argparse.ArgumentParser:
   )
   add_cache_dir(evaluate)
   add_format(evaluate)
+
+  prepare = command(
+    'prepare',
+    _prepare,
+    'Turn images into one data set in ArrayRecord; the same command goes on after a kill.',
+  )
+  prepare.add_argument(
+    'source', metavar='SOURCE', help='folder:PATH, manifest:FILE.csv, imagenet:DIR or tfds:NAME'
+  )
+  prepare.add_argument('out', metavar='OUT', type=pathlib.Path, help='folder of the data set')
+  prepare.add_argument('--name', default='images', help='of the data set (images)')
+  prepare.add_argument(
+    '--short_side', type=_positive, help='shrink images whose shorter side is longer (256)'
+  )
+  prepare.add_argument('--strict', action='store_true', help='stop at the first bad image')
+  prepare.add_argument('--verify', action='store_true', help='read everything again in the end')
+  prepare.add_argument(
+    '--processes', type=_positive, default=os.cpu_count(), help='that decode (one a core)'
+  )
+  prepare.add_argument('--shards', type=_positive, help='files of the training split')
+  add_format(prepare)
 
   inspect = command('inspect', _inspect, 'A picture of augmented training images with labels.')
   inspect.add_argument('data', metavar='DATA', help='digits, folder:PATH, prepared:PATH, tfds:NAME')
@@ -162,7 +186,9 @@ def _program() -> str:
   """The command as it can be typed here."""
   if shutil.which('googlenet'):
     return 'googlenet'
-  return f'{shlex.quote(os.path.relpath(sys.executable))} -m googlenet_jax'
+  near = os.path.relpath(sys.executable)
+  python = sys.executable if near.startswith(os.pardir) else near
+  return f'{shlex.quote(python)} -m googlenet_jax'
 
 
 def _dry_run(options: argparse.Namespace, config: Any) -> None:
@@ -192,6 +218,51 @@ def _evaluate(options: argparse.Namespace, _rest: list[str]) -> None:
   print(f'{"classifier":12}{"top-1 error":>12}{"top-5 error":>12}{"loss":>10}')
   for name, row in rows.items():
     print(f'{name:12}{row["top1_error"]:>12.2%}{row["top5_error"]:>12.2%}{row["loss"]:>10.4f}')
+
+
+def _prepare(options: argparse.Namespace, _rest: list[str]) -> None:
+  from googlenet_jax.data.prepare import prepare
+
+  with _counter() as progress:
+    report = prepare(
+      options.source,
+      options.out,
+      name=options.name,
+      short_side=options.short_side,
+      strict=options.strict,
+      verify=options.verify,
+      processes=options.processes,
+      shards=options.shards,
+      progress=progress,
+    )
+  if options.format == 'json':
+    print(json.dumps({'out': str(report.out), 'images': report.images, 'bad': report.bad}))
+    return
+  images = ', '.join(f'{count:,} {split}' for split, count in report.images.items())
+  print(
+    f'{images} images, {report.stored / 2**20:,.1f} MiB in {report.seconds:.0f} s: {report.out}'
+  )
+  for name, reason in report.bad[:10]:
+    print(f'left out: {name}: {reason}')
+  if report.bad:
+    print(f'{len(report.bad)} bad in all, listed in {report.out / "bad.csv"}')
+  print(f'next:   {_program()} inspect {shlex.quote(f"prepared:{report.out}")} --out=grid.png')
+
+
+@contextlib.contextmanager
+def _counter() -> Iterator[Callable[[int, int], None]]:
+  """Shows how many of how many are done: a bar on a terminal, nothing elsewhere."""
+  if not sys.stderr.isatty():
+    yield lambda done, total: None
+    return
+  from rich.console import Console
+  from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
+
+  with Progress(
+    BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), console=Console(stderr=True)
+  ) as bar:
+    task = bar.add_task('')
+    yield lambda done, total: bar.update(task, completed=done, total=total)
 
 
 def _inspect(options: argparse.Namespace, _rest: list[str]) -> None:

@@ -98,7 +98,7 @@ class GoogLeNet(nn.Module):
       return x
 
     windows = dict(arch.pools())
-    x = images.astype(self.dtype)  # [n, 224, 224, 3]
+    x = images  # [n, 224, 224, 3]
     if arch.stem == 'small':
       x = conv(arch.conv1, 3, name='conv1')(x, train)
     else:
@@ -153,7 +153,7 @@ def googlenet(
     aux: modules that carry an auxiliary head; the paper's are 4a and 4d.
     batch_norm: batch normalization in place of biases; None keeps the variant's.
     lrn: local response normalization in the stem; None keeps the variant's.
-    lrn_constants: its constants; None keeps the variant's, or Caffe's.
+    lrn_constants: its constants, where there is LRN; None keeps the variant's, or Caffe's.
     kernel_init: a name of `KERNEL_INITIALIZERS`; None keeps the variant's.
     bias_init: the value biases of hidden layers start at; None keeps the variant's.
     dropout: rate before the classifier; None keeps the variant's.

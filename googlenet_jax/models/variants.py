@@ -45,6 +45,10 @@ class Architecture:
     return [*first, ('pool2', 3), ('pool3', 3), ('pool4', self.pool4_window)]
 
 
+MAX_CHANNELS = 2**20
+"""Of one layer; beyond it a multiplier is a slip of the hand."""
+
+
 def _with_widths(changes: dict[str, dict[str, int]]) -> tuple[Widths, ...]:
   return tuple(
     dataclasses.replace(widths, **changes.get(name, {})) for name, widths in TABLE1.items()
@@ -105,9 +109,13 @@ def scale(
 
   def scaled(where: str, channels: int, knob: str = 'width') -> int:
     factor = width if knob == 'width' else width * factors[knob]
+    used = f'width={width}' if knob == 'width' else f'width={width}, {knob}={factors[knob]}'
+    if channels * factor > MAX_CHANNELS:
+      raise UserError(
+        f'{used}: {where} would have more than the {MAX_CHANNELS:,} channels accepted'
+      )
     result = round(channels * factor)
     if result < 1:
-      used = f'width={width}' if knob == 'width' else f'width={width}, {knob}={factors[knob]}'
       raise UserError(
         f'{used}: {where} would have no channels ({channels} x {factor:g}); '
         f'a product above {0.5 / channels:g} is accepted there'
@@ -161,7 +169,7 @@ def replace_widths(architecture: Architecture, widths: str) -> Architecture:
     optional = name in (*REDUCTIONS, 'pool_proj')
     if optional and value.lower() == 'none':
       channels = None
-    elif value.isdecimal() and int(value) > 0:
+    elif value.isdecimal() and len(value) < 8 and 0 < int(value) <= MAX_CHANNELS:
       channels = int(value)
     else:
       accepted = 'a positive integer' + (' or none' if optional else '')

@@ -1,0 +1,251 @@
+"""Each layer against a slow loop that shares no code with it."""
+
+import functools
+import itertools
+import math
+
+import jax
+import jax.numpy as jnp
+import loops
+import numpy as np
+import pytest
+from jax import lax
+from jax.test_util import check_grads
+
+from googlenet_jax.errors import UserError
+from googlenet_jax.models import layers
+from googlenet_jax.models.layers import LRN, BatchNorm, ConvUnit
+
+# An odd and an even side for each window, and a side shorter than a window of 3.
+POOLS = [
+  (window, stride, padding, sides)
+  for window, stride, padding in itertools.product((2, 3), (1, 2), ('same', 'caffe'))
+  for sides in ((7, 8), (2, 5))
+]
+
+
+def window_pool(x, window, stride, padding):
+  """Max pooling by XLA's own window reduction."""
+  pads = 'SAME'
+  if padding == 'caffe' and stride > 1:
+    ends = [(math.ceil((size - window) / stride) * stride + window, size) for size in x.shape[1:3]]
+    pads = [(0, 0), *((0, end - size) for end, size in ends), (0, 0)]
+  return lax.reduce_window(
+    x, -jnp.inf, lax.max, (1, window, window, 1), (1, stride, stride, 1), pads
+  )
+
+
+def distinct(shape, seed=0):
+  """Different whole numbers in random order, all negative: zeros of a padding would win."""
+  size = math.prod(shape)
+  return np.random.default_rng(seed).permutation(size).reshape(shape).astype(np.float32) - size
+
+
+@pytest.mark.parametrize(('window', 'stride', 'padding', 'sides'), POOLS)
+def test_max_pool(window, stride, padding, sides):
+  x = distinct((2, *sides, 3))
+  cotangent = np.random.default_rng(1)
+
+  @jax.jit
+  def both(x):
+    ours, pull = jax.vjp(lambda x: layers.max_pool(x, window, stride, padding), x)
+    theirs, pull_theirs = jax.vjp(lambda x: window_pool(x, window, stride, padding), x)
+    # Whole numbers, so that the order of the sums does not matter.
+    weights = cotangent.integers(-99, 99, theirs.shape).astype(np.float32)
+    return ours, theirs, pull(weights)[0], pull_theirs(weights)[0]
+
+  ours, theirs, gradient, gradient_theirs = both(x)
+  np.testing.assert_array_equal(ours, loops.max_pool(x, window, stride, padding))
+  np.testing.assert_array_equal(ours, theirs)
+  np.testing.assert_array_equal(gradient, gradient_theirs)
+
+
+@pytest.mark.parametrize(
+  ('size', 'same', 'caffe'), [(112, 56, 56), (113, 57, 56), (12, 6, 6), (5, 3, 2), (2, 1, 1)]
+)
+def test_max_pool_rounds_the_number_of_windows_up(size, same, caffe):
+  for padding, outputs in (('same', same), ('caffe', caffe)):
+    pool = functools.partial(layers.max_pool, window=3, stride=2, padding=padding)
+    assert jax.eval_shape(pool, jnp.zeros((1, size, 9, 1))).shape[1] == outputs
+
+
+def test_max_pool_in_bfloat16_keeps_type_and_values():
+  x = jnp.asarray(np.random.default_rng(0).normal(-3, 1, (1, 6, 7, 2)), jnp.bfloat16)
+  pooled = layers.max_pool(x, 3, 2, 'same')
+  assert pooled.dtype == jnp.bfloat16
+  np.testing.assert_array_equal(
+    pooled.astype(jnp.float32), loops.max_pool(np.asarray(x.astype(jnp.float32)), 3, 2, 'same')
+  )
+
+
+def test_equal_maxima_share_the_gradient_of_their_window():
+  gradient = jax.grad(lambda x: (layers.max_pool(x, 2, 2, 'same') * 4).sum())(
+    jnp.zeros((1, 4, 4, 1))
+  )
+  np.testing.assert_array_equal(gradient, np.ones((1, 4, 4, 1)))
+
+
+LRNS = [
+  LRN(),
+  LRN(size=1, alpha=0.3),
+  LRN(size=3, alpha=2.0, beta=0.5, k=2.0),
+  LRN(size=5, alpha=0.7, k=2.0),
+  LRN(size=5, alpha=1e-3, beta=0.5),
+]
+
+
+@pytest.mark.parametrize('channels', [2, 9])  # less than the window, and more
+@pytest.mark.parametrize('lrn', LRNS, ids=str)
+def test_local_response_norm(lrn, channels):
+  # Activations of the trained network before its first normalization reach some thousands.
+  x = np.random.default_rng(0).normal(0, 1, (2, 3, 2, channels)) * [[[[1]]], [[[3000]]]]
+  x = x.astype(np.float32)
+  normalized = layers.local_response_norm(jnp.asarray(x), lrn)
+  np.testing.assert_allclose(normalized, loops.local_response_norm(x, lrn), rtol=2e-6)
+
+
+@pytest.mark.parametrize('lrn', LRNS, ids=str)
+def test_gradient_of_local_response_norm(lrn):
+  rng = np.random.default_rng(1)
+  x, weights = rng.normal(0, 2, (2, 1, 1, 1, 7)).astype(np.float32)
+  x[..., 2] = 0  # what ReLU leaves
+
+  def normalize(x):
+    return layers.local_response_norm(x, lrn)
+
+  check_grads(normalize, (x,), order=1, modes=('fwd', 'rev'), atol=1e-2, rtol=1e-2)
+  # Tighter: central differences of the loop in float64.
+  step = 1e-6
+  numeric = [
+    (
+      (
+        loops.local_response_norm(x + step * unit, lrn)
+        - loops.local_response_norm(x - step * unit, lrn)
+      )
+      * weights
+    ).sum()
+    / (2 * step)
+    for unit in np.eye(7)
+  ]
+  ours = jax.grad(lambda x: (normalize(x) * weights).sum())(x)
+  np.testing.assert_allclose(ours.ravel(), numeric, rtol=1e-5, atol=1e-6)
+
+
+def test_local_response_norm_in_bfloat16_computes_in_float32():
+  x = jnp.asarray(np.random.default_rng(2).normal(0, 50, (1, 4, 4, 16)), jnp.bfloat16)
+  normalized = layers.local_response_norm(x, LRN(alpha=0.1))
+  assert normalized.dtype == jnp.bfloat16
+  expected = layers.local_response_norm(x.astype(jnp.float32), LRN(alpha=0.1))
+  np.testing.assert_array_equal(normalized, expected.astype(jnp.bfloat16))
+
+
+@pytest.mark.parametrize(
+  ('constants', 'message'),
+  [
+    ({'size': 4}, r'lrn\.size=4: an odd number'),
+    ({'size': 0}, r'lrn\.size=0: an odd number'),
+    ({'size': -1}, r'lrn\.size=-1: an odd number'),
+    ({'k': 0.0}, r'lrn\.k=0\.0: a number above 0'),
+  ],
+)
+def test_constants_that_cannot_be(constants, message):
+  with pytest.raises(UserError, match=message):
+    LRN(**constants)
+
+
+@pytest.mark.parametrize('size', range(1, 16))
+def test_adaptive_avg_pool(size):
+  x = np.random.default_rng(size).normal(size=(2, size, 16 - size, 3)).astype(np.float32)
+  pooled = jax.jit(layers.adaptive_avg_pool, static_argnums=1)(x, 4)
+  np.testing.assert_allclose(pooled, loops.adaptive_avg_pool(x.astype(np.float64), 4), atol=5e-7)
+
+
+@pytest.mark.parametrize('padding', ['same', 'caffe'])
+@pytest.mark.parametrize(('kernel', 'stride'), [(1, 1), (3, 1), (5, 1), (3, 2), (7, 2)])
+def test_conv_unit(kernel, stride, padding):
+  x = loops.whole_numbers((2, 9, 8, 3), 0)
+  params = {
+    'kernel': loops.whole_numbers((kernel, kernel, 3, 5), 1),
+    'bias': loops.whole_numbers((5,), 2) * 9,
+  }
+  unit = ConvUnit(5, kernel, stride, padding=padding)
+  expected = loops.conv(x, params['kernel'], stride, padding) + params['bias']
+  assert (expected < 0).any()
+  assert (expected > 0).any()
+  np.testing.assert_array_equal(unit.apply({'params': params}, x), np.maximum(expected, 0))
+
+
+def test_depthwise_conv_unit_without_activation_is_the_bare_linear_map():
+  x = loops.whole_numbers((1, 8, 8, 3), 0)
+  kernel = loops.whole_numbers((7, 7, 1, 24), 1)
+  unit = ConvUnit(24, 7, 2, groups=3, activate=False)
+  expected = loops.conv(x, kernel, 2, 'same', groups=3)
+  np.testing.assert_array_equal(unit.apply({'params': {'kernel': kernel}}, x), expected)
+  assert list(jax.eval_shape(unit.init, jax.random.key(0), x)['params']) == ['kernel']
+
+
+@pytest.mark.parametrize('train', [False, True])
+def test_conv_unit_with_batch_norm(train):
+  rng = np.random.default_rng(0)
+  x, kernel = loops.whole_numbers((4, 5, 5, 3), 0), loops.whole_numbers((3, 3, 3, 6), 1)
+  scale, shift, mean = rng.normal(size=(3, 6)).astype(np.float32)
+  var = rng.uniform(1, 2, 6).astype(np.float32)
+  variables = {
+    'params': {'kernel': kernel, 'bn': {'scale': scale, 'bias': shift}},
+    'batch_stats': {'bn': {'mean': mean, 'var': var}},
+  }
+  unit = ConvUnit(6, 3, batch_norm=BatchNorm(epsilon=0.5, momentum=0.75))
+  ours, state = unit.apply(variables, x, train, mutable=['batch_stats'])
+  linear = loops.conv(x, kernel, 1, 'same')
+  batch = linear.mean((0, 1, 2)), linear.var((0, 1, 2))
+  center, spread = batch if train else (mean, var)
+  expected = (linear - center) / np.sqrt(spread + 0.5) * scale + shift
+  np.testing.assert_allclose(ours, np.maximum(expected, 0), rtol=2e-5, atol=2e-5)
+  kept = 0.75 if train else 1
+  after = state['batch_stats']['bn']
+  np.testing.assert_allclose(after['mean'], kept * mean + (1 - kept) * batch[0], rtol=1e-5)
+  np.testing.assert_allclose(after['var'], kept * var + (1 - kept) * batch[1], rtol=1e-5)
+
+
+def test_conv_unit_in_bfloat16():
+  unit = ConvUnit(4, 3, dtype=jnp.bfloat16)
+  x = loops.whole_numbers((1, 5, 5, 2), 0)
+  params = {'kernel': loops.whole_numbers((3, 3, 2, 4), 1), 'bias': np.ones(4, np.float32)}
+  ours = unit.apply({'params': params}, x)
+  assert ours.dtype == jnp.bfloat16
+  exact = np.maximum(loops.conv(x, params['kernel'], 1, 'same') + 1, 0)
+  np.testing.assert_allclose(ours.astype(jnp.float32), exact, rtol=2**-7)  # two roundings
+  specs = jax.eval_shape(unit.init, jax.random.key(0), x)['params']
+  assert {leaf.dtype for leaf in jax.tree.leaves(specs)} == {jnp.dtype(jnp.float32)}
+
+
+# Name: bound and standard deviation at a fan-in f. A normal cut at two standard deviations keeps
+# 0.8796 of its own; `truncated_normal` gives the uncut one, `he_normal` corrects for the cut.
+CUT = 0.87962566
+INITIALIZERS = {
+  'lecun_uniform': lambda f: (math.sqrt(3 / f), math.sqrt(1 / f)),
+  'truncated_normal': lambda f: (0.02, 0.01 * CUT),
+  'he_normal': lambda f: (2 * math.sqrt(2 / f) / CUT, math.sqrt(2 / f)),
+}
+
+
+def test_every_initializer_is_tested():
+  assert set(INITIALIZERS) == set(layers.KERNEL_INITIALIZERS)
+
+
+@pytest.mark.parametrize(
+  ('name', 'kernel', 'inputs', 'groups'),
+  [*((name, 5, 16, 1) for name in INITIALIZERS), ('lecun_uniform', 7, 3, 3)],
+)
+def test_kernel_initializer(name, kernel, inputs, groups):
+  features = 96
+  unit = ConvUnit(features, kernel, groups=groups, kernel_init=name)
+  x = jnp.zeros((1, kernel, kernel, inputs))
+  values = jax.jit(lambda key: unit.init(key, x)['params']['kernel'])(jax.random.key(0))
+  bound, deviation = INITIALIZERS[name](kernel * kernel * inputs // groups)
+  assert values.shape == (kernel, kernel, inputs // groups, features)
+  assert 0.99 * bound < np.abs(values).max() <= bound * (1 + 1e-6)
+  count = values.size
+  assert abs(values.mean()) < 4 * deviation / math.sqrt(count)
+  # The relative error of a sample's deviation is below 1 / sqrt(2 n) for both shapes.
+  assert abs(values.std() / deviation - 1) < 4 / math.sqrt(2 * count)

@@ -7,10 +7,7 @@ global batch, whose content and order do not depend on the number of processes, 
 import functools
 import logging
 import math
-import multiprocessing.connection
-import os
 import sys
-import threading
 from collections.abc import Generator
 from typing import Any, Literal
 
@@ -18,6 +15,7 @@ import numpy as np
 
 from googlenet_jax.data.augment import Augmentation, test_transform, train_transform
 from googlenet_jax.data.decode import DecodeError, decode_image
+from googlenet_jax.data.parent import end_with_parent
 from googlenet_jax.data.split import Record, Split
 from googlenet_jax.errors import UserError
 
@@ -174,7 +172,7 @@ class _Lookup:
 
   def __setstate__(self, state: dict[str, Any]) -> None:
     self.__dict__.update(state)
-    _end_with_parent()  # unpickled: this is a worker
+    end_with_parent()  # unpickled: this is a worker
 
   def __call__(self, local: int) -> dict[str, Any]:
     index = self._index(local)
@@ -186,20 +184,6 @@ class _Lookup:
       except DecodeError as error:
         logger.warning('skipped a bad image: %s', error)
     raise UserError('data.on_bad_image=skip: not one image can be read')
-
-
-@functools.cache
-def _end_with_parent() -> None:
-  """Ends this worker when its parent is gone, however that died; Grain would leave it behind."""
-  parent = multiprocessing.parent_process()
-  if parent is None:
-    return
-
-  def watch() -> None:
-    multiprocessing.connection.wait([parent.sentinel])
-    os._exit(1)
-
-  threading.Thread(target=watch, daemon=True).start()
 
 
 class _TestImage:

@@ -1,0 +1,138 @@
+"""What a source holds, image by image, and how it is dealt into shards.
+
+A shard is a pure function of the listing and its own number, so that a killed run goes on with any
+number of processes and ends with the same bytes.
+
+- Images in files of their own are shuffled over all shards of their split, by a hash of their key.
+- Images inside archives stay in the order of the archive, so that each of its bytes is read once
+  and forwards: the archive is cut into 16 runs for each shard, and shard k of n takes the runs
+  k, k + n, k + 2n, ... A shard then holds images from 16 places of the archive, of as many classes
+  in ImageNet's, and its reader seeks 16 times. Readers with random access, as ours, shuffle
+  the whole split anyway.
+"""
+
+import dataclasses
+import hashlib
+import itertools
+import math
+from typing import Literal, NamedTuple
+
+from googlenet_jax.errors import UserError
+
+SHARD_BYTES = 2**27
+"""What a shard holds at most by default (128 MiB), and so what a killed process writes again."""
+
+_FEW_SHARDS = 16  # which a split gets even below SHARD_BYTES, for the sake of parallel writing
+_FEW_IMAGES, _FEW_BYTES = 500, 2**23  # as long as each holds so many of one or the other
+_RUNS = 16  # of an archive in each shard
+
+WHOLE_FILE = -1
+FROM_RECORD = -1
+
+
+class Item(NamedTuple):
+  """Where the bytes of one image lie.
+
+  Attributes:
+    key: its name in UTF-8, unique in its split, stored as the feature `file`.
+    label: index of its class; `FROM_RECORD` where only the record itself tells.
+    path: the file, or the archive that holds it.
+    offset: of its first byte in the archive; `WHOLE_FILE` for a file of its own.
+    size: in bytes; -1 for a file that does not exist.
+  """
+
+  key: str
+  label: int
+  path: str
+  offset: int
+  size: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Listing:
+  """All images of a source.
+
+  Attributes:
+    source: kind and resolved path, as in `folder:/data/birds`.
+    classes: their names, in the order of the labels.
+    splits: items by split, in the order in which the source holds them.
+    content: of an item's bytes: an image file, or a serialized `tf.train.Example` that holds one.
+  """
+
+  source: str
+  classes: tuple[str, ...]
+  splits: dict[str, list[Item]]
+  content: Literal['image', 'example'] = 'image'
+
+  def check(self) -> None:
+    """Refuses what no data set can be made of.
+
+    Raises:
+      UserError: no training images, a key that comes twice, a class name that TFDS cannot store.
+    """
+    if not self.splits.get('train'):
+      held = ', '.join(f'{name} ({len(items)})' for name, items in self.splits.items())
+      raise UserError(f'{self.source}: no images of a split train; found: {held or "none"}')
+    for name in self.classes:
+      if not name or name != name.strip() or len(name.splitlines()) > 1:
+        raise UserError(
+          f'{self.source}: class {name!r}: accepted: names without spaces at their ends or newlines'
+        )
+    for split, items in self.splits.items():
+      seen: set[str] = set()
+      for item in items:
+        if item.key in seen:
+          raise UserError(f'{self.source}: {item.key} comes twice in {split}')
+        seen.add(item.key)
+
+  def digest(self) -> str:
+    """SHA-256 over classes, keys, labels, places and sizes, in hexadecimal."""
+    digest = hashlib.sha256(repr((self.classes, self.content)).encode())
+    for split, items in sorted(self.splits.items()):
+      digest.update(f'\0{split}\0{len(items)}'.encode())
+      for key, label, _, offset, size in items:
+        digest.update(f'\0{key}\0{label}\0{offset}\0{size}'.encode())
+    return digest.hexdigest()
+
+
+def printable(name: str) -> str:
+  r"""A file's name as a key: bytes that are no UTF-8 become \xNN."""
+  return name.encode(errors='surrogateescape').decode(errors='backslashreplace')
+
+
+def shard_counts(listing: Listing, shards: int | None) -> dict[str, int]:
+  """Number of shards of each split.
+
+  Args:
+    listing: of the source.
+    shards: of the split train; the others get theirs in proportion to their images. None: as few
+      as hold `SHARD_BYTES` each, but up to 16 where that leaves 500 images or 8 MiB to each.
+  """
+  counts = {}
+  for split, items in listing.splits.items():
+    if shards is None:
+      stored = sum(max(item.size, 0) for item in items)
+      few = min(_FEW_SHARDS, max(len(items) // _FEW_IMAGES, stored // _FEW_BYTES))
+      count = max(math.ceil(stored / SHARD_BYTES), few)
+    else:
+      count = math.ceil(shards * len(items) / len(listing.splits['train']))
+    counts[split] = min(max(count, 1), len(items))
+  return counts
+
+
+def deal(items: list[Item], shards: int) -> list[list[Item]]:
+  """The items of each shard of a split, in the order in which they are read and written."""
+  if all(item.offset == WHOLE_FILE for item in items):
+    return _cut(sorted(items, key=_hash), shards)
+  runs = _cut(items, shards * _RUNS)
+  return [[item for run in runs[shard::shards] for item in run] for shard in range(shards)]
+
+
+def _hash(item: Item) -> tuple[bytes, str]:
+  return hashlib.blake2b(item.key.encode(), digest_size=8).digest(), item.key
+
+
+def _cut(items: list[Item], parts: int) -> list[list[Item]]:
+  """Consecutive parts whose lengths differ by one at most."""
+  bounds = [len(items) * part // parts for part in range(parts + 1)]
+  return [items[start:stop] for start, stop in itertools.pairwise(bounds)]

@@ -1,0 +1,54 @@
+"""What came of a preparation, for people and as files beside the data."""
+
+import csv
+import dataclasses
+import io
+import json
+import pathlib
+
+from googlenet_jax.data.prepare import files
+
+
+@dataclasses.dataclass(frozen=True)
+class Report:
+  """A finished data set.
+
+  Attributes:
+    out: folder of the data set.
+    images: number of images by split.
+    counts: images of each class, in the order of the labels, by split.
+    bad: (name, reason) of every image that was left out, by split and then by name.
+    written: images read in this run; fewer than all where an earlier one was interrupted.
+    stored: size of the shards in bytes.
+    mean: of the training images' channels, on the scale 0 to 255.
+    std: likewise.
+    seconds: that this run took.
+  """
+
+  out: pathlib.Path
+  images: dict[str, int]
+  counts: dict[str, list[int]]
+  bad: list[tuple[str, str]]
+  written: int
+  stored: int
+  mean: list[float]
+  std: list[float]
+  seconds: float
+
+  def write(self, unfinished: pathlib.Path) -> None:
+    """Writes `report.json` and `bad.csv` (file, reason) into `out`, by way of another folder."""
+    table = io.StringIO()
+    csv.writer(table, lineterminator='\n').writerows([('file', 'reason'), *self.bad])
+    files.write_whole(self.out / 'bad.csv', table.getvalue().encode(), unfinished)
+    fields = {
+      'images': self.images,
+      'bad': len(self.bad),
+      'written_in_last_run': self.written,
+      'seconds_of_last_run': round(self.seconds, 3),
+      'bytes': self.stored,
+      'mean': self.mean,
+      'std': self.std,
+      'counts': self.counts,
+    }
+    text = json.dumps(fields, ensure_ascii=False, indent=2)
+    files.write_whole(self.out / 'report.json', f'{text}\n'.encode(), unfinished)

@@ -1,0 +1,202 @@
+"""Shards: written whole or not at all, each with a note of what is in it, and read again.
+
+The note (`.prepare/<shard>.json`) is written after the shard has its final name. A shard without a
+note is written again; one with a note is never touched.
+"""
+
+import contextlib
+import dataclasses
+import hashlib
+import json
+import os
+import pathlib
+from collections.abc import Callable
+from typing import Any
+
+from googlenet_jax.data.decode import DecodeError, decode_image
+from googlenet_jax.data.prepare import files, records
+from googlenet_jax.data.prepare.listing import FROM_RECORD, Item
+from googlenet_jax.data.prepare.pixels import PixelSums
+from googlenet_jax.data.prepare.tfrecord import checked
+from googlenet_jax.errors import UserError
+
+_ADVANCE = 16  # images between two reports of progress
+
+
+@dataclasses.dataclass(frozen=True)
+class Shard:
+  """What to write where.
+
+  Attributes:
+    path: of the shard.
+    note: of the JSON file about it.
+    unfinished: folder for what is not finished, on the same disk.
+    items: in the order of the records.
+    classes: how many there are.
+    content: as in `Listing`.
+    short_side: in pixels, or None.
+    strict: whether a bad image stops the run.
+  """
+
+  path: pathlib.Path
+  note: pathlib.Path
+  unfinished: pathlib.Path
+  items: list[Item]
+  classes: int
+  content: str
+  short_side: int | None
+  strict: bool
+
+
+@dataclasses.dataclass
+class Note:
+  """What a finished shard holds.
+
+  Attributes:
+    images: number of records.
+    counts: images by label, without the labels that have none.
+    pixels: sums over all images as stored.
+    bad: (name, reason) of what was left out.
+    size: of the file in bytes.
+    sha256: of the file, in hexadecimal.
+  """
+
+  images: int = 0
+  counts: dict[int, int] = dataclasses.field(default_factory=dict)
+  pixels: PixelSums = dataclasses.field(default_factory=PixelSums)
+  bad: list[tuple[str, str]] = dataclasses.field(default_factory=list)
+  size: int = 0
+  sha256: str = ''
+
+  def add(self, label: int, image: Any) -> None:
+    """Counts one image, uint8[h, w, 3]."""
+    self.images += 1
+    self.counts[label] = self.counts.get(label, 0) + 1
+    self.pixels.add_image(image)
+
+  def to_json(self) -> str:
+    """One line."""
+    return json.dumps(dataclasses.asdict(self), ensure_ascii=False) + '\n'
+
+  @classmethod
+  def of(cls, shard: Shard) -> 'Note | None':
+    """The note of a finished shard; None if the shard has to be written."""
+    try:
+      stored: dict[str, Any] = json.loads(shard.note.read_text(encoding='utf-8'))
+      if shard.path.stat().st_size != stored['size']:
+        return None
+    except (FileNotFoundError, json.JSONDecodeError):
+      return None
+    return cls(
+      images=stored['images'],
+      counts={int(label): count for label, count in stored['counts'].items()},
+      pixels=PixelSums.from_json(stored['pixels']),
+      bad=[(name, reason) for name, reason in stored['bad']],
+      size=stored['size'],
+      sha256=stored['sha256'],
+    )
+
+
+def write_shard(shard: Shard, advance: Callable[[int], None]) -> tuple[pathlib.Path, Note]:
+  """Reads, checks and writes the images of a shard.
+
+  Raises:
+    UserError: a bad image with `strict`; an archive or the output that fails, as a full disk does.
+  """
+  temporary = shard.unfinished / f'{shard.path.name}.{os.getpid()}'
+  try:
+    note = _write_records(shard, temporary, advance)
+    note.size, note.sha256 = temporary.stat().st_size, _sha256(temporary)
+    files.publish(temporary, shard.path)
+    files.write_whole(shard.note, note.to_json().encode(), shard.unfinished)
+  finally:
+    with contextlib.suppress(OSError):
+      temporary.unlink(missing_ok=True)
+  return shard.path, note
+
+
+def _write_records(shard: Shard, path: pathlib.Path, advance: Callable[[int], None]) -> Note:
+  from array_record.python.array_record_module import ArrayRecordReader, ArrayRecordWriter
+
+  note, serialize = Note(), records.serializer()
+  with _disk(shard.path):
+    writer = ArrayRecordWriter(str(path), 'group_size:1')
+  with records.Bytes() as source:
+    for done, item in enumerate(shard.items, 1):
+      try:
+        data, label, image = _check(source.read(item), item, shard)
+      except DecodeError as error:
+        if shard.strict:
+          raise UserError(f'{error} (strict: a bad image stops the run)') from error
+        note.bad.append((error.name, error.reason))
+      else:
+        with _disk(shard.path):
+          writer.write(serialize(data, label, item.key))
+        note.add(label, image)
+      if done % _ADVANCE == 0 or done == len(shard.items):
+        advance(done % _ADVANCE or _ADVANCE)
+  with _disk(shard.path):
+    writer.close()
+    written = ArrayRecordReader(str(path)).num_records()
+    if written != note.images:
+      raise OSError(0, f'{written} of {note.images} records were written')
+  return note
+
+
+def _check(data: bytes, item: Item, shard: Shard) -> tuple[bytes, int, Any]:
+  """File to store, label and pixels of one item."""
+  label = item.label
+  if shard.content == 'example':
+    data, stored = records.parse_record(checked(data, item.key), item.key, shard.classes)
+    label = stored if label == FROM_RECORD else label
+  image = decode_image(data, item.key)
+  smaller = records.shrink(data, image, shard.short_side)
+  # The pixels that count are those that will be read.
+  return smaller, label, image if smaller is data else decode_image(smaller, item.key)
+
+
+@contextlib.contextmanager
+def _disk(path: pathlib.Path):
+  """Errors of ArrayRecord and of the system as the user's, in one line."""
+  try:
+    yield
+  except (OSError, RuntimeError) as error:
+    reason = error.strerror if isinstance(error, OSError) else ' '.join(str(error).split())[:160]
+    raise UserError(
+      f'{path}: cannot be written: {reason}; the same command goes on where this one stopped'
+    ) from error
+
+
+def _sha256(path: pathlib.Path) -> str:
+  with path.open('rb') as file:
+    return hashlib.file_digest(file, 'sha256').hexdigest()
+
+
+def verify_shard(shard: Shard, advance: Callable[[int], None]) -> str | None:
+  """Reads a finished shard again: its bytes, then each record, its label and its pixels.
+
+  Returns:
+    What is wrong, None if nothing is.
+  """
+  from array_record.python.array_record_module import ArrayRecordReader
+
+  note = Note.of(shard)
+  if note is None:
+    return f'{shard.path}: missing or of another size than it was written with'
+  if _sha256(shard.path) != note.sha256:
+    return f'{shard.path}: its SHA-256 is not the one that it was written with'
+  found, key = Note(), 'first record'
+  try:
+    reader = ArrayRecordReader(str(shard.path))
+    for index in range(reader.num_records()):
+      key = f'{shard.path}[{index}]'
+      data, label = records.parse_record(reader.read([index])[0], key, shard.classes)
+      found.add(label, decode_image(data, key))
+      if found.images % _ADVANCE == 0:
+        advance(_ADVANCE)
+  except (RuntimeError, DecodeError) as error:
+    return ' '.join(str(error).split())[:200]
+  advance(found.images % _ADVANCE)
+  if (found.images, found.counts, found.pixels) != (note.images, note.counts, note.pixels):
+    return f'{shard.path}: holds other images than it was written with'
+  return None

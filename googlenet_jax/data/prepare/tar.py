@@ -1,0 +1,60 @@
+"""Places of the files inside a tar archive: its headers are read, its files are not."""
+
+import io
+import pathlib
+import tarfile
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from googlenet_jax.data.prepare.listing import printable
+from googlenet_jax.errors import UserError
+
+
+class Member(NamedTuple):
+  """A file in an archive.
+
+  Attributes:
+    name: with its folders, as the archive has it.
+    offset: of the first byte in the archive's file.
+    size: in bytes.
+  """
+
+  name: str
+  offset: int
+  size: int
+
+
+def members(path: pathlib.Path, within: Member | None = None) -> Iterator[Member]:
+  """Yields the regular files of an uncompressed archive, in their order.
+
+  Args:
+    path: of the archive.
+    within: the member that is the archive meant, one inside the file `path`; offsets are those in
+      the file.
+
+  Raises:
+    UserError: no archive, compressed, or cut short: a damaged header and a missing end are errors,
+      where `tarfile` would stop without a word.
+  """
+  where = f'{path}: {within.name}' if within else str(path)
+  with path.open('rb') as file:
+    end = within.offset + within.size if within else file.seek(0, io.SEEK_END)
+    start = within.offset if within else 0
+    if end == start:
+      raise UserError(f'{where}: empty; accepted: an uncompressed tar archive')
+    file.seek(start)
+    try:
+      archive = tarfile.TarFile(fileobj=file, encoding='utf-8')
+      while (member := archive.next()) is not None:
+        if member.offset_data + member.size > end:
+          raise UserError(f'{where}: ends within {member.name}')
+        if member.isreg():
+          yield Member(printable(member.name), member.offset_data, member.size)
+    except tarfile.TarError as error:
+      raise UserError(f'{where}: not a whole, uncompressed tar archive: {error}') from error
+    file.seek(archive.offset)
+    if archive.offset + tarfile.BLOCKSIZE > end or any(file.read(tarfile.BLOCKSIZE)):
+      raise UserError(
+        f'{where}: damaged, cut short or no tar archive, at byte {archive.offset - start:,} of '
+        f'{end - start:,}'
+      )

@@ -113,7 +113,7 @@ def test_gradient_of_local_response_norm(lrn):
   def normalize(x):
     return layers.local_response_norm(x, lrn)
 
-  check_grads(normalize, (x,), order=1, modes=('fwd', 'rev'), atol=1e-2, rtol=1e-2)
+  check_grads(normalize, (x,), order=2, modes=('rev',), atol=1e-2, rtol=1e-2)
   # Tighter: central differences of the loop in float64.
   step = 1e-6
   numeric = [

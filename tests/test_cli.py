@@ -192,6 +192,25 @@ def test_inspect_draws_a_grid(folder, tmp_path, capsys):
   assert 'grid.xyz: cannot be written' in capsys.readouterr().err
 
 
+def test_prepares_and_trains_on_what_was_prepared(folder, tmp_path, capsys):
+  (folder / 'train' / 'dark' / 'half.png').write_bytes(b'\x89PNG\r\n\x1a\n')
+  out = tmp_path / '준비된 set'
+  arguments = ['prepare', f'folder:{folder}', str(out), '--processes=1']
+  assert cli.main([*arguments, '--strict']) == 1
+  err = capsys.readouterr().err
+  assert err.count('\n') == 1 and 'train/dark/half.png' in err and 'strict' in err
+  assert cli.main([*arguments, '--verify']) == 0
+  printed = capsys.readouterr().out
+  assert '24 train, 8 test images' in printed and 'train/dark/half.png' in printed
+  assert 'half.png' in (out / 'bad.csv').read_text()
+
+  train = [a for a in train_on(folder) if 'data.source' not in a]
+  source = f'--config.data.source=prepared:{out}'
+  assert cli.main([*train, source, f'--workdir={tmp_path / "run"}', '--format=json']) == 0
+  main = json.loads(capsys.readouterr().out)['test']['main']
+  assert (main['images'], main['top1_error']) == (8, 0)
+
+
 def make_bad(folder, case):
   if case == 'missing':
     return folder / 'nowhere', 'no such folder'
@@ -230,6 +249,8 @@ def test_bad_folders(folder, tmp_path, capsys, case):
     (['train', DIGITS], '--workdir: missing'),
     (['train', '--workdir=RUN'], '--config: missing'),
     (['evaluate', '--workdir=RUN'], 'not a work directory'),
+    (['prepare', 'zip:x', 'RUN'], "source='zip:x': accepted: folder:PATH"),
+    (['prepare', 'folder:RUN', 'RUN'], 'run: no such folder'),
     (['table', '--variant=v9'], 'variant=v9'),
     (['table', '--image_size=16'], 'image_size=16x16'),
   ],

@@ -14,7 +14,7 @@ from googlenet_jax.errors import UserError
 MAX_BYTES = 2**29
 """Files above this (512 MiB) are refused unread; decoded images are limited far below."""
 
-QUALITY = 95
+QUALITY = 90
 """Of images that were shrunk, as JPEG with chroma at half the resolution (4:2:0)."""
 
 _JPEG_SIDE = 65_500  # libjpeg writes no longer ones

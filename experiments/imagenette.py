@@ -3,9 +3,9 @@
   googlenet train --config=experiments/imagenette.py --workdir=runs/imagenette \
     --config.data.source=folder:PATH
 
-PATH is the unpacked imagenette2-160, with train/<synset>/*.JPEG and val/<synset>/*.JPEG; without
-it, `tfds:imagenette/160px-v2` is read in ArrayRecord. What TFDS has written in TFRecord becomes so by
-`googlenet prepare tfds:imagenette/160px-v2 OUT`; then `--config.data.source=prepared:OUT`. Not yet
+PATH is the unpacked imagenette2-160, with train/<synset>/*.JPEG and val/<synset>/*.JPEG. Without it
+`tfds:imagenette/160px-v2` is read in ArrayRecord; what TFDS has written in TFRecord becomes that by
+`googlenet prepare tfds:imagenette/160px-v2 OUT`, for `--config.data.source=prepared:OUT`. Not yet
 run to its end: it wants an accelerator.
 """
 

@@ -9,6 +9,7 @@ import pathlib
 import shlex
 import shutil
 import sys
+import traceback
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -29,23 +30,29 @@ def main(argv: list[str] | None = None) -> int:
   runtime.configure()
   try:
     options.run(options, rest)
-  except UserError as error:
-    message = ' '.join(str(error).split())  # one line, whatever the user's text holds
-    print(f'googlenet {options.command}: {message}', file=sys.stderr)
-    return 1
-  except KeyboardInterrupt:
-    print(f'googlenet {options.command}: interrupted', file=sys.stderr)
-    return 130
-  except BrokenPipeError:
-    return 1
-  except _RunAgainError as error:
-    print(f'googlenet {options.command}: {error}; the same command goes on', file=sys.stderr)
-    return RUN_ME_AGAIN
+  except (UserError, KeyboardInterrupt, BrokenPipeError, _RunAgainError) as error:
+    return _report(options.command, error)
   return 0
 
 
 class _RunAgainError(Exception):
   """The run is saved and wants to be started again."""
+
+
+def _report(command: str, error: BaseException) -> int:
+  """Prints an error in one line, or a bug with its traceback; returns the exit status."""
+  if isinstance(error, BrokenPipeError):
+    return 1
+  message, status = 'interrupted', 130
+  if isinstance(error, UserError):
+    message, status = ' '.join(str(error).split()), 1  # one line, whatever the user's text holds
+  elif isinstance(error, _RunAgainError):
+    message, status = f'{error}; the same command goes on', RUN_ME_AGAIN
+  elif not isinstance(error, KeyboardInterrupt):
+    traceback.print_exception(error)
+    message, status = str(error).partition('\n')[0], 1
+  print(f'googlenet {command}: {message}', file=sys.stderr)
+  return status
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -72,6 +79,12 @@ def _parser() -> argparse.ArgumentParser:
       help='where embedded data are prepared (GOOGLENET_CACHE, else ~/.cache/googlenet_jax)',
     )
 
+  def add_processes(sub: argparse.ArgumentParser) -> None:
+    group = sub.add_argument_group('several processes (found by itself on SLURM and TPU pods)')
+    group.add_argument('--coordinator', metavar='HOST:PORT', help='of process 0')
+    group.add_argument('--processes', type=_positive, help='in all')
+    group.add_argument('--process', type=int, help='number of this one, from 0')
+
   train = command(
     'train',
     _train,
@@ -84,6 +97,10 @@ def _parser() -> argparse.ArgumentParser:
   train.add_argument(
     '--dry_run', action='store_true', help='show sizes, costs, memory and warnings; compute nothing'
   )
+  train.add_argument(
+    '--change_config', action='store_true', help='go on with a run under this config, not its own'
+  )
+  add_processes(train)
   add_cache_dir(train)
   add_format(train)
 
@@ -155,16 +172,21 @@ def _train(options: argparse.Namespace, rest: list[str]) -> None:
     return _dry_run(options, config)
   if options.workdir is None:
     raise UserError('--workdir: missing; accepted: a folder for this run, new or to be resumed')
+  from googlenet_jax.training import distributed
   from googlenet_jax.training.loop import train
   from googlenet_jax.training.signals import Preempted
   from googlenet_jax.training.workdir import WorkDirectory
 
   workdir = WorkDirectory(options.workdir)
-  already = workdir.result() is not None
+  peers = distributed.settings(os.environ, options.coordinator, options.processes, options.process)
   try:
-    result = train(config, workdir, _cache_dir(options))
+    with distributed.joined(peers, lambda error: _report(options.command, error)) as first:
+      already = workdir.result() is not None
+      result = train(config, workdir, _cache_dir(options), options.change_config)
   except Preempted as error:
     raise _RunAgainError(str(error)) from error
+  if not first:
+    return None
   if options.format == 'json':
     print(json.dumps(result))
     return None

@@ -4,7 +4,7 @@ import pathlib
 from typing import Any
 
 from googlenet_jax.errors import UserError
-from googlenet_jax.training.checkpoints import Checkpoints
+from googlenet_jax.training.checkpoints import restore_newest
 from googlenet_jax.training.config import CHOICES
 from googlenet_jax.training.experiment import prepare
 from googlenet_jax.training.metrics import evaluate
@@ -36,15 +36,14 @@ def evaluate_workdir(
       raise UserError(f'--parameters=ema: {path} keeps no average (ema.kind=none); accepted: raw')
     config.evaluation.parameters = parameters
   experiment = prepare(config, cache_dir)
-  if not workdir.checkpoints.is_dir():
+  state = restore_newest(
+    workdir.checkpoints, experiment.abstract_state(), experiment.parallel.replicated
+  )
+  if state is None:
     raise UserError(f'{workdir.checkpoints}: no checkpoint yet')
-  checkpoints = Checkpoints(workdir.checkpoints)
-  try:
-    state = checkpoints.restore(experiment.abstract_state(), experiment.parallel.replicated)
-  finally:
-    checkpoints.close()
-  eval_step = experiment.parallel.jit_eval(make_eval_step(experiment.model))
-  hyper = experiment.parallel.replicate(experiment.schedule.hyper)
+  parallel = experiment.parallel
+  eval_step = parallel.compile_eval(make_eval_step(experiment.model, parallel.axis_name))
+  hyper = parallel.replicate(experiment.schedule.hyper)
   variables = state.variables(config.evaluation.parameters)
   results = evaluate(eval_step, variables, experiment.eval_batches(), hyper)
   main = results.pop('main')

@@ -49,10 +49,15 @@ class LRN:
 
 @dataclasses.dataclass(frozen=True)
 class BatchNorm:
-  """Constants of batch normalization (1502.03167); `momentum` keeps the running statistics."""
+  """Constants of batch normalization (1502.03167); `momentum` keeps the running statistics.
+
+  In training, statistics are those of the array it is given and, where `axis_name` names a mapped
+  axis, of all that lie along it.
+  """
 
   epsilon: float = 1e-3
   momentum: float = 0.9
+  axis_name: str | None = None
 
 
 class ConvUnit(nn.Module):
@@ -94,6 +99,7 @@ class ConvUnit(nn.Module):
         use_running_average=not train,
         epsilon=self.batch_norm.epsilon,
         momentum=self.batch_norm.momentum,
+        axis_name=self.batch_norm.axis_name,
         dtype=self.dtype,
         name='bn',
       )(x)

@@ -19,6 +19,8 @@ CHOICES: dict[str, tuple[str, ...]] = {
   'schedule.name': ('constant', 'staircase', 'cosine', 'polynomial'),
   'ema.kind': ('none', 'exponential', 'polyak'),
   'evaluation.parameters': ('raw', 'ema'),
+  'parallelism': ('jit', 'pmap'),
+  'on_nonfinite': ('stop', 'skip', 'rollback'),
   'data.on_bad_image': ('stop', 'skip'),
   'data.placement': ('host', 'device'),
 }
@@ -38,7 +40,10 @@ def defaults() -> ConfigDict:
   config.seed = 0  # of everything random: parameters, order, augmentation, dropout
   config.duration = '30 epochs'  # of training, in steps, epochs or examples
   config.batch_size = 128  # images per step, over all devices
+  config.parallelism = 'jit'  # over devices: jit, or the older pmap, which gives the same figures
   config.log_every = '50 steps'  # between lines in metrics.jsonl
+  config.on_nonfinite = 'stop'  # loss or gradient: stop, skip the step, or rollback to a checkpoint
+  config.nonfinite_limit = 10  # steps skipped, or times rolled back, before the run stops
 
   config.model = model = ConfigDict()
   model.variant = 'table1'  # an entry of models.VARIANTS
@@ -113,6 +118,7 @@ def defaults() -> ConfigDict:
   config.checkpoint = checkpoint = ConfigDict()
   checkpoint.every = '1 epoch'  # and always at the end
   checkpoint.keep = 2  # newest checkpoints that stay
+  checkpoint.keep_best = 0  # checkpoints of the lowest top-1 error that stay as well
 
   return config.lock()
 
@@ -147,6 +153,7 @@ def validate(config: ConfigDict) -> None:
     'batch_size',
     'evaluation.batch_size',
     'checkpoint.keep',
+    'nonfinite_limit',
     'data.threads',
     'optimizer.accumulate',
     'data.image_size',
@@ -158,7 +165,8 @@ def validate(config: ConfigDict) -> None:
     'data.resize',
     f'at least data.image_size={values["data.image_size"]}',
   )
-  need(values['data.workers'] >= 0, 'data.workers', 'an integer of at least 0')
+  for key in ('data.workers', 'checkpoint.keep_best'):
+    need(values[key] >= 0, key, 'an integer of at least 0')
   for key in (
     'optimizer.learning_rate',
     'optimizer.weight_decay',

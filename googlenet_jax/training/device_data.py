@@ -85,7 +85,7 @@ def device_batches(
       epoch = step * batch_size // count
       order = order_of(key, parallel.replicate(np.int32(epoch)))
     batch, place = draw(images, labels, order, key, place)
-    yield batch
+    yield parallel.share(batch)
 
 
 def _load(

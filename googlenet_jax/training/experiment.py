@@ -17,9 +17,11 @@ from googlenet_jax.models import GoogLeNet
 from googlenet_jax.training import device_data
 from googlenet_jax.training.config import validate
 from googlenet_jax.training.durations import to_steps
-from googlenet_jax.training.parallelism import DataParallel
+from googlenet_jax.training.parallelism import DataParallel, parallel_by
 from googlenet_jax.training.state import TrainState, build_model, create_state
 from googlenet_jax.training.step import Batch, hyperparameters
+
+_NEXT_ORDER = 0x9E3779B9  # far from any seed that a study uses beside another
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,14 +60,19 @@ class Experiment:
     create = functools.partial(create_state, self.model, self.config)
     return jax.eval_shape(create, jax.random.key(0))
 
-  def train_batches(self, start_step: int) -> Generator[Batch]:
-    """Training images from a step on, without end, on the devices."""
+  def train_batches(self, start_step: int, rollbacks: int = 0) -> Generator[Batch]:
+    """Training images from a step on, without end, on the devices.
+
+    Args:
+      start_step: the first one's.
+      rollbacks: how often the run has gone back; each time the images come in another order.
+    """
     config = self.config
     common = {
       'image_size': config.data.image_size,
       'augmentation': self.augmentation,
       'batch_size': config.batch_size,
-      'seed': config.seed,
+      'seed': (config.seed + rollbacks * _NEXT_ORDER) % 2**32,
       'start_step': start_step,
       'threads': config.data.threads,
       'on_bad_image': config.data.on_bad_image,
@@ -107,7 +114,7 @@ def prepare(config: ConfigDict, cache_dir: pathlib.Path) -> Experiment:
   """
   validate(config)
   augmentation = from_config(config.data.augment)
-  parallel = DataParallel()
+  parallel = parallel_by(config.parallelism)
   parallel.check_batch('batch_size', config.batch_size, config.optimizer.accumulate)
   parallel.check_batch('evaluation.batch_size', config.evaluation.batch_size)
   build_model(config.model, 1)  # a wrong knob fails before data are prepared

@@ -3,7 +3,7 @@
 import json
 import pathlib
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, TextIO
 
 import jax
 import numpy as np
@@ -43,12 +43,16 @@ def evaluation_scalars(results: dict[str, dict[str, float]]) -> dict[str, float]
   }
 
 
+class NonFiniteError(UserError):
+  """A loss or gradient is not finite."""
+
+
 def check_finite(first_step: int, history: list[dict[str, np.ndarray]]) -> None:
-  """Raises UserError naming the first step whose loss or gradient is not finite."""
+  """Raises NonFiniteError naming the first step whose loss or gradient is not finite."""
   for step, metrics in enumerate(history, first_step):
     for name in ('loss', 'gradient_norm'):
       if not np.isfinite(metrics[name]):
-        raise UserError(
+        raise NonFiniteError(
           f'{name} is {metrics[name]} at step {step}: training has diverged; try a lower '
           'optimizer.learning_rate, a warm-up, optimizer.clip_norm or batch normalization'
         )
@@ -58,9 +62,14 @@ class MetricsLog:
   """Appends to a work directory's `metrics.jsonl` and, where tensorboardX is, to its events.
 
   On resuming, lines after the step that was restored are dropped: they will be written again.
+  Without a work directory nothing is written, as in all processes of a run but one.
   """
 
-  def __init__(self, workdir: pathlib.Path, step: int) -> None:
+  def __init__(self, workdir: pathlib.Path | None, step: int) -> None:
+    self._file: TextIO | None = None
+    self._events: Any = None
+    if workdir is None:
+      return
     self._path = workdir / 'metrics.jsonl'
     kept = [line for line in read_metrics(self._path) if line['step'] <= step]
     temporary = self._path.with_suffix('.jsonl.tmp')
@@ -70,21 +79,23 @@ class MetricsLog:
     try:
       import tensorboardX
     except ImportError:  # accelerator images may lack it; metrics.jsonl holds the same
-      self._events = None
+      pass
     else:
       self._events = tensorboardX.SummaryWriter(str(workdir / 'events'), purge_step=step + 1)
 
   def write(self, step: int, scalars: dict[str, float]) -> None:
     """Writes one line; it is on disk when the call returns."""
-    self._file.write(json.dumps({'step': step, **scalars}) + '\n')
-    self._file.flush()
+    if self._file:
+      self._file.write(json.dumps({'step': step, **scalars}) + '\n')
+      self._file.flush()
     if self._events:
       for name, value in scalars.items():
         self._events.add_scalar(name, value, step)
 
   def close(self) -> None:
     """Closes both files."""
-    self._file.close()
+    if self._file:
+      self._file.close()
     if self._events:
       self._events.close()
 

@@ -102,9 +102,9 @@ class BarProgress(Progress):
 
 
 @contextlib.contextmanager
-def show_progress(start: int, total: int, batch_size: int) -> Iterator[Progress]:
-  """Progress of the right kind for stderr."""
-  if sys.stderr.isatty():
+def show_progress(start: int, total: int, batch_size: int, silent: bool) -> Iterator[Progress]:
+  """Progress of the right kind for stderr; `silent` for all processes of a run but one."""
+  if sys.stderr.isatty() and not silent:
     try:
       bar = BarProgress(start, total, batch_size)
     except ImportError:  # accelerator images may lack rich

@@ -19,6 +19,7 @@ class TrainState:
   """
 
   step: jax.Array  # int32[], steps done
+  nonfinite: jax.Array  # int32[], steps skipped, or times gone back, for a loss that is not finite
   params: Any
   batch_stats: Any
   opt_state: Any
@@ -72,6 +73,7 @@ def create_state(model: GoogLeNet, config: ConfigDict, key: jax.Array) -> TrainS
   average = {'params': params, 'batch_stats': batch_stats}
   return TrainState(
     step=jnp.zeros((), jnp.int32),
+    nonfinite=jnp.zeros((), jnp.int32),
     params=params,
     batch_stats=batch_stats,
     opt_state=optimizer.init(params),

@@ -1,5 +1,6 @@
 """One training step and one evaluation step: pure functions of arrays, jitted over a mesh."""
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any
 
@@ -62,17 +63,23 @@ def normalize(images: jax.Array, hyper: dict[str, jax.Array]) -> jax.Array:
 
 
 def make_train_step(
-  model: GoogLeNet, config: ConfigDict
+  model: GoogLeNet, config: ConfigDict, axis_name: str | None = None
 ) -> Callable[[TrainState, Batch, dict[str, jax.Array]], tuple[TrainState, Metrics]]:
   """The function (state, batch, hyper) -> (state, metrics), to be jitted.
 
   `batch` holds `image` uint8[n, h, w, 3] and `label` int32[n]; the metrics are float32 scalars:
   `loss`, `loss_main`, `loss_aux_*`, `top1_error`, `gradient_norm` and `learning_rate`, and
-  `skipped_images` where the batch counts them. With
+  `skipped_images` where the batch counts them, `stop` (int32) where some process wishes to, by the
+  batch's int32[devices], and `nonfinite` (int32), the steps skipped so far, where they are. With
   `optimizer.accumulate` above 1 the batch is computed in that many parts and the gradients are
   averaged, which equals the whole batch but for batch normalization, whose statistics are each
   part's own.
+
+  Where `axis_name` names a mapped axis (`pmap`), each device has its part of the batch, and
+  gradients, metrics and batch statistics are of the whole. Only the masks of dropout are other ones
+  than without the axis, as each device draws its own.
   """
+  model = _over_axis(model, axis_name)
   accumulate = config.optimizer.accumulate
   batch_norm = model.architecture.batch_norm is not None
 
@@ -119,12 +126,18 @@ def make_train_step(
   def train_step(
     state: TrainState, batch: Batch, hyper: dict[str, jax.Array]
   ) -> tuple[TrainState, Metrics]:
+    batch = dict(batch)
+    stop = batch.pop('stop', None)
     key = jax.random.fold_in(jax.random.wrap_key_data(hyper['key']), state.step)
+    if axis_name:
+      key = jax.random.fold_in(key, jax.lax.axis_index(axis_name))
     rate = hyper['learning_rates'][state.step]
     if accumulate > 1:
       grads, (metrics, batch_stats) = accumulated(state, batch, hyper, key)
     else:
       grads, (metrics, batch_stats) = gradient(state.params, state.batch_stats, batch, hyper, key)
+    if axis_name:
+      grads, metrics = jax.lax.pmean((grads, metrics), axis_name)
     optimizer = make_optimizer(config.optimizer, hyper | {'learning_rate': rate})
     updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
     params = optax.apply_updates(state.params, updates)
@@ -134,19 +147,41 @@ def make_train_step(
       ema = optax.incremental_update(new, ema, hyper['averaging_rates'][state.step])
     metrics |= {'gradient_norm': optax.global_norm(grads), 'learning_rate': rate}
     if 'skipped' in batch:
-      metrics['skipped_images'] = batch['skipped'].sum(dtype=jnp.float32)
-    return TrainState(state.step + 1, params, batch_stats, opt_state, ema), metrics
+      metrics['skipped_images'] = _sum_over(axis_name, batch['skipped'].sum(dtype=jnp.float32))
+    if stop is not None:
+      metrics['stop'] = _sum_over(axis_name, stop.sum())
+    new_state = TrainState(state.step, state.nonfinite, params, batch_stats, opt_state, ema)
+    if config.on_nonfinite == 'skip':
+      finite = jnp.isfinite(metrics['loss']) & jnp.isfinite(metrics['gradient_norm'])
+      new_state = jax.tree.map(lambda new, old: jnp.where(finite, new, old), new_state, state)
+      new_state = dataclasses.replace(new_state, nonfinite=state.nonfinite + ~finite)
+      metrics['nonfinite'] = new_state.nonfinite
+    return dataclasses.replace(new_state, step=state.step + 1), metrics
 
   return train_step
 
 
+def _over_axis(model: GoogLeNet, axis_name: str | None) -> GoogLeNet:
+  """The same network, whose batch statistics are those of all devices along an axis."""
+  architecture = model.architecture
+  if axis_name is None or architecture.batch_norm is None:
+    return model
+  batch_norm = dataclasses.replace(architecture.batch_norm, axis_name=axis_name)
+  return model.clone(architecture=dataclasses.replace(architecture, batch_norm=batch_norm))
+
+
+def _sum_over(axis_name: str | None, tree: Any) -> Any:
+  return tree if axis_name is None else jax.lax.psum(tree, axis_name)
+
+
 def make_eval_step(
-  model: GoogLeNet,
+  model: GoogLeNet, axis_name: str | None = None
 ) -> Callable[[dict[str, Any], Batch, dict[str, jax.Array]], dict[str, Metrics]]:
   """The function (variables, batch, hyper) -> sums over the images that `mask` counts.
 
   For the classifier, `main`, and each head: `loss` float32, `top1` and `top5` int32 (images whose
-  label is the first, or among the first five), `images` int32.
+  label is the first, or among the first five), `images` int32. Where `axis_name` names a mapped
+  axis, they are summed over it.
   """
 
   def eval_step(
@@ -165,6 +200,7 @@ def make_eval_step(
         'images': mask.sum(dtype=jnp.int32),
       }
 
-    return {name: sums(logits) for name, logits in by_classifier(outputs).items()}
+    totals = {name: sums(logits) for name, logits in by_classifier(outputs).items()}
+    return _sum_over(axis_name, totals)
 
   return eval_step

@@ -1,16 +1,22 @@
 """The files of a work directory: `config.json`, `result.json`, `DONE`, and who wrote them."""
 
+import contextlib
 import importlib.metadata
 import json
+import logging
 import os
 import pathlib
 import subprocess
+from collections.abc import Iterator
 from typing import Any
 
 from ml_collections import ConfigDict
 
+from googlenet_jax import files
 from googlenet_jax.errors import UserError
 from googlenet_jax.training.config import defaults, keys
+
+logger = logging.getLogger('googlenet_jax')
 
 VERSIONED = ('jax', 'jaxlib', 'flax', 'optax', 'orbax-checkpoint', 'grain', 'numpy')
 
@@ -24,26 +30,49 @@ class WorkDirectory:
     self.metrics = self.path / 'metrics.jsonl'
     self.curves = self.path / 'curves.png'
 
-  def claim(self, config: ConfigDict) -> None:
-    """Makes the folder this config's, or raises UserError where it is another's."""
-    new = _plain(config)
-    try:
-      old = self.read_json('config.json')
-      if old is None:
-        self.path.mkdir(parents=True, exist_ok=True)
-        self.write_json('config.json', new)
-        return
-    except OSError as error:
-      raise UserError(f'{self.path}: cannot be a work directory: {error.strerror}') from error
-    old, new = _flat(old), _flat(new)
-    different = sorted(key for key in old | new if old.get(key) != new.get(key))
-    if different:
-      changes = ', '.join(f'{key}: {old.get(key)} -> {new.get(key)}' for key in different[:5])
-      more = f' and {len(different) - 5} more' if len(different) > 5 else ''
+  @contextlib.contextmanager
+  def locked(self) -> Iterator[None]:
+    """Makes the folder and keeps other runs out of it until this one ends, however it ends.
+
+    Raises:
+      UserError: it cannot be made, or another run is at work there.
+    """
+    busy = f'{self.path}: another run is at work there; accepted: another --workdir'
+    with contextlib.ExitStack() as held:
+      try:
+        self.path.mkdir(mode=0o755, parents=True, exist_ok=True)
+        held.enter_context(files.locked(self.path / 'lock', busy))
+      except OSError as error:
+        raise UserError(f'{self.path}: cannot be a work directory: {error.strerror}') from error
+      yield
+
+  def claim(self, config: ConfigDict, change: bool = False) -> None:
+    """Makes the folder this config's.
+
+    Args:
+      config: of the run.
+      change: whether a run of another config goes on under this one.
+
+    Raises:
+      UserError: the folder holds a run of another config; names the keys that differ.
+    """
+    new = plain(config)
+    old = self.read_json('config.json')
+    before, after = _flat(old or {}), _flat(new)
+    different = sorted(k for k in before | after if before.get(k) != after.get(k)) if old else []
+    changes = ', '.join(f'{key}: {before.get(key)} -> {after.get(key)}' for key in different[:5])
+    if len(different) > 5:
+      changes += f' and {len(different) - 5} more'
+    if different and not change:
       raise UserError(
-        f'{self.path}: holds a run of another config ({changes}{more}); '
-        'accepted: the same config, or another --workdir'
+        f'{self.path}: holds a run of another config ({changes}); accepted: the same config, '
+        'another --workdir, or --change_config to go on under the new one'
       )
+    if different:
+      logger.warning('%s: goes on under another config (%s)', self.path, changes)
+      (self.path / 'DONE').unlink(missing_ok=True)
+    if old is None or different:
+      self.write_json('config.json', new)
 
   def config(self) -> ConfigDict:
     """The config of the run in this folder, typed as the defaults are."""
@@ -78,9 +107,11 @@ class WorkDirectory:
 
   def write_json(self, name: str, value: Any) -> None:
     """Writes a JSON file whole or not at all."""
-    temporary = self.path / f'{name}.tmp'
-    temporary.write_text(json.dumps(value, indent=2) + '\n')
-    temporary.replace(self.path / name)
+    text = json.dumps(value, indent=2) + '\n'
+    try:
+      files.write_whole(self.path / name, text.encode(), self.path)
+    except OSError as error:
+      raise UserError(f'{self.path / name}: cannot be written: {error.strerror}') from error
 
 
 def provenance() -> dict[str, Any]:
@@ -118,7 +149,8 @@ def _revision() -> str | None:
     return None
 
 
-def _plain(config: ConfigDict) -> dict[str, Any]:
+def plain(config: ConfigDict) -> dict[str, Any]:
+  """The config as JSON holds it."""
   return json.loads(config.to_json())
 
 

@@ -273,3 +273,28 @@ def test_masked_evaluation_equals_the_images_counted_once():
   np.testing.assert_allclose(whole['main']['top1_error'], np.mean(ranks >= 1), rtol=1e-6)
   np.testing.assert_allclose(whole['main']['top5_error'], np.mean(ranks >= 5), rtol=1e-6)
   assert 0 < whole['main']['top5_error'] < whole['main']['top1_error']
+
+
+def test_a_step_that_is_not_finite_is_skipped_and_counted():
+  structure = {'on_nonfinite': 'skip', 'ema.kind': 'exponential'}
+  model, step = compiled(**structure)
+  config = tiny(**structure)
+  before = jax.device_get(initial_state(model, config))
+  numbers = hyper_of(config)
+  bad = {**numbers, 'mean': np.full(3, np.nan, np.float32)}
+  skipped, metrics = step(before, batch(), bad)
+  assert not np.isfinite(metrics['loss']) and int(metrics['nonfinite']) == 1
+  assert (int(skipped.step), int(skipped.nonfinite)) == (1, 1)
+  for part in ('params', 'opt_state', 'ema'):
+    for a, b in zip(
+      jax.tree.leaves(getattr(skipped, part)), jax.tree.leaves(getattr(before, part)), strict=True
+    ):
+      np.testing.assert_array_equal(a, b)
+  after, metrics = step(skipped, batch(), numbers)  # a good one counts as ever
+  assert np.isfinite(metrics['loss']) and int(metrics['nonfinite']) == 1
+  assert difference(after.params, before.params) > 1e-5
+
+
+def test_a_wish_to_stop_comes_out_with_the_metrics():
+  _, history = run([batch(stop=np.array([0], np.int32)), batch(stop=np.array([1], np.int32))])
+  assert [int(metrics['stop']) for metrics in history] == [0, 1]

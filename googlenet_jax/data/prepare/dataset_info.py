@@ -4,7 +4,8 @@ import json
 import pathlib
 from typing import Any
 
-from googlenet_jax.data.prepare import files, records
+from googlenet_jax import files
+from googlenet_jax.data.prepare import records
 
 VERSION = '1.0.0'
 MAIN_FILE = 'dataset_info.json'

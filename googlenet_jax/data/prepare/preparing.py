@@ -14,7 +14,8 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from googlenet_jax.data.prepare import dataset_info, files, workers
+from googlenet_jax import files
+from googlenet_jax.data.prepare import dataset_info, workers
 from googlenet_jax.data.prepare.listing import Listing, deal, shard_counts
 from googlenet_jax.data.prepare.pixels import PixelSums
 from googlenet_jax.data.prepare.report import Report
@@ -71,7 +72,7 @@ def prepare(
   }
   try:
     state = _claim(out)
-    with files.only_writer(state / 'lock', out):
+    with files.locked(state / 'lock', f'{out}: another prepare is writing there; wait for it'):
       unfinished = _empty(state / 'unfinished')
       _keep_plan(out, state, plan)
       every = _shards(listing, counts, out, state, name, short_side, strict)

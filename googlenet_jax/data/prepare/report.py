@@ -6,7 +6,7 @@ import io
 import json
 import pathlib
 
-from googlenet_jax.data.prepare import files
+from googlenet_jax import files
 
 
 @dataclasses.dataclass(frozen=True)

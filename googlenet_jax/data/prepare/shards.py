@@ -13,8 +13,9 @@ import pathlib
 from collections.abc import Callable
 from typing import Any
 
+from googlenet_jax import files
 from googlenet_jax.data.decode import DecodeError, decode_image
-from googlenet_jax.data.prepare import files, records
+from googlenet_jax.data.prepare import records
 from googlenet_jax.data.prepare.listing import FROM_RECORD, Item
 from googlenet_jax.data.prepare.pixels import PixelSums
 from googlenet_jax.data.prepare.tfrecord import checked

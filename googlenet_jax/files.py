@@ -1,11 +1,15 @@
 """Files that are whole or absent, and a folder that one process writes at a time."""
 
 import contextlib
+import logging
 import os
 import pathlib
+import platform
 from collections.abc import Iterator
 
 from googlenet_jax.errors import UserError
+
+logger = logging.getLogger('googlenet_jax')
 
 
 def publish(temporary: pathlib.Path, path: pathlib.Path) -> None:
@@ -31,17 +35,28 @@ def _sync(path: pathlib.Path) -> None:
 
 
 @contextlib.contextmanager
-def only_writer(lock: pathlib.Path, folder: pathlib.Path) -> Iterator[None]:
-  """Holds a lock that ends with the process, however it ends.
+def locked(lock: pathlib.Path, what: str) -> Iterator[None]:
+  """Holds a lock that ends with the process, however it ends, so that none is ever stale.
+
+  The file stays and tells who holds it, or held it last. Where the file system has no locks, as
+  some cluster file systems are mounted, a warning says so and nothing is held.
 
   Raises:
-    UserError: another process holds it.
+    UserError: another process holds it; names `what` and the holder.
   """
   import fcntl
 
-  with lock.open('a') as file:
+  with lock.open('a+') as file:
     try:
       fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
-      raise UserError(f'{folder}: another prepare is writing there; wait for it') from error
+      file.seek(0)
+      holder = file.read().strip() or 'unknown'
+      raise UserError(f'{what} (holder: {holder})') from error
+    except OSError as error:
+      logger.warning('%s: no lock is held: %s', lock, error.strerror)
+    else:
+      file.truncate(0)
+      file.write(f'process {os.getpid()} on {platform.node()}\n')
+      file.flush()
     yield

@@ -1,0 +1,154 @@
+"""A run as a whole: exact resume, going back, refusing, and what a work directory allows."""
+
+import json
+import pathlib
+
+import jax
+import numpy as np
+import pytest
+from test_step import PLAIN
+
+from googlenet_jax import cli, files
+from googlenet_jax.errors import UserError
+from googlenet_jax.training import loop
+from googlenet_jax.training.checkpoints import restore_newest, steps
+from googlenet_jax.training.config import defaults
+from googlenet_jax.training.experiment import prepare
+from googlenet_jax.training.metrics import NonFiniteError, check_finite, read_metrics
+from googlenet_jax.training.workdir import WorkDirectory
+
+
+def config(**changes):
+  """Two dozen steps of a narrow network on the digits, compiled once for all tests here."""
+  config = defaults()
+  config.update_from_flattened_dict(
+    {
+      'duration': '24 steps',
+      'batch_size': 16,
+      'log_every': '4 steps',
+      'model.variant': 'small',
+      'model.width': 0.05,
+      'model.widths': PLAIN,
+      'data.image_size': 32,
+      'data.resize': 32,
+      'evaluation.every': '12 steps',
+      'evaluation.batch_size': 180,
+      'checkpoint.every': '8 steps',
+      **changes,
+    }
+  )
+  return config
+
+
+@pytest.fixture(scope='module')
+def cache(tmp_path_factory):
+  return tmp_path_factory.mktemp('cache')
+
+
+def run(folder, cache, change_config=False, **changes):
+  return loop.train(config(**changes), WorkDirectory(folder), cache, change_config)
+
+
+def final_state(folder, cache, **changes):
+  experiment = prepare(config(**changes), cache)
+  return jax.device_get(
+    restore_newest(
+      pathlib.Path(folder) / 'checkpoints',
+      experiment.abstract_state(),
+      experiment.parallel.replicated,
+    )
+  )
+
+
+def test_goes_back_to_the_newest_checkpoint(tmp_path, cache, monkeypatch, caplog):
+  """A loss that is not finite once, in steps 13 to 16, is passed by in another order of images."""
+  failed = []
+
+  def finite_but_once(first_step, history):
+    check_finite(first_step, history)
+    if first_step == 13 and not failed:
+      failed.append(first_step)
+      raise NonFiniteError('loss is nan at step 14: training has diverged')
+
+  monkeypatch.setattr(loop, 'check_finite', finite_but_once)
+  result = run(tmp_path, cache, on_nonfinite='rollback')
+  assert result['steps'] == 24 and (tmp_path / 'DONE').exists()
+  warned = [record.getMessage() for record in caplog.records]
+  assert 'loss is nan at step 14; rolled back (1)' in warned
+  state = final_state(tmp_path, cache, on_nonfinite='rollback')
+  assert (int(state.step), int(state.nonfinite)) == (24, 1)
+  logged = [line['step'] for line in read_metrics(tmp_path / 'metrics.jsonl')]
+  assert logged == sorted(logged) and {4, 8, 12, 16, 20, 24} == set(logged)
+
+
+def test_another_order_after_going_back(cache):
+  experiment = prepare(config(), cache)
+  labels = [
+    np.asarray(next(experiment.train_batches(8, rollbacks))['label']) for rollbacks in (0, 0, 1)
+  ]
+  np.testing.assert_array_equal(labels[0], labels[1])
+  assert (labels[0] != labels[2]).any()
+
+
+def test_goes_back_a_bounded_number_of_times(tmp_path, cache):
+  with pytest.raises(UserError, match=r'at step \d+: training has diverged.*rolled back 2 times'):
+    changes = {'on_nonfinite': 'rollback', 'nonfinite_limit': 2, 'optimizer.learning_rate': 1e30}
+    run(tmp_path, cache, **changes)
+  assert not (tmp_path / 'DONE').exists()
+
+
+def test_skips_a_bounded_number_of_steps(tmp_path, cache):
+  with pytest.raises(UserError, match=r'not finite in \d+ steps.*nonfinite_limit=3'):
+    changes = {'on_nonfinite': 'skip', 'nonfinite_limit': 3, 'optimizer.learning_rate': 1e30}
+    run(tmp_path, cache, **changes)
+  assert not (tmp_path / 'DONE').exists()
+
+
+def test_one_run_in_a_work_directory(tmp_path, cache):
+  with (
+    files.locked(tmp_path / 'lock', 'the first'),
+    pytest.raises(UserError, match=r'another run is at work there.*holder: process \d+ on'),
+  ):
+    run(tmp_path, cache)
+  assert {entry.name for entry in tmp_path.iterdir()} == {'lock'}
+  # A lock whose holder is gone, however it went, holds nobody up.
+  assert (tmp_path / 'lock').read_text()
+  assert run(tmp_path, cache, duration='8 steps')['steps'] == 8
+
+
+def test_goes_on_under_another_config_only_if_told(tmp_path, cache, caplog):
+  first = run(tmp_path, cache, duration='8 steps')
+  with pytest.raises(UserError, match=r'duration: 8 steps -> 16 steps.*--change_config'):
+    run(tmp_path, cache, duration='16 steps')
+  assert (tmp_path / 'DONE').exists()
+  second = run(tmp_path, cache, True, duration='16 steps')
+  assert (first['steps'], second['steps']) == (8, 16)
+  assert any('goes on under another config' in record.getMessage() for record in caplog.records)
+  assert json.loads((tmp_path / 'config.json').read_text())['duration'] == '16 steps'
+  lines = read_metrics(tmp_path / 'metrics.jsonl')
+  assert [line['step'] for line in lines if 'train/loss' in line] == [4, 8, 12, 16]
+  assert steps(tmp_path / 'checkpoints') == [8, 16]
+
+
+def test_another_network_in_the_checkpoint_is_refused(tmp_path, cache):
+  run(tmp_path, cache, duration='8 steps')
+  with pytest.raises(UserError, match='another network: '):
+    run(tmp_path, cache, True, **{'model.width': 0.1, 'duration': '8 steps'})
+  assert steps(tmp_path / 'checkpoints') == [8]
+
+
+def test_work_directories_are_not_for_all_to_write(tmp_path, cache):
+  import os
+
+  before = os.umask(0)
+  try:
+    with WorkDirectory(tmp_path / 'run').locked():
+      assert (tmp_path / 'run').stat().st_mode & 0o777 == 0o755
+  finally:
+    os.umask(before)
+
+
+def test_the_command_line_has_the_flag(tmp_path, capsys):
+  arguments = ['train', '--workdir=x', '--config=nowhere.py', '--change_config']
+  assert cli.main(arguments) == 1
+  assert 'nowhere.py: no such file' in capsys.readouterr().err

@@ -9,7 +9,7 @@ PYTHON ?= $(works)
 RUN := .venv/bin/python
 WORKDIR ?= runs/digits
 
-.PHONY: help demo test lint format bench bench-input clean
+.PHONY: help demo test faults lint format bench bench-input clean
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 14
 
@@ -18,6 +18,9 @@ demo: .venv/installed  ## train GoogLeNet on handwritten digits (about two minut
 
 test: .venv/installed  ## the tests
 	@"$(RUN)" -m pytest -q
+
+faults: .venv/installed  ## attack real runs: kills, signals, damaged checkpoints, a full disk (20 minutes)
+	@"$(RUN)" tests/faults/drill.py
 
 lint: .venv/installed  ## ruff, mypy and the floors of the house
 	@"$(RUN)" -m ruff check .

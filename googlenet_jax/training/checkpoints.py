@@ -80,7 +80,7 @@ class Checkpoints:
   def restore_newest(self, abstract: TrainState, sharding: jax.sharding.Sharding) -> Any:
     """The newest checkpoint that is good, or None where there is none at all.
 
-    Those that are damaged are set aside as `<step>.damaged`, with a warning.
+    Newer ones that are damaged are set aside as `<step>.damaged`, with a warning.
 
     Raises:
       UserError: checkpoints are there, but all are damaged or of another network.
@@ -140,32 +140,37 @@ def restore_newest(
     path: the folder of the checkpoints.
     abstract: shapes of the state, as `jax.eval_shape` of its creation gives them.
     sharding: where each array goes; the devices need not be those that saved it.
-    on_damage: called with the folder of each damaged checkpoint that is newer, and the reason.
+    on_damage: called with the folder of each damaged checkpoint that is newer than a good one,
+      and the reason. Where none is good they stay, so that no run begins again unasked.
 
   Raises:
     UserError: checkpoints are there, but all are damaged; or the newest good one holds the state
       of another network, or cannot be read for want of permission.
   """
-  found: list[str] = []
+  damaged: dict[pathlib.Path, str] = {}
   for step in reversed(steps(path)):
     folder = path / str(step)
+    state, reason = None, ''
     try:
       state = _restore(folder, abstract, sharding)
     except _DamagedError as error:
       reason = str(error)
-    else:
-      reason = ''
     if any_process(bool(reason)):
-      reason = reason or 'damaged where another process reads it'
-      logger.warning('%s: %s; an older checkpoint is used', folder, reason)
-      found.append(f'{step} ({reason})')
-      if jax.process_index() == 0:
-        on_damage(folder, reason)
-      any_process(False)  # waits until it is done
+      damaged[folder] = reason or 'damaged where another process reads it'
+      logger.warning('%s: %s', folder, damaged[folder])
       continue
+    for bad, why in damaged.items():
+      logger.warning('%s: checkpoint %d is used in its place', bad, step)
+      if jax.process_index() == 0:
+        on_damage(bad, why)
+    any_process(False)  # waits until they are out of the way
     return state
-  if found:
-    raise UserError(f'{path}: no checkpoint is good: {"; ".join(found)}')
+  if damaged:
+    found = '; '.join(f'{folder.name} ({reason})' for folder, reason in damaged.items())
+    raise UserError(
+      f'{path}: no checkpoint is good: {found}; put a good one there, or move the folder away to '
+      'begin again'
+    )
   return None
 
 
@@ -292,8 +297,11 @@ def _set_aside(folder: pathlib.Path, reason: str) -> None:
 
 
 def _reason(error: BaseException) -> str:
-  """The first line that says something, without the source places that TensorStore adds."""
+  """The first line of what happened, without the pages that TensorStore adds."""
   if isinstance(error, OSError) and error.strerror:
     return error.strerror
   lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-  return (lines[0] if lines else type(error).__name__).partition(' [source locations')[0][:300]
+  first = lines[0] if lines else type(error).__name__
+  for added in (' [source locations', ' See full TensorStore details'):
+    first = first.partition(added)[0]
+  return first if len(first) <= 160 else f'{first[:160]}...'

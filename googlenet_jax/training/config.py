@@ -40,7 +40,7 @@ def defaults() -> ConfigDict:
   config.seed = 0  # of everything random: parameters, order, augmentation, dropout
   config.duration = '30 epochs'  # of training, in steps, epochs or examples
   config.batch_size = 128  # images per step, over all devices
-  config.parallelism = 'jit'  # over devices: jit, or the older pmap, which gives the same figures
+  config.parallelism = 'jit'  # jit, or the older pmap: the same but for the masks of dropout
   config.log_every = '50 steps'  # between lines in metrics.jsonl
   config.on_nonfinite = 'stop'  # loss or gradient: stop, skip the step, or rollback to a checkpoint
   config.nonfinite_limit = 10  # steps skipped, or times rolled back, before the run stops

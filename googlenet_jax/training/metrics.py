@@ -1,14 +1,20 @@
 """Named scalars: summed up on the way, written to `metrics.jsonl` and TensorBoard events."""
 
+import contextlib
+import errno
+import io
 import json
+import os
 import pathlib
-from collections.abc import Callable, Iterable
-from typing import Any, TextIO
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
 
 import jax
 import numpy as np
 
+from googlenet_jax import files
 from googlenet_jax.errors import UserError
+from googlenet_jax.training.events import Events
 
 
 def evaluate(
@@ -66,38 +72,52 @@ class MetricsLog:
   """
 
   def __init__(self, workdir: pathlib.Path | None, step: int) -> None:
-    self._file: TextIO | None = None
-    self._events: Any = None
+    self._file: io.FileIO | None = None
+    self._events: Events | None = None
     if workdir is None:
       return
     self._path = workdir / 'metrics.jsonl'
-    kept = [line for line in read_metrics(self._path) if line['step'] <= step]
-    temporary = self._path.with_suffix('.jsonl.tmp')
-    temporary.write_text(''.join(json.dumps(line) + '\n' for line in kept))
-    temporary.replace(self._path)
-    self._file = self._path.open('a')
-    try:
-      import tensorboardX
-    except ImportError:  # accelerator images may lack it; metrics.jsonl holds the same
-      pass
-    else:
-      self._events = tensorboardX.SummaryWriter(str(workdir / 'events'), purge_step=step + 1)
+    with self._writing():
+      kept = [line for line in read_metrics(self._path) if line['step'] <= step]
+      text = ''.join(json.dumps(line) + '\n' for line in kept)
+      files.write_whole(self._path, text.encode(), workdir)
+      self._file = self._path.open('ab', buffering=0)
+      # Accelerator images may lack tensorboardX; metrics.jsonl holds the same.
+      with contextlib.suppress(ImportError):
+        self._events = Events(workdir / 'events', step)
 
   def write(self, step: int, scalars: dict[str, float]) -> None:
-    """Writes one line; it is on disk when the call returns."""
-    if self._file:
-      self._file.write(json.dumps({'step': step, **scalars}) + '\n')
-      self._file.flush()
-    if self._events:
-      for name, value in scalars.items():
-        self._events.add_scalar(name, value, step)
+    """Writes one line; it is on disk when the call returns.
+
+    Raises:
+      UserError: it cannot be written, as on a full disk.
+    """
+    if not self._file:
+      return
+    line = (json.dumps({'step': step, **scalars}) + '\n').encode()
+    with self._writing():
+      if self._file.write(line) != len(line):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+      if self._events:
+        self._events.write(step, scalars)
 
   def close(self) -> None:
     """Closes both files."""
     if self._file:
       self._file.close()
     if self._events:
-      self._events.close()
+      with contextlib.suppress(OSError):  # `write` has said so
+        self._events.close()
+
+  @contextlib.contextmanager
+  def _writing(self) -> Iterator[None]:
+    try:
+      yield
+    except OSError as error:
+      raise UserError(
+        f'{self._path}: cannot be written: {error.strerror}; the same command goes on from the '
+        'newest checkpoint'
+      ) from error
 
 
 def read_metrics(path: pathlib.Path) -> list[dict[str, float]]:

@@ -268,7 +268,8 @@ def test_strict_stops_at_a_bad_image_and_goes_on_when_it_is_mended(tmp_path):
 
 def test_short_side_shrinks_only_what_is_larger(tmp_path):
   rng = np.random.default_rng(0)
-  smooth = Image.fromarray(rng.integers(0, 256, (4, 6, 3), np.uint8)).resize((90, 60), 2)
+  grays = np.repeat(rng.integers(0, 256, (4, 6, 1), np.uint8), 3, 2)  # JPEG halves colors
+  smooth = Image.fromarray(grays).resize((90, 60), 2)
   contents = {'train/a/small.png': encoded(1, (32, 500)), 'train/a/exact.png': encoded(2, (40, 32))}
   for name in ('wide.png', 'wide.jpg'):
     buffer = io.BytesIO()
@@ -284,7 +285,8 @@ def test_short_side_shrinks_only_what_is_larger(tmp_path):
     assert read[name].startswith(b'\xff\xd8\xff')
     image = decode_image(read[name], name)
     assert image.shape == (32, 48, 3)
-    assert np.abs(image - expected).mean() < 3
+    error = np.abs(image - expected).mean()  # 1.6 by JPEG alone; nearest neighbors give 2.9
+    assert error < 2
   pixels = np.concatenate([decode_image(d, n).reshape(-1, 3) for n, d in read.items()])
   np.testing.assert_allclose(report.mean, pixels.mean(0), rtol=1e-13)
 

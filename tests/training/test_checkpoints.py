@@ -105,7 +105,7 @@ def test_every_flipped_bit_is_found_or_harmless(copy, caplog):
       assert_same(state, 10 if damage else 20)
       file.write_bytes(whole)
   assert found >= 8  # at least all that hit array data
-  assert any('an older checkpoint is used' in record.message for record in caplog.records)
+  assert any('checkpoint 10 is used in its place' in record.message for record in caplog.records)
 
 
 @pytest.mark.filterwarnings('ignore::pytest.PytestUnraisableExceptionWarning')  # TensorStore's
@@ -143,7 +143,7 @@ def test_all_damaged_is_an_error_that_tells_what_was_found(copy):
     held.restore_newest(ABSTRACT, HERE)
   held.close()
   assert '\n' not in str(error.value)
-  assert {entry.name for entry in copy.iterdir()} >= {'10.damaged', '20.damaged'}
+  assert steps(copy) == [10, 20]  # so that the same command does not begin again unasked
 
 
 def test_another_network_is_refused_and_nothing_set_aside(copy):

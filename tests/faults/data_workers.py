@@ -1,0 +1,91 @@
+"""A process that decodes images is killed, or its parent is."""
+
+import os
+import random
+import time
+from pathlib import Path
+from signal import SIGKILL
+
+from harness import Bad, Lab, Life
+from states import newest
+
+WORKERS = '--config.data.workers=2'
+FAULT = 'a data worker killed'
+PARENT = 'a run with data workers killed'
+RERUN = 'runs resumed after that'
+OUT = 60.0  # seconds from the death of a worker to the end of a run that cannot go on
+
+
+def drill(lab: Lab) -> None:
+  rng = lab.rng('workers')
+  for attack in [one_worker] if lab.short else [one_worker, parent] * 3:
+    workdir = lab.new('workers')
+    try:
+      attack(lab, workdir, rng)
+    except Bad as error:
+      lab.bad(FAULT, str(error), tried=1)
+    try:
+      if not (workdir / 'DONE').exists():
+        lab.finish(workdir, WORKERS)
+      lab.check(workdir)
+    except Bad as error:
+      lab.bad(RERUN, str(error), tried=1)
+    else:
+      lab.note(RERUN, 'equal bits')
+
+
+def begun(lab: Lab, workdir: Path, rng: random.Random) -> tuple[Life, list[int]]:
+  life = lab.start(workdir, WORKERS)
+  steps = rng.randint(0, 10)
+  life.until(lambda: life.stepped(workdir, steps))
+  workers = children(life.pid)
+  if len(workers) < 2:
+    raise Bad(f'{len(workers)} workers found')
+  return life, workers
+
+
+def children(parent: int) -> list[int]:
+  """Processes that a run has started to work, without those that only keep count."""
+  found = []
+  for entry in Path('/proc').iterdir():
+    try:
+      stat = (entry / 'stat').read_text() if entry.name.isdecimal() else ''
+      command = (entry / 'cmdline').read_bytes() if stat else b''
+    except OSError:
+      continue
+    if (
+      stat
+      and int(stat.rpartition(')')[2].split()[1]) == parent
+      and b'resource_tracker' not in command
+    ):
+      found.append(int(entry.name))
+  return found
+
+
+def one_worker(lab: Lab, workdir: Path, rng: random.Random) -> None:
+  life, workers = begun(lab, workdir, rng)
+  before = newest(workdir)
+  os.kill(rng.choice(workers), SIGKILL)
+  died = time.monotonic()
+  status = life.wait(OUT)
+  seconds = time.monotonic() - died
+  if life.orphans():
+    raise Bad(f'exit {status}, and processes are left behind')
+  if newest(workdir) < before:
+    raise Bad(f'the newest checkpoint was {before}, now it is {newest(workdir)}')
+  if status != 0 and '\ngooglenet train:' not in life.stderr:  # Python's own trackers come after
+    raise Bad(f'exit {status}, the last line is: {life.last_line}')
+  lab.row(FAULT, 'to the end')
+  outcome = 'the run goes on to the end' if status == 0 else f'exit {status}'
+  lab.note(FAULT, outcome, seconds)
+
+
+def parent(lab: Lab, workdir: Path, rng: random.Random) -> None:
+  life, _ = begun(lab, workdir, rng)
+  life.send(SIGKILL)
+  life.wait()
+  died = time.monotonic()
+  if life.orphans():
+    raise Bad('killed, it leaves its workers behind')
+  lab.row(PARENT, 'to the end of the workers')
+  lab.note(PARENT, 'the workers end too', time.monotonic() - died)

@@ -1,0 +1,15 @@
+"""The fault drill in its short form: real runs are attacked, and must end as if they had not been.
+
+`make faults` is the long form: 50 kills, 100 flipped bits, two processes, data workers.
+"""
+
+import drill
+import pytest
+
+
+@pytest.mark.skipif(not hasattr(drill.os, 'killpg'), reason='needs POSIX signals and groups')
+def test_short_drill(capfd):
+  status = drill.main(['--short'])
+  out, err = capfd.readouterr()
+  assert status == 0, f'{err}\n{out}'
+  assert 'SIGKILL at a random moment | 3 |' in out

@@ -51,6 +51,8 @@ class Checkpoints:
       preservation_policy=policies.AnyPreservationPolicy(kept),
       cleanup_tmp_directories=True,
       lightweight_initialize=True,
+      # A thread that waits for a folder which a full disk refuses would hold the exit for minutes.
+      async_options=ocp.AsyncOptions(create_directories_asynchronously=False),
     )
     with self._writing('opened'):
       handlers = {_STATE: _whole_arrays(), _MANIFEST: ocp.JsonCheckpointHandler()}

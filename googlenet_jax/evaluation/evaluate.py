@@ -46,6 +46,7 @@ def evaluate_workdir(
   hyper = parallel.replicate(experiment.schedule.hyper)
   variables = state.variables(config.evaluation.parameters)
   results = evaluate(eval_step, variables, experiment.eval_batches(), hyper)
+  assert results is not None
   main = results.pop('main')
   return {
     'images': main['images'],

@@ -80,6 +80,10 @@ class Checkpoints:
       self._manager.wait_until_finished()
       self._manager.save(step, args=arguments)
 
+  def judge(self, step: int, top1_error: float) -> None:
+    """Says what an evaluation gave that was made after the checkpoint was saved."""
+    self._errors[step] = top1_error
+
   def restore_newest(self, abstract: TrainState, sharding: jax.sharding.Sharding) -> Any:
     """The newest checkpoint that is good, or None where there is none at all.
 

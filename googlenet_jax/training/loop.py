@@ -23,6 +23,7 @@ from googlenet_jax.training.metrics import (
   check_finite,
   evaluate,
   evaluation_scalars,
+  read_metrics,
 )
 from googlenet_jax.training.progress import Progress, show_progress
 from googlenet_jax.training.signals import Preempted, StopSignal
@@ -176,9 +177,11 @@ class _Run:
         contextlib.closing(self._experiment.train_batches(start, rollbacks))
       )
       if any_process(self._signals.asked is not None):  # before the step is compiled
-        raise Preempted(f'stopped at step {start} by {self._reason()}')
+        raise self._stopped(start)
       wishes = _Wishes(self._experiment.parallel, self._signals)
       evaluated: dict[str, Any] | None = None
+      if 0 < start < schedule.steps and start % schedule.eval_every == 0:
+        self._catch_up(start, state)
       for step in range(start + 1, schedule.steps + 1):
         batch = wishes.attach(next(batches))
         with jax.transfer_guard('disallow'):  # whatever crosses the bus here does so by mistake
@@ -188,26 +191,44 @@ class _Run:
         if len(self._pending) > 1:  # the step before is finished, this one is under way
           self._progress.update(step - 1, float(jax.device_get(self._pending[-2]['loss'])))
         last = step == schedule.steps
-        save = last or stopping or step % schedule.save_every == 0
-        if save or step % schedule.log_every == 0:
+        evaluating = last or (step % schedule.eval_every == 0 and not stopping)
+        saving = last or step % schedule.save_every == 0
+        if saving or evaluating or stopping or step % schedule.log_every == 0:
           self._flush(step)
         error = None
-        if last or step % schedule.eval_every == 0:
+        if evaluating:
           with self._progress.pause():
             evaluated = self._evaluate(step, state)
+          if evaluated is None:
+            stopping = True
+          else:
             error = evaluated['main']['top1_error']
-        if save:
+        if saving or stopping:
           with self._progress.pause():
             self._checkpoints.save(step, state, error)
         if stopping:
           self._checkpoints.wait()
-          raise Preempted(f'stopped at step {step} by {self._reason()}')
+          raise self._stopped(step)
+      if evaluated is None:  # the run was stopped in its last evaluation
+        evaluated = self._evaluate(start, state)
+      if evaluated is None:
+        raise self._stopped(start)
       self.figures.seconds += time.perf_counter() - began
       self.figures.images_per_second = self._progress.images_per_second
-      return evaluated or self._evaluate(start, state)
+      return evaluated
 
-  def _reason(self) -> str:
-    return self._signals.asked or 'the wish of another process'
+  def _stopped(self, step: int) -> Preempted:
+    return Preempted(f'stopped at step {step} by {self._signals.asked or "another process"}')
+
+  def _catch_up(self, step: int, state: TrainState) -> None:
+    """Makes the evaluation of a checkpoint that was due when the run was stopped."""
+    log = read_metrics(self._workdir.metrics) if jax.process_index() == 0 else []
+    there = any(line['step'] == step and 'eval/loss' in line for line in log)
+    if any_process(jax.process_index() == 0 and not there):
+      evaluated = self._evaluate(step, state)
+      if evaluated is None:
+        raise self._stopped(step)
+      self._checkpoints.judge(step, evaluated['main']['top1_error'])
 
   def _flush(self, step: int) -> None:
     """Writes the mean of the pending metrics, after making sure that all are finite."""
@@ -247,9 +268,18 @@ class _Run:
       )
     return [m for m in history if np.isfinite(m['loss']) and np.isfinite(m['gradient_norm'])]
 
-  def _evaluate(self, step: int, state: TrainState) -> dict[str, Any]:
+  def _evaluate(self, step: int, state: TrainState) -> dict[str, Any] | None:
+    """Figures of the test images, written to the log; None where a signal came."""
     variables = state.variables(self._experiment.config.evaluation.parameters)
-    results = evaluate(self._eval_step, variables, self._experiment.eval_batches(), self._hyper)
+    results = evaluate(
+      self._eval_step,
+      variables,
+      self._experiment.eval_batches(),
+      self._hyper,
+      stop=lambda: any_process(self._signals.asked is not None),
+    )
+    if results is None:
+      return None
     self._log.write(step, evaluation_scalars(results))
     main = results['main']
     self._progress.line(

@@ -6,7 +6,7 @@ import io
 import json
 import os
 import pathlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from typing import Any
 
 import jax
@@ -18,15 +18,33 @@ from googlenet_jax.training.events import Events
 
 
 def evaluate(
-  eval_step: Callable[..., Any], variables: Any, batches: Iterable[Any], hyper: Any
-) -> dict[str, dict[str, float]]:
+  eval_step: Callable[..., Any],
+  variables: Any,
+  batches: Generator[Any],
+  hyper: Any,
+  stop: Callable[[], bool] = lambda: False,
+) -> dict[str, dict[str, float]] | None:
   """Loss and errors over a whole split, each image counted once.
+
+  Args:
+    eval_step: sums over one batch.
+    variables: of the model.
+    batches: of the split; closed in the end.
+    hyper: the numbers the step reads.
+    stop: asked every eight batches; of several processes all must say the same.
 
   Returns:
     For `main` and each head (`aux_4a`, ...): `images`, `loss` (nats), `top1_error` and
-    `top5_error` (shares of 1).
+    `top5_error` (shares of 1). None where it was stopped.
   """
-  sums: list[Any] = [eval_step(variables, batch, hyper) for batch in batches]
+  sums: list[Any] = []
+  with contextlib.closing(batches):
+    for batch in batches:
+      if len(sums) % 8 == 0 and stop():
+        return None
+      sums.append(eval_step(variables, batch, hyper))
+      if len(sums) > 2:  # or else the batches of a whole split pile up on the device
+        jax.block_until_ready(sums[-3])
   totals = jax.tree.map(lambda *parts: np.sum(parts, dtype=np.float64), *jax.device_get(sums))
   return {
     name: {

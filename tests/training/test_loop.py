@@ -1,7 +1,9 @@
 """A run as a whole: exact resume, going back, refusing, and what a work directory allows."""
 
 import json
+import os
 import pathlib
+import signal
 
 import jax
 import numpy as np
@@ -13,8 +15,9 @@ from googlenet_jax.errors import UserError
 from googlenet_jax.training import loop
 from googlenet_jax.training.checkpoints import restore_newest, steps
 from googlenet_jax.training.config import defaults
-from googlenet_jax.training.experiment import prepare
+from googlenet_jax.training.experiment import Experiment, prepare
 from googlenet_jax.training.metrics import NonFiniteError, check_finite, read_metrics
+from googlenet_jax.training.signals import Preempted
 from googlenet_jax.training.workdir import WorkDirectory
 
 
@@ -81,6 +84,42 @@ def test_goes_back_to_the_newest_checkpoint(tmp_path, cache, monkeypatch, caplog
   assert logged == sorted(logged) and {4, 8, 12, 16, 20, 24} == set(logged)
 
 
+@pytest.mark.parametrize('step', [12, 24])
+def test_a_signal_ends_an_evaluation_and_the_next_run_makes_it(step, tmp_path, cache, monkeypatch):
+  changes = {'evaluation.batch_size': 18}  # 20 batches
+  run(tmp_path / 'whole', cache, **changes)
+  eval_batches, begun, drawn = Experiment.eval_batches, [], []
+
+  def interrupted(self):
+    begun.append(self)
+    for number, batch in enumerate(eval_batches(self)):
+      if len(begun) == step // 12 and number == 2:
+        os.kill(os.getpid(), signal.SIGTERM)
+      drawn.append(number)
+      yield batch
+
+  monkeypatch.setattr(Experiment, 'eval_batches', interrupted)
+  with pytest.raises(Preempted, match=f'stopped at step {step} by SIGTERM'):
+    run(tmp_path / 'stopped', cache, **changes)
+  monkeypatch.undo()
+  assert drawn[-1] == 8
+  assert steps(tmp_path / 'stopped/checkpoints')[-1] == step
+  run(tmp_path / 'stopped', cache, **changes)
+  whole, stopped = (
+    [
+      {name: value for name, value in line.items() if name != 'train/images_per_second'}
+      for line in read_metrics(tmp_path / name / 'metrics.jsonl')
+    ]
+    for name in ('whole', 'stopped')
+  )
+  assert stopped == whole
+  jax.tree.map(
+    np.testing.assert_array_equal,
+    final_state(tmp_path / 'stopped', cache),
+    final_state(tmp_path / 'whole', cache),
+  )
+
+
 def test_another_order_after_going_back(cache):
   experiment = prepare(config(), cache)
   labels = [
@@ -138,8 +177,6 @@ def test_another_network_in_the_checkpoint_is_refused(tmp_path, cache):
 
 
 def test_work_directories_are_not_for_all_to_write(tmp_path, cache):
-  import os
-
   before = os.umask(0)
   try:
     with WorkDirectory(tmp_path / 'run').locked():

@@ -151,7 +151,8 @@ def scale(
 def replace_widths(architecture: Architecture, widths: str) -> Architecture:
   """Sets widths of single modules from text: `3a.reduce_3x3=64,5b.conv5x5=96`.
 
-  `none` as a value leaves a reduction or the pooling projection out.
+  Without a module a width is that of all nine: `reduce_3x3=none`. `none` as a value leaves a
+  reduction or the pooling projection out.
 
   Raises:
     UserError: names the part of the text that cannot be read and what is accepted.
@@ -160,9 +161,9 @@ def replace_widths(architecture: Architecture, widths: str) -> Architecture:
   names = [field.name for field in dataclasses.fields(Widths)]
   for part in filter(None, (part.strip() for part in widths.split(','))):
     key, _, value = part.partition('=')
-    module, _, name = key.strip().partition('.')
+    module, _, name = key.strip().rpartition('.')
     value = value.strip()
-    if module not in modules:
+    if module and module not in modules:
       raise UserError(f'widths={part}: no module {module!r}; accepted: {", ".join(modules)}')
     if name not in names:
       raise UserError(f'widths={part}: no width {name!r}; accepted: {", ".join(names)}')
@@ -174,7 +175,8 @@ def replace_widths(architecture: Architecture, widths: str) -> Architecture:
     else:
       accepted = 'a positive integer' + (' or none' if optional else '')
       raise UserError(f'widths={part}: {accepted} is accepted')
-    modules[module] = dataclasses.replace(modules[module], **{name: channels})  # type: ignore[arg-type]
+    for changed in [module] if module else list(modules):
+      modules[changed] = dataclasses.replace(modules[changed], **{name: channels})  # type: ignore[arg-type]
   return dataclasses.replace(architecture, modules=tuple(modules.values()))
 
 

@@ -51,7 +51,7 @@ def defaults() -> ConfigDict:
   model.reduction = 1.0  # multiplies both 1x1 reductions of every module
   model.reduction_3x3 = optional(float)  # in place of `reduction` for the 3x3 branch
   model.reduction_5x5 = optional(float)  # in place of `reduction` for the 5x5 branch
-  model.widths = ''  # widths of single modules: '3a.reduce_3x3=64,5b.pool_proj=none'
+  model.widths = ''  # of single modules or of all: '3a.reduce_3x3=64,pool_proj=none'
   model.aux = ('4a', '4d')  # modules that carry an auxiliary head
   model.batch_norm = optional(bool)  # in place of biases; none = as the variant has it
   model.dropout = optional(float)  # before the classifier; none = as the variant has it

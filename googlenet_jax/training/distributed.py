@@ -20,6 +20,9 @@ from googlenet_jax.training.signals import Preempted
 TIMEOUT = 60
 """Seconds within which all processes must have begun, and within which a dead one is noticed."""
 
+COMPILATION = 1200
+"""Seconds within which all that are alive must come to where the first one waits for them."""
+
 logger = logging.getLogger('googlenet_jax')
 
 
@@ -144,4 +147,34 @@ def any_process(value: bool) -> bool:
     return value
   from jax.experimental import multihost_utils
 
+  _wait_for_all('any_process')
   return bool(multihost_utils.process_allgather(np.asarray(value)).any())
+
+
+def compiled_together(step: Callable) -> Callable:
+  """A jitted step that no process runs before all have compiled it.
+
+  Gloo, which connects CPUs, gives up where one process begins 30 s after another, as it does where
+  its cores are busier or its compilation cache is empty.
+  """
+  import jax
+
+  if jax.process_count() == 1:
+    return step
+  compiled: Callable | None = None
+
+  def call(*arguments: Any) -> Any:
+    nonlocal compiled
+    if compiled is None:
+      compiled = step.lower(*arguments).compile()  # type: ignore[attr-defined]
+      _wait_for_all('compiled')
+    return compiled(*arguments)
+
+  return call
+
+
+def _wait_for_all(name: str) -> None:
+  """Waits by way of the coordinator, which notices a process that is dead."""
+  from orbax.checkpoint import multihost
+
+  multihost.get_barrier_sync_fn()(key=name, timeout_ms=COMPILATION * 1000)

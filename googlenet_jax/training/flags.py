@@ -25,14 +25,8 @@ def parse_config(arguments: list[str]) -> ConfigDict:
   for argument in arguments:
     if not argument.startswith(('--config', '--noconfig.')):
       raise UserError(f'{argument}: unknown argument; accepted: --config.KEY=VALUE, see --help')
-  file = next((a.partition('=')[2] for a in arguments if a.startswith('--config=')), '')
-  if not file:
-    raise UserError('--config: missing; accepted: --config=FILE.py or --config=FILE.py:ARGUMENT')
-  path = pathlib.Path(file if os.path.exists(file) else file.rpartition(':')[0] or file)
-  if not path.is_file():
-    raise UserError(
-      f'--config={file}: no such file; experiments are Python files, as in experiments/digits.py'
-    )
+  config_file(arguments)
+  file = _named(arguments)
 
   def read(given: list[str]) -> ConfigDict:
     values = flags.FlagValues()
@@ -62,6 +56,27 @@ def parse_config(arguments: list[str]) -> ConfigDict:
     raise
   except (OSError, TypeError, ValueError) as error:
     raise UserError(f'--config={file}: {_one_line(error)}') from error
+
+
+def config_file(arguments: list[str]) -> str:
+  """The experiment file among the arguments, without what follows it after a colon.
+
+  Raises:
+    UserError: none is named, or it is not there.
+  """
+  file = _named(arguments)
+  if not file:
+    raise UserError('--config: missing; accepted: --config=FILE.py or --config=FILE.py:ARGUMENT')
+  path = pathlib.Path(file if os.path.exists(file) else file.rpartition(':')[0] or file)
+  if not path.is_file():
+    raise UserError(
+      f'--config={file}: no such file; experiments are Python files, as in experiments/digits.py'
+    )
+  return str(path)
+
+
+def _named(arguments: list[str]) -> str:
+  return next((a.partition('=')[2] for a in arguments if a.startswith('--config=')), '')
 
 
 def _one_line(error: Exception | str) -> str:

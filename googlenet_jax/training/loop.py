@@ -271,13 +271,14 @@ class _Run:
   def _evaluate(self, step: int, state: TrainState) -> dict[str, Any] | None:
     """Figures of the test images, written to the log; None where a signal came."""
     variables = state.variables(self._experiment.config.evaluation.parameters)
-    results = evaluate(
-      self._eval_step,
-      variables,
-      self._experiment.eval_batches(),
-      self._hyper,
-      stop=lambda: any_process(self._signals.asked is not None),
-    )
+    with contextlib.closing(self._experiment.eval_batches()) as batches:
+      results = evaluate(
+        self._eval_step,
+        variables,
+        batches,
+        self._hyper,
+        stop=lambda: any_process(self._signals.asked is not None),
+      )
     if results is None:
       return None
     self._log.write(step, evaluation_scalars(results))

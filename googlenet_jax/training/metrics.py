@@ -6,7 +6,7 @@ import io
 import json
 import os
 import pathlib
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import jax
@@ -20,7 +20,7 @@ from googlenet_jax.training.events import Events
 def evaluate(
   eval_step: Callable[..., Any],
   variables: Any,
-  batches: Generator[Any],
+  batches: Iterable[Any],
   hyper: Any,
   stop: Callable[[], bool] = lambda: False,
 ) -> dict[str, dict[str, float]] | None:
@@ -29,7 +29,7 @@ def evaluate(
   Args:
     eval_step: sums over one batch.
     variables: of the model.
-    batches: of the split; closed in the end.
+    batches: of the split.
     hyper: the numbers the step reads.
     stop: asked every eight batches; of several processes all must say the same.
 
@@ -38,13 +38,12 @@ def evaluate(
     `top5_error` (shares of 1). None where it was stopped.
   """
   sums: list[Any] = []
-  with contextlib.closing(batches):
-    for batch in batches:
-      if len(sums) % 8 == 0 and stop():
-        return None
-      sums.append(eval_step(variables, batch, hyper))
-      if len(sums) > 2:  # or else the batches of a whole split pile up on the device
-        jax.block_until_ready(sums[-3])
+  for batch in batches:
+    if len(sums) % 8 == 0 and stop():
+      return None
+    sums.append(eval_step(variables, batch, hyper))
+    if len(sums) > 2:  # or else the batches of a whole split pile up on the device
+      jax.block_until_ready(sums[-3])
   totals = jax.tree.map(lambda *parts: np.sum(parts, dtype=np.float64), *jax.device_get(sums))
   return {
     name: {
@@ -92,11 +91,13 @@ class MetricsLog:
   def __init__(self, workdir: pathlib.Path | None, step: int) -> None:
     self._file: io.FileIO | None = None
     self._events: Events | None = None
+    self._before: set[tuple[int, frozenset[str]]] = set()
     if workdir is None:
       return
     self._path = workdir / 'metrics.jsonl'
     with self._writing():
       kept = [line for line in read_metrics(self._path) if line['step'] <= step]
+      self._before = {(int(line['step']), frozenset(line) - {'step'}) for line in kept}
       text = ''.join(json.dumps(line) + '\n' for line in kept)
       files.write_whole(self._path, text.encode(), workdir)
       self._file = self._path.open('ab', buffering=0)
@@ -107,10 +108,12 @@ class MetricsLog:
   def write(self, step: int, scalars: dict[str, float]) -> None:
     """Writes one line; it is on disk when the call returns.
 
+    A line of before the run was resumed, as of its last evaluation, is not written again.
+
     Raises:
       UserError: it cannot be written, as on a full disk.
     """
-    if not self._file:
+    if not self._file or (step, frozenset(scalars)) in self._before:
       return
     line = (json.dumps({'step': step, **scalars}) + '\n').encode()
     with self._writing():

@@ -11,6 +11,7 @@ import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from googlenet_jax.errors import UserError
+from googlenet_jax.training.distributed import compiled_together
 
 AXIS = 'data'
 
@@ -72,19 +73,16 @@ class DataParallel:
 
   def compile_train(self, step: Callable) -> Callable:
     """Compiles (state, batch, hyper) -> (state, metrics); the old state's memory is given up."""
-    return jax.jit(
-      step,
-      in_shardings=(self.replicated, self.sharded, self.replicated),
-      out_shardings=self.replicated,
-      donate_argnums=0,
-    )
+    return self._jit(step, donate_argnums=0)
 
   def compile_eval(self, step: Callable) -> Callable:
     """Compiles (variables, batch, hyper) -> sums."""
-    return jax.jit(
-      step,
-      in_shardings=(self.replicated, self.sharded, self.replicated),
-      out_shardings=self.replicated,
+    return self._jit(step)
+
+  def _jit(self, step: Callable, **options: Any) -> Callable:
+    places = (self.replicated, self.sharded, self.replicated)
+    return compiled_together(
+      jax.jit(step, in_shardings=places, out_shardings=self.replicated, **options)
     )
 
 
@@ -134,7 +132,7 @@ class PmapDataParallel(DataParallel):
     return self._compile(step, out_axes=None)
 
   def _compile(self, step: Callable, **options: Any) -> Callable:
-    mapped = jax.pmap(step, axis_name=AXIS, in_axes=(None, 0, None), **options)
+    mapped = compiled_together(jax.pmap(step, axis_name=AXIS, in_axes=(None, 0, None), **options))
     if jax.process_count() == 1:
       return mapped
     return lambda *arguments: jax.tree.map(self._of_all, mapped(*arguments))

@@ -101,8 +101,9 @@ class Reference:
     """What is wrong with a finished run, None where all is as in the reference."""
     if not (workdir / 'DONE').exists():
       return 'no DONE'
-    if complete_steps(workdir) != self.kept:
-      return f'checkpoints {complete_steps(workdir)} in place of {self.kept}'
+    kept = complete_steps(workdir)  # what a run that was stopped has saved is among the newest
+    if len(kept) != len(self.kept) or kept[-1] != self.steps:
+      return f'checkpoints {kept} in place of {self.kept}'
     if unfinished_saves(workdir):
       return f'unfinished saves are left: {unfinished_saves(workdir)}'
     try:

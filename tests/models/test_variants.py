@@ -114,6 +114,13 @@ def test_none_leaves_a_1x1_out(name):
     assert row == dataclasses.replace(TABLE1['4c'], **{name: None})
 
 
+def test_a_width_without_a_module_is_that_of_all():
+  text = 'reduce_3x3=none,reduce_5x5=none,pool_proj=none'
+  assert replace_widths(VARIANTS['table1'], text) == VARIANTS['naive']
+  mixed = replace_widths(VARIANTS['table1'], 'conv1x1=8,4b.conv1x1=9').widths
+  assert {name: row.conv1x1 for name, row in mixed.items()} == dict.fromkeys(MODULES, 8) | {'4b': 9}
+
+
 def test_widths_are_set_after_the_multipliers():
   architecture = googlenet(width=0.5, reduction=0.5, widths='3a.reduce_3x3=77').architecture
   assert architecture.widths['3a'] == Widths(32, 77, 64, 4, 16, 16)

@@ -132,7 +132,7 @@ class PmapDataParallel(DataParallel):
     return self._compile(step, out_axes=None)
 
   def _compile(self, step: Callable, **options: Any) -> Callable:
-    mapped = compiled_together(jax.pmap(step, axis_name=AXIS, in_axes=(None, 0, None), **options))
+    mapped = jax.pmap(step, axis_name=AXIS, in_axes=(None, 0, None), **options)
     if jax.process_count() == 1:
       return mapped
     return lambda *arguments: jax.tree.map(self._of_all, mapped(*arguments))

@@ -7,6 +7,16 @@ PATH holds train/<class>/*.png and test/<class>/*.png; without it, `tfds:cifar10
 has written it in ArrayRecord. Not yet run to its end: it wants an accelerator.
 """
 
+from googlenet_jax.sweeps.studies import (
+  sweep_aux_placement,
+  sweep_aux_weight,
+  sweep_batch_norm,
+  sweep_lrn,
+  sweep_matched_cost,
+  sweep_naive,
+  sweep_reduction,
+  sweep_reduction_apart,
+)
 from googlenet_jax.training.config import defaults
 
 

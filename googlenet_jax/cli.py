@@ -2,6 +2,7 @@
 
 import argparse
 import contextlib
+import dataclasses
 import json
 import logging
 import os
@@ -23,7 +24,8 @@ def main(argv: list[str] | None = None) -> int:
   """Runs a subcommand; returns the exit status."""
   parser = _parser()
   options, rest = parser.parse_known_args(argv)
-  if rest and options.command != 'train':
+  options.argv = sys.argv[1:] if argv is None else argv
+  if rest and options.command not in ('train', 'sweep'):
     parser.error(f'unrecognized arguments: {" ".join(rest)}')
   logging.basicConfig(format='%(message)s', stream=sys.stderr, level=logging.WARNING)
   logging.getLogger('googlenet_jax').setLevel(logging.INFO)
@@ -145,6 +147,37 @@ def _parser() -> argparse.ArgumentParser:
   inspect.add_argument('--seed', type=int, default=0, help='of order and augmentation (0)')
   add_cache_dir(inspect)
 
+  sweep = command(
+    'sweep',
+    _sweep,
+    'Run a study: every member of a sweep, here or on a cluster; the same command goes on.',
+    usage='googlenet sweep --config=FILE.py[:ARGUMENT] --sweep=NAME --root=DIR '
+    '[--on=print|local|slurm|tpu] [--config.KEY=VALUE ...]',
+    epilog='--config.KEY=VALUE holds for every member. Ctrl-C saves and stops all members; each '
+    'member is a run of `googlenet train` in DIR/NAME/members.',
+  )
+  sweep.add_argument('--sweep', metavar='NAME', help='sweep_NAME() of the experiment file')
+  sweep.add_argument('--root', type=pathlib.Path, required=True, help='folder of studies')
+  sweep.add_argument(
+    '--on', choices=('print', 'local', 'slurm', 'tpu'), default='local', help='where (local)'
+  )
+  sweep.add_argument(
+    '--parallel', type=_positive, help='members at a time (local: one a GPU, else one a core)'
+  )
+  sweep.add_argument('--retries', type=int, default=2, help='of a member that fails (2)')
+  sweep.add_argument('--status', action='store_true', help='say how the study stands, only')
+  sweep.add_argument(
+    '--slurm', action='append', default=[], metavar='OPTION', help='of sbatch: gres=gpu:1; repeat'
+  )
+  sweep.add_argument(
+    '--template', type=pathlib.Path, help='bash script with a line @MEMBER@, for sbatch'
+  )
+  sweep.add_argument('--tpu', metavar='POD', help='name of the pod, for --on=tpu')
+  sweep.add_argument('--zone', help='of the pod')
+  sweep.add_argument('--sampler', choices=('optuna',), help='ask for members in place of the grid')
+  sweep.add_argument('--trials', type=_positive, help='members that the sampler asks for')
+  add_cache_dir(sweep)
+
   table = command(
     'table', _table, "Table 1 of the paper: computed beside printed, with each cell's audit."
   )
@@ -174,9 +207,11 @@ def _train(options: argparse.Namespace, rest: list[str]) -> None:
     raise UserError('--workdir: missing; accepted: a folder for this run, new or to be resumed')
   from googlenet_jax.training import distributed
   from googlenet_jax.training.loop import train
-  from googlenet_jax.training.signals import Preempted
+  from googlenet_jax.training.signals import Preempted, end_with
   from googlenet_jax.training.workdir import WorkDirectory
 
+  if launcher := os.environ.get('GOOGLENET_LAUNCHER', ''):
+    end_with(int(launcher))
   workdir = WorkDirectory(options.workdir)
   peers = distributed.settings(os.environ, options.coordinator, options.processes, options.process)
   try:
@@ -309,6 +344,24 @@ def _positive(text: str) -> int:
   if not text.isdecimal() or int(text) < 1:
     raise argparse.ArgumentTypeError(f'{text!r} is no positive integer')
   return int(text)
+
+
+def _sweep(options: argparse.Namespace, rest: list[str]) -> None:
+  from googlenet_jax.sweeps import sweep as sweeps
+  from googlenet_jax.sweeps.study import Study
+
+  names = [field.name for field in dataclasses.fields(sweeps.Options)]
+  given = {name: getattr(options, name) for name in names}
+  study = Study(options.root, rest, options.sweep)
+  typed = f'googlenet {shlex.join(options.argv)}'
+  try:
+    good = sweeps.sweep(study, sweeps.Options(**given), _cache_dir(options), typed)
+  except sweeps.Stopped as error:
+    raise _RunAgainError(str(error)) from error
+  if not good:
+    raise UserError(f'members have failed: see {study.path / "logs"}; the same command tries again')
+  if options.on == 'local':
+    print(f'next:   {_program()} report {shlex.quote(str(options.root))}')
 
 
 def _table(options: argparse.Namespace, _rest: list[str]) -> None:

@@ -1,6 +1,9 @@
 """Signals that ask a run to stop: the first is obeyed after the step, the second at once."""
 
+import os
 import signal
+import threading
+import time
 from typing import Any
 
 
@@ -30,3 +33,20 @@ class StopSignal:
   def _ask(self, number: int, _frame: Any) -> None:
     self.asked = signal.Signals(number).name
     self._restore()
+
+
+def end_with(launcher: int) -> None:
+  """Has this process asked to stop, as by SIGTERM, when the one that launched it is gone.
+
+  A launcher that is killed cannot tell its members.
+
+  Args:
+    launcher: the id of that process, this one's parent.
+  """
+
+  def watch() -> None:
+    while os.getppid() == launcher:
+      time.sleep(1)
+    os.kill(os.getpid(), signal.SIGTERM)
+
+  threading.Thread(target=watch, daemon=True).start()

@@ -1,0 +1,62 @@
+"""Grids of overrides, from which an experiment file's `sweep_*` functions are made.
+
+A point is a dict of overrides: `{'model.reduction': 0.5, 'seed': 1}`. The names are those of
+big_vision's `get_hyper(h)`, which is handed this module as `h`.
+"""
+
+import itertools
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from googlenet_jax.errors import UserError
+
+Point = dict[str, Any]
+
+
+def sweep(key: str, values: Iterable[Any]) -> list[Point]:
+  """A point for each value of one key."""
+  return [{key: value} for value in values]
+
+
+def fixed(key: str, value: Any, length: int = 1) -> list[Point]:
+  """The same value of a key, once or `length` times."""
+  return [{key: value}] * length
+
+
+def product(grids: Iterable[Iterable[Point]]) -> list[Point]:
+  """Every combination of a point of each grid; the last one varies fastest."""
+  return [_merged(points) for points in itertools.product(*map(list, grids))]
+
+
+def zipit(grids: Iterable[Iterable[Point]]) -> list[Point]:
+  """The first points of all grids together, the second, ...
+
+  Raises:
+    UserError: the grids are of different lengths.
+  """
+  lists = [list(grid) for grid in grids]
+  if len(set(map(len, lists))) > 1:
+    raise UserError(f'zipit: grids of {", ".join(map(str, map(len, lists)))} points; accepted: one')
+  return [_merged(points) for points in zip(*lists, strict=True)]
+
+
+def chainit(grids: Iterable[Iterable[Point]]) -> list[Point]:
+  """The points of all grids, one grid after another."""
+  return list(itertools.chain(*grids))
+
+
+def repeat(points: Iterable[Point], seeds: int = 3) -> Iterator[Point]:
+  """Each point under several seeds; all points of one seed come first."""
+  points = list(points)
+  for seed in range(seeds):
+    for point in points:
+      yield point | {'seed': seed}
+
+
+def _merged(points: Iterable[Point]) -> Point:
+  merged: Point = {}
+  for point in points:
+    if twice := merged.keys() & point.keys():
+      raise UserError(f'{min(twice)}: given by two grids of one product or zip')
+    merged |= point
+  return merged

@@ -1,0 +1,229 @@
+"""Members on this machine: slots with cores or a GPU of their own, retries, and a clean stop."""
+
+import collections
+import dataclasses
+import os
+import pathlib
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import IO, Any
+
+from googlenet_jax.sweeps.members import Member
+from googlenet_jax.sweeps.status import DONE, FAILED, RUNNING, record_failure, status_of
+from googlenet_jax.sweeps.study import Study
+
+RUN_ME_AGAIN = 75
+POLL = 0.2  # seconds
+BACK_OFF = 5.0  # seconds before the first retry, doubled for each one after it
+GPU_MEMORY = 0.9  # of a GPU that members share
+
+
+@dataclasses.dataclass(frozen=True)
+class Slot:
+  """Where one member runs at a time: cores, and the GPU if there is one."""
+
+  cores: tuple[int, ...]
+  environment: Mapping[str, str]
+
+  @property
+  def place(self) -> str:
+    """Such as `GPU 0` or `cores 0-3`."""
+    if gpu := self.environment.get('CUDA_VISIBLE_DEVICES'):
+      return f'GPU {gpu}'
+    first, last = self.cores[0], self.cores[-1]
+    return f'core {first}' if first == last else f'cores {first}-{last}'
+
+
+def slots(parallel: int | None, members: int) -> list[Slot]:
+  """Divides this machine's cores, and its GPUs, which are shared where there are more slots.
+
+  Args:
+    parallel: how many slots; None for one a GPU, or else one a core.
+    members: there are never more slots than these.
+  """
+  cores, gpus = sorted(os.sched_getaffinity(0)), visible_gpus()
+  count = max(1, min(parallel or len(gpus) or len(cores), members))
+  found = []
+  for i in range(count):
+    own = tuple(cores[i * len(cores) // count : (i + 1) * len(cores) // count])
+    environment = {}
+    if gpus:
+      environment['CUDA_VISIBLE_DEVICES'] = gpus[i % len(gpus)]
+      sharing = len(range(i % len(gpus), count, len(gpus)))
+      if sharing > 1:
+        environment['XLA_PYTHON_CLIENT_MEM_FRACTION'] = f'{GPU_MEMORY / sharing:.3f}'
+    found.append(Slot(own or (cores[i % len(cores)],), environment))
+  return found
+
+
+def visible_gpus() -> list[str]:
+  """NVIDIA GPUs that members may use; CUDA_VISIBLE_DEVICES narrows them down."""
+  if 'CUDA_VISIBLE_DEVICES' in os.environ:
+    return [gpu for gpu in os.environ['CUDA_VISIBLE_DEVICES'].split(',') if gpu not in ('', '-1')]
+  if os.environ.get('JAX_PLATFORMS') == 'cpu' or not shutil.which('nvidia-smi'):
+    return []
+  listed = subprocess.run(['nvidia-smi', '-L'], capture_output=True, text=True, check=False)
+  return [str(i) for i, _ in enumerate(listed.stdout.splitlines()) if _.startswith('GPU ')]
+
+
+@dataclasses.dataclass
+class _Running:
+  member: Member
+  slot: Slot
+  process: subprocess.Popen
+  log: IO[bytes]
+  began: float
+
+
+class Launcher:
+  """Runs members until each is done or has failed too often, or a signal stops all of them."""
+
+  def __init__(
+    self,
+    study: Study,
+    slots: Sequence[Slot],
+    retries: int,
+    report: Callable[[str], None] = lambda line: None,
+    show: Callable[['Launcher'], None] = lambda launcher: None,
+  ) -> None:
+    """Prepares to launch; `run` does it.
+
+    Args:
+      study: whose members run.
+      slots: where.
+      retries: of a member that fails.
+      report: told of each start and end, one line.
+      show: called several times a second.
+    """
+    self.study = study
+    self._slots, self._retries = list(slots), retries
+    self._report, self._show = report, show
+    self._running: list[_Running] = []
+    self._waiting: collections.deque[tuple[float, Member]] = collections.deque()
+    self._stops = 0
+
+  @property
+  def running(self) -> dict[str, Slot]:
+    """The slots of the members that this launcher has started, by name."""
+    return {run.member.name: run.slot for run in self._running}
+
+  def run(
+    self, members: Sequence[Member], more: Callable[[], Member | None] = lambda: None
+  ) -> bool:
+    """Runs members, and those that `more` gives whenever a slot is free.
+
+    Returns:
+      Whether it came to its end; False where a signal stopped it.
+    """
+    self._waiting.extend((0.0, member) for member in members)
+    handlers = {n: signal.signal(n, self._stop) for n in (signal.SIGINT, signal.SIGTERM)}
+    try:
+      while True:
+        for run in list(self._running):
+          if run.process.poll() is not None:
+            self._ended(run)
+        if not self._stops:
+          self._fill(more)
+        if not self._running and (self._stops or not self._waiting):
+          return not self._stops
+        self._show(self)
+        time.sleep(POLL)
+    finally:
+      for run in self._running:  # an error of our own: nothing may go on unattended
+        run.process.terminate()
+      for number, handler in handlers.items():
+        signal.signal(number, handler)
+
+  def _stop(self, number: int, _frame: Any) -> None:
+    """The first signal has the members save and end, the second ends them at once."""
+    self._stops += 1
+    if self._stops == 1:
+      self._report(f'{signal.Signals(number).name}: {len(self._running)} members save and stop')
+    for run in self._running:
+      run.process.terminate() if self._stops == 1 else run.process.kill()
+
+  def _fill(self, more: Callable[[], Member | None]) -> None:
+    while len(self._running) < len(self._slots):
+      member = self._next()
+      if member is None and not self._waiting:
+        member = more()
+      if member is None:
+        return
+      taken = [run.slot for run in self._running]
+      self._start(member, next(slot for slot in self._slots if slot not in taken))
+
+  def _next(self) -> Member | None:
+    """A member whose time has come, and that nobody else is running."""
+    for _ in range(len(self._waiting)):
+      due, member = self._waiting.popleft()
+      state = status_of(self.study.workdir(member), self._retries).state
+      if state in (DONE, FAILED):
+        continue
+      if due <= time.monotonic() and state != RUNNING:
+        return member
+      self._waiting.append((due if state != RUNNING else time.monotonic() + 2, member))
+    return None
+
+  def _start(self, member: Member, slot: Slot) -> None:
+    log = log_file(self.study, member).open('ab')
+    ours = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, slot.cores)  # which the new process inherits
+    try:
+      process = subprocess.Popen(
+        [sys.executable, '-m', 'googlenet_jax', *self.study.command(member)],
+        stdin=subprocess.DEVNULL,
+        stdout=log,
+        stderr=subprocess.STDOUT,
+        env={**os.environ, **slot.environment, 'GOOGLENET_LAUNCHER': str(os.getpid())},
+        start_new_session=True,  # so that Ctrl-C comes to it through us
+      )
+    finally:
+      os.sched_setaffinity(0, ours)
+    self._running.append(_Running(member, slot, process, log, time.monotonic()))
+    self._report(f'{member.name}: started on {slot.place}')
+
+  def _ended(self, run: _Running) -> None:
+    self._running.remove(run)
+    run.log.close()
+    seconds = time.monotonic() - run.began
+    workdir, name = self.study.workdir(run.member), run.member.name
+    code = run.process.returncode
+    if code == 0:
+      error = status_of(workdir, self._retries).top1_error
+      accuracy = '' if error is None else f', test accuracy {1 - error:.2%}'
+      self._report(f'{name}: done in {seconds:.0f} s{accuracy}')
+    elif self._stops or code == RUN_ME_AGAIN:
+      self._report(f'{name}: stopped, to be resumed')
+      self._waiting.append((time.monotonic() + 1, run.member))
+    else:
+      message = last_line(log_file(self.study, run.member)) or f'exit {code}'
+      if code < 0:
+        message = f'killed by {signal.Signals(-code).name}'
+      record_failure(workdir, code, message)
+      failures = status_of(workdir, self._retries).failures
+      wait = BACK_OFF * 2 ** (failures - 1)
+      again = f'again in {wait:.0f} s' if failures <= self._retries else 'given up'
+      self._report(f'{name}: failed ({failures}; {again}): {message}')
+      self._waiting.append((time.monotonic() + wait, run.member))
+
+
+def log_file(study: Study, member: Member) -> pathlib.Path:
+  """What a member prints."""
+  folder = study.path / 'logs'
+  folder.mkdir(exist_ok=True)
+  return folder / f'{member.name}.log'
+
+
+def last_line(path: pathlib.Path) -> str:
+  """The last line of a log that says something."""
+  try:
+    with path.open('rb') as file:
+      file.seek(max(0, os.fstat(file.fileno()).st_size - 4096))
+      lines = file.read().decode(errors='replace').split('\n')
+  except OSError:
+    return ''
+  return next((line.strip() for line in reversed(lines) if line.strip()), '')[:300]

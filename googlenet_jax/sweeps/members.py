@@ -1,0 +1,124 @@
+"""Members of a study: their names, their ids and the arguments of their commands."""
+
+import dataclasses
+import hashlib
+import json
+import math
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from googlenet_jax.errors import UserError
+from googlenet_jax.training.config import keys, unknown_key
+
+_LONGEST = 120  # characters of a name, which is a folder's
+
+
+@dataclasses.dataclass(frozen=True)
+class Member:
+  """One run of a study."""
+
+  overrides: Mapping[str, Any]
+  name: str
+
+  @property
+  def id(self) -> str:
+    """Eight hex digits that follow from the overrides alone."""
+    text = json.dumps(self.overrides, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:8]
+
+  @property
+  def arguments(self) -> list[str]:
+    """Of `googlenet train`: `--config.model.reduction=0.5`."""
+    return [f'--config.{key}={_argument(value)}' for key, value in self.overrides.items()]
+
+
+def members(points: Iterable[Mapping[str, Any]], config: ConfigDict) -> list[Member]:
+  """Names points and checks them against the config that they override.
+
+  Raises:
+    UserError: a key is unknown, a value is of another type, two members have one name, or there
+      is none.
+  """
+  found: list[Member] = []
+  for number, point in enumerate(points):
+    if not isinstance(point, Mapping):
+      raise UserError(f'member {number} of the sweep: {point!r}; accepted: a dict of overrides')
+    overrides = {str(key).removeprefix('config.'): value for key, value in point.items()}
+    typed = {key: _typed(config, key, value) for key, value in overrides.items()}
+    found.append(Member(typed, _name(typed, config)))
+  if not found:
+    raise UserError('the sweep has no members')
+  name, count = Counter(member.name for member in found).most_common(1)[0]
+  if count > 1:
+    raise UserError(f'the sweep has {count} members of the name {name}; accepted: one')
+  return found
+
+
+def setting(overrides: Mapping[str, Any]) -> dict[str, Any]:
+  """Overrides but for the seed: what members that differ in it alone have in common."""
+  return {key: value for key, value in overrides.items() if key != 'seed'}
+
+
+def is_baseline(overrides: Mapping[str, Any], config: ConfigDict) -> bool:
+  """Whether all overrides but the seed are what the config has anyway."""
+  values = dict(keys(config))
+  return all(values[key] == value for key, value in setting(overrides).items())
+
+
+def setting_name(overrides: Mapping[str, Any], config: ConfigDict) -> str:
+  """The name without the seed."""
+  return _name(setting(overrides), config)
+
+
+def _typed(config: ConfigDict, key: str, value: Any) -> Any:
+  """The value as the config holds it."""
+  values = dict(keys(config))
+  if key not in values:
+    raise unknown_key(config, key)
+  *parents, name = key.split('.')
+  section = config
+  for parent in parents:
+    section = section[parent]
+  kind = section.get_type(name)
+  if isinstance(value, list):
+    value = tuple(value)
+  if kind is float and type(value) is int:
+    value = float(value)
+  if type(value) is not kind or (kind is float and not math.isfinite(value)):
+    raise UserError(f'config.{key}={value!r}: accepted: {_words(kind)}')
+  return value
+
+
+def _words(kind: type) -> str:
+  names = {float: 'a finite number', int: 'an integer', str: 'text', bool: 'True or False'}
+  return names.get(kind, f'a {kind.__name__}')
+
+
+def _name(overrides: Mapping[str, Any], config: ConfigDict) -> str:
+  """`reduction=0.5,seed=1`, `lrn.enabled=false`: keys without their first section."""
+  short = {key: key.partition('.')[2] or key for key, _ in keys(config)}
+  count = Counter(short.values())
+  parts = [
+    f'{short[key] if count[short[key]] == 1 else key}={_readable(value)}'
+    for key, value in overrides.items()
+  ]
+  name = re.sub(r'[^\w.,+=-]', '_', ','.join(parts)) or 'base'
+  if len(name) <= _LONGEST:
+    return name
+  return f'{name[: _LONGEST - 9]}-{Member(overrides, "").id}'
+
+
+def _readable(value: Any) -> str:
+  if isinstance(value, tuple):
+    return '+'.join(map(str, value)) or 'none'
+  if isinstance(value, float):
+    return f'{value:.10g}'
+  return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _argument(value: Any) -> str:
+  return repr(value) if isinstance(value, tuple) else str(value)

@@ -1,0 +1,112 @@
+"""Search beyond grids: Optuna asks for members over the values that a sweep's points hold."""
+
+from collections.abc import Callable
+from typing import Any
+
+from googlenet_jax.errors import UserError
+from googlenet_jax.sweeps.members import Member, members
+from googlenet_jax.sweeps.status import DONE, FAILED, status_of
+from googlenet_jax.sweeps.study import Study
+
+_NAME = 'name'  # the attribute of a trial that holds its member's name
+
+
+class Trials:
+  """Trials of a study, kept in its folder; each is a member with values of the grid's own."""
+
+  def __init__(
+    self,
+    study: Study,
+    count: int,
+    retries: int,
+    write: Callable[[], None],
+  ) -> None:
+    """Opens the trials of before, and makes their members those of the study.
+
+    Args:
+      study: its points span the space; its members become those asked for.
+      count: trials in all, with those of before.
+      retries: after how many more failures a member counts as failed.
+      write: called after members have changed.
+
+    Raises:
+      UserError: Optuna is not installed.
+    """
+    try:
+      import optuna
+    except ImportError as error:
+      raise UserError(
+        "--sampler=optuna: not installed; accepted: pip install 'googlenet_jax[search]'"
+      ) from error
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    self._study, self._count, self._retries, self._write = study, count, retries, write
+    self._space = _space(study.members)
+    study.path.mkdir(parents=True, exist_ok=True)
+    backend = optuna.storages.journal.JournalFileBackend(str(study.path / 'optuna.log'))
+    self._trials = optuna.create_study(
+      study_name=study.name,
+      storage=optuna.storages.JournalStorage(backend),
+      sampler=optuna.samplers.TPESampler(seed=study.config.seed),
+      load_if_exists=True,
+    )
+    self._states = optuna.trial.TrialState
+    self._distributions: dict[str, Any] = {
+      key: optuna.distributions.CategoricalDistribution(range(len(values)))
+      for key, values in self._space.items()
+    }
+    study.members = self._members()
+
+  def unfinished(self) -> list[Member]:
+    """Members of trials of before that are neither done nor failed."""
+    self._tell()
+    running = self._names((self._states.RUNNING,))
+    return [member for member in self._study.members if member.name in running]
+
+  def ask(self) -> Member | None:
+    """The next member; None where there are enough."""
+    self._tell()
+    for _ in range(self._count - len(self._trials.trials)):
+      trial = self._trials.ask(self._distributions)
+      (member,) = members([self._overrides(trial.params)], self._study.config)
+      trial.set_user_attr(_NAME, member.name)
+      if member.name not in {m.name for m in self._study.members}:
+        self._study.members = [*self._study.members, member]
+        self._write()
+        return member
+      self._tell()  # the same values again: the same figure, at once
+    return None
+
+  def _overrides(self, params: dict[str, int]) -> dict[str, Any]:
+    return {key: self._space[key][index] for key, index in params.items()}
+
+  def _members(self) -> list[Member]:
+    points = [self._overrides(trial.params) for trial in self._trials.trials]
+    distinct = [point for i, point in enumerate(points) if point not in points[:i]]
+    return members(distinct, self._study.config) if distinct else []
+
+  def _names(self, states: tuple[Any, ...]) -> set[str]:
+    return {trial.user_attrs.get(_NAME, '') for trial in self._trials.get_trials(states=states)}
+
+  def _tell(self) -> None:
+    """Hands over the errors of members that are done."""
+    by_name = {member.name: member for member in self._study.members}
+    for trial in self._trials.get_trials(deepcopy=False, states=(self._states.RUNNING,)):
+      (member,) = members([self._overrides(trial.params)], self._study.config)
+      if member.name not in by_name:
+        continue
+      status = status_of(self._study.workdir(member), self._retries)
+      if status.state == DONE:
+        self._trials.tell(trial.number, status.top1_error)
+      elif status.state == FAILED:
+        self._trials.tell(trial.number, state=self._states.FAIL)
+
+
+def _space(grid: list[Member]) -> dict[str, list[Any]]:
+  """The values of each key over the members of a grid, in order."""
+  space: dict[str, list[Any]] = {}
+  for member in grid:
+    for key, value in member.overrides.items():
+      values = space.setdefault(key, [])
+      if value not in values:
+        values.append(value)
+  return space

@@ -1,0 +1,154 @@
+"""Members as one SLURM job array: the queue is SLURM's, the state is in the work directories."""
+
+import json
+import pathlib
+import shlex
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+
+from googlenet_jax import files
+from googlenet_jax.errors import UserError
+from googlenet_jax.sweeps.members import Member
+from googlenet_jax.sweeps.study import Study
+
+BODY = '@MEMBER@'
+"""Where a template wants the lines that run the member."""
+
+TEMPLATE = f"""\
+#!/usr/bin/env bash
+{BODY}
+"""
+
+# A task of the array runs one member, again where it fails, and has itself queued again where the
+# member was stopped and saved (75). SLURM requeues a preempted task by itself.
+_RUN = """\
+member=$(sed -n "$((SLURM_ARRAY_TASK_ID + 1))p" {table})
+IFS=$'\\t' read -r name workdir command <<< "$member"
+task="${{SLURM_ARRAY_JOB_ID}}_${{SLURM_ARRAY_TASK_ID}}"
+cd {folder} || exit 1
+for attempt in $(seq 0 {retries}); do
+  # SLURM signals the steps of a job: the member has to be one.
+  srun --kill-on-bad-exit=1 bash -c "exec $command" >> {logs}/"$name".log 2>&1
+  status=$?
+  [ "$status" -eq 0 ] && exit 0
+  if [ "$status" -eq 75 ]; then
+    scontrol requeue "$task"
+    exit 0
+  fi
+  mkdir -p "$workdir"
+  message=$(tail -n 1 {logs}/"$name".log | cut -c 1-300 | sed 's/\\\\/\\\\\\\\/g; s/"/\\\\"/g')
+  printf '{{"time": "%s", "attempt": %d, "status": %d, "message": "%s"}}\\n' \\
+    "$(date -u +%Y-%m-%dT%H:%M:%SZ)" "$((attempt + 1))" "$status" "$message" \\
+    >> "$workdir"/failures.jsonl
+  sleep $((5 * 2 ** attempt))
+done
+exit "$status"
+"""
+
+
+def check(template: pathlib.Path | None) -> str:
+  """The text of the template.
+
+  Raises:
+    UserError: there is no sbatch here, or the template cannot be read or lacks its mark.
+  """
+  if not shutil.which('sbatch'):
+    raise UserError('--on=slurm: no sbatch on the PATH; accepted: a machine that submits to SLURM')
+  if template is None:
+    return TEMPLATE
+  try:
+    text = template.read_text()
+  except (OSError, UnicodeDecodeError) as error:
+    reason = error.strerror if isinstance(error, OSError) else 'not text'
+    raise UserError(f'--template={template}: cannot be read: {reason}') from error
+  if not text.startswith('#!') or f'\n{BODY}\n' not in f'{text}\n':
+    raise UserError(
+      f'--template={template}: accepted: a bash script with the line {BODY} where the member runs'
+    )
+  return text
+
+
+def submit(
+  study: Study,
+  members: Sequence[Member],
+  *,
+  template: str,
+  options: Sequence[str],
+  parallel: int | None,
+  retries: int,
+) -> str:
+  """Submits one array; returns its job id.
+
+  Args:
+    study: of the members.
+    members: to be run; a task of the array each.
+    template: text of the script around them.
+    options: of sbatch without dashes: `partition=gpu`, `gres=gpu:1`.
+    parallel: tasks at a time, None for as many as SLURM likes.
+    retries: of a member that fails.
+
+  Raises:
+    UserError: sbatch refuses; with its words.
+  """
+  folder = study.path / 'slurm' / time.strftime('%Y%m%d-%H%M%S')
+  (study.path / 'logs').mkdir(exist_ok=True)
+  folder.mkdir(parents=True)
+  table = folder / 'members.tsv'
+  rows = (
+    '\t'.join([member.name, str(study.workdir(member).absolute()), command(study, member)])
+    for member in members
+  )
+  files.write_whole(table, ''.join(f'{row}\n' for row in rows).encode(), folder)
+  run = _RUN.format(
+    table=shlex.quote(str(table.absolute())),
+    folder=shlex.quote(str(pathlib.Path.cwd())),
+    logs=shlex.quote(str((study.path / 'logs').absolute())),
+    retries=retries,
+  )
+  script = folder / 'array.sh'
+  files.write_whole(script, template.replace(BODY, run).encode(), folder)
+  limit = f'%{parallel}' if parallel else ''
+  arguments = [
+    'sbatch',
+    '--parsable',
+    f'--array=0-{len(members) - 1}{limit}',
+    '--requeue',
+    '--signal=USR2@60',
+    '--open-mode=append',
+    f'--job-name={study.name}',
+    f'--output={(folder / "task-%a.log").absolute()}',
+    *(f'--{option}' for option in options),
+    str(script.absolute()),
+  ]
+  submitted = subprocess.run(arguments, capture_output=True, text=True, check=False)
+  if submitted.returncode:
+    raise UserError(f'sbatch: {" ".join(submitted.stderr.split())}')
+  job = submitted.stdout.strip().partition(';')[0]
+  names = [member.name for member in members]
+  record = {'job': job, 'members': names, 'command': shlex.join(arguments)}
+  files.write_whole(folder / 'job.json', (json.dumps(record, indent=2) + '\n').encode(), folder)
+  return job
+
+
+def queued(study: Study) -> set[str]:
+  """Names of members that wait or run in arrays submitted before, as squeue says."""
+  names: set[str] = set()
+  for path in sorted((study.path / 'slurm').glob('*/job.json')):
+    record = json.loads(path.read_text())
+    asked = subprocess.run(
+      ['squeue', '--noheader', '--array', '--format=%K', f'--jobs={record["job"]}'],
+      capture_output=True,
+      text=True,
+      check=False,
+    )  # an array that is over is an error to squeue
+    tasks = [int(line) for line in asked.stdout.split() if line.isdecimal()]
+    names.update(record['members'][task] for task in tasks)
+  return names
+
+
+def command(study: Study, member: Member) -> str:
+  """The member's command for a shell, with the Python that runs here."""
+  return shlex.join([sys.executable, '-m', 'googlenet_jax', *study.command(member)])

@@ -1,0 +1,115 @@
+"""What the work directories of a study say of its members; nothing else is asked."""
+
+import dataclasses
+import fcntl
+import json
+import os
+import pathlib
+import time
+from typing import Any
+
+DONE, RUNNING, FAILED, STOPPED, WAITING = 'done', 'running', 'failed', 'stopped', 'waiting'
+FAILURES = 'failures.jsonl'
+
+
+@dataclasses.dataclass(frozen=True)
+class Status:
+  """Of one member: its state, the steps made, its last loss and its final error."""
+
+  state: str
+  step: int = 0
+  loss: float | None = None
+  top1_error: float | None = None
+  images_per_second: float | None = None
+  failures: int = 0
+  message: str = ''
+
+
+def status_of(workdir: pathlib.Path, retries: int) -> Status:
+  """Reads a work directory, however little of it is there.
+
+  Args:
+    workdir: of the member.
+    retries: after how many failures more than this a member counts as failed.
+  """
+  failures = [line for line in _lines(workdir / FAILURES) if 'message' in line]
+  known: dict[str, Any] = {
+    'failures': len(failures),
+    'message': str(failures[-1]['message']) if failures else '',
+  }
+  result = _json(workdir / 'result.json') if (workdir / 'DONE').exists() else None
+  if result is not None:
+    try:
+      known['top1_error'] = float(result['test']['main']['top1_error'])
+      known['images_per_second'] = result['train']['images_per_second']
+      return Status(DONE, step=int(result['steps']), **known)
+    except (KeyError, TypeError, ValueError):
+      return Status(FAILED, **known | {'message': f'{workdir / "result.json"}: cannot be read'})
+  step, loss = 0, None
+  for line in _lines(workdir / 'metrics.jsonl', tail=8192):
+    if isinstance(line.get('step'), int):
+      step, loss = line['step'], line.get('train/loss', loss)
+  if _held(workdir / 'lock'):
+    state = RUNNING
+  elif len(failures) > retries:
+    state = FAILED
+  else:
+    state = STOPPED if step else WAITING
+  return Status(state, step=step, loss=loss, **known)
+
+
+def record_failure(workdir: pathlib.Path, status: int, message: str) -> None:
+  """Adds a line to a member's failures."""
+  workdir.mkdir(parents=True, exist_ok=True)
+  attempt = len(_lines(workdir / FAILURES)) + 1
+  now = time.strftime('%Y-%m-%dT%H:%M:%SZ', time.gmtime())
+  line = {'time': now, 'attempt': attempt, 'status': status, 'message': message}
+  with (workdir / FAILURES).open('a') as file:
+    file.write(json.dumps(line) + '\n')
+
+
+def forget_failures(workdir: pathlib.Path) -> None:
+  """Keeps the list of failures under another name: a new command tries again from the first."""
+  path = workdir / FAILURES
+  if path.exists():
+    with (workdir / 'failures.before.jsonl').open('a') as before:
+      before.write(path.read_text())
+    path.unlink()
+
+
+def _held(lock: pathlib.Path) -> bool:
+  try:
+    with lock.open() as file:
+      fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+  except BlockingIOError:
+    return True
+  except OSError:
+    pass
+  return False
+
+
+def _json(path: pathlib.Path) -> Any:
+  try:
+    return json.loads(path.read_text())
+  except (OSError, ValueError):
+    return {}
+
+
+def _lines(path: pathlib.Path, tail: int | None = None) -> list[dict[str, Any]]:
+  """The JSON lines of a file, or of its last bytes; what cannot be read is left out."""
+  try:
+    with path.open('rb') as file:
+      if tail:
+        file.seek(max(0, os.fstat(file.fileno()).st_size - tail))
+      text = file.read().decode(errors='replace')
+  except OSError:
+    return []
+  found = []
+  for line in text.splitlines():
+    try:
+      value = json.loads(line)
+    except ValueError:
+      continue
+    if isinstance(value, dict):
+      found.append(value)
+  return found

@@ -1,0 +1,228 @@
+"""A study: an experiment's config, its grid of overrides, and the folder that holds its members."""
+
+import dataclasses
+import functools
+import importlib.util
+import inspect
+import json
+import pathlib
+import time
+from collections.abc import Iterable
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from googlenet_jax import files
+from googlenet_jax.analysis import costs
+from googlenet_jax.errors import UserError
+from googlenet_jax.sweeps import grids
+from googlenet_jax.sweeps.members import Member, is_baseline, members, setting_name
+from googlenet_jax.training.config import validate
+from googlenet_jax.training.durations import to_steps
+from googlenet_jax.training.flags import config_file, parse_config
+from googlenet_jax.training.state import build_model
+from googlenet_jax.training.workdir import plain
+
+FORMAT = 1
+SWEEP = 'sweep_'
+HYPER = 'get_hyper'  # big_vision's name for the one grid of a file
+
+
+@dataclasses.dataclass(frozen=True)
+class Costs:
+  """What a member's network costs, and its run.
+
+  `macs` and `training_macs` are multiply-adds of one image forward, without and with the heads;
+  `images` counts those that training sees.
+  """
+
+  parameters: int
+  training_parameters: int
+  macs: int
+  training_macs: int
+  steps: int
+  images: int
+
+
+class Study:
+  """A sweep made real: named, typed, validated members; nothing is written or computed yet."""
+
+  def __init__(self, root: pathlib.Path, arguments: list[str], sweep: str | None) -> None:
+    """Reads an experiment file and one of its sweeps.
+
+    Args:
+      root: folder of studies; this one gets a folder of its own there.
+      arguments: of the config, as `googlenet train` takes them: `--config=FILE[:arg]`, overrides.
+      sweep: name of the sweep; None for the only one there is.
+
+    Raises:
+      UserError: names the file, sweep, member or key, and what is accepted.
+    """
+    self.arguments = arguments
+    self.config = parse_config(arguments)
+    self.name, function = _sweep(config_file(arguments), sweep)
+    self.path = root / self.name
+    self.members = members(_points(function, self.config, self.name), self.config)
+    for member in self.members:
+      try:
+        config = self.config_of(member)
+        validate(config)
+        build_model(config.model, 1)
+      except UserError as error:
+        raise UserError(f'sweep {self.name}, member {member.name}: {error}') from error
+
+  def config_of(self, member: Member) -> ConfigDict:
+    """The config of one member."""
+    return _overridden(self.config, member.overrides)
+
+  def workdir(self, member: Member) -> pathlib.Path:
+    """The work directory of one member."""
+    return self.path / 'members' / member.name
+
+  def command(self, member: Member) -> list[str]:
+    """Arguments of the `googlenet` command that trains one member."""
+    workdir = f'--workdir={self.workdir(member).absolute()}'
+    return ['train', workdir, *self.arguments, *member.arguments]
+
+  def costs(self, classes: int, examples: int) -> dict[str, Costs]:
+    """Of each member by its name.
+
+    Args:
+      classes: of the data.
+      examples: images of the training split.
+    """
+    return {member.name: self._costs(member, classes, examples) for member in self.members}
+
+  def _costs(self, member: Member, classes: int, examples: int) -> Costs:
+    config = self.config_of(member)
+    size = config.data.image_size
+    steps = to_steps(
+      'config.duration', config.duration, batch_size=config.batch_size, examples=examples
+    )
+    try:
+      parameters, macs = _network_costs(build_model(config.model, classes), size)
+    except UserError as error:
+      raise UserError(f'sweep {self.name}, member {member.name}: {error}') from error
+    return Costs(
+      parameters.trunk,
+      parameters.total,
+      macs.trunk,
+      macs.total,
+      steps,
+      steps * config.batch_size,
+    )
+
+  def write(self, costs_of: dict[str, Costs], command: str) -> None:
+    """Writes `sweep.json`; members of before that the grid has no more stay listed.
+
+    Raises:
+      UserError: the folder cannot be written, or holds a study of another config.
+    """
+    path = self.path / 'sweep.json'
+    before = self._before(path)
+    baseline = [m for m in self.members if is_baseline(m.overrides, self.config)]
+    listed = {
+      member.name: {
+        'id': member.id,
+        'name': member.name,
+        'overrides': dict(member.overrides),
+        **dataclasses.asdict(costs_of[member.name]),
+      }
+      for member in self.members
+    }
+    kept = {entry['name']: entry for entry in before.get('members', ())}
+    study = {
+      'format': FORMAT,
+      'study': self.name,
+      'config': config_file(self.arguments),
+      'arguments': self.arguments,
+      'values': plain(self.config),
+      'command': command,
+      'baseline': setting_name(baseline[0].overrides, self.config) if baseline else None,
+      'created': before.get('created') or time.strftime('%Y-%m-%dT%H:%M:%SZ', time.gmtime()),
+      'members': list((kept | listed).values()),
+    }
+    try:
+      (self.path / 'members').mkdir(parents=True, exist_ok=True)
+      files.write_whole(path, (json.dumps(study, indent=2) + '\n').encode(), self.path)
+    except OSError as error:
+      raise UserError(f'--root: {path}: cannot be written: {error.strerror}') from error
+
+  def _before(self, path: pathlib.Path) -> dict[str, Any]:
+    before = read(path)
+    if before and before['values'] != plain(self.config):
+      old, new = (dict(_leaves(values)) for values in (before['values'], plain(self.config)))
+      key = min(k for k in old | new if old.get(k) != new.get(k))
+      raise UserError(
+        f'{self.path}: holds a study of another config ({key}: {old.get(key)} -> {new.get(key)}); '
+        'accepted: the same config, or another --root'
+      )
+    return before
+
+
+def read(path: pathlib.Path) -> dict[str, Any]:
+  """What a `sweep.json` holds, empty where there is none.
+
+  Raises:
+    UserError: it cannot be read, or is of another format.
+  """
+  if not path.exists():
+    return {}
+  try:
+    stored = json.loads(path.read_text())
+    if stored['format'] != FORMAT:
+      raise UserError(f'{path}: format {stored["format"]}; accepted: {FORMAT}')
+  except OSError as error:
+    raise UserError(f'{path}: cannot be read: {error.strerror}') from error
+  except (ValueError, KeyError, TypeError) as error:
+    raise UserError(f'{path}: not the file of a study: {error}') from error
+  return stored
+
+
+def _sweep(file: str, name: str | None) -> tuple[str, Any]:
+  """Name and generator of a sweep in an experiment file."""
+  spec = importlib.util.spec_from_file_location('experiment', file)
+  assert spec is not None and spec.loader is not None
+  module = importlib.util.module_from_spec(spec)
+  spec.loader.exec_module(module)
+  found = {n.removeprefix(SWEEP): f for n, f in vars(module).items() if n.startswith(SWEEP)}
+  if hyper := getattr(module, HYPER, None):
+    found['hyper'] = hyper
+  if name is None and len(found) == 1:
+    name = next(iter(found))
+  if name is None or name not in found:
+    accepted = ', '.join(found) or f'none: {file} defines no {SWEEP}NAME()'
+    raise UserError(f'--sweep{"" if name is None else f"={name}"}: accepted: {accepted}')
+  return name, found[name]
+
+
+def _points(function: Any, config: ConfigDict, name: str) -> list[Any]:
+  """The points of a sweep; `get_hyper` is handed the helpers, others the config if they want it."""
+  parameters = inspect.signature(function).parameters
+  given = [grids if function.__name__ == HYPER else config][: len(parameters)]
+  try:
+    points: Iterable[Any] = function(*given)
+    return list(points)
+  except UserError as error:
+    raise UserError(f'sweep {name}: {error}') from error
+  except Exception as error:
+    raise UserError(f'sweep {name}: {type(error).__name__}: {error}') from error
+
+
+def _overridden(config: ConfigDict, overrides: Any) -> ConfigDict:
+  changed = config.copy_and_resolve_references()
+  changed.update_from_flattened_dict(dict(overrides))
+  return changed
+
+
+@functools.lru_cache(maxsize=256)  # members that differ in their seed alone share a network
+def _network_costs(model: Any, image_size: int) -> tuple[costs.Split, costs.Split]:
+  return costs.parameters(model, image_size), costs.macs(model, image_size)
+
+
+def _leaves(values: dict[str, Any], prefix: str = '') -> Iterable[tuple[str, Any]]:
+  for name, value in values.items():
+    if isinstance(value, dict):
+      yield from _leaves(value, f'{prefix}{name}.')
+    else:
+      yield f'{prefix}{name}', value

@@ -219,11 +219,12 @@ def log_file(study: Study, member: Member) -> pathlib.Path:
 
 
 def last_line(path: pathlib.Path) -> str:
-  """The last line of a log that says something."""
+  """The last line of a log that says what went wrong, or anything at all."""
   try:
     with path.open('rb') as file:
       file.seek(max(0, os.fstat(file.fileno()).st_size - 4096))
       lines = file.read().decode(errors='replace').split('\n')
   except OSError:
     return ''
-  return next((line.strip() for line in reversed(lines) if line.strip()), '')[:300]
+  said = [line for line in lines if line.startswith('googlenet train: ')] or lines
+  return next((line.strip() for line in reversed(said) if line.strip()), '')[:300]

@@ -39,11 +39,12 @@ for attempt in $(seq 0 {retries}); do
     exit 0
   fi
   mkdir -p "$workdir"
-  message=$(tail -n 1 {logs}/"$name".log | cut -c 1-300 | sed 's/\\\\/\\\\\\\\/g; s/"/\\\\"/g')
+  said=$(grep '^googlenet train: ' {logs}/"$name".log || tail -n 1 {logs}/"$name".log)
+  message=$(tail -n 1 <<< "$said" | cut -c 1-300 | sed 's/\\\\/\\\\\\\\/g; s/"/\\\\"/g')
   printf '{{"time": "%s", "attempt": %d, "status": %d, "message": "%s"}}\\n' \\
     "$(date -u +%Y-%m-%dT%H:%M:%SZ)" "$((attempt + 1))" "$status" "$message" \\
     >> "$workdir"/failures.jsonl
-  sleep $((5 * 2 ** attempt))
+  [ "$attempt" -lt {retries} ] && sleep $((5 * 2 ** attempt))
 done
 exit "$status"
 """

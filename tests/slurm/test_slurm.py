@@ -1,0 +1,113 @@
+"""Sweeps through a real SLURM of one node: an array, a preemption, two processes, a failure."""
+
+import json
+import os
+import pathlib
+import subprocess
+import sys
+import time
+
+import cluster
+import pytest
+
+from googlenet_jax.training.metrics import read_metrics
+
+EXPERIMENT = pathlib.Path(__file__).parents[1] / 'sweeps/experiment.py'
+pytestmark = pytest.mark.skipif(cluster.missing() is not None, reason=str(cluster.missing()))
+
+
+@pytest.fixture(scope='module', autouse=True)
+def slurm(tmp_path_factory):
+  with cluster.running(tmp_path_factory.mktemp('slurm')):
+    yield
+
+
+@pytest.fixture(scope='module')
+def cache(tmp_path_factory):
+  return tmp_path_factory.mktemp('cache')
+
+
+@pytest.fixture
+def sweep(tmp_path, cache):
+  """Runs `googlenet sweep --on=slurm` with more arguments; returns what it printed."""
+
+  def run(*more, status=0):
+    arguments = [f'--config={EXPERIMENT}', f'--root={tmp_path / "연구 1"}', *more]
+    command = [sys.executable, '-m', 'googlenet_jax', 'sweep', '--on=slurm', *arguments]
+    environment = {**os.environ, 'GOOGLENET_CACHE': str(cache)}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+    assert done.returncode == status, f'{done.stdout}\n{done.stderr}'
+    return ' '.join((done.stdout + done.stderr).split())
+
+  return run
+
+
+def wait(condition, study, seconds=300):
+  end = time.monotonic() + seconds
+  while not condition():
+    logs = '\n'.join(f'== {log.name}\n{log.read_text()[-1500:]}' for log in study.glob('**/*.log'))
+    queue = subprocess.run(['squeue'], capture_output=True, text=True, check=False).stdout
+    assert time.monotonic() < end, f'{logs}\n{queue}'
+    time.sleep(0.2)
+
+
+def queue_is_empty():
+  queue = subprocess.run(['squeue', '--noheader'], capture_output=True, text=True, check=True)
+  return not queue.stdout.strip()
+
+
+def test_an_array_with_a_preempted_member(sweep, tmp_path, cache):
+  study = tmp_path / '연구 1' / 'seeds'
+  members = [study / 'members' / f'seed={seed}' for seed in range(2)]
+  assert 'submitted 2 members as job' in sweep('--sweep=seeds', '--parallel=1')
+  assert 'nothing to submit: 0 of 2 done' in sweep('--sweep=seeds')
+  wait(lambda: len(read_metrics(members[0] / 'metrics.jsonl')) >= 5, study)
+  # More urgent work wants the whole node: SLURM signals the member, which saves and waits again.
+  urgent = ['sbatch', '--partition=high', '--exclusive', '--output=/dev/null', '--wrap=sleep 1']
+  subprocess.run(urgent, check=True, capture_output=True)
+  wait(lambda: all((member / 'DONE').exists() for member in members), study)
+  log = (study / 'logs/seed=0.log').read_text()
+  assert 'by SIGTERM; the same command goes on' in log
+  assert 'resumed at step' in log
+  wait(queue_is_empty, study)
+  assert '2 of 2 done' in sweep('--sweep=seeds', '--status')
+  assert 'nothing to submit: 2 of 2 done' in sweep('--sweep=seeds')
+  # It ends with the figures of a run that nobody disturbed.
+  alone = [sys.executable, '-m', 'googlenet_jax', 'train', f'--config={EXPERIMENT}']
+  environment = {**os.environ, 'GOOGLENET_CACHE': str(cache)}
+  alone.append(f'--workdir={tmp_path / "alone"}')
+  subprocess.run(alone, check=True, capture_output=True, env=environment)
+  figures = [json.loads((p / 'result.json').read_text()) for p in (members[0], tmp_path / 'alone')]
+  assert figures[0]['test'] == figures[1]['test']
+
+
+def test_two_processes_of_a_member_find_each_other(sweep, tmp_path):
+  study = tmp_path / '연구 1' / 'seeds'
+  sweep('--sweep=seeds', '--slurm=ntasks=2', '--config.duration=5 steps', '--parallel=1')
+  results = [study / 'members' / f'seed={seed}' / 'result.json' for seed in range(2)]
+  wait(lambda: all(result.exists() for result in results), study)
+  for result in results:
+    figures = json.loads(result.read_text())
+    assert (figures['processes'], figures['devices'], figures['steps']) == (2, 2, 5)
+
+
+def test_a_member_that_fails_stops_no_other(sweep, tmp_path):
+  study = tmp_path / '연구 1' / 'one_bad'
+  names = [f'data.eval_split={split},duration=1_step' for split in ('nowhere', 'test')]
+  sweep('--sweep=one_bad', '--retries=1')
+  bad, good = (study / 'members' / name.replace('data.', '') for name in names)
+  wait(lambda: (good / 'DONE').exists() and queue_is_empty(), study)
+  lines = [json.loads(line) for line in (bad / 'failures.jsonl').read_text().splitlines()]
+  assert [line['attempt'] for line in lines] == [1, 2]
+  assert 'nowhere' in lines[-1]['message']
+  assert '1 of 2 done, 1 failed' in sweep('--sweep=one_bad', '--retries=1', '--status', status=1)
+
+
+def test_what_sbatch_refuses_is_one_line(sweep, tmp_path):
+  assert 'googlenet sweep: sbatch: ' in sweep('--sweep=seeds', '--slurm=partition=no', status=1)
+
+
+def test_a_template_wants_its_mark(sweep, tmp_path):
+  (tmp_path / 'job.sh').write_text('#!/bin/bash\necho hello\n')
+  printed = sweep('--sweep=seeds', f'--template={tmp_path / "job.sh"}', status=1)
+  assert 'with the line @MEMBER@' in printed

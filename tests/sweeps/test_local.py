@@ -1,0 +1,181 @@
+"""Members on this machine: slots, a stop, a kill of everything, failures and their retries."""
+
+import json
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from googlenet_jax.sweeps.local import last_line, slots
+from googlenet_jax.sweeps.status import DONE, FAILED, STOPPED, WAITING, record_failure, status_of
+
+EXPERIMENT = pathlib.Path(__file__).with_name('experiment.py')
+
+
+def test_slots_share_the_cores(monkeypatch):
+  monkeypatch.setenv('JAX_PLATFORMS', 'cpu')
+  monkeypatch.delenv('CUDA_VISIBLE_DEVICES', raising=False)
+  monkeypatch.setattr(os, 'sched_getaffinity', lambda _: {0, 1, 2, 5})
+  assert [slot.cores for slot in slots(2, 9)] == [(0, 1), (2, 5)]
+  assert [slot.cores for slot in slots(None, 9)] == [(0,), (1,), (2,), (5,)]
+  assert [slot.cores for slot in slots(None, 1)] == [(0, 1, 2, 5)]
+  assert len(slots(6, 9)) == 6
+
+
+def test_slots_share_gpus(monkeypatch):
+  monkeypatch.setenv('CUDA_VISIBLE_DEVICES', '3,GPU-7')
+  found = slots(3, 9)
+  assert [slot.environment['CUDA_VISIBLE_DEVICES'] for slot in found] == ['3', 'GPU-7', '3']
+  fractions = [slot.environment.get('XLA_PYTHON_CLIENT_MEM_FRACTION') for slot in found]
+  assert fractions == ['0.450', None, '0.450']
+  assert len(slots(None, 9)) == 2
+
+
+def test_status_of_whatever_is_there(tmp_path):
+  assert status_of(tmp_path / 'nothing', 2).state == WAITING
+  record_failure(tmp_path, 1, 'no such file')
+  assert status_of(tmp_path, 1).state == WAITING
+  record_failure(tmp_path, -9, 'killed by SIGKILL')
+  failed = status_of(tmp_path, 1)
+  assert (failed.state, failed.failures, failed.message) == (FAILED, 2, 'killed by SIGKILL')
+  (tmp_path / 'metrics.jsonl').write_text('{"step": 3, "train/loss": 2.5}\n{"step": 4, "tr')
+  stopped = status_of(tmp_path, 2)
+  assert (stopped.state, stopped.step, stopped.loss) == (STOPPED, 3, 2.5)
+  (tmp_path / 'DONE').touch()
+  (tmp_path / 'result.json').write_text('{')
+  assert status_of(tmp_path, 2).state == FAILED
+
+
+def test_the_last_line_says_what_went_wrong(tmp_path):
+  log = tmp_path / 'log'
+  log.write_text('a\ngooglenet train: no room\nwarning: something else\n\n')
+  assert last_line(log) == 'googlenet train: no room'
+  log.write_text('a\nb\n\n')
+  assert last_line(log) == 'b'
+  assert last_line(tmp_path / 'nothing') == ''
+
+
+# --- with real members ---
+
+
+@pytest.fixture(scope='module')
+def cache(tmp_path_factory):
+  return tmp_path_factory.mktemp('cache')
+
+
+def start(root, cache, *more):
+  arguments = [f'--config={EXPERIMENT}', f'--root={root}', *more]
+  return subprocess.Popen(
+    [sys.executable, '-m', 'googlenet_jax', 'sweep', *arguments],
+    stdout=subprocess.PIPE,
+    stderr=subprocess.STDOUT,
+    text=True,
+    env={**os.environ, 'GOOGLENET_CACHE': str(cache), 'COLUMNS': '160'},
+  )
+
+
+def wait(condition, seconds=120):
+  end = time.monotonic() + seconds
+  while not condition():
+    assert time.monotonic() < end
+    time.sleep(0.1)
+
+
+def begun(member):
+  return status_of(member, 2).step >= 3
+
+
+def free(lock):
+  import fcntl
+
+  with lock.open() as file:
+    try:
+      fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+      return False
+  return True
+
+
+def test_stopped_killed_and_started_again(tmp_path, cache):
+  """Ctrl-C, then SIGKILL of the launcher, whose members stop by themselves; nothing is lost."""
+  members = [tmp_path / 'a b/seeds/members' / f'seed={seed}' for seed in range(2)]
+  arguments = (tmp_path / 'a b', cache, '--sweep=seeds', '--parallel=2')
+  launcher = start(*arguments)
+  wait(lambda: all(map(begun, members)))
+  launcher.send_signal(signal.SIGINT)
+  out, _ = launcher.communicate(timeout=60)
+  assert launcher.returncode == 75, out
+  assert 'SIGINT: 2 members save and stop' in out
+  assert '0 of 2 done, 2 stopped; the same command goes on' in out
+  before = [status_of(member, 2).step for member in members]
+  launcher = start(*arguments)
+  wait(lambda: any(status_of(m, 2).step > b for m, b in zip(members, before, strict=True)))
+  launcher.kill()
+  launcher.communicate()
+  wait(lambda: all(free(member / 'lock') for member in members), 30)
+  out, _ = (finished := start(*arguments)).communicate(timeout=300)
+  assert finished.returncode == 0, out
+  assert '2 of 2 done' in out and 'report' in out.splitlines()[-1]
+  assert [status_of(member, 2).state for member in members] == [DONE, DONE]
+  assert 'resumed at step' in (tmp_path / 'a b/seeds/logs/seed=0.log').read_text()
+  again = start(*arguments)
+  out, _ = again.communicate(timeout=60)
+  assert again.returncode == 0 and 'started' not in out
+
+
+def test_a_member_that_fails_is_tried_again_and_stops_no_other(tmp_path, cache):
+  arguments = ('--sweep=one_bad', '--retries=1', '--parallel=1')
+  out, _ = (launcher := start(tmp_path, cache, *arguments)).communicate(timeout=120)
+  assert launcher.returncode == 1, out
+  assert 'failed (1; again in 5 s)' in out and 'failed (2; given up)' in out
+  assert '1 of 2 done, 1 failed' in out
+  bad, good = sorted((tmp_path / 'one_bad/members').iterdir())
+  lines = [json.loads(line) for line in (bad / 'failures.jsonl').read_text().splitlines()]
+  assert [line['attempt'] for line in lines] == [1, 2]
+  assert all('nowhere' in line['message'] for line in lines)
+  assert (good / 'DONE').exists()
+  out, _ = (status := start(tmp_path, cache, *arguments, '--status')).communicate(timeout=60)
+  assert status.returncode == 1 and '1 of 2 done, 1 failed' in out
+
+
+@pytest.mark.parametrize(
+  ('more', 'said'),
+  [
+    (['--on=slurm'], 'no sbatch on the PATH'),
+    (['--on=tpu'], '--tpu=NAME: accepted: with --on=tpu, and needed there'),
+    (['--slurm=partition=x'], '--slurm, --template: accepted: with --on=slurm'),
+    (['--sampler=optuna'], '--sampler: accepted: with --on=local and --trials=N'),
+    (['--config.sead=1'], 'config.sead: no such key'),
+    (['--sweep=nothing'], '--sweep=nothing: accepted: seeds, one_bad'),
+  ],
+)
+def test_bad_input_starts_nothing(more, said, tmp_path, cache, monkeypatch):
+  monkeypatch.setenv('PATH', str(pathlib.Path(sys.executable).parent))
+  out, _ = (launcher := start(tmp_path / 'root', cache, '--sweep=seeds', *more)).communicate()
+  assert launcher.returncode == 1
+  assert said in out and len(out.splitlines()) == 1
+  assert not (tmp_path / 'root').exists()
+
+
+def test_a_root_that_cannot_be_written(tmp_path, cache):
+  (tmp_path / 'file').touch()
+  out, _ = (launcher := start(tmp_path / 'file', cache, '--sweep=seeds')).communicate()
+  assert launcher.returncode == 1
+  assert 'cannot be written: Not a directory' in out and len(out.splitlines()) == 1
+
+
+def test_print_gives_commands_that_run(tmp_path, cache):
+  out, _ = (
+    launcher := start(tmp_path / '가 나', cache, '--sweep=one_bad', '--on=print')
+  ).communicate()
+  assert launcher.returncode == 0
+  commands = [line for line in out.splitlines() if ' train ' in line]
+  assert len(commands) == 2
+  environment = {**os.environ, 'GOOGLENET_CACHE': str(cache)}
+  subprocess.run(commands[1], shell=True, check=True, env=environment, capture_output=True)
+  done = list((tmp_path / '가 나/one_bad/members').glob('*/DONE'))
+  assert len(done) == 1

@@ -1,0 +1,112 @@
+"""Studies read from experiment files, their costs, and what `sweep.json` keeps."""
+
+import json
+import pathlib
+
+import pytest
+
+from googlenet_jax.analysis import costs
+from googlenet_jax.errors import UserError
+from googlenet_jax.sweeps.studies import SCALES, matched_width
+from googlenet_jax.sweeps.study import Study
+from googlenet_jax.training.flags import parse_config
+from googlenet_jax.training.state import build_model
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+STUDIES = (
+  *('aux_placement', 'aux_weight', 'batch_norm', 'lrn', 'naive', 'reduction', 'reduction_apart'),
+)
+
+
+def write(folder, text):
+  file = folder / 'mine.py'
+  file.write_text(f'from googlenet_jax.training.config import defaults as get_config\n{text}')
+  return file
+
+
+def study(folder, text, sweep=None, *more):
+  return Study(folder / 'root', [f'--config={write(folder, text)}', *more], sweep)
+
+
+@pytest.mark.parametrize('file', ['digits.py:study', 'cifar10.py', 'imagenet.py', 'imagenet.py:bn'])
+@pytest.mark.parametrize('sweep', STUDIES)
+def test_shipped_studies_fit_their_experiments(file, sweep, tmp_path):
+  found = Study(tmp_path, [f'--config={ROOT / "experiments" / file}'], sweep)
+  seeds = {member.overrides['seed'] for member in found.members}
+  assert seeds == {0, 1, 2} and len(found.members) >= 6
+
+
+def test_matched_costs_are_equal():
+  config = parse_config([f'--config={ROOT / "experiments/digits.py"}:study'])
+
+  def macs(**changes):
+    model = config.model.copy_and_resolve_references()
+    model.update(changes)
+    return costs.macs(build_model(model, 10), 16).trunk
+
+  widths = [matched_width(config, scale) for scale in SCALES]
+  assert widths == sorted(widths, reverse=True) and widths[3] == 0.5
+  for scale, width in zip(SCALES, widths, strict=True):
+    assert macs(reduction=scale, width=width) == pytest.approx(macs(), rel=0.01)
+
+
+def test_get_hyper_is_handed_the_helpers(tmp_path):
+  text = """
+def get_hyper(h):
+  return h.product([h.sweep('config.seed', range(2)), h.fixed('loss.aux_weight', 0.1)])
+"""
+  found = study(tmp_path, text)
+  assert found.name == 'hyper'
+  assert [member.name for member in found.members] == [
+    'seed=0,aux_weight=0.1',
+    'seed=1,aux_weight=0.1',
+  ]
+
+
+@pytest.mark.parametrize(
+  ('text', 'message'),
+  [
+    ('', 'accepted: none: .*mine.py defines no sweep_NAME'),
+    ('def sweep_a(): yield {"sed": 1}', r'config\.sed: no such key; did you mean seed'),
+    ('def sweep_a(): yield {"model.width": 0.001}', r'member width=0.001: width=0.001: '),
+    ('def sweep_a(): yield {"batch_size": 0}', 'member batch_size=0: config.batch_size=0'),
+    ('def sweep_a(): return 1 / 0', 'sweep a: ZeroDivisionError'),
+    ('def sweep_a(): return []', 'no members'),
+    ('def sweep_a(): return 3', "sweep a: TypeError: 'int' object is not iterable"),
+  ],
+)
+def test_a_bad_sweep_is_one_line(text, message, tmp_path):
+  with pytest.raises(UserError, match=message) as error:
+    study(tmp_path, text)
+  assert '\n' not in str(error.value)
+  assert not (tmp_path / 'root').exists()
+
+
+def test_an_unknown_sweep_names_those_there_are(tmp_path):
+  text = 'def sweep_a(): yield {}\ndef sweep_b(): yield {}'
+  for name, said in ((None, '--sweep: accepted: a, b'), ('c', '--sweep=c: accepted: a, b')):
+    with pytest.raises(UserError, match=said):
+      study(tmp_path, text, name)
+
+
+def test_points_may_be_added_and_the_config_may_not_change(tmp_path):
+  few, more = (
+    'def sweep_a(): return [{"seed": i} for i in %s]' % seeds for seeds in ('[1]', '[2]')
+  )
+  first = study(tmp_path, few)
+  first.write(first.costs(10, 100), 'the command')
+  second = study(tmp_path, more)
+  second.write(second.costs(10, 100), 'the command')
+  stored = json.loads((tmp_path / 'root/a/sweep.json').read_text())
+  assert [member['name'] for member in stored['members']] == ['seed=1', 'seed=2']
+  assert stored['baseline'] == 'base'
+  third = study(tmp_path, more, None, '--config.batch_size=64')
+  with pytest.raises(UserError, match=r'another config \(batch_size: 128 -> 64\)'):
+    third.write(third.costs(10, 100), 'the command')
+
+
+def test_costs_are_those_of_the_network(tmp_path):
+  found = study(tmp_path, 'def sweep_a(): yield {"duration": "2 epochs"}')
+  cost = found.costs(1000, 1280)['duration=2_epochs']
+  assert (cost.parameters, cost.macs) == (6_998_552, 1_582_671_872)
+  assert (cost.training_parameters, cost.steps, cost.images) == (13_378_280, 20, 2560)

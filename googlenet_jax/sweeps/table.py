@@ -28,7 +28,7 @@ def progress(
   costs: Mapping[str, Costs], statuses: Mapping[str, Status], places: Mapping[str, str]
 ) -> Table:
   """Members with their state, step, loss and final error."""
-  table = _table('member', 'state', 'step', 'loss', 'top-1 error', 'where, or what went wrong')
+  table = _table('member', 'state', 'step', 'loss', 'top-1 error', 'note')
   for name, status in statuses.items():
     steps = f'{status.step:,}' + (f'/{costs[name].steps:,}' if name in costs else '')
     table.add_row(
@@ -61,7 +61,7 @@ def _table(first: str, *others: str) -> Table:
   table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
   table.add_column(first, no_wrap=True)
   for name in others:
-    right = name not in ('state', 'where, or what went wrong')
+    right = name not in ('state', 'note')
     table.add_column(name, justify='right' if right else 'left', no_wrap=right)
   return table
 

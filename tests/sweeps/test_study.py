@@ -90,9 +90,7 @@ def test_an_unknown_sweep_names_those_there_are(tmp_path):
 
 
 def test_points_may_be_added_and_the_config_may_not_change(tmp_path):
-  few, more = (
-    'def sweep_a(): return [{"seed": i} for i in %s]' % seeds for seeds in ('[1]', '[2]')
-  )
+  few, more = (f'def sweep_a(): yield {{"seed": {seed}}}' for seed in (1, 2))
   first = study(tmp_path, few)
   first.write(first.costs(10, 100), 'the command')
   second = study(tmp_path, more)

@@ -5,6 +5,12 @@
 
 PATH holds train/<class>/*.png and test/<class>/*.png; without it, `tfds:cifar10` is read, as TFDS
 has written it in ArrayRecord. Not yet run to its end: it wants an accelerator.
+
+  googlenet sweep --config=experiments/cifar10.py:subset --sweep=reduction --root=runs/cifar10 \
+    --config.data.source=prepared:PATH
+
+The argument `subset` is for studies on a CPU with 10,000 of the training images (docs/studies.md
+says which): images of 16x16, half the width, 2 epochs.
 """
 
 from googlenet_jax.sweeps.studies import (
@@ -21,8 +27,8 @@ from googlenet_jax.training.config import defaults
 
 
 def get_config(arg: str = ''):
-  if arg:
-    raise ValueError(f'argument {arg!r}: cifar10 takes none')
+  if arg not in ('', 'subset'):
+    raise ValueError(f'argument {arg!r}: accepted: subset or none')
   config = defaults()
   config.duration = '60 epochs'
   config.batch_size = 128
@@ -41,4 +47,19 @@ def get_config(arg: str = ''):
   config.evaluation.every = '5 epochs'
   config.evaluation.batch_size = 500
   config.checkpoint.every = '5 epochs'
+  if arg:
+    subset(config)
   return config
+
+
+def subset(config):
+  config.duration = '2 epochs'
+  config.batch_size = 64
+  config.model.width = 0.5
+  config.data.image_size = 16
+  config.data.resize = 16
+  config.data.threads = 1
+  config.schedule.warmup = '50 steps'
+  config.optimizer.learning_rate = 0.05
+  config.evaluation.every = '2 epochs'
+  config.checkpoint.every = '100 steps'

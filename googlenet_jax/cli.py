@@ -178,6 +178,15 @@ def _parser() -> argparse.ArgumentParser:
   sweep.add_argument('--trials', type=_positive, help='members that the sampler asks for')
   add_cache_dir(sweep)
 
+  report = command(
+    'report', _report_studies, 'Studies as CSV, Markdown and one HTML page, however complete.'
+  )
+  report.add_argument(
+    'root', type=pathlib.Path, metavar='ROOT', help='folder of studies, or of one'
+  )
+  report.add_argument('--out', type=pathlib.Path, help='folder of the report (ROOT/report)')
+  add_format(report)
+
   table = command(
     'table', _table, "Table 1 of the paper: computed beside printed, with each cell's audit."
   )
@@ -362,6 +371,21 @@ def _sweep(options: argparse.Namespace, rest: list[str]) -> None:
     raise UserError(f'members have failed: see {study.path / "logs"}; the same command tries again')
   if options.on == 'local':
     print(f'next:   {_program()} report {shlex.quote(str(options.root))}')
+
+
+def _report_studies(options: argparse.Namespace, _rest: list[str]) -> None:
+  from googlenet_jax.sweeps.report.reading import read_studies
+  from googlenet_jax.sweeps.report.report import write_report
+  from googlenet_jax.sweeps.report.tables import as_json, summary_markdown
+
+  studies = read_studies(options.root)
+  written = write_report(studies, options.out or options.root / 'report')
+  if options.format == 'json':
+    print(json.dumps(as_json(studies)))
+    return
+  print(summary_markdown(studies))
+  for path in written:
+    print(path)
 
 
 def _table(options: argparse.Namespace, _rest: list[str]) -> None:

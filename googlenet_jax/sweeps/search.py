@@ -34,6 +34,7 @@ class Trials:
     """
     try:
       import optuna
+      from optuna.storages.journal import JournalFileBackend
     except ImportError as error:
       raise UserError(
         "--sampler=optuna: not installed; accepted: pip install 'googlenet_jax[search]'"
@@ -42,7 +43,7 @@ class Trials:
     self._study, self._count, self._retries, self._write = study, count, retries, write
     self._space = _space(study.members)
     study.path.mkdir(parents=True, exist_ok=True)
-    backend = optuna.storages.journal.JournalFileBackend(str(study.path / 'optuna.log'))
+    backend = JournalFileBackend(str(study.path / 'optuna.log'))
     self._trials = optuna.create_study(
       study_name=study.name,
       storage=optuna.storages.JournalStorage(backend),

@@ -1,0 +1,38 @@
+"""`googlenet report`: reads studies, writes CSV, Markdown, a page and HParams."""
+
+import pathlib
+import time
+from collections.abc import Sequence
+
+from googlenet_jax import files
+from googlenet_jax.errors import UserError
+from googlenet_jax.sweeps.report.hparams import write_hparams
+from googlenet_jax.sweeps.report.page import page
+from googlenet_jax.sweeps.report.reading import StudyResult
+from googlenet_jax.sweeps.report.tables import members_csv, summary_markdown
+
+
+def write_report(studies: Sequence[StudyResult], out: pathlib.Path) -> list[pathlib.Path]:
+  """Writes `members.csv`, `summary.md` and `report.html` into a folder; HParams by the members.
+
+  Raises:
+    UserError: the folder cannot be written.
+  """
+  day = time.strftime('%Y-%m-%d')
+  done, members = (sum(len(getattr(s, name)) for s in studies) for name in ('done', 'members'))
+  about = f'GoogLeNet in JAX. {done} of {members} members done; written {day}.'
+  title = 'Studies: ' + ', '.join(study.name for study in studies)
+  contents = {
+    'members.csv': members_csv(studies),
+    'summary.md': f'# {title}\n\n{about}\n\n{summary_markdown(studies)}',
+    'report.html': page(studies, title, about),
+  }
+  try:
+    out.mkdir(parents=True, exist_ok=True)
+    for name, text in contents.items():
+      files.write_whole(out / name, text.encode(), out)
+    for study in studies:
+      write_hparams(study)
+  except OSError as error:
+    raise UserError(f'{out}: cannot be written: {error.strerror}') from error
+  return [out / name for name in contents]

@@ -1,0 +1,179 @@
+"""CSV of every member, and a Markdown summary of each study."""
+
+import csv
+import io
+from collections.abc import Sequence
+from typing import Any
+
+from googlenet_jax.sweeps.report.reading import MemberResult, StudyResult
+from googlenet_jax.sweeps.report.statistics import Difference, Mean, Summary, summaries
+from googlenet_jax.sweeps.status import DONE
+
+COSTS = ('parameters', 'training_parameters', 'macs', 'training_macs', 'steps', 'images')
+FIGURES = ('top1_error', 'top5_error', 'loss')
+
+
+def members_csv(studies: Sequence[StudyResult]) -> str:
+  """One row a member: overrides, costs, figures of each classifier, and where they come from."""
+  rows = [_row(study, member) for study in studies for member in study.members]
+  columns = list(dict.fromkeys(key for row in rows for key in row))
+  out = io.StringIO()
+  writer = csv.DictWriter(out, columns, restval='', lineterminator='\n')
+  writer.writeheader()
+  writer.writerows(rows)
+  return out.getvalue()
+
+
+def _row(study: StudyResult, member: MemberResult) -> dict[str, Any]:
+  result, train = member.result, member.result.get('train', {})
+  row: dict[str, Any] = {
+    'study': study.name,
+    'member': member.name,
+    'id': member.id,
+    'state': member.status.state,
+    **{key: '+'.join(v) if isinstance(v, list) else v for key, v in member.overrides.items()},
+    **{key: member.costs.get(key, '') for key in COSTS},
+  }
+  for classifier in ('main', *member.heads):
+    prefix = '' if classifier == 'main' else f'{classifier}_'
+    row |= {f'{prefix}{name}': member.figure(name, classifier) for name in FIGURES}
+  row |= {
+    'test_images': result.get('test', {}).get('main', {}).get('images', ''),
+    'evaluated_parameters': result.get('parameters', ''),
+    'train_seconds': train.get('seconds', ''),
+    'images_per_second': train.get('images_per_second', ''),
+    'revision': result.get('revision', ''),
+    'device': result.get('device', ''),
+    'platform': result.get('platform', ''),
+    'devices': result.get('devices', ''),
+    'processes': result.get('processes', ''),
+    'versions': ' '.join(f'{k}={v}' for k, v in result.get('versions', {}).items()),
+    'failures': member.status.failures,
+    'message': member.problem or member.status.message,
+  }
+  return row
+
+
+def summary_markdown(studies: Sequence[StudyResult]) -> str:
+  """Each study as a section: its command, its settings over seeds, and what has failed."""
+  return '\n'.join(_section(study) for study in studies)
+
+
+def _section(study: StudyResult) -> str:
+  lines = [f'## {study.name}', '', f'`{study.command}`', '', provenance(study), '']
+  if not study.complete:
+    lines += [f'**Partial: {len(study.done)} of {len(study.members)} members are done.**', '']
+  lines += [
+    '| setting | parameters | MACs | seeds | top-1 error | loss | difference | p (Holm) |',
+    '|---|---:|---:|---:|---:|---:|---:|---:|',
+  ]
+  for row in summaries(study):
+    shown = f'**{row.setting}** (baseline)' if row.setting == study.baseline else row.setting
+    seeds = row.top1_error.n if row.top1_error else 0
+    cells = [
+      shown,
+      f'{row.costs.get("parameters", 0):,}',
+      f'{row.costs.get("macs", 0):,}',
+      f'{seeds}' if seeds == row.members else f'{seeds} of {row.members}',
+      percent(row.top1_error),
+      number(row.loss),
+      points(row.difference),
+      p_value(row.difference),
+    ]
+    lines.append(f'| {" | ".join(cell.replace("|", chr(92) + "|") for cell in cells)} |')
+  lines += ['', note(study), '']
+  failed = [m for m in study.members if not m.done and (m.status.message or m.problem)]
+  if failed:
+    lines += ['Not done:', '']
+    lines += [f'- {m.name}: {m.status.state}, {m.problem or m.status.message}' for m in failed]
+    lines += ['']
+  return '\n'.join(lines)
+
+
+def note(study: StudyResult) -> str:
+  """How to read the intervals and the p-values."""
+  seeds = max((row.top1_error.n for row in summaries(study) if row.top1_error), default=0)
+  text = 'Means over seeds with 95% intervals (Student t).'
+  if study.baseline and seeds > 1:
+    text += (
+      f' Differences to {study.baseline} in percentage points, paired by seed; p by the exact '
+      f'sign-flip test, corrected after Holm: with {seeds} seeds no p can be below '
+      f'{2 / 2**seeds:.2g}, so that the intervals say more.'
+    )
+  return text
+
+
+def provenance(study: StudyResult) -> str:
+  """Dates, devices and revisions of what is done, in one line."""
+  done = study.done
+  if not done:
+    return f'Begun {study.created[:10]}; nothing is done yet.'
+
+  def of(key: str) -> str:
+    return ', '.join(sorted({str(member.result.get(key)) for member in done}))
+
+  revisions = ', '.join(sorted({str(m.result.get('revision'))[:10] for m in done}))
+  tested = sorted({str(m.result['test']['main']['images']) for m in done})
+  return (
+    f'Begun {study.created[:10]}; {of("device")} x {of("devices")}; revision {revisions}; '
+    f'{", ".join(tested)} test images.'
+  )
+
+
+def percent(value: Mean | None) -> str:
+  """`3.42% ± 0.51`."""
+  if value is None:
+    return '-'
+  half = '' if value.half is None else f' ± {100 * value.half:.2f}'
+  return f'{100 * value.value:.2f}%{half}'
+
+
+def number(value: Mean | None) -> str:
+  """`0.1234 ± 0.0100`."""
+  if value is None:
+    return '-'
+  return f'{value.value:.4f}' + ('' if value.half is None else f' ± {value.half:.4f}')
+
+
+def points(value: Difference | None) -> str:
+  """`+0.52 ± 0.40`, in percentage points."""
+  if value is None:
+    return '-'
+  half = '' if value.mean.half is None else f' ± {100 * value.mean.half:.2f}'
+  return f'{100 * value.mean.value:+.2f}{half}'
+
+
+def p_value(value: Difference | None) -> str:
+  """`0.25 (0.75)`."""
+  if value is None or value.p is None:
+    return '-'
+  return f'{value.p:.2g} ({value.holm:.2g})' if value.holm is not None else f'{value.p:.2g}'
+
+
+def as_json(studies: Sequence[StudyResult]) -> list[dict[str, Any]]:
+  """The summary for programs."""
+
+  def plain(value: Mean | None) -> dict[str, Any] | None:
+    return None if value is None else {'mean': value.value, 'half': value.half, 'n': value.n}
+
+  def row(summary: Summary) -> dict[str, Any]:
+    d = summary.difference
+    return {
+      'setting': summary.setting,
+      'overrides': dict(summary.overrides),
+      **{key: summary.costs.get(key) for key in COSTS},
+      **{name: plain(getattr(summary, name)) for name in FIGURES},
+      'difference': None if d is None else {**(plain(d.mean) or {}), 'p': d.p, 'holm': d.holm},
+    }
+
+  return [
+    {
+      'study': study.name,
+      'command': study.command,
+      'baseline': study.baseline,
+      'members': len(study.members),
+      'done': sum(member.status.state == DONE for member in study.members),
+      'settings': [row(summary) for summary in summaries(study)],
+    }
+    for study in studies
+  ]

@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from googlenet_jax.errors import UserError
 from googlenet_jax.models import MODULES, Architecture, GoogLeNet
@@ -90,13 +91,37 @@ class Bundle:
 
 
 @dataclasses.dataclass(frozen=True)
-class _Header:
+class Header:
+  """What a file says beside its tensors."""
+
   format: int
   architecture: Architecture
   aux: tuple[str, ...]
   preprocessing: Preprocessing
   classes: tuple[str, ...]
   source: str
+
+  @property
+  def model(self) -> GoogLeNet:
+    """The network, computing in float32."""
+    return GoogLeNet(self.architecture, len(self.classes), self.aux)
+
+
+def header_text(bundle: Bundle) -> str:
+  """The header of a bundle's file as JSON."""
+  model = bundle.model
+  header = Header(
+    FORMAT, model.architecture, model.aux, bundle.preprocessing, bundle.classes, bundle.source
+  )
+  return json.dumps(to_json(header))
+
+
+def checked_tensors(bundle: Bundle, path: pathlib.Path) -> dict[str, np.ndarray]:
+  """The variables by name; raises UserError where they are not those of the model."""
+  tensors = flatten(bundle.variables)
+  expected = expected_shapes(bundle.model, bundle.preprocessing.image_size)
+  check_shapes(path, {name: value.shape for name, value in tensors.items()}, expected)
+  return tensors
 
 
 def save(bundle: Bundle, path: pathlib.Path) -> None:
@@ -107,15 +132,8 @@ def save(bundle: Bundle, path: pathlib.Path) -> None:
   """
   import safetensors.numpy
 
-  model = bundle.model
-  tensors = flatten(bundle.variables)
-  expected = expected_shapes(model, bundle.preprocessing.image_size)
-  check_shapes(path, {name: value.shape for name, value in tensors.items()}, expected)
-  header = _Header(
-    FORMAT, model.architecture, model.aux, bundle.preprocessing, bundle.classes, bundle.source
-  )
-  text = json.dumps(to_json(header))
-  write_file(path, safetensors.numpy.save(tensors, {KEY: text}))
+  tensors = checked_tensors(bundle, path)
+  write_file(path, safetensors.numpy.save(tensors, {KEY: header_text(bundle)}))
 
 
 def matches(path: pathlib.Path) -> bool:
@@ -135,25 +153,19 @@ def load(path: pathlib.Path) -> Bundle:
       network or of another shape.
   """
   with open_safetensors(path) as file:
-    header = _header(path, (file.metadata() or {}).get(KEY))
-    model = GoogLeNet(header.architecture, len(header.classes), header.aux)
-    size = header.preprocessing.image_size
-    try:
-      check_image_size(header.architecture, size, size)
-    except UserError as error:
-      raise UserError(f'{path}: {error}') from error
+    header = read_header(path, (file.metadata() or {}).get(KEY))
     slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118
     found = {name: tuple(part.get_shape()) for name, part in slices.items()}
-    check_shapes(path, found, expected_shapes(model, size))
+    check_shapes(path, found, expected_shapes(header.model, header.preprocessing.image_size))
     for name, part in slices.items():
       if part.get_dtype() != 'F32':
         raise UserError(f'{path}: {name} is of type {part.get_dtype()}; F32 is accepted')
     variables = unflatten({name: file.get_tensor(name) for name in slices})
-  return Bundle(model, variables, header.preprocessing, header.classes, header.source)
+  return Bundle(header.model, variables, header.preprocessing, header.classes, header.source)
 
 
-def _header(path: pathlib.Path, text: str | None) -> _Header:
-  """The metadata of a file, validated."""
+def read_header(path: pathlib.Path, text: str | None) -> Header:
+  """Reads and validates the header of a file; raises UserError where it is none of ours."""
   if text is None:
     raise UserError(f'{path}: no weights of googlenet_jax; `googlenet convert` reads other formats')
   try:
@@ -163,8 +175,10 @@ def _header(path: pathlib.Path, text: str | None) -> _Header:
   if isinstance(value, dict) and value.get('format') != FORMAT:
     raise UserError(f'{path}: format {value.get("format")!r}; format {FORMAT} is accepted')
   try:
-    header: _Header = from_json(_Header, value, 'metadata')
+    header: Header = from_json(Header, value, 'metadata')
     check_architecture(header.architecture)
+    size = header.preprocessing.image_size
+    check_image_size(header.architecture, size, size)
   except UserError as error:
     raise UserError(f'{path}: {error}') from error
   if not 1 <= len(header.classes) <= MAX_CHANNELS:

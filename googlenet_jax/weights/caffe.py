@@ -9,13 +9,15 @@ import dataclasses
 import itertools
 import math
 import pathlib
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 
 from googlenet_jax.errors import UserError
 from googlenet_jax.models import VARIANTS, GoogLeNet
-from googlenet_jax.weights.bundle import Bundle, Preprocessing, check_architecture
+from googlenet_jax.models.variants import MAX_CHANNELS
+from googlenet_jax.weights.bundle import Bundle, Preprocessing, check_architecture, checked_tensors
 from googlenet_jax.weights.caffe_names import (
   BLOBS,
   HEADS,
@@ -31,7 +33,6 @@ from googlenet_jax.weights.caffe_schema import net_parameter
 from googlenet_jax.weights.tensors import (
   check_shapes,
   expected_shapes,
-  flatten,
   readable,
   unflatten,
   write_file,
@@ -57,16 +58,37 @@ def read(path: pathlib.Path) -> Bundle:
     UserError: no whole .caffemodel, or names every blob that is missing, unknown or mis-shaped.
   """
   blobs = _blobs(path)
-  shapes = {name: shape for name, (shape, _) in blobs.items()}
+  return assemble(
+    path,
+    {name: shape for name, (shape, _) in blobs.items()},
+    lambda name: np.frombuffer(b''.join(blobs[name][1]), '<f4'),
+    f'{path.name}, a Caffe model',
+  )
+
+
+def assemble(
+  path: pathlib.Path,
+  shapes: Mapping[str, tuple[int, ...]],
+  values: Callable[[str], np.ndarray],
+  source: str,
+) -> Bundle:
+  """Makes a network of Caffe's blobs, `layer:0` and `layer:1`.
+
+  Args:
+    path: the file, for errors.
+    shapes: of all blobs that there are.
+    values: gives a blob's float32 values, in any shape; called when all shapes are found right.
+    source: of the bundle.
+  """
   if not shapes:
-    raise UserError(f'{path}: no layers with weights; a .caffemodel of GoogLeNet is accepted')
+    raise UserError(f'{path}: no layers with weights; a network of GoogLeNet is accepted')
   arch = architecture_of(shapes)
   classes = shapes.get('loss3/classifier:0', (1000, 0))[-2:][0]
   try:
     check_architecture(arch)
   except UserError as error:
     raise UserError(f'{path}: {error}') from error
-  if not 1 <= classes < 2**20:
+  if not 1 <= classes <= MAX_CHANNELS:
     raise UserError(f'{path}: loss3/classifier has {classes} outputs; at least 1 is accepted')
   model = GoogLeNet(arch, classes, heads_in(shapes))
   expected = expected_shapes(model, PREPROCESSING.image_size)
@@ -75,16 +97,11 @@ def read(path: pathlib.Path) -> Bundle:
   check_shapes(path, {name: _trimmed(shapes[name], theirs.get(name)) for name in shapes}, theirs)
   tensors = {}
   for name in expected:
-    array = np.frombuffer(b''.join(blobs[names[name]][1]), '<f4').reshape(theirs[names[name]])
+    array = values(names[name]).reshape(theirs[names[name]])
     channels = arch.head.conv if name.endswith('/fc/kernel') else None
     tensors[name] = np.ascontiguousarray(from_blob(array, channels), np.float32)
-  return Bundle(
-    model,
-    unflatten(tensors),
-    PREPROCESSING,
-    tuple(map(str, range(classes))),
-    f'{path.name}, a Caffe model',
-  )
+  names_of_classes = tuple(map(str, range(classes)))
+  return Bundle(model, unflatten(tensors), PREPROCESSING, names_of_classes, source)
 
 
 def _trimmed(shape: tuple[int, ...], wanted: tuple[int, ...] | None) -> tuple[int, ...]:
@@ -131,9 +148,7 @@ def write(bundle: Bundle, path: pathlib.Path) -> None:
   """
   model = bundle.model
   _check_convention(path, bundle)
-  expected = expected_shapes(model, bundle.preprocessing.image_size)
-  tensors = flatten(bundle.variables)
-  check_shapes(path, {name: value.shape for name, value in tensors.items()}, expected)
+  tensors = checked_tensors(bundle, path)
   net = net_parameter()(name=b'GoogLeNet')
   for ours, theirs in layer_names(model.aux).items():
     kernel = tensors[f'params/{ours}/kernel']

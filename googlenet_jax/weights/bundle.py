@@ -33,6 +33,8 @@ from googlenet_jax.weights.tensors import (
 FORMAT = 1
 KEY = 'googlenet_jax'
 MAX_IMAGE_SIZE = 4096
+MAX_NAMES = 2**21
+"""Bytes of all names of classes in a text file; a header holds them whatever JSON makes of them."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Preprocessing folded into the first convolution: the network then takes RGB pixels as they are."""
+"""Preprocessing folded into the first convolution: the network then takes pixels as they are."""
 
 import dataclasses
 

@@ -118,8 +118,8 @@ def dense(layers, name, x):
 
 def forward(layers, rgb, heads=()):
   """uint8[n, 224, 224, 3] -> logits by classifier, `loss3` and those of the heads."""
-  bgr = rgb[..., ::-1].astype(np.float32) - np.float32([104, 117, 123])
-  x = jnp.asarray(bgr.transpose(0, 3, 1, 2))
+  bgr = rgb[..., ::-1].astype(jnp.float32) - np.float32([104, 117, 123])
+  x = bgr.transpose(0, 3, 1, 2)
   x = respond(pool(convolve(layers, 'conv1/7x7_s2', x, 2), 2))
   x = convolve(layers, 'conv2/3x3', convolve(layers, 'conv2/3x3_reduce', x))
   x = pool(respond(x), 2)

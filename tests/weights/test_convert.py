@@ -12,7 +12,7 @@ from bundles_of import random_bundle
 
 from googlenet_jax.cli import main
 from googlenet_jax.errors import UserError
-from googlenet_jax.models import VARIANTS, googlenet
+from googlenet_jax.models import VARIANTS, endpoints, googlenet
 from googlenet_jax.weights import bundle as bundles
 from googlenet_jax.weights.bundle import Preprocessing
 from googlenet_jax.weights.convert import convert, describe, read, variant_of
@@ -140,21 +140,21 @@ def test_class_names_come_from_a_file_line_by_line(ours, tmp_path):
 
 @pytest.mark.parametrize('order', ['rgb', 'bgr'])
 @pytest.mark.parametrize('variant', ['small', 'separable'])
-def test_scale_and_channel_order_fold_without_changing_a_prediction(variant, order):
+def test_scale_and_channel_order_fold_without_changing_what_conv1_gives(variant, order):
   model = googlenet(variant, width=0.1, classes=2)
   preprocessing = Preprocessing(32, 32, order, std=(50.0, 60.0, 70.0))
   bundle = random_bundle(model, preprocessing)
   folded = fold_normalization(bundle)
   assert folded.preprocessing == Preprocessing(32, 32)
   photos = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 3), np.uint8)
-  run = jax.jit(lambda b, x: model.apply(b, x).logits)
+  run = jax.jit(lambda variables, x: endpoints(model, variables, x, ['conv1'])['conv1'])
   with jax.default_matmul_precision('float32'):
     before = run(bundle.variables, preprocessing.normalize(photos))
     after = run(folded.variables, photos.astype(np.float32))
     unfolded = run(bundle.variables, photos.astype(np.float32))
   scale = float(np.abs(before).max())
   np.testing.assert_allclose(after, before, atol=1e-5 * scale)
-  assert np.abs(unfolded - before).max() > 1e-2 * scale
+  assert np.abs(unfolded - before).max() > 0.1 * scale
 
 
 def test_a_mean_does_not_fold(ours, tmp_path):

@@ -137,6 +137,26 @@ def _parser() -> argparse.ArgumentParser:
   prepare.add_argument('--shards', type=_positive, help='files of the training split')
   add_format(prepare)
 
+  convert = command(
+    'convert',
+    _convert,
+    'Weights of a .safetensors, .npz or .caffemodel in another of these formats.',
+  )
+  convert.add_argument('source', metavar='SRC', type=pathlib.Path, help='told by its content')
+  convert.add_argument(
+    'destination', metavar='DST', type=pathlib.Path, help='.safetensors, .npz or .caffemodel'
+  )
+  convert.add_argument('--to', metavar='FORMAT', help='torchvision: its names, in .safetensors')
+  convert.add_argument(
+    '--classes', type=pathlib.Path, metavar='FILE', help='names of the classes, one a line'
+  )
+  convert.add_argument(
+    '--fold_normalization',
+    action='store_true',
+    help='fold channel order and scale of the pixels into the first convolution',
+  )
+  add_format(convert)
+
   inspect = command('inspect', _inspect, 'A picture of augmented training images with labels.')
   inspect.add_argument('data', metavar='DATA', help='digits, folder:PATH, prepared:PATH, tfds:NAME')
   inspect.add_argument('--out', type=pathlib.Path, required=True, help='the picture, PNG or JPEG')
@@ -313,6 +333,37 @@ def _prepare(options: argparse.Namespace, _rest: list[str]) -> None:
   if report.bad:
     print(f'{len(report.bad)} bad in all, listed in {report.out / "bad.csv"}')
   print(f'next:   {_program()} inspect {shlex.quote(f"prepared:{report.out}")} --out=grid.png')
+
+
+def _convert(options: argparse.Namespace, _rest: list[str]) -> None:
+  from googlenet_jax.weights.convert import convert, describe
+
+  result = convert(
+    options.source,
+    options.destination,
+    to=options.to,
+    classes=options.classes,
+    fold_normalization=options.fold_normalization,
+  )
+  found = describe(result.bundle)
+  if options.format == 'json':
+    formats = {'from': result.source, 'to': result.destination}
+    print(json.dumps({'out': str(options.destination), **formats, **found}))
+    return
+  heads = ', '.join(found['heads']) or 'none'
+  size = found['preprocessing']
+  print(
+    f'{result.source}: variant {found["variant"]}, {found["classes"]:,} classes, heads: {heads}'
+  )
+  print(f'{found["layers"]} layers, {found["tensors"]} tensors, {found["values"]:,} values')
+  print(
+    f'input: center {size["image_size"]} of {size["resize"]} pixels, {size["channel_order"]}, '
+    f'mean {list(size["mean"])}, std {list(size["std"])}'
+  )
+  print(f'{result.destination}: {options.destination}')
+  if result.destination == 'googlenet':
+    weights = shlex.quote(f'--weights={options.destination}')
+    print(f'next:   {_program()} predict {weights} IMAGES...')
 
 
 @contextlib.contextmanager

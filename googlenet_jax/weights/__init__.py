@@ -1,0 +1,1 @@
+"""Networks with their weights: our file, and importers and exporters of others' formats."""

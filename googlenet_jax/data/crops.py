@@ -9,8 +9,8 @@ For a network that takes images of s x s pixels:
   each square its four corners and its centre, s x s, and the whole square resized to s x s; and
   the mirror image of each: 4 * 3 * 6 * 2.
 
-At 224 with `resize` 256 the one crop is among the ten, and these are among the 144. Of an image over 4 times as long as wide the middle part, 4 times as
-long, is what all crops are cut from.
+At 224 with `resize` 256 the one crop is among the ten, and these are among the 144. Of an image
+over 4 times as long as wide the middle part, 4 times as long, is what all crops are cut from.
 
 Equal boxes, as the three squares of a square image give, are cut and computed once and count as
 often as they are asked for.
@@ -100,9 +100,7 @@ def view_limit(crops: tuple[int, ...]) -> int:
   return sum(max(1, count // 2) for count in set(crops))
 
 
-def cut_views(
-  image: np.ndarray, crops: tuple[int, ...], *, image_size: int, resize: int
-) -> Views:
+def cut_views(image: np.ndarray, crops: tuple[int, ...], *, image_size: int, resize: int) -> Views:
   """Cuts the crops of one image: one resize a scale, whatever the number of crops.
 
   Args:
@@ -144,4 +142,3 @@ def _corners_and_centre(frame: Box, side: int) -> list[Box]:
   bottom, right = frame.height - side, frame.width - side
   places = ((0, 0), (0, right), (bottom, 0), (bottom, right), (bottom // 2, right // 2))
   return [Box(frame.top + top, frame.left + left, side, side) for top, left in places]
-

@@ -5,15 +5,12 @@ import dataclasses
 import pathlib
 import re
 from collections.abc import Sequence
-from typing import cast
 
 from googlenet_jax.data import folder, sources
 from googlenet_jax.data.split import Record, Split
 from googlenet_jax.errors import UserError
 
-ACCEPTED = (
-  'folder:DIR, manifest:FILE.csv, prepared:DIR, tfds:NAME, digits or synthetic[:N]'
-)
+ACCEPTED = 'folder:DIR, manifest:FILE.csv, prepared:DIR, tfds:NAME, digits or synthetic[:N]'
 _SYNSET = re.compile(r'n\d{8}')
 
 

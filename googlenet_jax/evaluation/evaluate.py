@@ -66,9 +66,7 @@ def evaluate(
     classes=tuple(split.classes),
     log_probabilities=stacked.reshape(-1, *stacked.shape[2:]),
   )
-  of_heads = {
-    name: errors(np.stack([head[name] for head in heads]), truth) for name in heads[0]
-  }
+  of_heads = {name: errors(np.stack([head[name] for head in heads]), truth) for name in heads[0]}
   return predictions, of_heads
 
 

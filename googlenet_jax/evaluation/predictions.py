@@ -95,9 +95,7 @@ def combine(parts: Sequence[tuple[str, Predictions]]) -> Predictions:
   for name, part in others:
     check_classes(first_name, first.classes, name, part.classes)
     if len(part.names) != len(first.names):
-      raise UserError(
-        f'{name}: {len(part.names)} images, and {len(first.names)} in {first_name}'
-      )
+      raise UserError(f'{name}: {len(part.names)} images, and {len(first.names)} in {first_name}')
     differ = np.flatnonzero(part.labels != first.labels)
     at = next((i for i in range(len(first.names)) if part.names[i] != first.names[i]), None)
     if at is None and len(differ):

@@ -50,7 +50,7 @@ def table3(predictions: Predictions) -> dict[str, Any]:
   if not counts:
     raise UserError('--table3: the networks have no number of crops in common')
   groups = [networks[:1]] + ([networks] if len(networks) > 1 else [])
-  rows = []
+  rows: list[dict[str, Any]] = []
   for group in groups:
     for crops in counts:
       found = errors(predictions.ensemble(group, crops), predictions.labels)
@@ -58,11 +58,11 @@ def table3(predictions: Predictions) -> dict[str, Any]:
       cost = crops * len(group)
       measured = {'models': len(group), 'crops': crops, 'cost': cost, **found}
       rows.append({'paper': _paper_row(len(group), crops), 'measured': measured})
-  base = rows[0]['measured'] if counts[0] == 1 else None
+  base = rows[0]['measured']['top5_error'] if counts[0] == 1 else None
   for row in rows:
     own = row['measured']
-    known = base is not None and own is not base
-    own['top5_to_base'] = own['top5_error'] - base['top5_error'] if known and base else None
+    is_base = own['cost'] == 1
+    own['top5_to_base'] = None if base is None or is_base else own['top5_error'] - base
   return {
     'data': predictions.data,
     'images': len(predictions.labels),

@@ -116,8 +116,8 @@ def cut_views(image: np.ndarray, crops: tuple[int, ...], *, image_size: int, res
     for side, box, mirrored in crop_list(count, image.shape[:2], image_size, resize):
       asked.append((row, int(mirrored), places.setdefault((side, box), len(places)), 1 / count))
   weights = np.zeros((len(crops), 2, len(places)))
-  for row, mirrored, place, share in asked:
-    weights[row, mirrored, place] += share
+  for row, half, place, share in asked:
+    weights[row, half, place] += share
   pixels = np.empty((len(places), image_size, image_size, 3), np.uint8)
   for side in {side: None for side, _ in places}:
     scaled = geometry.resize(image, resized_size(image.shape[:2], side))

@@ -7,7 +7,7 @@ import re
 from collections.abc import Sequence
 
 from googlenet_jax.data import folder, sources
-from googlenet_jax.data.split import Record, Split
+from googlenet_jax.data.split import Record, Records, Split
 from googlenet_jax.errors import UserError
 
 ACCEPTED = 'folder:DIR, manifest:FILE.csv, prepared:DIR, tfds:NAME, digits or synthetic[:N]'
@@ -143,7 +143,7 @@ def _by_name(classes: Sequence[str]) -> dict[str, int]:
 class _Relabelled:
   """Records with labels looked up in a list."""
 
-  def __init__(self, records: Sequence[Record], labels: list[int]) -> None:
+  def __init__(self, records: Records, labels: list[int]) -> None:
     self._records, self._labels = records, labels
 
   def __len__(self) -> int:

@@ -51,7 +51,7 @@ def evaluate(
     labels.append(image.label)
     found.append(image.log_probabilities.pop(scoring.MAIN))
     heads.append({name: value[0, 0] for name, value in image.log_probabilities.items()})
-    progress(image.index + 1, len(split.records))
+    progress(image.position + 1, len(split.records))
   if not names:
     raise UserError(f'{split.name}: not one image can be read')
   # [n, networks, crop counts, classes] -> [networks * crop counts, n, classes]

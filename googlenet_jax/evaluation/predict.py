@@ -100,7 +100,7 @@ def predict(
     probabilities = np.exp(logs).mean(0)
     first = np.argsort(-probabilities, kind='stable')[:TOP]
     named = [Class(classes[i], int(i), float(probabilities[i])) for i in first]
-    yield Prediction(files[image.index], named)
+    yield Prediction(files[image.position], named)
 
 
 class Files:

@@ -7,6 +7,7 @@ images are made on the devices.
 
 import collections
 import concurrent.futures
+import functools
 import itertools
 import logging
 import math
@@ -22,9 +23,10 @@ from googlenet_jax.data.crops import Views, cut_views, view_limit
 from googlenet_jax.data.decode import DecodeError, decode_image
 from googlenet_jax.data.split import Records
 from googlenet_jax.errors import UserError
+from googlenet_jax.models import GoogLeNet
 from googlenet_jax.training.losses import by_classifier
 from googlenet_jax.training.parallelism import DataParallel
-from googlenet_jax.weights.bundle import Bundle
+from googlenet_jax.weights.bundle import Bundle, Preprocessing
 
 MAIN = 'main'
 
@@ -35,14 +37,14 @@ class Scored(NamedTuple):
   """What the networks say about one image.
 
   Attributes:
-    index: of its record.
+    position: of its record.
     name: of its record.
     label: of its record.
     log_probabilities: float32[networks, crop counts, classes], the logarithm of the softmax
       averaged over the crops; of the classifier (`main`) and of each auxiliary head.
   """
 
-  index: int
+  position: int
   name: str
   label: int
   log_probabilities: dict[str, np.ndarray]
@@ -58,7 +60,7 @@ class _Geometry(NamedTuple):
 class _Loaded(NamedTuple):
   """A decoded and cut image."""
 
-  index: int
+  position: int
   name: str
   label: int
   views: dict[_Geometry, Views]
@@ -92,7 +94,7 @@ def score(
   for i, bundle in enumerate(bundles):
     size = bundle.preprocessing
     geometries.setdefault(_Geometry(size.image_size, size.resize), []).append(i)
-  forward = _compile(bundles, parallel, mirrored)
+  forward = [_on_devices(bundle, parallel, mirrored) for bundle in bundles]
   lanes = {
     geometry: _Lane(rows, geometry.image_size, [forward[i] for i in members])
     for geometry, members in geometries.items()
@@ -100,20 +102,20 @@ def score(
   waiting: collections.deque[_Loaded] = collections.deque()
 
   def ready() -> Iterator[Scored]:
-    while waiting and all(waiting[0].index in lane.finished for lane in lanes.values()):
+    while waiting and all(waiting[0].position in lane.finished for lane in lanes.values()):
       image = waiting.popleft()
       parts: list[dict[str, np.ndarray]] = [{}] * len(bundles)
       for geometry, members in geometries.items():
-        results = lanes[geometry].finished.pop(image.index)
+        results = lanes[geometry].finished.pop(image.position)
         for i, result in zip(members, results, strict=True):
           weights = image.views[geometry].weights
           parts[i] = {name: _mean(value, weights) for name, value in result.items()}
       means = {name: np.stack([part[name] for part in parts]) for name in parts[0]}
-      yield Scored(image.index, image.name, image.label, means)
+      yield Scored(image.position, image.name, image.label, means)
 
   for image in _load(records, tuple(geometries), crops, on_bad_image):
     for geometry, lane in lanes.items():
-      lane.add(image.index, image.views[geometry].pixels)
+      lane.add(image.position, image.views[geometry].pixels)
     pixels_gone = {
       geometry: views._replace(pixels=views.pixels[:0]) for geometry, views in image.views.items()
     }
@@ -136,33 +138,30 @@ def _rows(batch_size: int | None, devices: int, mirrored: bool, limit: int) -> i
   return min(rows, math.ceil(max(limit, 1) / devices) * devices)
 
 
-def _compile(
-  bundles: Sequence[Bundle], parallel: DataParallel, mirrored: bool
-) -> list[Callable[[np.ndarray], dict[str, jax.Array]]]:
-  """For each network: uint8[n, s, s, 3] -> float32[n, 1 or 2, classes], log softmax by name."""
-  compiled: dict[Any, Callable] = {}
+def _on_devices(
+  bundle: Bundle, parallel: DataParallel, mirrored: bool
+) -> Callable[[np.ndarray], dict[str, jax.Array]]:
+  """A network as uint8[n, s, s, 3] -> float32[n, 1 or 2, classes], log softmax by classifier."""
+  step = _compiled(bundle.model, bundle.preprocessing, mirrored)
+  variables = parallel.replicate(bundle.variables)
+  return lambda pixels: step(variables, parallel.shard({'image': pixels}), {})
 
-  def step_of(bundle: Bundle) -> Callable:
-    def step(variables: Any, batch: dict[str, jax.Array], numbers: Any) -> dict[str, jax.Array]:
-      del numbers
-      images = bundle.preprocessing.normalize(batch['image'])
-      if mirrored:  # beside its image, so that both are on one device
-        pairs = jnp.stack([images, images[:, :, ::-1]], 1)
-        images = pairs.reshape(-1, *images.shape[1:])
-      outputs: Any = bundle.model.apply(variables, images)
-      return {
-        name: jax.nn.log_softmax(logits).reshape(len(batch['image']), -1, logits.shape[-1])
-        for name, logits in by_classifier(outputs).items()
-      }
 
-    return parallel.compile_eval(step)
+@functools.cache
+def _compiled(model: GoogLeNet, preprocessing: Preprocessing, mirrored: bool) -> Callable:
+  def step(variables: Any, batch: dict[str, jax.Array], hyper: Any) -> dict[str, jax.Array]:
+    del hyper
+    images = preprocessing.normalize(batch['image'])
+    if mirrored:  # beside its image, so that both are on one device
+      pairs = jnp.stack([images, images[:, :, ::-1]], 1)
+      images = pairs.reshape(-1, *images.shape[1:])
+    outputs: Any = model.apply(variables, images)
+    return {
+      name: jax.nn.log_softmax(logits).reshape(len(batch['image']), -1, logits.shape[-1])
+      for name, logits in by_classifier(outputs).items()
+    }
 
-  def forward_of(bundle: Bundle) -> Callable[[np.ndarray], dict[str, jax.Array]]:
-    step = compiled.setdefault((bundle.model, bundle.preprocessing), step_of(bundle))
-    variables = parallel.replicate(bundle.variables)
-    return lambda pixels: step(variables, parallel.shard({'image': pixels}), {})
-
-  return [forward_of(bundle) for bundle in bundles]
+  return DataParallel().compile_eval(step)
 
 
 class _Lane:

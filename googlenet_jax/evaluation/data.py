@@ -110,8 +110,8 @@ def _read_rows(path: pathlib.Path, split: str | None) -> list[tuple[int, str, st
           )
       for row in reader:
         file, label = ((row[name] or '').strip() for name in ('file', 'label'))
-        if not file or not label:
-          raise UserError(f'{path}: line {reader.line_num}: file or label is empty')
+        if not file or not label or '\0' in file:
+          raise UserError(f'{path}: line {reader.line_num}: file or label is empty or no text')
         if split is None or row['split'] == split:
           rows.append((reader.line_num, file, label))
   except (UnicodeDecodeError, csv.Error) as error:

@@ -163,7 +163,7 @@ def load(path: pathlib.Path) -> Predictions:
     UserError: it is no such file, or damaged; nothing larger than the file is ever allocated.
   """
   try:
-    arrays = _read(path)
+    return _checked(_read(path), path)
   except OSError as error:
     raise UserError(f'{path}: cannot be read: {error.strerror or error}') from error
   except (zipfile.BadZipFile, ValueError, EOFError, NotImplementedError, RuntimeError) as error:
@@ -171,6 +171,10 @@ def load(path: pathlib.Path) -> Predictions:
       raise
     reason = ' '.join(str(error).split())[:160]
     raise UserError(f'{path}: not a whole file of predictions: {reason}') from error
+
+
+def _checked(arrays: dict[str, np.ndarray], path: pathlib.Path) -> Predictions:
+  """Raises UserError or ValueError where the arrays do not fit together."""
   if str(arrays['format']) != FORMAT:
     raise UserError(f'{path}: format {str(arrays["format"])!r}; accepted: {FORMAT!r}')
   found = arrays['log_probabilities']

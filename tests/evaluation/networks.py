@@ -26,12 +26,14 @@ def bundle(seed=0, size=32, resize=37, order='bgr', aux=()):
     name = path[-1].key
     if name == 'kernel':
       deviation = math.sqrt(
-        (300 if path[1].key == 'classifier' else 2) / math.prod(leaf.shape[:-1])
+        (0.75 if path[1].key == 'classifier' else 2) / math.prod(leaf.shape[:-1])
       )
       return rng.normal(0, deviation, leaf.shape).astype(np.float32)
     return np.full(leaf.shape, name in ('scale', 'var'), np.float32)
 
   variables = jax.tree_util.tree_map_with_path(value, shapes)
+  kernel = variables['params']['classifier']['kernel']
+  kernel -= kernel.mean(0)  # what all images have in common would decide otherwise
   preprocessing = Preprocessing(size, resize, order, (120.0, 110.0, 100.0), (60.0, 50.0, 40.0))
   return Bundle(model, {'batch_stats': {}, **variables}, preprocessing, CLASSES, f'random {seed}')
 

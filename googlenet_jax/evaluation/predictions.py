@@ -4,6 +4,7 @@ import dataclasses
 import math
 import os
 import pathlib
+import sys
 import zipfile
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -229,4 +230,7 @@ def _read_array(stream: Any, size: int, kind: str, axes: int, where: str) -> np.
     raise UserError(f'{where}: {dtype}{list(shape)} is not what it holds')
   if math.prod(shape) * dtype.itemsize != size - stream.tell():
     raise UserError(f'{where}: {dtype}{list(shape)} is not the size that is stored')
-  return np.frombuffer(stream.read(), dtype).reshape(shape)
+  array = np.frombuffer(stream.read(), dtype).reshape(shape)
+  if kind == 'U' and array.size and array.reshape(-1).view(np.uint32).max() > sys.maxunicode:
+    raise UserError(f'{where}: holds no text')
+  return array

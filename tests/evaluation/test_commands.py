@@ -101,7 +101,7 @@ def test_an_ensemble_at_once_is_its_members_one_by_one(work, capsys):
   assert '| main |' in markdown
 
 
-def test_predict_reads_what_it_can(work, capsys):
+def test_predict_reads_what_it_can(work, capsys, caplog):
   (work / 'bad.png').write_text('no image')
   weights = f'--weights={work}/one.safetensors'
   files = [work / 'images', work / 'bad.png']
@@ -111,7 +111,8 @@ def test_predict_reads_what_it_can(work, capsys):
   )  # fmt: skip
   lines = [json.loads(line) for line in shown.out.splitlines()]
   assert len(lines) == 7 and all(len(line['classes']) == 5 for line in lines)
-  assert 'bad.png: starts with' in shown.err and '1 of 8 files cannot be read' in shown.err
+  assert 'bad.png: starts with' in caplog.text
+  assert '1 of 8 files cannot be read' in shown.err
   assert (work / 'page.html').read_text().count('<img') == 14
   text = run(capsys, 'predict', work / 'images' / '0', weights).out.splitlines()
   assert text[0].endswith('0.png') and len(text) == 6 and '%' in text[1]

@@ -96,7 +96,7 @@ def test_a_bad_manifest_is_refused_with_its_line(folder, text, message):
   'data', ['photos', 'csv:a', 'manifest:', 'folder:/no/such', 'manifest:/no']
 )
 def test_what_is_no_source_is_refused(data, tmp_path):
-  with pytest.raises(UserError, match='accepted|no such folder|cannot be read'):
+  with pytest.raises(UserError, match=r'accepted|no such folder|cannot be read'):
     open_data(data, None, CLASSES, tmp_path)
 
 

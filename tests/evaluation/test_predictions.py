@@ -152,7 +152,7 @@ HUGE = {'descr': '<f4', 'fortran_order': False, 'shape': (2**20, 2**20, 2**10)}
 HOSTILE = {
   'pickle': ('labels', npy(np.array([Trap()], object)), 0),
   'huge': ('log_probabilities', npy(np.zeros(9, np.float32), **HUGE), 0),
-  'bomb': ('log_probabilities', npy(np.zeros((1, 2**14, 2**12), np.float32)), zipfile.ZIP_DEFLATED),
+  'bomb': ('log_probabilities', npy(np.zeros((1, 2**12, 2**12), np.float32)), zipfile.ZIP_DEFLATED),
   'label': ('labels', npy(np.full(20, 3, np.int32)), 0),
   'negative': ('labels', npy(np.full(20, -1, np.int32)), 0),
   'shape': ('log_probabilities', npy(np.zeros((1, 20, 4), np.float32)), 0),

@@ -25,8 +25,8 @@ def errors(log_probabilities: np.ndarray, labels: np.ndarray) -> dict[str, Any]:
   wrong = {1: int((ranks >= 1).sum()), 5: int((ranks >= 5).sum())}
   return {
     'images': len(labels),
-    'top1_error': wrong[1] / len(labels),
-    'top5_error': wrong[5] / len(labels),
+    'top1_error': 1 - (len(labels) - wrong[1]) / len(labels),  # the bits of training's figure
+    'top5_error': 1 - (len(labels) - wrong[5]) / len(labels),
     'loss': float(-right.mean(dtype=np.float64)),
     'top1_interval': wilson(wrong[1], len(labels)),
     'top5_interval': wilson(wrong[5], len(labels)),

@@ -69,10 +69,9 @@ def _costs(row: dict[str, Any]) -> list[str]:
 
 
 def _what(found: dict[str, Any]) -> str:
-  run = f', step {found["step"]}, {found["parameters"]} parameters' if 'step' in found else ''
   networks = found['networks']
   named = networks[0] if len(networks) == 1 else _count(len(networks), 'network')
-  return f'{found["images"]:,} images of {found["data"]}; {named}{run}'
+  return f'{found["images"]:,} images of {found["data"]}; {named}'
 
 
 def _count(number: int, noun: str) -> str:

@@ -47,7 +47,8 @@ def test_bvlc_on_the_photos(bvlc, shared_data):
   found, heads = evaluate([Member(bvlc, 'bvlc')], photos, (1,), batch_size=40)
   figures = result(found)
   assert (figures['images'], figures['crops'], figures['models']) == (40, 1, 1)
-  assert (figures['top1_error'], figures['top5_error']) == (0.325, 0.1) and heads == {}
+  assert (figures['top1_error'], figures['top5_error']) == pytest.approx((0.325, 0.1))
+  assert heads == {}
   with np.load(shared_data / 'bvlc_googlenet' / 'reference.npz') as reference:
     probabilities = reference['prob']
   np.testing.assert_allclose(np.exp(found.log_probabilities[0]), probabilities, atol=1e-4)

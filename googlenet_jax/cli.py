@@ -106,15 +106,60 @@ def _parser() -> argparse.ArgumentParser:
   add_cache_dir(train)
   add_format(train)
 
+  def add_networks(sub: argparse.ArgumentParser) -> None:
+    group = sub.add_argument_group('networks (several are one ensemble: their softmax is averaged)')
+    repeated: Any = {'type': pathlib.Path, 'action': 'append', 'default': []}
+    group.add_argument('--workdir', **repeated, help='folder of a run: its newest checkpoint')
+    group.add_argument('--weights', **repeated, help='file that `googlenet convert` has written')
+    group.add_argument(
+      '--parameters', choices=('raw', 'ema'), help="which of a run's (as its config says)"
+    )
+    sub.add_argument(
+      '--batch_size', type=_positive, help='crops a network is given at once (about 128)'
+    )
+    add_cache_dir(sub)
+
+  crops: Any = {'type': int, 'choices': (1, 10, 144)}
   evaluate = command(
-    'evaluate', _evaluate, "Errors of a run's newest checkpoint on its test images."
+    'evaluate', _evaluate, 'Errors of a network or an ensemble on labelled images.'
   )
-  evaluate.add_argument('--workdir', type=pathlib.Path, required=True, help='folder of the run')
+  add_networks(evaluate)
   evaluate.add_argument(
-    '--parameters', choices=('raw', 'ema'), help='which parameters (as the config says)'
+    '--data',
+    help='prepared:DIR, tfds:NAME, folder:DIR of class folders or manifest:FILE.csv with the '
+    "columns file,label (a run's own test images)",
   )
-  add_cache_dir(evaluate)
-  add_format(evaluate)
+  evaluate.add_argument('--split', help='of --data (test; all of a folder or manifest)')
+  evaluate.add_argument('--crops', **crops, help='of each image, after section 7 of the paper (1)')
+  evaluate.add_argument(
+    '--table3', action='store_true', help="the paper's Table 3 beside 1, 10 and 144 crops"
+  )
+  evaluate.add_argument(
+    '--predictions', type=pathlib.Path, metavar='FILE.npz', help='keep what was said of each image'
+  )
+  evaluate.add_argument(
+    '--from_predictions',
+    type=pathlib.Path,
+    action='append',
+    default=[],
+    metavar='FILE.npz',
+    help='combine kept predictions in place of networks; several are one ensemble',
+  )
+  add_format(evaluate, 'markdown')
+
+  predict = command(
+    'predict', _predict, 'The five likeliest classes of images, as text or as a picture.'
+  )
+  predict.add_argument('images', nargs='+', metavar='IMAGES', help='files, folders or globs')
+  add_networks(predict)
+  predict.add_argument('--crops', default=1, **crops, help='of each image (1)')
+  predict.add_argument(
+    '--out', type=pathlib.Path, metavar='FILE', help='images and bars, as .html or .png'
+  )
+  predict.add_argument(
+    '--explain', action='store_true', help='show there where the networks look (Grad-CAM)'
+  )
+  add_format(predict)
 
   prepare = command(
     'prepare',
@@ -293,17 +338,53 @@ def _dry_run(options: argparse.Namespace, config: Any) -> None:
 
 
 def _evaluate(options: argparse.Namespace, _rest: list[str]) -> None:
-  from googlenet_jax.evaluation.evaluate import evaluate_workdir
+  common: Any = {
+    'crops': options.crops,
+    'save': options.predictions,
+    'table3': options.table3,
+    'format': options.format,
+  }
+  if options.from_predictions:
+    for name in ('workdir', 'weights', 'data', 'split', 'parameters', 'batch_size'):
+      if getattr(options, name):
+        raise UserError(f'--{name}: not with --from_predictions, which computes nothing')
+    from googlenet_jax.evaluation.commands import evaluate_saved
 
-  result = evaluate_workdir(options.workdir, _cache_dir(options), options.parameters)
-  if options.format == 'json':
-    print(json.dumps(result))
+    print(evaluate_saved(options.from_predictions, **common), end='')
     return
-  print(f'step {result["step"]}, {result["parameters"]} parameters, {result["images"]} images')
-  rows = {'main': result, **result['heads']}
-  print(f'{"classifier":12}{"top-1 error":>12}{"top-5 error":>12}{"loss":>10}')
-  for name, row in rows.items():
-    print(f'{name:12}{row["top1_error"]:>12.2%}{row["top5_error"]:>12.2%}{row["loss"]:>10.4f}')
+  from googlenet_jax.evaluation.commands import evaluate
+
+  with _counter() as progress:
+    text = evaluate(
+      workdirs=options.workdir,
+      weights=options.weights,
+      cache_dir=_cache_dir(options),
+      data=options.data,
+      split=options.split,
+      parameters=options.parameters,
+      batch_size=options.batch_size,
+      progress=progress,
+      **common,
+    )
+  print(text, end='')
+
+
+def _predict(options: argparse.Namespace, _rest: list[str]) -> None:
+  from googlenet_jax.evaluation.commands import predict
+
+  for text in predict(
+    options.images,
+    workdirs=options.workdir,
+    weights=options.weights,
+    cache_dir=_cache_dir(options),
+    crops=options.crops,
+    parameters=options.parameters,
+    batch_size=options.batch_size,
+    out=options.out,
+    explain=options.explain,
+    format=options.format,
+  ):
+    print(text, flush=True)
 
 
 def _prepare(options: argparse.Namespace, _rest: list[str]) -> None:

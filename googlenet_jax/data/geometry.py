@@ -124,16 +124,24 @@ def central_square(
   Returns:
     uint8[size, size, 3], perhaps a view of the image.
   """
-  image = _without_far_ends(image)
-  height, width = image.shape[:2]
-  scale = shorter_side / min(height, width)
-  image = resize(image, (round(height * scale), round(width * scale)), interpolation)
+  image = without_far_ends(image)
+  image = resize(image, resized_size(image.shape[:2], shorter_side), interpolation)
   top, left = (image.shape[0] - size) // 2, (image.shape[1] - size) // 2
   return cut(image, Box(top, left, size, size))
 
 
-def _without_far_ends(image):
-  """Cuts both ends of a very long image alike: resizing a 1 x 9999 whole could take gigabytes."""
+def resized_size(size: tuple[int, int], shorter_side: int) -> tuple[int, int]:
+  """Height and width of an image whose shorter side becomes `shorter_side`, aspect ratio kept."""
+  height, width = size
+  scale = shorter_side / min(height, width)
+  return round(height * scale), round(width * scale)
+
+
+def without_far_ends(image: np.ndarray) -> np.ndarray:
+  """Cuts both ends of an image over 4 times as long as wide, alike, and returns a view.
+
+  Resizing a 1 x 9999 image whole could take gigabytes.
+  """
   height, width = image.shape[:2]
   spare_rows = max(height - _LONGEST * width, 0) // 2
   spare_columns = max(width - _LONGEST * height, 0) // 2

@@ -1,0 +1,144 @@
+"""The crops that a test image is seen in: 1, 10 or 144 (section 7), as boxes of whole pixels.
+
+For a network that takes images of s x s pixels:
+
+- 1: the shorter side becomes `resize` pixels, and the central s x s are cut.
+- 10: of the same resized image the centre and the four corners, and their mirror images.
+- 144: the shorter side becomes 256, 288, 320 and 352 pixels, times s / 224 and rounded; of each of
+  the four the left, central and right square (of portraits the top, central and bottom one); of
+  each square its four corners and its centre, s x s, and the whole square resized to s x s; and
+  the mirror image of each: 4 * 3 * 6 * 2.
+
+At 224 with `resize` 256 the one crop is among the ten, and these are among the 144. Of an image
+over 4 times as long as wide the middle part, 4 times as long, is what all crops are cut from.
+
+Equal boxes, as the three squares of a square image give, are cut and computed once and count as
+often as they are asked for.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from googlenet_jax.data import geometry
+from googlenet_jax.data.geometry import Box, cut, resized_size, without_far_ends
+from googlenet_jax.errors import UserError
+
+CROPS = (1, 10, 144)
+"""Numbers of crops there are rules for."""
+
+_SHORTER_SIDES = (256, 288, 320, 352)  # section 7, point 2, for a network that takes 224 x 224
+_NETWORK = 224
+
+
+class Crop(NamedTuple):
+  """One view of a test image.
+
+  Attributes:
+    shorter_side: what the shorter side of the whole image becomes before the box is cut, in pixels.
+    box: inside that image; it is resized to what the network takes if it is larger.
+    mirrored: whether left and right are exchanged then.
+  """
+
+  shorter_side: int
+  box: Box
+  mirrored: bool
+
+
+class Views(NamedTuple):
+  """The different views of one image, and how much each counts.
+
+  Attributes:
+    pixels: uint8[views, s, s, 3], none of them mirrored.
+    weights: float64[crop counts, 2, views]: the share of the view itself (0) and of its mirror
+      image (1) in the mean over that many crops; each [2, views] has the sum 1.
+  """
+
+  pixels: np.ndarray
+  weights: np.ndarray
+
+
+def shorter_sides(image_size: int) -> tuple[int, ...]:
+  """The four scales of the 144 crops, in pixels, for a network that takes `image_size`."""
+  return tuple(round(side * image_size / _NETWORK) for side in _SHORTER_SIDES)
+
+
+def crop_list(crops: int, size: tuple[int, int], image_size: int, resize: int) -> list[Crop]:
+  """All crops of an image; a crop and its mirror image are neighbours.
+
+  Args:
+    crops: 1, 10 or 144.
+    size: height and width of the image, neither over 4 times the other.
+    image_size: what the network takes, height and width.
+    resize: the shorter side for 1 and 10 crops, at least `image_size`.
+
+  Raises:
+    UserError: another number of crops, or `resize` below `image_size`.
+  """
+  if crops not in CROPS:
+    raise UserError(f'crops={crops}: accepted: {", ".join(map(str, CROPS))}')
+  if resize < image_size:
+    raise UserError(f'resize={resize}: accepted: at least image_size={image_size}')
+  if crops == 144:
+    unmirrored = [
+      (side, box)
+      for side in shorter_sides(image_size)
+      for square in _squares(resized_size(size, side))
+      for box in (*_corners_and_centre(square, image_size), square)
+    ]
+  else:
+    whole = Box(0, 0, *resized_size(size, resize))
+    *corners, centre = _corners_and_centre(whole, image_size)
+    unmirrored = [(resize, box) for box in ([centre] if crops == 1 else [centre, *corners])]
+  if crops == 1:
+    return [Crop(side, box, False) for side, box in unmirrored]
+  return [Crop(side, box, mirrored) for side, box in unmirrored for mirrored in (False, True)]
+
+
+def view_limit(crops: tuple[int, ...]) -> int:
+  """The most different views, mirror images aside, that an image can have in these crops."""
+  return sum(max(1, count // 2) for count in set(crops))
+
+
+def cut_views(image: np.ndarray, crops: tuple[int, ...], *, image_size: int, resize: int) -> Views:
+  """Cuts the crops of one image: one resize a scale, whatever the number of crops.
+
+  Args:
+    image: uint8[h, w, 3], at least 1 x 1; not changed.
+    crops: numbers of crops, each of `CROPS`; they share what they have in common.
+    image_size: what the network takes, height and width.
+    resize: the shorter side for 1 and 10 crops.
+  """
+  image = without_far_ends(image)
+  places: dict[tuple[int, Box], int] = {}
+  asked: list[tuple[int, int, int, float]] = []
+  for row, count in enumerate(crops):
+    for side, box, mirrored in crop_list(count, image.shape[:2], image_size, resize):
+      asked.append((row, int(mirrored), places.setdefault((side, box), len(places)), 1 / count))
+  weights = np.zeros((len(crops), 2, len(places)))
+  for row, half, place, share in asked:
+    weights[row, half, place] += share
+  pixels = np.empty((len(places), image_size, image_size, 3), np.uint8)
+  for side in {side: None for side, _ in places}:
+    scaled = geometry.resize(image, resized_size(image.shape[:2], side))
+    for (at, box), place in places.items():
+      if at == side:
+        pixels[place] = geometry.resize(cut(scaled, box), (image_size, image_size))
+  return Views(pixels, weights)
+
+
+def _squares(size: tuple[int, int]) -> list[Box]:
+  """Left, central and right square of an image, or top, central and bottom one."""
+  height, width = size
+  side = min(height, width)
+  starts = (0, (max(height, width) - side) // 2, max(height, width) - side)
+  if width >= height:
+    return [Box(0, start, side, side) for start in starts]
+  return [Box(start, 0, side, side) for start in starts]
+
+
+def _corners_and_centre(frame: Box, side: int) -> list[Box]:
+  """Squares inside a frame: top left, top right, bottom left, bottom right, centre."""
+  bottom, right = frame.height - side, frame.width - side
+  places = ((0, 0), (0, right), (bottom, 0), (bottom, right), (bottom // 2, right // 2))
+  return [Box(frame.top + top, frame.left + left, side, side) for top, left in places]

@@ -1,0 +1,171 @@
+"""What `googlenet evaluate` and `googlenet predict` do, from their flags to lines of text."""
+
+import json
+import pathlib
+from collections.abc import Callable, Iterator, Sequence
+
+from googlenet_jax.errors import UserError
+from googlenet_jax.evaluation import pages, predictions, render
+from googlenet_jax.evaluation.data import open_data
+from googlenet_jax.evaluation.evaluate import about, own_data, result
+from googlenet_jax.evaluation.evaluate import evaluate as evaluate_members
+from googlenet_jax.evaluation.explain import overlay
+from googlenet_jax.evaluation.models import open_members, without_auxiliary
+from googlenet_jax.evaluation.predict import find_images, read
+from googlenet_jax.evaluation.predict import predict as predict_files
+from googlenet_jax.evaluation.table3 import table3 as paper_table
+
+TABLE3_CROPS = (1, 10, 144)
+Progress = Callable[[int, int], None]
+
+
+def evaluate(
+  *,
+  workdirs: Sequence[pathlib.Path],
+  weights: Sequence[pathlib.Path],
+  cache_dir: pathlib.Path,
+  data: str | None = None,
+  split: str | None = None,
+  crops: int | None = None,
+  parameters: str | None = None,
+  batch_size: int | None = None,
+  save: pathlib.Path | None = None,
+  table3: bool = False,
+  format: str = 'text',
+  progress: Progress = lambda done, total: None,
+) -> str:
+  """Evaluates networks, alone or as one ensemble.
+
+  Args:
+    workdirs: work directories, whose newest checkpoints count.
+    weights: files of weights.
+    cache_dir: where embedded data are kept.
+    data: the images, as `open_data` takes them; None: the run's own test images.
+    split: of `data`.
+    crops: 1, 10 or 144; None: 1.
+    parameters: `raw` or `ema`; None as each run's config says.
+    batch_size: crops that a network is given at once; None: about 128.
+    save: a .npz file for the predictions.
+    table3: print the paper's Table 3 beside the figures.
+    format: `text`, `markdown` or `json`.
+    progress: called with the images done and in all.
+
+  Raises:
+    UserError: names the flag, the file or the class, and what is accepted.
+  """
+  if table3 and crops is not None:
+    raise UserError(f'--crops={crops}: not with --table3, which has its own')
+  if split is not None and data is None:
+    raise UserError(f'--split={split}: accepted with --data only')
+  if save:
+    predictions.check_path(save)
+  members = open_members(workdirs, weights, cache_dir, parameters)
+  if data is None:
+    images, on_bad_image = own_data(members)
+  else:
+    images = open_data(data, split, members[0].bundle.classes, cache_dir)
+    on_bad_image = 'stop'
+  found, heads = evaluate_members(
+    members,
+    images,
+    TABLE3_CROPS if table3 else (crops or 1,),
+    batch_size=batch_size,
+    on_bad_image=on_bad_image,
+    progress=progress,
+  )
+  if save:
+    predictions.save(found, save)
+  if table3:
+    return render.table3(paper_table(found), format)
+  return render.result({**result(found), **about(members, heads)}, format)
+
+
+def evaluate_saved(
+  paths: Sequence[pathlib.Path],
+  *,
+  crops: int | None = None,
+  save: pathlib.Path | None = None,
+  table3: bool = False,
+  format: str = 'text',
+) -> str:
+  """Combines saved predictions of the same images without computing any again.
+
+  Args:
+    paths: files that `save` has written.
+    crops: which of the numbers of crops; None where there is only one.
+    save: a .npz file for all of them together.
+    table3: print the paper's Table 3 beside the figures.
+    format: `text`, `markdown` or `json`.
+
+  Raises:
+    UserError: names the file or flag and what does not fit.
+  """
+  if table3 and crops is not None:
+    raise UserError(f'--crops={crops}: not with --table3, which takes those that are there')
+  if save:
+    predictions.check_path(save)
+  found = predictions.combine([(str(path), predictions.load(path)) for path in paths])
+  if save:
+    predictions.save(found, save)
+  if table3:
+    return render.table3(paper_table(found), format)
+  return render.result(result(found, crops=crops), format)
+
+
+def predict(
+  images: Sequence[str],
+  *,
+  workdirs: Sequence[pathlib.Path],
+  weights: Sequence[pathlib.Path],
+  cache_dir: pathlib.Path,
+  crops: int = 1,
+  parameters: str | None = None,
+  batch_size: int | None = None,
+  out: pathlib.Path | None = None,
+  explain: bool = False,
+  format: str = 'text',
+) -> Iterator[str]:
+  """Classifies image files; yields what is to be printed of each as soon as it is known.
+
+  Args:
+    images: files, folders and globs.
+    workdirs: work directories, whose newest checkpoints count.
+    weights: files of weights; several networks are one ensemble.
+    cache_dir: where embedded data are kept.
+    crops: 1, 10 or 144.
+    parameters: `raw` or `ema`; None as each run's config says.
+    batch_size: crops that a network is given at once; None: about 128.
+    out: a page of images and bars, .html or .png.
+    explain: show on that page where the networks look.
+    format: `text` or `json` (one object a line).
+
+  Raises:
+    UserError: names the flag or file; in the end, how many files could not be read.
+  """
+  if explain and out is None:
+    raise UserError(f'--explain: accepted with --out=FILE ({" or ".join(pages.SUFFIXES)})')
+  files = find_images(images)
+  if out:
+    pages.check_path(out, len(files))
+  members = open_members(workdirs, weights, cache_dir, parameters)
+  bundles = [without_auxiliary(member.bundle) for member in members]
+  bad: list[str] = []
+  entries = []
+  for found in predict_files(bundles, files, crops=crops, batch_size=batch_size, bad=bad):
+    if format == 'json':
+      classes = [one._asdict() for one in found.classes]
+      yield json.dumps({'file': str(found.file), 'classes': classes}, ensure_ascii=False)
+    else:
+      rows = (f'  {one.probability:>7.2%}  {one.name}' for one in found.classes)
+      yield '\n'.join([str(found.file), *rows])
+    if out:
+      image = read(found.file)
+      pictures = [pages.thumbnail(image)]
+      if explain:
+        pictures.append(overlay(bundles, image, found.classes[0].label))
+      entries.append(pages.Entry(str(found.file), pictures, found.classes))
+  if out and entries:
+    names = [path.name for path in (*workdirs, *weights)]
+    pages.save(entries, out, f'{", ".join(names)}: {len(entries)} images')
+  if bad:
+    raise UserError(f'{len(bad)} of {len(files)} files cannot be read')

@@ -1,0 +1,83 @@
+"""Where a network looks: Grad-CAM (Selvaraju et al., 1610.02391) on the last module's output."""
+
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from googlenet_jax.data.augment import test_transform
+from googlenet_jax.data.opencv import opencv
+from googlenet_jax.models import GoogLeNet, endpoints
+from googlenet_jax.weights.bundle import Bundle, Preprocessing
+
+LAYER = 'inception_5b'
+_HEAT = 0.5  # share of the colored map over the picture
+
+
+def grad_cam(bundle: Bundle, images: np.ndarray, classes: Sequence[int]) -> np.ndarray:
+  """How much each place of the last module's output speaks for a class.
+
+  Behind that output come the average over all places and one linear layer, so that the logit's
+  gradient is the same at every place, the layer's weights over the number of places: Grad-CAM is
+  then CAM exactly, and no backward pass is needed.
+
+  Args:
+    bundle: the network.
+    images: uint8[n, s, s, 3], the crops that it saw.
+    classes: index of the class for each image.
+
+  Returns:
+    float32[n, h, w], at least 0: parts of the logit by place; their sum is the logit but for its
+    bias and the negative parts that Grad-CAM leaves out.
+  """
+  maps = _compiled(bundle.model, bundle.preprocessing)(
+    {name: bundle.variables[name] for name in bundle.variables},
+    jnp.asarray(images),
+    jnp.asarray(classes),
+  )
+  return np.asarray(maps)
+
+
+@functools.cache
+def _compiled(model: GoogLeNet, preprocessing: Preprocessing) -> Callable[..., jax.Array]:
+  def maps(variables: Any, images: jax.Array, classes: jax.Array) -> jax.Array:
+    x = endpoints(model, variables, preprocessing.normalize(images), [LAYER])[LAYER]
+    weights = variables['params']['classifier']['kernel'][:, classes]  # [channels, n]
+    parts = jnp.einsum('nhwc,cn->nhw', x.astype(jnp.float32), weights)
+    return jax.nn.relu(parts) / (x.shape[1] * x.shape[2])
+
+  return jax.jit(maps)
+
+
+def overlay(bundles: Sequence[Bundle], image: np.ndarray, index: int) -> np.ndarray:
+  """The central crop under a colored map of where the networks see a class.
+
+  Each network's map is scaled to a greatest value of 1; the mean of all is shown, from blue (0) to
+  red (1).
+
+  Args:
+    bundles: the networks.
+    image: uint8[h, w, 3], RGB, the whole image.
+    index: of the class.
+
+  Returns:
+    uint8[s, s, 3], s what the first network takes.
+  """
+  cv2 = opencv()
+  heat, background = None, None
+  for bundle in bundles:
+    size = bundle.preprocessing
+    crop = test_transform(image, size.image_size, size.resize)
+    background = crop if background is None else background
+    found = grad_cam(bundle, crop[None], [index])[0]
+    scaled = found / max(float(found.max()), np.finfo(np.float32).tiny)
+    side = background.shape[0]
+    larger = cv2.resize(scaled, (side, side), interpolation=cv2.INTER_CUBIC).clip(0, 1)
+    heat = larger if heat is None else heat + larger
+  assert heat is not None and background is not None
+  levels = np.round(heat / len(bundles) * 255).astype(np.uint8)
+  colors = cv2.applyColorMap(levels, cv2.COLORMAP_JET)[..., ::-1]
+  return np.round((1 - _HEAT) * background + _HEAT * colors).astype(np.uint8)

@@ -1,0 +1,85 @@
+"""Errors, their intervals and losses from log-probabilities; pure functions of arrays."""
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+CONFIDENCE = 0.95
+
+
+def errors(log_probabilities: np.ndarray, labels: np.ndarray) -> dict[str, Any]:
+  """Errors with their 95% Wilson intervals, and the loss.
+
+  Args:
+    log_probabilities: float32[n, classes].
+    labels: int32[n].
+
+  Returns:
+    `images`, `top1_error` and `top5_error` (shares of 1), `loss` (nats), `top1_interval` and
+    `top5_interval` (lowest and highest share).
+  """
+  ranks = label_ranks(log_probabilities, labels)
+  right = log_probabilities[np.arange(len(labels)), labels]
+  wrong = {1: int((ranks >= 1).sum()), 5: int((ranks >= 5).sum())}
+  return {
+    'images': len(labels),
+    'top1_error': 1 - (len(labels) - wrong[1]) / len(labels),  # the bits of training's figure
+    'top5_error': 1 - (len(labels) - wrong[5]) / len(labels),
+    'loss': float(-right.mean(dtype=np.float64)),
+    'top1_interval': wilson(wrong[1], len(labels)),
+    'top5_interval': wilson(wrong[5], len(labels)),
+  }
+
+
+def label_ranks(log_probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:
+  """How many classes come before the label, int64[n]; of equal ones the lower index is first.
+
+  Where the network's output is not a number, the label is the last.
+  """
+  ranks = np.empty(len(labels), np.int64)
+  for i, (row, label) in enumerate(zip(log_probabilities, labels, strict=True)):
+    before = (row > row[label]).sum() + (row[:label] == row[label]).sum()
+    ranks[i] = len(row) if np.isnan(row).any() else before
+  return ranks
+
+
+def wilson(wrong: int, images: int) -> list[float]:
+  """Wilson's 95% interval for the share `wrong / images`: lowest and highest."""
+  from scipy.stats import binomtest
+
+  interval = binomtest(wrong, images).proportion_ci(CONFIDENCE, method='wilson')
+  return [float(interval.low), float(interval.high)]
+
+
+def per_class(
+  log_probabilities: np.ndarray, labels: np.ndarray, classes: Sequence[str]
+) -> dict[str, dict[str, Any]]:
+  """`images`, `top1_error` and `top5_error` of each class that has images, by its name.
+
+  The index follows a name that several classes have.
+  """
+  ranks = label_ranks(log_probabilities, labels)
+  named = Counter(classes)
+  found = {}
+  for label in np.unique(labels).tolist():
+    own = ranks[labels == label]
+    name = classes[label] if named[classes[label]] == 1 else f'{classes[label]} ({label})'
+    found[name] = {
+      'images': len(own),
+      'top1_error': float((own >= 1).mean()),
+      'top5_error': float((own >= 5).mean()),
+    }
+  return found
+
+
+def worst(classes: dict[str, dict[str, Any]], count: int) -> list[str]:
+  """Names of the classes of `per_class` with the greatest errors, of equal ones the largest."""
+  wrong = [name for name, row in classes.items() if row['top1_error'] > 0]
+
+  def order(name: str) -> tuple[float, ...]:
+    row = classes[name]
+    return -row['top1_error'], -row['top5_error'], -row['images']
+
+  return sorted(wrong, key=order)[:count]

@@ -1,0 +1,129 @@
+"""The first classes of image files: what `googlenet predict` says, file by file."""
+
+import glob
+import logging
+import pathlib
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from googlenet_jax.data.decode import decode_image
+from googlenet_jax.data.folder import SUFFIXES
+from googlenet_jax.data.split import Record
+from googlenet_jax.errors import UserError
+from googlenet_jax.evaluation import scoring
+from googlenet_jax.weights.bundle import Bundle
+
+logger = logging.getLogger('googlenet_jax')
+
+TOP = 5
+
+
+class Class(NamedTuple):
+  """A class that an image may be of."""
+
+  name: str
+  label: int
+  probability: float
+
+
+class Prediction(NamedTuple):
+  """The likeliest classes of one file, the first one first."""
+
+  file: pathlib.Path
+  classes: list[Class]
+
+
+def find_images(arguments: Sequence[str]) -> list[pathlib.Path]:
+  """Files by name, the images below folders, and what globs (`*`, `?`, `**`) match, each once.
+
+  A file that is named itself is taken whatever its suffix, and even if it is not there: that is
+  found out when it is read.
+
+  Raises:
+    UserError: a folder without images, or a glob that matches nothing.
+  """
+  found: dict[pathlib.Path, None] = {}
+  for argument in arguments:
+    path = pathlib.Path(argument).expanduser()
+    if path.is_dir():
+      files = _images_below(path)
+      if not files:
+        raise UserError(f'{path}: a folder without images ({", ".join(SUFFIXES)})')
+    elif not path.exists() and glob.has_magic(argument):
+      matched = sorted(pathlib.Path(name) for name in glob.glob(str(path), recursive=True))
+      files = [
+        file for match in matched for file in (_images_below(match) if match.is_dir() else [match])
+      ]
+      if not files:
+        raise UserError(f'{argument}: matches no image')
+    else:
+      files = [path]
+    found |= dict.fromkeys(files)
+  return list(found)
+
+
+def _images_below(folder: pathlib.Path) -> list[pathlib.Path]:
+  return sorted(
+    file for file in folder.rglob('*') if file.suffix.lower() in SUFFIXES and file.is_file()
+  )
+
+
+def predict(
+  bundles: Sequence[Bundle],
+  files: Sequence[pathlib.Path],
+  *,
+  crops: int = 1,
+  batch_size: int | None = None,
+  bad: list[str],
+) -> Iterator[Prediction]:
+  """Classifies files, in order, by the softmax averaged over networks and crops.
+
+  Args:
+    bundles: the networks, of the same classes.
+    files: the images.
+    crops: 1, 10 or 144.
+    batch_size: crops that a network is given at once; None: about 128.
+    bad: gets the message of each file that cannot be read, which is logged and left out.
+  """
+
+  def note(error: UserError) -> None:
+    logger.warning('%s', error)
+    bad.append(str(error))
+
+  classes = bundles[0].classes
+  for image in scoring.score(
+    bundles, Files(files), (crops,), batch_size=batch_size, on_bad_image=note
+  ):
+    logs = image.log_probabilities[scoring.MAIN][:, 0].astype(np.float64)  # [networks, classes]
+    probabilities = np.exp(logs).mean(0)
+    first = np.argsort(-probabilities, kind='stable')[:TOP]
+    named = [Class(classes[i], int(i), float(probabilities[i])) for i in first]
+    yield Prediction(files[image.position], named)
+
+
+class Files:
+  """Files as records, read when asked for; they have no labels."""
+
+  def __init__(self, files: Sequence[pathlib.Path]) -> None:
+    self._files = files
+
+  def __len__(self) -> int:
+    return len(self._files)
+
+  def __getitem__(self, index: int) -> Record:
+    return {'image': read(self._files[index]), 'label': -1, 'name': str(self._files[index])}
+
+
+def read(file: pathlib.Path) -> np.ndarray:
+  """uint8[h, w, 3], RGB.
+
+  Raises:
+    UserError: it cannot be read, or is no image; names the file.
+  """
+  try:
+    data = file.read_bytes()
+  except OSError as error:
+    raise UserError(f'{file}: cannot be read: {error.strerror}') from error
+  return decode_image(data, str(file))

@@ -1,0 +1,236 @@
+"""What networks said about labelled images, kept so that ensembles and crops combine afterwards."""
+
+import dataclasses
+import math
+import os
+import pathlib
+import sys
+import zipfile
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from googlenet_jax import files
+from googlenet_jax.errors import UserError
+from googlenet_jax.evaluation.models import check_classes
+
+FORMAT = 'googlenet_jax predictions 1'
+_ARRAYS = {  # name: kind of its values and number of its axes
+  'format': ('U', 0),
+  'data': ('U', 0),
+  'models': ('U', 1),
+  'crops': ('i', 1),
+  'names': ('U', 1),
+  'labels': ('i', 1),
+  'classes': ('U', 1),
+  'log_probabilities': ('f', 3),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Predictions:
+  """Log-probabilities of each pair of a network and a number of crops, one row of arrays each.
+
+  Attributes:
+    data: one line that names the images.
+    models: name of the network of each pair.
+    crops: number of crops of each pair.
+    names: of the images, n of them.
+    labels: int32[n], indices into `classes`.
+    classes: their names.
+    log_probabilities: float32[pairs, n, classes]: the softmax averaged over the crops, as its
+      logarithm, which keeps the loss finite where a probability is below what float32 holds.
+  """
+
+  data: str
+  models: tuple[str, ...]
+  crops: tuple[int, ...]
+  names: tuple[str, ...]
+  labels: np.ndarray
+  classes: tuple[str, ...]
+  log_probabilities: np.ndarray
+
+  def networks(self) -> tuple[str, ...]:
+    """Names of the different networks, in order."""
+    return tuple(dict.fromkeys(self.models))
+
+  def crop_counts(self) -> tuple[int, ...]:
+    """Numbers of crops that every network has, ascending."""
+    held = [
+      {c for m, c in zip(self.models, self.crops, strict=True) if m == network}
+      for network in self.networks()
+    ]
+    return tuple(sorted(set.intersection(*held)))
+
+  def ensemble(self, networks: Sequence[str], crops: int) -> np.ndarray:
+    """The logarithm of the softmax averaged over networks, float32[n, classes].
+
+    Raises:
+      UserError: a network has no figures for that many crops.
+    """
+    pairs = list(zip(self.models, self.crops, strict=True))
+    for network in networks:
+      if (network, crops) not in pairs:
+        raise UserError(f'{network}: no predictions with {crops} crops')
+    chosen = [self.log_probabilities[pairs.index((network, crops))] for network in networks]
+    if len(chosen) == 1:
+      return chosen[0]
+    total = chosen[0]
+    for one in chosen[1:]:
+      total = np.logaddexp(total, one)
+    return total - np.float32(math.log(len(chosen)))
+
+
+def combine(parts: Sequence[tuple[str, Predictions]]) -> Predictions:
+  """Predictions of the same images, by other networks or with other crops, as one.
+
+  Args:
+    parts: a name for messages and the predictions.
+
+  Raises:
+    UserError: other images, labels or classes than in the first, or a pair of network and crops
+      that comes twice.
+  """
+  (first_name, first), *others = parts
+  for name, part in others:
+    check_classes(first_name, first.classes, name, part.classes)
+    if len(part.names) != len(first.names):
+      raise UserError(f'{name}: {len(part.names)} images, and {len(first.names)} in {first_name}')
+    differ = np.flatnonzero(part.labels != first.labels)
+    at = next((i for i in range(len(first.names)) if part.names[i] != first.names[i]), None)
+    if at is None and len(differ):
+      at = int(differ[0])
+    if at is not None:
+      raise UserError(
+        f'{name}: image {at} is {part.names[at]} (label {part.labels[at]}), and '
+        f'{first.names[at]} (label {first.labels[at]}) in {first_name}'
+      )
+  pairs: dict[tuple[str, int], str] = {}
+  for name, part in parts:
+    for pair in zip(part.models, part.crops, strict=True):
+      if pair in pairs:
+        raise UserError(f'{name}: {pair[0]} with {pair[1]} crops again, as in {pairs[pair]}')
+      pairs[pair] = name
+  return dataclasses.replace(
+    first,
+    models=tuple(model for model, _ in pairs),
+    crops=tuple(crops for _, crops in pairs),
+    log_probabilities=np.concatenate([part.log_probabilities for _, part in parts]),
+  )
+
+
+def check_path(path: pathlib.Path) -> None:
+  """Raises UserError, before anything is computed, where `save` could not write."""
+  if path.suffix != '.npz':
+    raise UserError(f'--predictions={path}: accepted: a file whose name ends in .npz')
+  if path.is_dir() or not path.absolute().parent.is_dir():
+    raise UserError(f'--predictions={path}: accepted: a file in a folder that exists')
+
+
+def save(predictions: Predictions, path: pathlib.Path) -> None:
+  """Writes a .npz file, whole or not at all.
+
+  Its arrays are `format`, and the attributes of `Predictions`; `np.load` reads them.
+
+  Raises:
+    UserError: it cannot be written.
+  """
+  check_path(path)
+  arrays = {
+    'format': np.array(FORMAT),
+    'data': np.array(predictions.data),
+    **{name: np.array(getattr(predictions, name)) for name in ('models', 'names', 'classes')},
+    'crops': np.array(predictions.crops, np.int32),
+    'labels': predictions.labels,
+    'log_probabilities': predictions.log_probabilities,
+  }
+  temporary = path.with_name(f'.{path.name}.{os.getpid()}')
+  try:
+    try:
+      with temporary.open('wb') as stream:
+        np.savez(stream, **arrays)  # type: ignore[arg-type]
+      files.publish(temporary, path)
+    finally:
+      temporary.unlink(missing_ok=True)
+  except OSError as error:
+    raise UserError(f'{path}: cannot be written: {error.strerror}') from error
+
+
+def load(path: pathlib.Path) -> Predictions:
+  """Reads what `save` has written.
+
+  Raises:
+    UserError: it is no such file, or damaged; nothing larger than the file is ever allocated.
+  """
+  try:
+    return _checked(_read(path), path)
+  except OSError as error:
+    raise UserError(f'{path}: cannot be read: {error.strerror or error}') from error
+  except (zipfile.BadZipFile, ValueError, EOFError, NotImplementedError, RuntimeError) as error:
+    if isinstance(error, UserError):
+      raise
+    reason = ' '.join(str(error).split())[:160]
+    raise UserError(f'{path}: not a whole file of predictions: {reason}') from error
+
+
+def _checked(arrays: dict[str, np.ndarray], path: pathlib.Path) -> Predictions:
+  """Raises UserError or ValueError where the arrays do not fit together."""
+  if str(arrays['format']) != FORMAT:
+    raise UserError(f'{path}: format {str(arrays["format"])!r}; accepted: {FORMAT!r}')
+  found = arrays['log_probabilities']
+  shape = tuple(len(arrays[name]) for name in ('models', 'names', 'classes'))
+  labels = arrays['labels']
+  if (
+    found.shape != shape
+    or len(arrays['crops']) != shape[0]
+    or len(labels) != shape[1]
+    or 0 in shape
+    or labels.min() < 0
+    or labels.max() >= shape[2]
+  ):
+    raise UserError(f'{path}: its arrays do not fit together')
+  return Predictions(
+    data=str(arrays['data']),
+    models=tuple(arrays['models'].tolist()),
+    crops=tuple(arrays['crops'].tolist()),
+    names=tuple(arrays['names'].tolist()),
+    labels=labels.astype(np.int32),
+    classes=tuple(arrays['classes'].tolist()),
+    log_probabilities=found.astype(np.float32, copy=False),
+  )
+
+
+def _read(path: pathlib.Path) -> dict[str, np.ndarray]:
+  """All arrays of the file; stored sizes are compared with declared ones before any is read."""
+  size = path.stat().st_size
+  with zipfile.ZipFile(path) as archive:
+    held = {entry.filename.removesuffix('.npy'): entry for entry in archive.infolist()}
+    if wrong := sorted(set(_ARRAYS) ^ set(held)):
+      raise UserError(f'{path}: not a file of predictions: missing or unknown: {wrong[0]}')
+    arrays = {}
+    for name, entry in held.items():
+      if entry.compress_type != zipfile.ZIP_STORED or entry.file_size > size:
+        raise UserError(f'{path}: {name} is packed; accepted: the stored arrays of numpy.savez')
+      with archive.open(entry) as stream:
+        arrays[name] = _read_array(stream, entry.file_size, *_ARRAYS[name], f'{path}: {name}')
+  return arrays
+
+
+def _read_array(stream: Any, size: int, kind: str, axes: int, where: str) -> np.ndarray:
+  readers: dict[tuple[int, int], Callable] = {
+    (1, 0): np.lib.format.read_array_header_1_0,
+    (2, 0): np.lib.format.read_array_header_2_0,
+  }
+  version = np.lib.format.read_magic(stream)
+  if version not in readers:
+    raise ValueError(f'npy version {version}')
+  shape, fortran, dtype = readers[version](stream)
+  if dtype.kind != kind or len(shape) != axes or fortran:
+    raise UserError(f'{where}: {dtype}{list(shape)} is not what it holds')
+  if math.prod(shape) * dtype.itemsize != size - stream.tell():
+    raise UserError(f'{where}: {dtype}{list(shape)} is not the size that is stored')
+  array = np.frombuffer(stream.read(), dtype).reshape(shape)
+  if kind == 'U' and array.size and array.reshape(-1).view(np.uint32).max() > sys.maxunicode:
+    raise UserError(f'{where}: holds no text')
+  return array

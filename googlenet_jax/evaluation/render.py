@@ -1,0 +1,103 @@
+"""Results of `evaluate` as text, Markdown or JSON."""
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from googlenet_jax.evaluation.measures import worst
+
+WORST = 5
+FORMATS = ('text', 'markdown', 'json')
+
+
+def result(found: dict[str, Any], format: str) -> str:
+  """Writes down the figures of one network or ensemble; ends with a line break."""
+  if format == 'json':
+    return json.dumps(found, ensure_ascii=False) + '\n'
+  heads = found.get('heads', {})
+  rows = [['classifier', 'top-1 error', '95% interval', 'top-5 error', '95% interval', 'loss']]
+  for name, row in {'main': found, **heads}.items():
+    cells = [[_percent(row[f'{top}_error']), _interval(row[f'{top}_interval'])] for top in _TOPS]
+    rows.append([name, *cells[0], *cells[1], f'{row["loss"]:.4f}'])
+  parts = [f'{_what(found)}, {_count(found["crops"], "crop")}', _table(rows, format)]
+  classes = found['per_class']
+  bad = worst(classes, WORST)
+  if bad and len(classes) > 1:
+    rows = [['worst classes', 'images', 'top-1 error', 'top-5 error']]
+    for name in bad:
+      row = classes[name]
+      figures = [_percent(row['top1_error']), _percent(row['top5_error'])]
+      rows.append([name, f'{row["images"]:,}', *figures])
+    parts.append(_table(rows, format))
+  return '\n\n'.join(parts) + '\n'
+
+
+def table3(found: dict[str, Any], format: str) -> str:
+  """Writes down Table 3, the paper's figures beside the measured ones."""
+  if format == 'json':
+    return json.dumps(found, ensure_ascii=False) + '\n'
+  rows = [[*_PAPER, *_MEASURED]]
+  for row in found['rows']:
+    paper, own = row['paper'], row['measured']
+    printed = [''] * len(_PAPER)
+    if paper:
+      base = 'base' if paper['to_base'] is None else f'{paper["to_base"]:+.2f}%'
+      printed = [*_costs(paper), f'{paper["top5_error"]:.2f}%', base]
+    change = own['top5_to_base']
+    base = f'{change:+.2%}' if change is not None else 'base' if own['cost'] == 1 else ''
+    figures = [_percent(own['top5_error']), base, _interval(own['top5_interval'])]
+    rows.append([*printed, *_costs(own), *figures, _percent(own['top1_error'])])
+  alone = found['networks'][0]
+  notes = [
+    f'paper: {found["citation"]}.',
+    f'measured: {_what(found)}.',
+  ]
+  if any(row['paper'] and row['paper']['cost'] == 1008 for row in found['rows']):
+    notes.append('paper: -3.45% is as printed; the printed errors differ by 3.40%.')
+  if len(found['networks']) > 1:
+    notes.append(f'measured, one model: {alone}, the first that was named.')
+  return _table(rows, format) + '\n\n' + '\n'.join(f'- {note}' for note in notes) + '\n'
+
+
+_TOPS = ('top1', 'top5')
+_PAPER = ('paper: models', 'crops', 'cost', 'top-5 error', 'to base')
+_MEASURED = ('measured: models', *_PAPER[1:], '95% interval', 'top-1 error')
+
+
+def _costs(row: dict[str, Any]) -> list[str]:
+  return [str(row[name]) for name in ('models', 'crops', 'cost')]
+
+
+def _what(found: dict[str, Any]) -> str:
+  networks = found['networks']
+  named = networks[0] if len(networks) == 1 else _count(len(networks), 'network')
+  return f'{found["images"]:,} images of {found["data"]}; {named}'
+
+
+def _count(number: int, noun: str) -> str:
+  return f'{number} {noun}' if number == 1 else f'{number} {noun}s'
+
+
+def _percent(share: float) -> str:
+  return f'{share:.2%}'
+
+
+def _interval(interval: Sequence[float]) -> str:
+  low, high = interval
+  return f'{100 * low:.2f}-{_percent(high)}'
+
+
+def _table(rows: list[list[str]], format: str) -> str:
+  """The first row is the heading; the first column is text where it holds any, others figures."""
+  if format == 'markdown':
+    escaped = [[cell.replace('|', '\\|') for cell in row] for row in rows]
+    rule = ['---', *['---:'] * (len(rows[0]) - 1)]
+    return '\n'.join(f'| {" | ".join(row)} |' for row in [escaped[0], rule, *escaped[1:]])
+  widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+  return '\n'.join(
+    '  '.join(
+      cell.ljust(width) if i == 0 else cell.rjust(width)
+      for i, (cell, width) in enumerate(zip(row, widths, strict=True))
+    ).rstrip()
+    for row in rows
+  )

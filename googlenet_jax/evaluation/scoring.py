@@ -1,0 +1,289 @@
+"""Images -> crops -> networks -> the logarithm of the mean softmax, image by image (section 7).
+
+The crops of one image share one decode and, for networks that take the same size, one resize a
+scale. Crops of several images fill one batch, so that every batch but the last is full; mirror
+images are made on the devices.
+"""
+
+import collections
+import concurrent.futures
+import functools
+import itertools
+import logging
+import math
+import os
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from googlenet_jax.data.crops import Views, cut_views, view_limit
+from googlenet_jax.data.decode import DecodeError, decode_image
+from googlenet_jax.data.split import Records
+from googlenet_jax.errors import UserError
+from googlenet_jax.models import GoogLeNet
+from googlenet_jax.training.losses import by_classifier
+from googlenet_jax.training.parallelism import DataParallel
+from googlenet_jax.weights.bundle import Bundle, Preprocessing
+
+MAIN = 'main'
+
+logger = logging.getLogger('googlenet_jax')
+
+
+class Scored(NamedTuple):
+  """What the networks say about one image.
+
+  Attributes:
+    position: of its record.
+    name: of its record.
+    label: of its record.
+    log_probabilities: float32[networks, crop counts, classes], the logarithm of the softmax
+      averaged over the crops; of the classifier (`main`) and of each auxiliary head.
+  """
+
+  position: int
+  name: str
+  label: int
+  log_probabilities: dict[str, np.ndarray]
+
+
+class _Geometry(NamedTuple):
+  """What decides how the crops of a network are cut."""
+
+  image_size: int
+  resize: int
+
+
+class _Loaded(NamedTuple):
+  """A decoded and cut image."""
+
+  position: int
+  name: str
+  label: int
+  views: dict[_Geometry, Views]
+
+
+def score(
+  bundles: Sequence[Bundle],
+  records: Records,
+  crops: tuple[int, ...],
+  *,
+  batch_size: int | None = None,
+  on_bad_image: Callable[[UserError], None] | None = None,
+) -> Iterator[Scored]:
+  """Scores every image once, in order, on all devices.
+
+  Args:
+    bundles: the networks, of the same classes and the same heads.
+    records: the images.
+    crops: numbers of crops, each 1, 10 or 144.
+    batch_size: crops, mirror images among them, that a network is given at once, over all devices;
+      None: about 128.
+    on_bad_image: called for each image that cannot be read, which is left out then; None raises.
+
+  Raises:
+    UserError: an image that cannot be read, a number of crops or a batch that cannot be.
+  """
+  mirrored = any(count > 1 for count in crops)
+  parallel = DataParallel()
+  rows = _rows(batch_size, parallel.devices, mirrored, len(records) * view_limit(crops))
+  geometries: dict[_Geometry, list[int]] = {}
+  for i, bundle in enumerate(bundles):
+    size = bundle.preprocessing
+    geometries.setdefault(_Geometry(size.image_size, size.resize), []).append(i)
+  forward = [_on_devices(bundle, parallel, mirrored) for bundle in bundles]
+  lanes = {
+    geometry: _Lane(rows, geometry.image_size, [forward[i] for i in members])
+    for geometry, members in geometries.items()
+  }
+  waiting: collections.deque[_Loaded] = collections.deque()
+
+  def ready() -> Iterator[Scored]:
+    while waiting and all(waiting[0].position in lane.finished for lane in lanes.values()):
+      image = waiting.popleft()
+      parts: list[dict[str, np.ndarray]] = [{}] * len(bundles)
+      for geometry, members in geometries.items():
+        results = lanes[geometry].finished.pop(image.position)
+        for i, result in zip(members, results, strict=True):
+          weights = image.views[geometry].weights
+          parts[i] = {name: _mean(value, weights) for name, value in result.items()}
+      means = {name: np.stack([part[name] for part in parts]) for name in parts[0]}
+      yield Scored(image.position, image.name, image.label, means)
+
+  for image in _load(records, tuple(geometries), crops, on_bad_image):
+    for geometry, lane in lanes.items():
+      lane.add(image.position, image.views[geometry].pixels)
+    pixels_gone = {
+      geometry: views._replace(pixels=views.pixels[:0]) for geometry, views in image.views.items()
+    }
+    waiting.append(image._replace(views=pixels_gone))
+    yield from ready()
+  for lane in lanes.values():
+    lane.finish()
+  yield from ready()
+
+
+def _rows(batch_size: int | None, devices: int, mirrored: bool, limit: int) -> int:
+  """Views of a batch, a multiple of the devices and not many more than there are at all."""
+  each = devices * (2 if mirrored else 1)
+  if batch_size is None:
+    batch_size = math.ceil(128 / each) * each
+  if batch_size < 1 or batch_size % each:
+    why = f'{devices} devices{", mirror images beside images" if mirrored else ""}'
+    raise UserError(f'--batch_size={batch_size}: accepted: a multiple of {each} ({why})')
+  rows = batch_size // (2 if mirrored else 1)
+  return min(rows, math.ceil(max(limit, 1) / devices) * devices)
+
+
+def _on_devices(
+  bundle: Bundle, parallel: DataParallel, mirrored: bool
+) -> Callable[[np.ndarray], dict[str, jax.Array]]:
+  """A network as uint8[n, s, s, 3] -> float32[n, 1 or 2, classes], log softmax by classifier."""
+  step = _compiled(bundle.model, bundle.preprocessing, mirrored)
+  variables = parallel.replicate(bundle.variables)
+  return lambda pixels: step(variables, parallel.shard({'image': pixels}), {})
+
+
+@functools.cache
+def _compiled(model: GoogLeNet, preprocessing: Preprocessing, mirrored: bool) -> Callable:
+  def step(variables: Any, batch: dict[str, jax.Array], hyper: Any) -> dict[str, jax.Array]:
+    del hyper
+    images = preprocessing.normalize(batch['image'])
+    if mirrored:  # beside its image, so that both are on one device
+      pairs = jnp.stack([images, images[:, :, ::-1]], 1)
+      images = pairs.reshape(-1, *images.shape[1:])
+    outputs: Any = model.apply(variables, images)
+    return {
+      name: jax.nn.log_softmax(logits).reshape(len(batch['image']), -1, logits.shape[-1])
+      for name, logits in by_classifier(outputs).items()
+    }
+
+  return DataParallel().compile_eval(step)
+
+
+class _Lane:
+  """Fills batches with the views of image after image, for networks that take the same size.
+
+  Attributes:
+    finished: by image, for each network: float32[views, 1 or 2, classes] by classifier.
+  """
+
+  def __init__(self, rows: int, size: int, forward: list[Callable]) -> None:
+    self.finished: dict[int, list[dict[str, np.ndarray]]] = {}
+    self._rows, self._size, self._forward = rows, size, forward
+    self._begin()
+    self._running: collections.deque[Any] = collections.deque()
+    self._parts: dict[int, list[Any]] = {}
+
+  def _begin(self) -> None:
+    self._pixels = np.zeros((self._rows, self._size, self._size, 3), np.uint8)
+    self._used = 0
+    self._pieces: list[tuple[int, slice, bool]] = []
+
+  def add(self, index: int, pixels: np.ndarray) -> None:
+    """Adds all views of an image."""
+    done = 0
+    while done < len(pixels):
+      count = min(len(pixels) - done, self._rows - self._used)
+      place = slice(self._used, self._used + count)
+      self._pixels[place] = pixels[done : done + count]
+      done, self._used = done + count, self._used + count
+      self._pieces.append((index, place, done == len(pixels)))
+      if self._used == self._rows:
+        self._start()
+
+  def finish(self) -> None:
+    """Computes what is left; the rows that are filled up with black are not looked at."""
+    if self._used:
+      self._start()
+    while self._running:
+      self._collect()
+
+  def _start(self) -> None:
+    self._running.append(([forward(self._pixels) for forward in self._forward], self._pieces))
+    self._begin()
+    if len(self._running) > 1:  # one is computed while the next is being filled
+      self._collect()
+
+  def _collect(self) -> None:
+    results, pieces = self._running.popleft()
+    results = jax.device_get(results)
+    for index, place, last in pieces:
+      parts = self._parts.setdefault(index, [])
+      parts.append([{name: value[place] for name, value in one.items()} for one in results])
+      if last:
+        self.finished[index] = [
+          {name: np.concatenate([part[name] for part in of_network]) for name in of_network[0]}
+          for of_network in zip(*self._parts.pop(index), strict=True)
+        ]
+
+
+def _mean(log_probabilities: np.ndarray, weights: np.ndarray) -> np.ndarray:
+  """The logarithm of weighted means of probabilities, without underflow.
+
+  Args:
+    log_probabilities: float32[views, 1 or 2, classes], the second of mirror images.
+    weights: float64[means, 2, views].
+
+  Returns:
+    float32[means, classes].
+  """
+  from scipy.special import logsumexp
+
+  means = []
+  for shares in weights:
+    view, side = np.nonzero(shares.T)
+    chosen = log_probabilities[view, side].astype(np.float64)
+    means.append(logsumexp(chosen, axis=0, b=shares[side, view][:, None]))
+  return np.stack(means).astype(np.float32)
+
+
+def _load(
+  records: Records,
+  geometries: tuple[_Geometry, ...],
+  crops: tuple[int, ...],
+  on_bad_image: Callable[[UserError], None] | None,
+) -> Iterator[_Loaded]:
+  """Decodes and cuts images in threads, a few ahead of their use, in order."""
+
+  def load(index: int) -> _Loaded | UserError:
+    try:
+      record = records[index]
+      image = record['image']
+      if isinstance(image, bytes):
+        image = decode_image(image, record['name'])
+    except UserError as error:
+      return error
+    views = {
+      geometry: cut_views(image, crops, image_size=geometry.image_size, resize=geometry.resize)
+      for geometry in geometries
+    }
+    return _Loaded(index, record['name'], record['label'], views)
+
+  threads = min(16, os.cpu_count() or 1)
+  indices = iter(range(len(records)))
+  with concurrent.futures.ThreadPoolExecutor(threads) as pool:
+    ahead = collections.deque(pool.submit(load, i) for i in itertools.islice(indices, 2 * threads))
+    try:
+      while ahead:
+        image = ahead.popleft().result()
+        ahead.extend(pool.submit(load, i) for i in itertools.islice(indices, 1))
+        if isinstance(image, _Loaded):
+          yield image
+        elif on_bad_image is None:
+          raise image
+        else:
+          on_bad_image(image)
+    finally:
+      for future in ahead:
+        future.cancel()
+
+
+def skip(error: UserError) -> None:
+  """What `on_bad_image=skip` does with an image that cannot be read; other errors stay errors."""
+  if not isinstance(error, DecodeError):
+    raise error
+  logger.warning('skipped a bad image: %s', error)

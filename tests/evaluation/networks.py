@@ -1,0 +1,66 @@
+"""Small networks with random weights, and images of many shapes, for the tests of this folder."""
+
+import functools
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from googlenet_jax.data.split import Split
+from googlenet_jax.models import MODULES, googlenet
+from googlenet_jax.weights.bundle import Bundle, Preprocessing
+
+CLASSES = ('개 dog', 'cat', 'crane', 'crane', '<b>newt</b> & co.', 'sax', 'zebra')
+_LEAN = ','.join(f'{m}.reduce_3x3=none,{m}.reduce_5x5=none,{m}.pool_proj=none' for m in MODULES)
+
+
+@functools.cache
+def bundle(seed=0, size=32, resize=37, order='bgr', aux=()):
+  """A network of random parameters whose answers differ from image to image."""
+  model = googlenet('small', width=0.06, widths=_LEAN, classes=len(CLASSES), aux=aux)
+  rng = np.random.default_rng(seed)
+  shapes = jax.eval_shape(model.init, jax.random.key(0), jnp.zeros((1, size, size, 3)))
+
+  def value(path, leaf):
+    name = path[-1].key
+    if name == 'kernel':
+      deviation = math.sqrt(
+        (0.75 if path[1].key == 'classifier' else 2) / math.prod(leaf.shape[:-1])
+      )
+      return rng.normal(0, deviation, leaf.shape).astype(np.float32)
+    return np.full(leaf.shape, name in ('scale', 'var'), np.float32)
+
+  variables = jax.tree_util.tree_map_with_path(value, shapes)
+  kernel = variables['params']['classifier']['kernel']
+  kernel -= kernel.mean(0)  # what all images have in common would decide otherwise
+  preprocessing = Preprocessing(size, resize, order, (120.0, 110.0, 100.0), (60.0, 50.0, 40.0))
+  return Bundle(model, {'batch_stats': {}, **variables}, preprocessing, CLASSES, f'random {seed}')
+
+
+class Images:
+  """Smooth random images as records; some may be files that cannot be read."""
+
+  def __init__(self, sizes, bad=()):
+    self.sizes, self.bad = sizes, bad
+
+  def __len__(self):
+    return len(self.sizes)
+
+  def __getitem__(self, index):
+    image = b'no image' if index in self.bad else self.pixels(index)
+    return {'image': image, 'label': index % len(CLASSES), 'name': f'{index}.png'}
+
+  def pixels(self, index):
+    rng = np.random.default_rng(index)
+    height, width = self.sizes[index]
+    y, x = np.mgrid[:height, :width] / max(height, width)
+    waves = [np.sin(rng.normal(0, 12) * x + rng.normal(0, 12) * y) for _ in range(3)]
+    return np.round(127 + 100 * np.stack(waves, -1)).astype(np.uint8)
+
+
+SIZES = ((40, 60), (75, 50), (33, 33), (20, 31), (64, 64), (48, 36), (37, 90))
+
+
+def split(sizes=SIZES, bad=()):
+  return Split('waves', Images(sizes, bad), CLASSES)

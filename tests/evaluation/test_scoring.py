@@ -1,0 +1,112 @@
+"""Crops x networks against a plain loop: every crop by itself, softmax, mean, logarithm."""
+
+import functools
+import os
+import pathlib
+import subprocess
+import sys
+
+import jax
+import networks
+import numpy as np
+import pytest
+
+from googlenet_jax.data.crops import crop_list
+from googlenet_jax.data.geometry import cut, mirror, resize, resized_size
+from googlenet_jax.errors import UserError
+from googlenet_jax.evaluation.scoring import _mean, score, skip
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+
+
+def plain_mean(bundle, image, crops):
+  """The mean softmax, crop by crop, with the preprocessing written out."""
+  size = bundle.preprocessing
+  views = []
+  for side, box, mirrored in crop_list(crops, image.shape[:2], size.image_size, size.resize):
+    view = resize(
+      cut(resize(image, resized_size(image.shape[:2], side)), box), (size.image_size,) * 2
+    )
+    views.append(mirror(view) if mirrored else view)
+  x = (np.stack(views).astype(np.float32) - np.float32(size.mean)) / np.float32(size.std)
+  x = x[..., ::-1] if size.channel_order == 'bgr' else x
+  filled = np.concatenate([x, np.zeros((-len(x) % 144, *x.shape[1:]), np.float32)])
+  logits = compiled(bundle.model)(bundle.variables, filled).logits[: len(x)]
+  return np.asarray(jax.nn.softmax(logits), np.float64).mean(0)
+
+
+@functools.cache
+def compiled(model):
+  return jax.jit(model.apply)
+
+
+def test_many_crops_of_several_networks_are_those_of_a_plain_loop():
+  """Two scales, two orders of channels, images of all shapes, batches that cut images in two."""
+  bundles = [networks.bundle(0), networks.bundle(1, resize=40, order='rgb')]
+  records = networks.split().records
+  found = list(score(bundles, records, (1, 10, 144), batch_size=26))
+  assert [image.position for image in found] == list(range(len(records)))
+  assert [image.name for image in found] == [f'{i}.png' for i in range(len(records))]
+  for image in found:
+    values = image.log_probabilities['main']
+    assert values.shape == (2, 3, len(networks.CLASSES)) and values.dtype == np.float32
+    np.testing.assert_allclose(np.exp(values).sum(-1), 1, rtol=1e-5)
+    for i, bundle in enumerate(bundles):
+      for j, crops in enumerate((1, 10, 144)):
+        if crops == 144 and image.position > 1:
+          continue
+        expected = plain_mean(bundle, records.pixels(image.position), crops)
+        np.testing.assert_allclose(np.exp(values[i, j]), expected, rtol=2e-4, atol=1e-6)
+  every = np.exp([image.log_probabilities['main'] for image in found])
+  assert np.ptp(every, axis=0).max() > 0.2  # the networks tell these images apart
+
+
+def test_an_image_that_cannot_be_read_stops_or_is_left_out(caplog):
+  split = networks.split(bad=(2,))
+  with pytest.raises(UserError, match=r'2\.png: starts with'):
+    list(score([networks.bundle(0)], split.records, (1,), batch_size=4))
+  found = score([networks.bundle(0)], split.records, (1,), batch_size=4, on_bad_image=skip)
+  assert [image.position for image in found] == [0, 1, 3, 4, 5, 6]
+  assert '2.png' in caplog.text
+
+
+def test_heads_are_scored_beside_the_classifier():
+  bundle = networks.bundle(0, size=64, resize=64, aux=('4a',))
+  image, *_ = score([bundle], networks.Images(((70, 80),)), (1,))
+  assert set(image.log_probabilities) == {'main', 'aux_4a'}
+  assert image.log_probabilities['aux_4a'].shape == (1, 1, len(networks.CLASSES))
+
+
+def test_the_mean_of_tiny_probabilities_does_not_vanish():
+  logs = np.array([[[-900.0, 0.0]], [[-1000.0, 0.0]]], np.float32)
+  found = _mean(logs, np.array([[[0.5, 0.5], [0, 0]], [[0, 1], [0, 0]]]))
+  np.testing.assert_allclose(found, [[-900 - np.log(2), 0], [-1000, 0]], rtol=1e-6)
+
+
+def test_four_devices_share_batches(tmp_path):
+  script = (
+    'import sys, numpy as np, jax, networks\n'
+    'from googlenet_jax.evaluation.scoring import score\n'
+    'assert jax.device_count() == 4\n'
+    'found = score([networks.bundle(0)], networks.split().records, (10,), batch_size=24)\n'
+    'np.save(sys.argv[1], [image.log_probabilities["main"] for image in found])\n'
+  )
+  flags = f'{os.environ.get("XLA_FLAGS", "")} --xla_force_host_platform_device_count=4'
+  paths = os.pathsep.join([str(ROOT), str(pathlib.Path(__file__).parent)])
+  subprocess.run(
+    [sys.executable, '-c', script, tmp_path / 'four.npy'],
+    env={**os.environ, 'XLA_FLAGS': flags, 'PYTHONPATH': paths, 'JAX_PLATFORMS': 'cpu'},
+    check=True,
+    timeout=200,
+  )
+  one = [
+    image.log_probabilities['main']
+    for image in score([networks.bundle(0)], networks.split().records, (10,), batch_size=26)
+  ]
+  np.testing.assert_allclose(np.load(tmp_path / 'four.npy'), one, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize('size', [0, 3])
+def test_a_batch_that_cannot_be_shared_is_refused(size):
+  with pytest.raises(UserError, match=f'--batch_size={size}: accepted: a multiple of'):
+    list(score([networks.bundle(0)], networks.split().records, (10,), batch_size=size))

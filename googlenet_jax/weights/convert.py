@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from googlenet_jax.errors import UserError
 from googlenet_jax.models import VARIANTS, Architecture, without_heads
 from googlenet_jax.weights import bundle as bundles
-from googlenet_jax.weights import caffe, npz
+from googlenet_jax.weights import caffe, npz, torchvision
 from googlenet_jax.weights.bundle import Bundle
 from googlenet_jax.weights.fold import fold_normalization as folded
 from googlenet_jax.weights.tensors import flatten, readable
@@ -27,6 +27,7 @@ class Format(NamedTuple):
 # of its own.
 FORMATS = {
   'googlenet': Format('.safetensors', bundles.matches, bundles.load, bundles.save),
+  'torchvision': Format('.safetensors', torchvision.matches, torchvision.read, torchvision.write),
   'npz': Format('.npz', npz.matches, npz.read, npz.write),
   'caffe': Format('.caffemodel', caffe.matches, caffe.read, caffe.write),
 }

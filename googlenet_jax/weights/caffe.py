@@ -7,6 +7,7 @@ normalization and preprocessing are those of BVLC's network by convention.
 
 import dataclasses
 import math
+import os
 import pathlib
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -116,9 +117,9 @@ def _blobs(path: pathlib.Path) -> dict[str, tuple[tuple[int, ...], Any]]:
   from google.protobuf.message import DecodeError
 
   with readable(path), path.open('rb') as file:
-    data = file.read(MAX_BYTES + 1)
-  if len(data) > MAX_BYTES:
-    raise UserError(f'{path}: more than {MAX_BYTES:,} bytes; no GoogLeNet is that large')
+    if os.fstat(file.fileno()).st_size > MAX_BYTES:
+      raise UserError(f'{path}: more than {MAX_BYTES:,} bytes; no GoogLeNet is that large')
+    data = file.read()
   try:
     return _decoded(path, data)
   except DecodeError as error:

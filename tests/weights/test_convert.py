@@ -7,12 +7,12 @@ import pickle
 import time
 import tracemalloc
 
-import caffe_files
 import jax
 import numpy as np
 import pytest
 import safetensors.numpy
 from bundles_of import random_bundle
+from caffe_files import field
 
 from googlenet_jax.cli import main
 from googlenet_jax.errors import UserError
@@ -64,25 +64,22 @@ def hostile_caffemodels():
   """Small files that say much: of layers, blobs, dimensions and sizes."""
 
   def layer(blob):
-    return caffe_files.field(
-      100, caffe_files.field(1, b'conv1/7x7_s2') + caffe_files.field(7, blob)
-    )
+    return field(100, field(1, b'conv1/7x7_s2') + field(7, blob))
+
+  def shape(dimensions):
+    return field(7, field(1, (b'\xff' * 8 + b'\x7f') * dimensions))
 
   return {
     'layers.caffemodel': (b'\xa2\x06\x00' * 10**6, '1,000,000 layers; at most'),
     'older.caffemodel': (b'\x12\x00' * 10**6, '1,000,000 layers; at most'),
-    'blobs.caffemodel': (caffe_files.field(100, b'\x3a\x00' * 10**6), '1,000,000 blobs; at most'),
+    'blobs.caffemodel': (field(100, b'\x3a\x00' * 10**6), '1,000,000 blobs; at most'),
     'pieces.caffemodel': (layer(b'\x2a\x00' * 10**6), '1,000,000 pieces in'),
-    'dimensions.caffemodel': (
-      layer(caffe_files.field(7, caffe_files.field(1, (b'\xff' * 8 + b'\x7f') * 10**5))), 'bytes in the shape of'
-    ),
-    'large.caffemodel': (
-      layer(caffe_files.field(7, caffe_files.field(1, (b'\xff' * 8 + b'\x7f') * 4))), '0 bytes of float data'
-    ),
+    'dimensions.caffemodel': (layer(shape(10**5)), 'bytes in the shape of'),
+    'large.caffemodel': (layer(shape(4)), '0 bytes of float data'),
     'legacy.caffemodel': (
-      layer(b''.join(caffe_files.field(i, 2**31 - 1) for i in (1, 2, 3, 4))), '0 bytes of float data'
+      layer(b''.join(field(i, 2**31 - 1) for i in (1, 2, 3, 4))), '0 bytes of float data'
     ),
-    'nothing.caffemodel': (caffe_files.field(1, b'GoogLeNet'), 'no layers with weights'),
+    'nothing.caffemodel': (field(1, b'GoogLeNet'), 'no layers with weights'),
   }  # fmt: skip
 
 

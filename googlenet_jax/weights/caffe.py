@@ -6,8 +6,8 @@ normalization and preprocessing are those of BVLC's network by convention.
 """
 
 import dataclasses
-import itertools
 import math
+import os
 import pathlib
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -29,7 +29,7 @@ from googlenet_jax.weights.caffe_names import (
   layer_names,
   to_blob,
 )
-from googlenet_jax.weights.caffe_schema import net_parameter
+from googlenet_jax.weights.caffe_schema import messages
 from googlenet_jax.weights.tensors import (
   check_shapes,
   expected_shapes,
@@ -42,6 +42,8 @@ from googlenet_jax.weights.tensors import (
 PREPROCESSING = Preprocessing(channel_order='bgr', mean=(123.0, 117.0, 104.0))
 MAX_BYTES = 2**30
 """Of a file: the unreduced network with its heads has 430 MB."""
+MAX_COUNT = 2000
+"""Of layers, and of blobs: with its heads the network has 128."""
 
 
 def matches(path: pathlib.Path) -> bool:
@@ -115,29 +117,45 @@ def _blobs(path: pathlib.Path) -> dict[str, tuple[tuple[int, ...], Any]]:
   from google.protobuf.message import DecodeError
 
   with readable(path), path.open('rb') as file:
-    data = file.read(MAX_BYTES + 1)
-  if len(data) > MAX_BYTES:
-    raise UserError(f'{path}: more than {MAX_BYTES:,} bytes; no GoogLeNet is that large')
+    if os.fstat(file.fileno()).st_size > MAX_BYTES:
+      raise UserError(f'{path}: more than {MAX_BYTES:,} bytes; no GoogLeNet is that large')
+    data = file.read()
   try:
-    net = net_parameter().FromString(data)
+    return _decoded(path, data)
   except DecodeError as error:
     raise UserError(f'{path}: not a whole .caffemodel') from error
-  del data
+
+
+def _decoded(path: pathlib.Path, data: bytes) -> dict[str, tuple[tuple[int, ...], Any]]:
+  kinds = messages()
+  net = kinds['NetParameter'].FromString(data)
+  layers = [('LayerParameter', net.layer), ('V1LayerParameter', net.layers)]
+  _count(path, 'layers', sum(len(contents) for _, contents in layers))
   blobs: dict[str, tuple[tuple[int, ...], Any]] = {}
-  for layer in itertools.chain(net.layer, net.layers):
-    for number, blob in enumerate(layer.blobs):
-      name = f'{layer.name.decode(errors="replace")}:{number}'
-      legacy = (blob.num, blob.channels, blob.height, blob.width)
-      shape = tuple(blob.shape.dim) if blob.HasField('shape') else legacy
-      size = sum(map(len, blob.data))
-      if name in blobs:
-        raise UserError(f'{path}: {name[:100]} is there twice')
-      if min(shape, default=1) < 0 or 4 * math.prod(shape) != size:
-        raise UserError(
-          f'{path}: {name[:100]} has {size:,} bytes of float data for the shape {list(shape[:8])}'
-        )
-      blobs[name] = (shape, blob.data)
+  for kind, contents in layers:
+    for layer in map(kinds[kind].FromString, contents):
+      _count(path, 'blobs', len(blobs) + len(layer.blobs))
+      for number, blob in enumerate(map(kinds['BlobProto'].FromString, layer.blobs)):
+        name = f'{layer.name[:100].decode(errors="replace")}:{number}'
+        shape: tuple[int, ...] = (blob.num, blob.channels, blob.height, blob.width)
+        if blob.HasField('shape'):
+          _count(path, f'bytes in the shape of {name}', len(blob.shape))
+          shape = tuple(kinds['BlobShape'].FromString(blob.shape).dim)
+        _count(path, f'pieces in {name}', len(blob.data))
+        size = sum(map(len, blob.data))
+        if name in blobs:
+          raise UserError(f'{path}: {name} is there twice')
+        if min(shape, default=1) < 0 or 4 * math.prod(shape) != size:
+          raise UserError(
+            f'{path}: {name} has {size:,} bytes of float data for the shape {list(shape[:8])}'
+          )
+        blobs[name] = (shape, blob.data)
   return blobs
+
+
+def _count(path: pathlib.Path, what: str, number: int) -> None:
+  if number > MAX_COUNT:
+    raise UserError(f'{path}: {number:,} {what}; at most {MAX_COUNT:,} are accepted')
 
 
 def write(bundle: Bundle, path: pathlib.Path) -> None:
@@ -149,17 +167,20 @@ def write(bundle: Bundle, path: pathlib.Path) -> None:
   model = bundle.model
   _check_convention(path, bundle)
   tensors = checked_tensors(bundle, path)
-  net = net_parameter()(name=b'GoogLeNet')
+  kinds = messages()
+  net = kinds['NetParameter'](name=b'GoogLeNet')
   for ours, theirs in layer_names(model.aux).items():
     kernel = tensors[f'params/{ours}/kernel']
     kind = b'Convolution' if kernel.ndim == 4 else b'InnerProduct'
-    layer = net.layer.add(name=theirs.encode(), type=kind)
+    layer = kinds['LayerParameter'](name=theirs.encode(), type=kind)
     channels = model.architecture.head.conv if ours.endswith('/fc') else None
     for variable in BLOBS:
       array = np.ascontiguousarray(to_blob(tensors[f'params/{ours}/{variable}'], channels), '<f4')
-      blob = layer.blobs.add(data=[array.tobytes()])
-      blob.shape.dim.extend(array.shape)
-  write_file(path, net.SerializeToString(deterministic=True))
+      shape = kinds['BlobShape'](dim=array.shape).SerializeToString()
+      blob = kinds['BlobProto'](data=[array.tobytes()], shape=shape)
+      layer.blobs.append(blob.SerializeToString())
+    net.layer.append(layer.SerializeToString())
+  write_file(path, net.SerializeToString())
 
 
 def _check_convention(path: pathlib.Path, bundle: Bundle) -> None:

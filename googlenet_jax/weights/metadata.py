@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import reprlib
 import types
 import typing
 from typing import Any
@@ -71,5 +72,4 @@ def _tuple(arguments: tuple[Any, ...], value: Any, where: str) -> tuple[Any, ...
 
 
 def _short(value: Any) -> str:
-  text = repr(value)
-  return text if len(text) <= 40 else f'{text[:37]}...'
+  return reprlib.repr(value)[:80]

@@ -1,14 +1,18 @@
 """Conversions between formats, told by content; names of classes; what folds and what does not."""
 
+import contextlib
 import dataclasses
 import json
 import pickle
+import time
+import tracemalloc
 
 import jax
 import numpy as np
 import pytest
 import safetensors.numpy
 from bundles_of import random_bundle
+from caffe_files import field
 
 from googlenet_jax.cli import main
 from googlenet_jax.errors import UserError
@@ -43,6 +47,42 @@ def test_a_walk_through_all_formats_changes_no_value(ours, tmp_path):
   assert all(np.array_equal(values[name], again[name]) for name in values)
 
 
+@contextlib.contextmanager
+def frugally():
+  """Fails where what is in it takes a second or 64 MB."""
+  tracemalloc.start()
+  start = time.monotonic()
+  try:
+    yield
+    assert time.monotonic() - start < 1
+    assert tracemalloc.get_traced_memory()[1] < 2**26
+  finally:
+    tracemalloc.stop()
+
+
+def hostile_caffemodels():
+  """Small files that say much: of layers, blobs, dimensions and sizes."""
+
+  def layer(blob):
+    return field(100, field(1, b'conv1/7x7_s2') + field(7, blob))
+
+  def shape(dimensions):
+    return field(7, field(1, (b'\xff' * 8 + b'\x7f') * dimensions))
+
+  return {
+    'layers.caffemodel': (b'\xa2\x06\x00' * 10**6, '1,000,000 layers; at most'),
+    'older.caffemodel': (b'\x12\x00' * 10**6, '1,000,000 layers; at most'),
+    'blobs.caffemodel': (field(100, b'\x3a\x00' * 10**6), '1,000,000 blobs; at most'),
+    'pieces.caffemodel': (layer(b'\x2a\x00' * 10**6), '1,000,000 pieces in'),
+    'dimensions.caffemodel': (layer(shape(10**5)), 'bytes in the shape of'),
+    'large.caffemodel': (layer(shape(4)), '0 bytes of float data'),
+    'legacy.caffemodel': (
+      layer(b''.join(field(i, 2**31 - 1) for i in (1, 2, 3, 4))), '0 bytes of float data'
+    ),
+    'nothing.caffemodel': (field(1, b'GoogLeNet'), 'no layers with weights'),
+  }  # fmt: skip
+
+
 class Attack:
   """Leaves a file behind when it is unpickled."""
 
@@ -72,14 +112,14 @@ def test_files_of_no_format_are_refused_and_nothing_is_run_or_written(tmp_path):
       (2**24 + 8).to_bytes(8, 'little') + b'{' + b' ' * (2**24 + 8), 'a header of 16,777,224 bytes'
     ),
     'deep.safetensors': (safetensors_of('[' * 10**6), 'of no format'),
-    'layers.caffemodel': (b'\xa2\x06\x00' * 1000, 'no layers with weights'),
+    **hostile_caffemodels(),
   }  # fmt: skip
   np.save(tmp_path / 'array', np.array([Attack(trap)], dtype=object), allow_pickle=True)
   contents['array.npz'] = ((tmp_path / 'array.npy').read_bytes(), 'of no format')
   for name, (content, complaint) in contents.items():
     path = tmp_path / name
     path.write_bytes(content)
-    with pytest.raises(UserError) as error:
+    with frugally(), pytest.raises(UserError) as error:
       convert(path, tmp_path / 'out.safetensors')
     assert str(error.value).startswith(f'{path}: ') and '\n' not in str(error.value)
     assert complaint in str(error.value), name

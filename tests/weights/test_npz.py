@@ -2,6 +2,7 @@
 
 import dataclasses
 import struct
+import tracemalloc
 import zipfile
 
 import caffe_files
@@ -112,8 +113,11 @@ def test_a_bomb_is_refused_unread(tmp_path):
   path = tmp_path / 'x.npz'
   np.savez_compressed(path, **{'conv1/7x7_s2:0': np.zeros(2**25, np.float32)})
   assert path.stat().st_size < 2**18
+  tracemalloc.start()
   with pytest.raises(UserError, match='134,217,856 bytes unpacked; too many'):
     npz.read(path)
+  assert tracemalloc.get_traced_memory()[1] < 2**24
+  tracemalloc.stop()
 
 
 def test_a_long_list_of_members_is_refused_unread(tmp_path):

@@ -185,7 +185,7 @@ def _parser() -> argparse.ArgumentParser:
   convert = command(
     'convert',
     _convert,
-    'Weights of a .safetensors, .npz or .caffemodel in another of these formats.',
+    'Weights of a .safetensors, .npz, .caffemodel or .pth in another of these formats.',
   )
   convert.add_argument('source', metavar='SRC', type=pathlib.Path, help='told by its content')
   convert.add_argument(

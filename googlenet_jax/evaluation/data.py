@@ -68,9 +68,11 @@ def with_labels_of(split: Split, classes: Sequence[str]) -> Split:
     more = f' and {len(missing) - 3} more' if len(missing) > 3 else ''
     shown = ', '.join(repr(name) for name in missing[:3])
     few = ', '.join(repr(name) for name in classes[:3])
+    unnamed = all(name.isdecimal() for name in classes)
+    hint = '; googlenet convert --classes=FILE gives them names' if unnamed else ''
     raise UserError(
       f'{split.name}: the class {shown}{more} of its {len(split.classes)} classes is none of the '
-      f"network's {len(classes)} ({few}{', ...' if len(classes) > 3 else ''})"
+      f"network's {len(classes)} ({few}{', ...' if len(classes) > 3 else ''}){hint}"
     )
   labels = [known[name] for name in split.classes]
   return dataclasses.replace(

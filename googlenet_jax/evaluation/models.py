@@ -11,14 +11,11 @@ from googlenet_jax.data.split import Split
 from googlenet_jax.errors import UserError
 from googlenet_jax.models import without_heads
 from googlenet_jax.training.checkpoints import restore_newest
-from googlenet_jax.training.config import CHOICES
 from googlenet_jax.training.experiment import Experiment, prepare
 from googlenet_jax.training.state import TrainState
 from googlenet_jax.training.workdir import WorkDirectory
 from googlenet_jax.weights import bundle as bundles
 from googlenet_jax.weights.bundle import Bundle, Preprocessing
-
-PARAMETERS = CHOICES['evaluation.parameters']
 
 
 @dataclasses.dataclass(frozen=True)

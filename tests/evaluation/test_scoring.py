@@ -30,8 +30,10 @@ def plain_mean(bundle, image, crops):
     views.append(mirror(view) if mirrored else view)
   x = (np.stack(views).astype(np.float32) - np.float32(size.mean)) / np.float32(size.std)
   x = x[..., ::-1] if size.channel_order == 'bgr' else x
-  filled = np.concatenate([x, np.zeros((-len(x) % 144, *x.shape[1:]), np.float32)])
-  logits = compiled(bundle.model)(bundle.variables, filled).logits[: len(x)]
+  filled = np.concatenate([x, np.zeros((-len(x) % 12, *x.shape[1:]), np.float32)])
+  forward = compiled(bundle.model)  # once, for twelve
+  parts = [forward(bundle.variables, part).logits for part in filled.reshape(-1, 12, *x.shape[1:])]
+  logits = np.concatenate(parts)[: len(x)]
   return np.asarray(jax.nn.softmax(logits), np.float64).mean(0)
 
 

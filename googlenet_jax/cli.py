@@ -183,22 +183,24 @@ def _parser() -> argparse.ArgumentParser:
   add_format(prepare)
 
   convert = command(
-    'convert',
-    _convert,
-    'Weights of a .safetensors, .npz, .caffemodel or .pth in another of these formats.',
+    'convert', _convert, "Weights from another kind of file, such as Caffe's, into ours, or back."
   )
-  convert.add_argument('source', metavar='SRC', type=pathlib.Path, help='told by its content')
+  convert.add_argument(
+    'source', metavar='SRC', type=pathlib.Path, help='.caffemodel, .pth, .npz or .safetensors'
+  )
   convert.add_argument(
     'destination', metavar='DST', type=pathlib.Path, help='.safetensors, .npz or .caffemodel'
   )
-  convert.add_argument('--to', metavar='FORMAT', help='torchvision: its names, in .safetensors')
   convert.add_argument(
-    '--classes', type=pathlib.Path, metavar='FILE', help='names of the classes, one a line'
+    '--to', choices=('torchvision',), help="torchvision's names in a .safetensors"
+  )
+  convert.add_argument('--classes', type=pathlib.Path, help='file with the names, one a line')
+  convert.add_argument('--variant', help='of the network, where SRC does not tell')
+  convert.add_argument(
+    '--preprocessing', help='of the training, where SRC does not tell: caffe, imagenet or slim'
   )
   convert.add_argument(
-    '--fold_normalization',
-    action='store_true',
-    help='fold channel order and scale of the pixels into the first convolution',
+    '--fold_normalization', action='store_true', help='into the first convolution'
   )
   add_format(convert)
 
@@ -417,34 +419,41 @@ def _prepare(options: argparse.Namespace, _rest: list[str]) -> None:
 
 
 def _convert(options: argparse.Namespace, _rest: list[str]) -> None:
-  from googlenet_jax.weights.convert import convert, describe
+  from googlenet_jax.weights.convert import convert
 
-  result = convert(
+  found = convert(
     options.source,
     options.destination,
     to=options.to,
     classes=options.classes,
+    variant=options.variant,
+    preprocessing=options.preprocessing,
     fold_normalization=options.fold_normalization,
-  )
-  found = describe(result.bundle)
+  ).figures()
   if options.format == 'json':
-    formats = {'from': result.source, 'to': result.destination}
-    print(json.dumps({'out': str(options.destination), **formats, **found}))
+    print(json.dumps({'out': str(options.destination), **found}))
     return
+  taken = found['preprocessing']
+  mean, std = (', '.join(f'{value:g}' for value in taken[key]) for key in ('mean', 'std'))
   heads = ', '.join(found['heads']) or 'none'
-  size = found['preprocessing']
+  names = 'named' if found['named_classes'] else 'without names (--classes=FILE gives them)'
   print(
-    f'{result.source}: variant {found["variant"]}, {found["classes"]:,} classes, heads: {heads}'
+    f'found:   {found["layout"]}, names {found["names"]}, variant {found["variant"] or "other"}'
   )
-  print(f'{found["layers"]} layers, {found["tensors"]} tensors, {found["values"]:,} values')
   print(
-    f'input: center {size["image_size"]} of {size["resize"]} pixels, {size["channel_order"]}, '
-    f'mean {list(size["mean"])}, std {list(size["std"])}'
+    f'holds:   {found["layers"]} layers, {found["tensors"]} tensors, {found["values"]:,} values'
   )
-  print(f'{result.destination}: {options.destination}')
-  if result.destination == 'googlenet':
-    weights = shlex.quote(f'--weights={options.destination}')
-    print(f'next:   {_program()} predict {weights} IMAGES...')
+  print(f'heads:   {heads}')
+  print(f'classes: {found["classes"]}, {names}')
+  print(
+    f'images:  {taken["image_size"]} pixels of {taken["resize"]}, {taken["channel_order"]}, ',
+    end='',
+  )
+  print(f'mean {mean}, std {std}')
+  print(f'written: {options.destination}')
+  if options.destination.suffix == '.safetensors' and not options.to:
+    path = shlex.quote(str(options.destination))
+    print(f'next:    {_program()} predict --weights={path} IMAGE')
 
 
 @contextlib.contextmanager

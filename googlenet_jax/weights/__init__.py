@@ -1,1 +1,1 @@
-"""Networks with their weights: our file, and importers and exporters of others' formats."""
+"""Weights between file formats and our parameter tree, with what is needed to predict."""

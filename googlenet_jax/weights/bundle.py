@@ -1,82 +1,82 @@
-"""A network with its weights, preprocessing and class names, and the file that holds all of it.
-
-The file is a .safetensors: one tensor a variable, `params/conv1/kernel`, and under the metadata key
-`googlenet_jax` a JSON text with everything else, the whole `Architecture` included.
-"""
+"""A network with its weights, preprocessing and class names, in one .safetensors file."""
 
 import dataclasses
 import json
-import math
 import pathlib
-from typing import Any, Literal
+import struct
+from collections.abc import Iterable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from googlenet_jax.errors import UserError
-from googlenet_jax.models import MODULES, Architecture, GoogLeNet
-from googlenet_jax.models.inception import Widths
-from googlenet_jax.models.layers import KERNEL_INITIALIZERS
-from googlenet_jax.models.variants import MAX_CHANNELS, check_image_size
-from googlenet_jax.weights.metadata import from_json, to_json
-from googlenet_jax.weights.tensors import (
-  check_shapes,
-  expected_shapes,
-  flatten,
-  open_safetensors,
-  readable,
-  unflatten,
-  write_file,
-)
+from googlenet_jax.models import MODULES, GoogLeNet
+from googlenet_jax.weights import tensors
+from googlenet_jax.weights.metadata import rebuild, rebuild_architecture
 
 FORMAT = 1
+# One key of the metadata holds everything: the library writes several in an order that changes
+# from run to run, and equal weights are to give equal files.
 KEY = 'googlenet_jax'
-MAX_IMAGE_SIZE = 4096
-MAX_NAMES = 2**21
-"""Bytes of all names of classes in a text file; a header holds them whatever JSON makes of them."""
+MAX_HEADER = 4 * 2**20  # bytes; names of 20,000 classes are a quarter of it
+MAX_TENSORS = 10_000
+_SPARE = 2**18  # of the header, for the tensors' names and shapes
+MAX_CLASSES = 2**20
+MAX_IMAGE_SIZE = 2**14
+MAX_SOURCE = 1000  # characters
 
 
 @dataclasses.dataclass(frozen=True)
 class Preprocessing:
   """From a decoded RGB uint8 image to what the network takes.
 
-  The shorter side becomes `resize` pixels, then the center of `image_size` pixels is cut out.
-  `mean` and `std` are on the scale 0 to 255 and always in the order of red, green and blue.
+  `image_size` and `resize` (the shorter side before the center crop) are in pixels. `mean` and
+  `std` are on the scale 0 to 255 and always in the order R, G, B. `channel_order` is `rgb` or
+  `bgr`: what the network was trained on.
   """
 
   image_size: int = 224
   resize: int = 256
-  channel_order: Literal['rgb', 'bgr'] = 'rgb'
-  mean: tuple[float, float, float] = (0.0, 0.0, 0.0)
-  std: tuple[float, float, float] = (1.0, 1.0, 1.0)
+  channel_order: str = 'rgb'
+  mean: tuple[float, float, float] = (123.675, 116.28, 103.53)
+  std: tuple[float, float, float] = (58.395, 57.12, 57.375)
 
   def __post_init__(self) -> None:
+    if self.channel_order not in ('rgb', 'bgr'):
+      raise UserError(f'channel_order={self.channel_order[:80]}: accepted: rgb, bgr')
     if not 1 <= self.image_size <= self.resize <= MAX_IMAGE_SIZE:
       raise UserError(
-        f'preprocessing: image_size={self.image_size}, resize={self.resize}: 1 <= image_size <= '
-        f'resize <= {MAX_IMAGE_SIZE} is accepted'
+        f'image_size={self.image_size}, resize={self.resize}: accepted: a resize of at least '
+        f'image_size and at most {MAX_IMAGE_SIZE}'
       )
-    if not all(map(math.isfinite, (*self.mean, *self.std))) or min(self.std) <= 0:
-      raise UserError(
-        f'preprocessing: mean={self.mean}, std={self.std}: finite numbers, and a std above 0, '
-        'are accepted'
-      )
+    if min(self.std) <= 0:
+      raise UserError(f'std={self.std}: numbers above 0 are accepted')
 
   def normalize(self, images: jax.Array) -> jax.Array:
-    """uint8[..., 3], RGB -> float32[..., 3] in the order of `channel_order`, (x - mean) / std."""
-    mean, std = (jnp.asarray(values, jnp.float32) for values in (self.mean, self.std))
-    normalized = (images.astype(jnp.float32) - mean) / std
+    """uint8[..., 3] RGB -> float32[..., 3] in `channel_order`, minus the mean, over the std."""
+    mean, std = np.asarray(self.mean, np.float32), np.asarray(self.std, np.float32)
+    normalized = (jnp.asarray(images, jnp.float32) - mean) / std
     return normalized[..., ::-1] if self.channel_order == 'bgr' else normalized
+
+
+# What published networks were trained with, by who published it first. Caffe's mean is given in the
+# order B, G, R there. torchvision's `transform_input` turns its own normalization into TF-slim's.
+PUBLISHED = {
+  'imagenet': Preprocessing(),
+  'caffe': Preprocessing(channel_order='bgr', mean=(123.0, 117.0, 104.0), std=(1.0, 1.0, 1.0)),
+  'slim': Preprocessing(mean=(127.5, 127.5, 127.5), std=(127.5, 127.5, 127.5)),
+}
 
 
 @dataclasses.dataclass(frozen=True)
 class Bundle:
   """A network with its weights: all that is needed to predict.
 
-  `variables` are `{'params': ..., 'batch_stats': ...}` of float32 NumPy arrays, `batch_stats` empty
-  without batch normalization; `model.aux` names the heads that they hold. `classes` are the
-  outputs' names in order. `source` says in one line where the weights come from.
+  `variables` is {'params': ..., 'batch_stats': ...} of numpy float32, `batch_stats` {} without
+  batch normalization. `model.aux` names the heads that they hold. `classes` are names in order,
+  as many as `model.classes`. `source` is one line: where the weights come from.
   """
 
   model: GoogLeNet
@@ -85,139 +85,174 @@ class Bundle:
   classes: tuple[str, ...]
   source: str
 
-  def __post_init__(self) -> None:
-    if len(self.classes) != self.model.classes:
-      raise UserError(
-        f'{len(self.classes)} class names for {self.model.classes} classes; one each is accepted'
-      )
+
+def save(bundle: Bundle, path: pathlib.Path) -> None:
+  """Writes a bundle whole or not at all; equal bundles give equal files.
+
+  Raises:
+    UserError: tensors or class names are not those of the network, or the file cannot be written.
+  """
+  import safetensors.numpy
+
+  expected = tensors.expected_shapes(bundle.model, bundle.preprocessing.image_size)
+  tensors.check_shapes(str(path), tensors.shapes_of(bundle.variables), expected)
+  arrays = tensors.flatten(bundle.variables)
+  metadata = {KEY: describe(bundle, crc32=tensors.crc32(arrays))}
+  tensors.write(path, safetensors.numpy.save(arrays, metadata))
+
+
+def load(path: pathlib.Path) -> Bundle:
+  """Reads what `save` wrote; the shapes are the network's before any tensor is read.
+
+  Raises:
+    UserError: in one line, why the file cannot be used; tensors that are missing, extra or of
+      another shape are all listed by name.
+  """
+  import safetensors
+  import safetensors.numpy
+
+  header = read_header(path)
+  if not is_bundle(header.shapes, header.metadata.get(KEY)):
+    raise UserError(f'{path}: no weights of this package; googlenet convert makes them of others')
+  found = understand(str(path), header.metadata[KEY])
+  expected = tensors.expected_shapes(found.model, found.preprocessing.image_size)
+  tensors.check_shapes(str(path), header.shapes, expected)
+  other = sorted({kind for kind in header.types.values() if kind != 'F32'})
+  if other:
+    raise UserError(f'{path}: tensors of type {tensors.listed(other)}; accepted: F32')
+  try:
+    arrays = safetensors.numpy.load_file(path)
+  except (safetensors.SafetensorError, OSError) as error:
+    raise UserError(f'{path}: damaged: {error}') from error
+  if found.crc32 != tensors.crc32(arrays):
+    raise UserError(f'{path}: damaged: its values do not have the checksum that it names')
+  variables = tensors.unflatten(arrays)
+  return Bundle(found.model, variables, found.preprocessing, found.classes, found.source)
+
+
+def is_bundle(names: Iterable[str], described: str | None) -> bool:
+  """Whether a file of tensors is one that `save` wrote, by its tensors' names."""
+  return described is not None and any(name.startswith('params/') for name in names)
+
+
+@dataclasses.dataclass(frozen=True)
+class Description:
+  """What a file says about itself: everything of a bundle but the values."""
+
+  model: GoogLeNet
+  preprocessing: Preprocessing
+  classes: tuple[str, ...]
+  source: str
+  crc32: int | None
+
+
+def describe(bundle: Bundle, crc32: int | None = None) -> str:
+  """A bundle but for its values as JSON, for a file's metadata.
+
+  Raises:
+    UserError: there are not as many class names as classes.
+  """
+  if len(bundle.classes) != bundle.model.classes:
+    raise UserError(
+      f'{len(bundle.classes)} class names; accepted: {bundle.model.classes}, one for each class'
+    )
+  described = {
+    'format': FORMAT,
+    'architecture': dataclasses.asdict(bundle.model.architecture),
+    'aux': bundle.model.aux,
+    'preprocessing': dataclasses.asdict(bundle.preprocessing),
+    'classes': bundle.classes,
+    'source': ' '.join(bundle.source.split())[:MAX_SOURCE],
+    'crc32': crc32,
+  }
+  text = json.dumps(described, ensure_ascii=False)
+  if (size := len(json.dumps(text).encode())) > MAX_HEADER - _SPARE:
+    raise UserError(f'class names of {size:,} bytes; at most {MAX_HEADER - _SPARE:,} are accepted')
+  return text
+
+
+def understand(where: str, text: str) -> Description:
+  """What `describe` wrote, each field checked.
+
+  Raises:
+    UserError: names the file (`where`), the field, its value and what is accepted.
+  """
+  try:
+    described = json.loads(text)
+  except (ValueError, RecursionError) as error:
+    raise UserError(f'{where}: {KEY!r} in its metadata is no JSON') from error
+  try:
+    return _check(described)
+  except UserError as error:
+    raise UserError(f'{where}: {KEY!r} in its metadata: {error}') from error
+
+
+def _check(described: Any) -> Description:
+  if not isinstance(described, dict) or described.get('format') != FORMAT:
+    version = described.get('format') if isinstance(described, dict) else None
+    raise UserError(f'format={str(version)[:80]}: accepted: {FORMAT}')
+  names = ('architecture', 'aux', 'preprocessing', 'classes', 'source', 'crc32')
+  absent = [name for name in names if name not in described]
+  if absent:
+    raise UserError(f'no {", ".join(absent)}')
+  architecture = rebuild_architecture(described['architecture'])
+  aux = rebuild(tuple[str, ...], described['aux'], 'aux')
+  if list(aux) != sorted(set(aux) & set(MODULES)):
+    raise UserError(f'aux={str(aux)[:80]}: accepted: some of {", ".join(MODULES)}, in order')
+  preprocessing = rebuild(Preprocessing, described['preprocessing'], 'preprocessing')
+  classes = rebuild(tuple[str, ...], described['classes'], 'classes')
+  if not 1 <= len(classes) <= MAX_CLASSES:
+    raise UserError(f'{len(classes)} classes: accepted: 1 to {MAX_CLASSES}')
+  return Description(
+    model=GoogLeNet(architecture=architecture, classes=len(classes), aux=aux),
+    preprocessing=preprocessing,
+    classes=classes,
+    source=rebuild(str, described['source'], 'source'),
+    crc32=rebuild(int | None, described['crc32'], 'crc32'),
+  )
 
 
 @dataclasses.dataclass(frozen=True)
 class Header:
-  """What a file says beside its tensors."""
+  """What a .safetensors file says it holds: shapes and types (`F32`) by tensor, and metadata."""
 
-  format: int
-  architecture: Architecture
-  aux: tuple[str, ...]
-  preprocessing: Preprocessing
-  classes: tuple[str, ...]
-  source: str
-
-  @property
-  def model(self) -> GoogLeNet:
-    """The network, computing in float32."""
-    return GoogLeNet(self.architecture, len(self.classes), self.aux)
+  shapes: tensors.Shapes
+  types: dict[str, str]
+  metadata: dict[str, str]
 
 
-def header_text(bundle: Bundle) -> str:
-  """The header of a bundle's file as JSON."""
-  model = bundle.model
-  header = Header(
-    FORMAT, model.architecture, model.aux, bundle.preprocessing, bundle.classes, bundle.source
-  )
-  return json.dumps(to_json(header))
-
-
-def checked_tensors(bundle: Bundle, path: pathlib.Path) -> dict[str, np.ndarray]:
-  """The variables by name; raises UserError where they are not those of the model."""
-  tensors = flatten(bundle.variables)
-  expected = expected_shapes(bundle.model, bundle.preprocessing.image_size)
-  check_shapes(path, {name: value.shape for name, value in tensors.items()}, expected)
-  return tensors
-
-
-def save(bundle: Bundle, path: pathlib.Path) -> None:
-  """Writes a .safetensors file, whole or not at all; equal bundles give equal bytes.
+def read_header(path: pathlib.Path) -> Header:
+  """The header of a .safetensors file; of the tensors nothing is read.
 
   Raises:
-    UserError: the variables are not those of the model, or the file cannot be written.
+    UserError: no such file, none in this format, or a header too large for any network.
   """
-  import safetensors.numpy
-
-  tensors = checked_tensors(bundle, path)
-  write_file(path, safetensors.numpy.save(tensors, {KEY: header_text(bundle)}))
-
-
-def matches(path: pathlib.Path) -> bool:
-  """Whether a file is a .safetensors with our metadata."""
-  with readable(path), path.open('rb') as file:
-    if file.read(9)[8:] != b'{':
-      return False
-  with open_safetensors(path) as file:
-    return KEY in (file.metadata() or {})
-
-
-def load(path: pathlib.Path) -> Bundle:
-  """Reads a file that `save` has written; shapes are compared with the model's before any tensor.
-
-  Raises:
-    UserError: it is damaged or another file, or names every tensor that is missing, not of the
-      network or of another shape.
-  """
-  with open_safetensors(path) as file:
-    header = read_header(path, (file.metadata() or {}).get(KEY))
-    slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118
-    found = {name: tuple(part.get_shape()) for name, part in slices.items()}
-    check_shapes(path, found, expected_shapes(header.model, header.preprocessing.image_size))
-    for name, part in slices.items():
-      if part.get_dtype() != 'F32':
-        raise UserError(f'{path}: {name} is of type {part.get_dtype()}; F32 is accepted')
-    variables = unflatten({name: file.get_tensor(name) for name in slices})
-  return Bundle(header.model, variables, header.preprocessing, header.classes, header.source)
-
-
-def read_header(path: pathlib.Path, text: str | None) -> Header:
-  """Reads and validates the header of a file; raises UserError where it is none of ours."""
-  if text is None:
-    raise UserError(f'{path}: no weights of googlenet_jax; `googlenet convert` reads other formats')
   try:
-    value = json.loads(text)
-  except (ValueError, RecursionError) as error:
-    raise UserError(f'{path}: its metadata are no JSON') from error
-  if isinstance(value, dict) and value.get('format') != FORMAT:
-    raise UserError(f'{path}: format {value.get("format")!r}; format {FORMAT} is accepted')
+    with path.open('rb') as file:
+      size = path.stat().st_size
+      start = file.read(8)
+      length = struct.unpack('<Q', start)[0] if len(start) == 8 else size
+      if length > size - 8:
+        raise UserError(f'{path}: truncated, or no .safetensors file')
+      if length > MAX_HEADER:
+        raise UserError(
+          f'{path}: a header of {length:,} bytes; at most {MAX_HEADER:,} are accepted'
+        )
+      text = file.read(length)
+  except OSError as error:
+    raise UserError(f'{path}: cannot be read: {error.strerror}') from error
   try:
-    header: Header = from_json(Header, value, 'metadata')
-    check_architecture(header.architecture)
-    size = header.preprocessing.image_size
-    check_image_size(header.architecture, size, size)
-  except UserError as error:
-    raise UserError(f'{path}: {error}') from error
-  if not 1 <= len(header.classes) <= MAX_CHANNELS:
-    raise UserError(f'{path}: {len(header.classes)} classes; 1 to {MAX_CHANNELS} are accepted')
-  if list(header.aux) != sorted(set(header.aux) & set(MODULES)):
-    raise UserError(f'{path}: aux={list(header.aux)}: some of {", ".join(MODULES)} are accepted')
-  return header
-
-
-def check_architecture(architecture: Architecture) -> None:
-  """Raises UserError where a network could not be built, or not within reason."""
-  head = architecture.head
-  widths = {name: getattr(architecture, name) for name in ('conv1', 'conv2_reduce', 'conv2')} | {
-    'head.conv': head.conv,
-    'head.fc': head.fc,
-  }
-  if len(architecture.modules) != len(MODULES):
-    raise UserError(f'{len(architecture.modules)} modules; {len(MODULES)} are accepted')
-  for module, branches in architecture.widths.items():
-    for field in dataclasses.fields(Widths):
-      value = getattr(branches, field.name)
-      if value is not None:
-        widths[f'{module}.{field.name}'] = value
-  for name, value in widths.items():
-    if not 1 <= value <= MAX_CHANNELS:
-      raise UserError(f'{name}={value}: 1 to {MAX_CHANNELS:,} channels are accepted')
-  for name in ('large_kernel', 'pool4_window'):
-    if not 1 <= getattr(architecture, name) <= 7:
-      raise UserError(f'{name}={getattr(architecture, name)}: 1 to 7 is accepted')
-  if architecture.lrn and architecture.lrn.size > MAX_LRN:
-    raise UserError(f'lrn.size={architecture.lrn.size}: at most {MAX_LRN} is accepted')
-  for name, rate in {'dropout': architecture.dropout, 'head.dropout': head.dropout}.items():
-    if not 0 <= rate < 1:
-      raise UserError(f'{name}={rate}: a rate of at least 0 and below 1 is accepted')
-  if architecture.kernel_init not in KERNEL_INITIALIZERS:
-    raise UserError(f'kernel_init={architecture.kernel_init}: unknown')
-
-
-MAX_LRN = 1023
-"""The widest window of local response normalization that a file may ask for."""
+    entries = json.loads(text)
+    metadata = entries.pop('__metadata__', {})
+    if len(entries) > MAX_TENSORS:
+      raise UserError(f'{path}: more than the {MAX_TENSORS:,} tensors accepted')
+    shapes, types = {}, {}
+    for name, entry in entries.items():
+      shapes[name] = rebuild(tuple[int, ...], entry['shape'], f'{path}: shape of {name[:80]}')
+      types[name] = rebuild(str, entry['dtype'], f'{path}: dtype of {name[:80]}')
+    metadata = {key: rebuild(str, value, f'{path}: {key[:80]}') for key, value in metadata.items()}
+  except (ValueError, RecursionError, TypeError, KeyError, AttributeError) as error:
+    if isinstance(error, UserError):
+      raise
+    raise UserError(f'{path}: damaged, or no .safetensors file') from error
+  return Header(shapes, types, metadata)

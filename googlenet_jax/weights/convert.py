@@ -1,44 +1,62 @@
-"""From a file of weights in one format to one in another."""
+"""Weights from one kind of file into another; the kind of the source is told from its content."""
 
+import contextlib
 import dataclasses
 import pathlib
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
+
+import numpy as np
 
 from googlenet_jax.errors import UserError
-from googlenet_jax.models import VARIANTS, Architecture, without_heads
-from googlenet_jax.weights import bundle as bundles
-from googlenet_jax.weights import caffe, npz, torchvision
-from googlenet_jax.weights.bundle import Bundle
-from googlenet_jax.weights.fold import fold_normalization as folded
-from googlenet_jax.weights.tensors import flatten, readable
+from googlenet_jax.models import VARIANTS
+from googlenet_jax.weights import caffe, dialects, npz, pth, safetensors_file, tensors
+from googlenet_jax.weights.archive import open_archive
+from googlenet_jax.weights.bundle import (
+  MAX_HEADER,
+  PUBLISHED,
+  Bundle,
+  Description,
+  describe,
+  is_bundle,
+  load,
+  save,
+  understand,
+)
+from googlenet_jax.weights.contents import Contents, file_size
+from googlenet_jax.weights.dialects import CAFFE, PLAIN, TORCHVISION, Dialect
+from googlenet_jax.weights.fold import fold_normalization as fold
+from googlenet_jax.weights.torchvision_names import COUNTER
+
+TARGETS = ('.safetensors', '.npz', '.caffemodel')
 
 
-class Format(NamedTuple):
-  """How a kind of file is told by its content, read and written."""
-
-  suffix: str
-  matches: Callable[[pathlib.Path], bool]
-  read: Callable[[pathlib.Path], Bundle]
-  write: Callable[[Bundle, pathlib.Path], None]
-
-
-# In the order in which they are tried: the first that matches reads the file. The last has no mark
-# of its own.
-FORMATS = {
-  'googlenet': Format('.safetensors', bundles.matches, bundles.load, bundles.save),
-  'torchvision': Format('.safetensors', torchvision.matches, torchvision.read, torchvision.write),
-  'npz': Format('.npz', npz.matches, npz.read, npz.write),
-  'caffe': Format('.caffemodel', caffe.matches, caffe.read, caffe.write),
-}
-
-
-class Conversion(NamedTuple):
-  """What was read, the format it was in and the one that was written."""
+@dataclasses.dataclass(frozen=True)
+class Report:
+  """What a conversion found: the bundle, the kind of file it came from and whose names it uses."""
 
   bundle: Bundle
-  source: str
-  destination: str
+  layout: str
+  dialect: str
+
+  def figures(self) -> dict[str, Any]:
+    """Counts and facts for printing, values that JSON can hold."""
+    model = self.bundle.model
+    arrays = tensors.flatten(self.bundle.variables)
+    published = [name for name, arch in VARIANTS.items() if arch == model.architecture]
+    return {
+      'layout': self.layout,
+      'names': self.dialect,
+      'variant': published[0] if published else None,
+      'layers': len({name.rpartition('/')[0] for name in arrays if name.endswith('/kernel')}),
+      'tensors': len(arrays),
+      'values': sum(array.size for array in arrays.values()),
+      'heads': list(model.aux),
+      'classes': model.classes,
+      'named_classes': self.bundle.classes != _numbers(model.classes),
+      'preprocessing': dataclasses.asdict(self.bundle.preprocessing),
+      'source': self.bundle.source,
+    }
 
 
 def convert(
@@ -47,110 +65,196 @@ def convert(
   *,
   to: str | None = None,
   classes: pathlib.Path | None = None,
+  variant: str | None = None,
+  preprocessing: str | None = None,
   fold_normalization: bool = False,
-) -> Conversion:
-  """Reads weights in any format, told by their content, and writes them in another.
+) -> Report:
+  """Reads weights of any known kind and writes them as the destination's ending says.
 
   Args:
-    source: a file of any of `FORMATS`.
-    destination: the file to write; its suffix says in which format.
-    to: a format that shares its suffix with another.
-    classes: a text file of names, one line a class.
-    fold_normalization: fold the preprocessing into the first convolution.
+    source: .caffemodel, .pth, .npz or .safetensors, whatever it is called.
+    destination: .safetensors (ours, or torchvision's names with `to`), .npz or .caffemodel.
+    to: `torchvision`, or None.
+    classes: names of the classes, one a line.
+    variant: the network, where the file does not tell.
+    preprocessing: a name of `PUBLISHED`, where the file does not tell.
+    fold_normalization: puts channel order and scale into the first convolution.
 
   Raises:
-    UserError: names the file or flag and what is accepted; nothing is written then.
+    UserError: names the file and what is wrong or accepted; then nothing is written.
   """
-  target = destination_format(destination, to)
-  if destination.exists() and source.exists() and destination.samefile(source):
-    raise UserError(f'{destination}: is the source; another file is accepted')
-  bundle, found = read(source)
-  if classes is not None:
-    bundle = named(bundle, classes)
+  suffix = destination.suffix.lower()
+  if to not in (None, 'torchvision'):
+    raise UserError(f'--to={to}: accepted: torchvision')
+  if suffix not in TARGETS or (to and suffix != '.safetensors'):
+    accepted = '.safetensors' if to else ', '.join(TARGETS)
+    raise UserError(f'{destination}: ending {suffix or "none"}; accepted: {accepted}')
+  report = read(source, classes=classes, variant=variant, preprocessing=preprocessing)
   if fold_normalization:
-    bundle = folded(bundle)
-  FORMATS[target].write(bundle, destination)
-  return Conversion(bundle, found, target)
+    report = dataclasses.replace(report, bundle=fold(report.bundle))
+  if to == 'torchvision':
+    write_foreign(report.bundle, destination, TORCHVISION, safetensors_file.write)
+  elif suffix == '.caffemodel':
+    write_foreign(report.bundle, destination, CAFFE, caffe.write)
+  elif suffix == '.npz':
+    write_foreign(report.bundle, destination, PLAIN, npz.write)
+  else:
+    save(report.bundle, destination)
+  return report
 
 
-def read(path: pathlib.Path) -> tuple[Bundle, str]:
-  """Reads weights in any format; returns them and the format's name.
+def read(
+  source: pathlib.Path,
+  *,
+  classes: pathlib.Path | None = None,
+  variant: str | None = None,
+  preprocessing: str | None = None,
+) -> Report:
+  """A bundle from a file of any known kind; the arguments are those of `convert`."""
+  for knob, name, table in (
+    ('variant', variant, VARIANTS),
+    ('preprocessing', preprocessing, PUBLISHED),
+  ):
+    if name is not None and name not in table:
+      raise UserError(f'--{knob}={name}: accepted: {", ".join(table)}')
+  names = None if classes is None else read_classes(classes)
+  with _opened(source) as contents:
+    report = _assemble(source, contents, names, variant, preprocessing)
+  tensors.check_finite(str(source), tensors.flatten(report.bundle.variables))
+  return report
 
-  Raises:
-    UserError: the file is of no format that is read, or not a whole network.
-  """
-  with readable(path):
-    size = path.stat().st_size
+
+def _opened(path: pathlib.Path) -> contextlib.AbstractContextManager[Contents]:
+  """Opens a file by what its first bytes are."""
+  size = file_size(path)
+  try:
+    with path.open('rb') as file:
+      start = file.read(16)
+  except OSError as error:
+    raise UserError(f'{path}: cannot be read: {error.strerror}') from error
   if not size:
     raise UserError(f'{path}: empty')
-  for name, kind in FORMATS.items():
-    if kind.matches(path):
-      return kind.read(path), name
-  raise UserError(f'{path}: of no format that is read; accepted: {", ".join(FORMATS)}')
-
-
-def destination_format(path: pathlib.Path, to: str | None) -> str:
-  """The format of a file to write, by its suffix or by name."""
-  if to is not None and to not in FORMATS:
-    raise UserError(f'--to={to}: accepted: {", ".join(FORMATS)}')
-  suffixes = {kind.suffix for kind in FORMATS.values()}
-  accepted = [
-    name for name, kind in FORMATS.items() if kind.suffix == path.suffix and to in (None, name)
-  ]
-  if not accepted:
-    wanted = [FORMATS[to].suffix] if to else sorted(suffixes)
-    raise UserError(f'{path}: a name that ends in {" or ".join(wanted)} is accepted')
-  return accepted[0]
-
-
-def named(bundle: Bundle, path: pathlib.Path) -> Bundle:
-  """Gives classes the names in a text file, one a line in order, as in synset_words.txt."""
-  with readable(path):
-    data = path.read_bytes() if path.stat().st_size <= bundles.MAX_NAMES else None
-  if data is None:
-    raise UserError(f'{path}: more than {bundles.MAX_NAMES:,} bytes; names of classes are accepted')
-  try:
-    lines = [line.strip() for line in data.decode('utf-8-sig').splitlines()]
-  except UnicodeDecodeError as error:
-    raise UserError(f'{path}: not a text in UTF-8') from error
-  while lines and not lines[-1]:
-    lines.pop()
-  if len(lines) != bundle.model.classes or not all(lines):
+  if start[8:9] == b'{' and int.from_bytes(start[:8], 'little') < 2**48:
+    return safetensors_file.open_safetensors(path)
+  if start[:4] == b'PK\3\4':
+    return pth.open_pth(path) if _holds_pickle(path) else npz.open_npz(path)
+  if start[:1] == b'\x80' and start[1:2] <= b'\5':
     raise UserError(
-      f'{path}: {sum(map(bool, lines))} names in {len(lines)} lines for the '
-      f'{bundle.model.classes} classes of the network; one a line is accepted'
+      f'{path}: a pickle, which could run anything and is not read; accepted: what torch.save '
+      f'writes since 1.6 (load it there with weights_only=True and save its state dict again)'
     )
-  return dataclasses.replace(bundle, classes=tuple(lines))
+  if start[:8] == b'\x89HDF\r\n\x1a\n':
+    raise UserError(f'{path}: HDF5; accepted from Caffe: a binary .caffemodel')
+  return caffe.open_caffemodel(path)
 
 
-def describe(bundle: Bundle) -> dict[str, Any]:
-  """What a bundle holds, for people and programs."""
-  tensors = flatten(bundle.variables)
-  main = flatten(without_heads(bundle.variables))
-  return {
-    'variant': variant_of(bundle.model.architecture),
-    'classes': bundle.model.classes,
-    'heads': list(bundle.model.aux),
-    'layers': sum(name.endswith('/kernel') for name in tensors),
-    'tensors': len(tensors),
-    'values': int(sum(value.size for value in tensors.values())),
-    'values_without_heads': int(sum(value.size for value in main.values())),
-    'preprocessing': dataclasses.asdict(bundle.preprocessing),
-    'source': bundle.source,
-  }
+def _holds_pickle(path: pathlib.Path) -> bool:
+  with open_archive(path) as archive:
+    return any(name.endswith('data.pkl') for name in archive.namelist())
 
 
-def variant_of(architecture: Architecture) -> str:
-  """The entry of `VARIANTS` that an architecture is, but for its widths if the name says so."""
-  widths = {name: getattr(architecture, name) for name in ('modules', *_WIDTHS)}
-  for name, variant in VARIANTS.items():
-    if variant == architecture:
-      return name
-  for name, variant in VARIANTS.items():
-    head = dataclasses.replace(variant.head, conv=architecture.head.conv, fc=architecture.head.fc)
-    if dataclasses.replace(variant, head=head, **widths) == architecture:
-      return f'{name}, other widths'
-  return 'of its own'
+def _assemble(
+  path: pathlib.Path,
+  contents: Contents,
+  classes: tuple[str, ...] | None,
+  variant: str | None,
+  preprocessing: str | None,
+) -> Report:
+  """The bundle of a file; its network is known and its shapes are checked before any is read."""
+  if contents.described is not None:
+    for knob, value in (('variant', variant), ('preprocessing', preprocessing)):
+      if value:
+        raise UserError(f'--{knob}={value}: {path} says itself what its {knob} is')
+  if is_bundle(contents.shapes, contents.described):
+    bundle, dialect = load(path), PLAIN
+  else:
+    shapes = {name: shape for name, shape in contents.shapes.items() if not name.endswith(COUNTER)}
+    dialect = dialects.recognize(str(path), shapes)
+    if contents.described is not None:
+      told = understand(str(path), contents.described)
+      expected = dialects.expected(dialect, told.model, told.preprocessing.image_size)
+      tensors.check_shapes(str(path), shapes, expected)
+    else:
+      told = _identify(path, dialect, shapes, variant, preprocessing)
+    variables = _variables(contents, dialect, told.model, told.preprocessing.image_size)
+    bundle = Bundle(told.model, variables, told.preprocessing, told.classes, told.source)
+  if classes:
+    if len(classes) != bundle.model.classes:
+      raise UserError(f'{path}: {bundle.model.classes} classes; {len(classes)} names were given')
+    bundle = dataclasses.replace(bundle, classes=classes)
+  return Report(bundle, contents.layout, dialect.name)
 
 
-_WIDTHS = ('conv1', 'conv2_reduce', 'conv2')
+def _identify(
+  path: pathlib.Path,
+  dialect: Dialect,
+  shapes: tensors.Shapes,
+  variant: str | None,
+  preprocessing: str | None,
+) -> Description:
+  """What a file of others is taken for: by names and shapes, and by what the user says."""
+  variant = variant or dialect.variant
+  preprocessing = preprocessing or dialect.preprocessing
+  for knob, value, table in (
+    ('variant', variant, VARIANTS),
+    ('preprocessing', preprocessing, PUBLISHED),
+  ):
+    if value is None:
+      raise UserError(f'{path}: says nothing of its {knob}; accepted: --{knob}={"|".join(table)}')
+  taken = PUBLISHED[str(preprocessing)]
+  model = dialects.identify(str(path), dialect, shapes, str(variant), taken.image_size)
+  return Description(
+    model, taken, _numbers(model.classes), f'{path.name} (names of {dialect.name})', None
+  )
+
+
+def _numbers(classes: int) -> tuple[str, ...]:
+  """What stands for names where there are none."""
+  return tuple(str(index) for index in range(classes))
+
+
+def _variables(contents: Contents, dialect: Dialect, model: Any, image_size: int) -> dict[str, Any]:
+  head = model.architecture.head.conv
+  arrays = {}
+  for name in tensors.expected_shapes(model, image_size):
+    array = contents.read(dialect.rename(name)).astype(np.float32)
+    arrays[name] = dialects.inward(dialect, name, array, head)
+  return tensors.unflatten(arrays)
+
+
+def write_foreign(
+  bundle: Bundle,
+  path: pathlib.Path,
+  dialect: Dialect,
+  write: Callable[[pathlib.Path, dict[str, np.ndarray], str], None],
+) -> None:
+  """Writes a bundle under the names of a dialect; metadata of ours go along for the way back.
+
+  Raises:
+    UserError: the dialect has no such network, or the file cannot be written.
+  """
+  dialects.check_speakable(dialect, bundle.model, str(path))
+  head = bundle.model.architecture.head.conv
+  arrays = {}
+  for name, array in tensors.flatten(bundle.variables).items():
+    arrays[dialect.rename(name)] = dialects.outward(dialect, name, array, head)
+  if dialect is TORCHVISION:
+    counters = [name.removesuffix('.running_mean') for name in arrays if '.running_mean' in name]
+    arrays |= {f'{name}{COUNTER}': np.zeros((), np.int64) for name in counters}
+  write(path, arrays, describe(bundle))
+
+
+def read_classes(path: pathlib.Path) -> tuple[str, ...]:
+  """Names of classes, one a line, as in Caffe's synset_words.txt."""
+  if file_size(path) > MAX_HEADER:
+    raise UserError(f'{path}: at most {MAX_HEADER:,} bytes of class names are accepted')
+  try:
+    lines = path.read_text('utf-8').splitlines()
+  except (OSError, UnicodeDecodeError) as error:
+    raise UserError(f'{path}: class names, one a line in UTF-8, are accepted') from error
+  while lines and not lines[-1].strip():
+    lines.pop()
+  empty = [number for number, line in enumerate(lines, 1) if not line.strip()]
+  if empty or not lines:
+    raise UserError(f'{path}: no name on line {empty[0] if empty else 1}')
+  return tuple(line.strip() for line in lines)

@@ -1,228 +1,316 @@
-"""Conversions between formats, told by content; names of classes; what folds and what does not."""
+"""Weights of others compute what their networks compute, and the way back is exact."""
 
-import contextlib
-import dataclasses
+import functools
+import importlib.util
 import json
-import pickle
-import time
-import tracemalloc
 
+import files
 import jax
 import numpy as np
 import pytest
-import safetensors.numpy
-from bundles_of import random_bundle
-from caffe_files import field
+import reference
 
 from googlenet_jax.cli import main
 from googlenet_jax.errors import UserError
-from googlenet_jax.models import VARIANTS, endpoints, googlenet
-from googlenet_jax.weights import bundle as bundles
-from googlenet_jax.weights.bundle import Preprocessing
-from googlenet_jax.weights.convert import convert, describe, read, variant_of
-from googlenet_jax.weights.fold import fold_normalization
+from googlenet_jax.models import endpoints, googlenet
+from googlenet_jax.weights.bundle import PUBLISHED, Bundle, load, save
+from googlenet_jax.weights.convert import convert, read
 from googlenet_jax.weights.tensors import flatten
+
+CLASSES = 10
+LOGITS_TOLERANCE = 1e-4  # of the largest logit
 
 
 @pytest.fixture(scope='module')
-def ours(tmp_path_factory):
-  path = tmp_path_factory.mktemp('ours') / '내 것.safetensors'
-  bundles.save(random_bundle(), path)
-  return path
+def caffe_layers():
+  return reference.caffe_layers(CLASSES)
 
 
-def test_a_walk_through_all_formats_changes_no_value(ours, tmp_path):
-  path = ours
-  for name, found in [('a.npz', 'googlenet'), ('b.caffemodel', 'npz'), ('c.safetensors', 'caffe')]:
-    hidden = tmp_path / f'{name} as something else'  # told by content
-    hidden.write_bytes(path.read_bytes())
-    result = convert(hidden, tmp_path / name)
-    assert result.source == found
-    path = tmp_path / name
-  first, last = bundles.load(ours), bundles.load(path)
-  assert last.preprocessing == first.preprocessing
-  assert last.model.aux == first.model.aux
-  values, again = flatten(first.variables), flatten(last.variables)
-  assert values.keys() == again.keys()
-  assert all(np.array_equal(values[name], again[name]) for name in values)
+@pytest.fixture(scope='module')
+def torch_state():
+  return reference.torchvision_state(CLASSES)
 
 
-@contextlib.contextmanager
-def frugally():
-  """Fails where what is in it takes a second or 64 MB."""
-  tracemalloc.start()
-  start = time.monotonic()
-  try:
-    yield
-    assert time.monotonic() - start < 1
-    assert tracemalloc.get_traced_memory()[1] < 2**26
-  finally:
-    tracemalloc.stop()
+@pytest.fixture(scope='module')
+def thin_layers():
+  return reference.caffe_layers(CLASSES, 4)
 
 
-def hostile_caffemodels():
-  """Small files that say much: of layers, blobs, dimensions and sizes."""
-
-  def layer(blob):
-    return field(100, field(1, b'conv1/7x7_s2') + field(7, blob))
-
-  def shape(dimensions):
-    return field(7, field(1, (b'\xff' * 8 + b'\x7f') * dimensions))
-
-  return {
-    'layers.caffemodel': (b'\xa2\x06\x00' * 10**6, '1,000,000 layers; at most'),
-    'older.caffemodel': (b'\x12\x00' * 10**6, '1,000,000 layers; at most'),
-    'blobs.caffemodel': (field(100, b'\x3a\x00' * 10**6), '1,000,000 blobs; at most'),
-    'pieces.caffemodel': (layer(b'\x2a\x00' * 10**6), '1,000,000 pieces in'),
-    'dimensions.caffemodel': (layer(shape(10**5)), 'bytes in the shape of'),
-    'large.caffemodel': (layer(shape(4)), '0 bytes of float data'),
-    'legacy.caffemodel': (
-      layer(b''.join(field(i, 2**31 - 1) for i in (1, 2, 3, 4))), '0 bytes of float data'
-    ),
-    'nothing.caffemodel': (field(1, b'GoogLeNet'), 'no layers with weights'),
-  }  # fmt: skip
+@pytest.fixture(scope='module')
+def thin_state():
+  return reference.torchvision_state(CLASSES, 4)
 
 
-class Attack:
-  """Leaves a file behind when it is unpickled."""
-
-  def __init__(self, path):
-    self.path = path
-
-  def __reduce__(self):
-    return open, (str(self.path), 'w')
+@pytest.fixture(scope='module')
+def images():
+  return np.random.default_rng(1).normal(0, 1, (2, 224, 224, 3)).astype(np.float32)
 
 
-def test_files_of_no_format_are_refused_and_nothing_is_run_or_written(tmp_path):
-  trap = tmp_path / 'trap'
-  contents = {
-    'empty.npz': (b'', 'empty'),
-    'text.caffemodel': (b'hello\n' * 100, 'of no format'),
-    'newline.caffemodel': (b'\n' * 99, 'not a whole .caffemodel'),
-    'zeros.safetensors': (bytes(1000), 'of no format'),
-    'pickle.npz': (pickle.dumps(Attack(trap)), 'or another pickle'),
-    'long.safetensors': (
-      (2**40).to_bytes(8, 'little') + b'{"a', 'not a whole .safetensors file'
-    ),
-    'huge.safetensors': (
-      safetensors_of({'a': {'dtype': 'F32', 'shape': [2**40], 'data_offsets': [0, 2**42]}}),
-      'not a whole .safetensors file',
-    ),
-    'wide.safetensors': (
-      (2**24 + 8).to_bytes(8, 'little') + b'{' + b' ' * (2**24 + 8), 'a header of 16,777,224 bytes'
-    ),
-    'deep.safetensors': (safetensors_of('[' * 10**6), 'of no format'),
-    **hostile_caffemodels(),
-  }  # fmt: skip
-  np.save(tmp_path / 'array', np.array([Attack(trap)], dtype=object), allow_pickle=True)
-  contents['array.npz'] = ((tmp_path / 'array.npy').read_bytes(), 'of no format')
-  for name, (content, complaint) in contents.items():
-    path = tmp_path / name
-    path.write_bytes(content)
-    with frugally(), pytest.raises(UserError) as error:
-      convert(path, tmp_path / 'out.safetensors')
-    assert str(error.value).startswith(f'{path}: ') and '\n' not in str(error.value)
-    assert complaint in str(error.value), name
-  for absent in (tmp_path / 'absent', tmp_path):
-    with pytest.raises(UserError, match='cannot be read'):
-      convert(absent, tmp_path / 'out.safetensors')
-  assert not trap.exists() and not (tmp_path / 'out.safetensors').exists()
+@functools.cache
+def jitted(function):
+  return jax.jit(function)
 
 
-def safetensors_of(header):
-  text = (header if isinstance(header, str) else json.dumps(header)).encode()
-  return len(text).to_bytes(8, 'little') + text
+def our_logits(bundle, images):
+  """Logits of the classifier and of the heads on 4a and 4d."""
+  with jax.default_matmul_precision('float32'):
+    logits, aux = jitted(bundle.model.apply)(bundle.variables, images)
+  return logits, aux['4a'], aux['4d']
 
 
-def test_a_foreign_safetensors_is_told_from_ours(tmp_path):
-  path = tmp_path / 'foreign.safetensors'
-  safetensors.numpy.save_file({'weight': np.zeros(3, np.float32)}, path)
-  with pytest.raises(UserError, match='of no format that is read'):
-    read(path)
+def check_logits(ours, theirs):
+  for mine, other in zip(ours, theirs, strict=True):
+    other = np.asarray(other)
+    assert np.abs(np.asarray(mine) - other).max() < LOGITS_TOLERANCE * np.abs(other).max()
+
+
+def equal(bundle, other):
+  ours, theirs = flatten(bundle.variables), flatten(other.variables)
+  return ours.keys() == theirs.keys() and all(np.array_equal(ours[k], theirs[k]) for k in ours)
+
+
+@pytest.mark.parametrize('old', [False, True])
+def test_both_layouts_of_caffe_with_heads(tmp_path, caffe_layers, images, old):
+  path = tmp_path / 'weights'
+  path.write_bytes(files.caffemodel(caffe_layers, old))
+  bundle = read(path).bundle
+  for name, (weight, bias) in caffe_layers.items():
+    if name == 'inception_4c/5x5':
+      unit = bundle.variables['params']['inception_4c']['conv5x5']
+      np.testing.assert_array_equal(unit['kernel'][2, 3, 7], weight[:, 7, 2, 3])
+      np.testing.assert_array_equal(unit['bias'], bias)
+  assert bundle.model == googlenet('bvlc', classes=CLASSES, aux=('4a', '4d'))
+  assert bundle.preprocessing == PUBLISHED['caffe']
+  if not old:  # the values are the same in both
+    with jax.default_matmul_precision('float32'):
+      theirs = jax.jit(reference.caffe_logits)(caffe_layers, images.transpose(0, 3, 1, 2))
+    check_logits(our_logits(bundle, images), theirs)
+
+
+def test_a_state_dict_of_torchvision(tmp_path, torch_state, images):
+  save_safetensors(torch_state, tmp_path / 'safe')
+  (tmp_path / 'pth').write_bytes(files.pth(torch_state))
+  bundle = read(tmp_path / 'pth').bundle
+  assert equal(bundle, read(tmp_path / 'safe').bundle)
+  assert bundle.model == googlenet('torchvision', classes=CLASSES, aux=('4a', '4d'))
+  with jax.default_matmul_precision('float32'):
+    theirs = jax.jit(reference.torchvision_logits)(torch_state, images.transpose(0, 3, 1, 2))
+  check_logits(our_logits(bundle, images), theirs)
+
+
+def save_safetensors(state, path):
+  import safetensors.numpy
+
+  safetensors.numpy.save_file(state, path)
+
+
+def test_preprocessing_of_torchvision_is_its_transform_input(tmp_path, thin_state):
+  pixels = np.arange(256, dtype=np.uint8)[:, None].repeat(3, 1)
+  ours = np.asarray(PUBLISHED['slim'].normalize(pixels))
+  mean, std = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
+  torch = (pixels / 255 - mean) / std
+  theirs = torch * (std / 0.5) + (mean - 0.5) / 0.5
+  np.testing.assert_allclose(ours, theirs, atol=1e-6)
+  save_safetensors(thin_state, tmp_path / 'state')
+  assert read(tmp_path / 'state').bundle.preprocessing == PUBLISHED['slim']
+  assert (
+    read(tmp_path / 'state', preprocessing='imagenet').bundle.preprocessing == PUBLISHED['imagenet']
+  )
+
+
+@pytest.mark.skipif(importlib.util.find_spec('torch') is None, reason='needs PyTorch')
+def test_what_torch_saves(tmp_path, torch_state):
+  import torch
+
+  state = {name: torch.from_numpy(array.copy()) for name, array in torch_state.items()}
+  torch.save(state, tmp_path / 'plain.pth')
+  state['conv3.conv.weight'] = state['conv3.conv.weight'].to(memory_format=torch.channels_last)
+  state['fc.weight'] = torch.nn.Parameter(state['fc.weight'])
+  state['fc.bias'] = torch.cat([state['fc.bias'], state['fc.bias']])[:CLASSES]
+  torch.save(state, tmp_path / 'views.pth')
+  torch.save({name: t.bfloat16() for name, t in state.items()}, tmp_path / 'bfloat16.pth')
+  torch.save(state, tmp_path / 'old.pth', _use_new_zipfile_serialization=False)
+  plain = read(tmp_path / 'plain.pth').bundle
+  save_safetensors(torch_state, tmp_path / 'state')
+  assert equal(plain, read(tmp_path / 'state').bundle)
+  assert equal(plain, read(tmp_path / 'views.pth').bundle)
+  kernel = plain.variables['params']['conv2']['kernel']
+  half = read(tmp_path / 'bfloat16.pth').bundle.variables['params']['conv2']['kernel']
+  np.testing.assert_allclose(half, kernel, rtol=2**-8)
+  with pytest.raises(UserError, match='save its state dict again'):
+    read(tmp_path / 'old.pth')
+  import safetensors.torch
+
+  convert(tmp_path / 'plain.pth', tmp_path / 'back.safetensors', to='torchvision')
+  back = safetensors.torch.load_file(tmp_path / 'back.safetensors')
+  assert back.keys() == state.keys()
+  for name, tensor in back.items():
+    if not name.endswith('num_batches_tracked'):
+      assert torch.equal(tensor, torch.from_numpy(torch_state[name]))
+
+
+@pytest.mark.parametrize('source', ['caffe', 'torchvision'])
+def test_the_way_back_is_exact(tmp_path, thin_layers, thin_state, source):
+  start, ours, back = (tmp_path / name for name in ('start', '가중치 1.safetensors', 'x.npz'))
+  if source == 'caffe':
+    start.write_bytes(files.caffemodel(thin_layers))
+    theirs, to = tmp_path / 'theirs.caffemodel', None
+  else:
+    save_safetensors(thin_state, start)
+    theirs, to = tmp_path / 'theirs.safetensors', 'torchvision'
+  names = tmp_path / 'names.txt'
+  names.write_text('\n'.join(f'이름 {i}' for i in range(CLASSES)) + '\n', 'utf-8')
+  convert(start, ours, classes=names)
+  convert(ours, theirs, to=to)
+  convert(theirs, back)
+  convert(back, tmp_path / 'again.safetensors')
+  assert (tmp_path / 'again.safetensors').read_bytes() == ours.read_bytes()
+  assert load(ours).classes[3] == '이름 3'
+  if source == 'torchvision':
+    import safetensors.numpy
+
+    written = safetensors.numpy.load_file(theirs)
+    assert written.keys() == thin_state.keys()
+    for name, array in written.items():
+      if not name.endswith('num_batches_tracked'):
+        np.testing.assert_array_equal(array, thin_state[name])
+
+
+def test_other_widths_are_recognized(tmp_path):
+  model = googlenet('bvlc', width=0.25, reduction_5x5=0.5, classes=3, aux=('4d',))
+  bundle = random_bundle(model)
+  save(bundle, tmp_path / 'a.safetensors')
+  convert(tmp_path / 'a.safetensors', tmp_path / 'a.caffemodel')
+  layers = read(tmp_path / 'a.caffemodel').bundle
+  convert(tmp_path / 'a.caffemodel', tmp_path / 'a.npz')  # then without our metadata
+  with np.load(tmp_path / 'a.npz') as arrays:
+    np.savez(tmp_path / 'bare.npz', **{k: v for k, v in arrays.items() if k != 'googlenet_jax'})
+  bare = read(tmp_path / 'bare.npz', variant='bvlc', preprocessing='caffe').bundle
+  assert equal(bare, layers) and equal(bare, bundle)
+  assert bare.model.architecture.modules == model.architecture.modules
+  assert bare.model.architecture.head.fc == model.architecture.head.fc == 256
+  with pytest.raises(UserError, match='says nothing of its variant; accepted: --variant=table1'):
+    read(tmp_path / 'bare.npz')
+
+
+def random_bundle(model, preprocessing=PUBLISHED['caffe']):
+  size = preprocessing.image_size
+  tree = jax.eval_shape(
+    model.init, jax.random.key(0), jax.ShapeDtypeStruct((1, size, size, 3), np.float32)
+  )
+  random = np.random.default_rng(0)
+  variables = jax.tree.map(lambda leaf: random.uniform(0.1, 1, leaf.shape).astype('f4'), tree)
+  names = tuple(f'class {index}' for index in range(model.classes))
+  return Bundle(model, {'batch_stats': {}} | variables, preprocessing, names, 'a test')
+
+
+def test_caffes_names_in_an_npz(tmp_path, thin_layers):
+  (tmp_path / 'a').write_bytes(files.caffemodel(thin_layers))
+  arrays = {f'{name}:{i}': a for name, pair in thin_layers.items() for i, a in enumerate(pair)}
+  np.savez_compressed(tmp_path / 'b.npz', **arrays)
+  assert equal(read(tmp_path / 'a').bundle, read(tmp_path / 'b.npz').bundle)
 
 
 @pytest.mark.parametrize(
-  ('name', 'to', 'complaint'),
+  ('variant', 'knobs', 'to', 'named'),
   [
-    ('out.h5', None, r'a name that ends in \.caffemodel or \.npz or \.safetensors is accepted'),
-    ('out.npz', 'caffe', r'a name that ends in \.caffemodel is accepted'),
-    ('out.npz', 'onnx', '--to=onnx: accepted: googlenet'),
+    ('table1', {}, '.caffemodel', 'padding=same'),
+    ('bn', {}, '.caffemodel', 'padding=same'),
+    ('bvlc', {'lrn': False}, '.caffemodel', 'lrn=None'),
+    ('bvlc', {'aux': ('4b',)}, '.caffemodel', '4b'),
+    ('bvlc', {}, 'torchvision', 'large_kernel=5'),
   ],
 )
-def test_a_destination_of_no_format_is_refused(ours, tmp_path, name, to, complaint):
-  with pytest.raises(UserError, match=complaint):
-    convert(ours, tmp_path / name, to=to)
+def test_a_network_that_others_cannot_hold_is_refused(tmp_path, variant, knobs, to, named):
+  bundle = random_bundle(googlenet(variant, width=0.1, classes=2, **knobs))
+  save(bundle, tmp_path / 'a.safetensors')
+  target = tmp_path / ('b.safetensors' if to == 'torchvision' else f'b{to}')
+  with pytest.raises(UserError, match=named):
+    convert(tmp_path / 'a.safetensors', target, to='torchvision' if to == 'torchvision' else None)
+  assert not target.exists()
 
 
-def test_the_source_is_never_overwritten(ours):
-  before = ours.read_bytes()
-  with pytest.raises(UserError, match='is the source'):
-    convert(ours, ours)
-  assert ours.read_bytes() == before
+def test_every_missing_extra_and_misshaped_tensor_is_named(tmp_path, caffe_layers):
+  layers = dict(caffe_layers)
+  del layers['conv2/3x3'], layers['loss1/fc']
+  layers['classify'] = layers['loss3/classifier']
+  weight, bias = layers['inception_5b/1x1']
+  layers['inception_5b/1x1'] = (weight[:-1], bias)
+  (tmp_path / 'a').write_bytes(files.caffemodel(layers))
+  with pytest.raises(UserError) as caught:
+    convert(tmp_path / 'a', tmp_path / 'b.safetensors')
+  text = str(caught.value)
+  for part in (
+    'missing: conv2/3x3:0, conv2/3x3:1, loss1/fc:0, loss1/fc:1',
+    'not of this network: classify:0, classify:1',
+    'inception_5b/1x1:0 383x832x1x1 in place of 384x832x1x1',
+  ):
+    assert part in text
+  assert sorted(p.name for p in tmp_path.iterdir()) == ['a']
 
 
-def test_class_names_come_from_a_file_line_by_line(ours, tmp_path):
-  names = tmp_path / '이름.txt'
-  names.write_text('n01440764 tench, Tinca tinca\r\nn01443537 금붕어\r\n\r\n', encoding='utf-8-sig')
-  out = tmp_path / 'named.safetensors'
-  convert(ours, out, classes=names)
-  assert bundles.load(out).classes == ('n01440764 tench, Tinca tinca', 'n01443537 금붕어')
-  for content, complaint in [
-    (b'one', '1 names in 1 lines for the 2 classes'),
-    (b'one\n\ntwo', '2 names in 3 lines for the 2 classes'),
-    (b'\xff\xff', 'not a text in UTF-8'),
-  ]:
-    names.write_bytes(content)
-    with pytest.raises(UserError, match=complaint):
-      convert(ours, tmp_path / 'not.safetensors', classes=names)
-  assert not (tmp_path / 'not.safetensors').exists()
+def test_folding_keeps_the_function_or_is_refused(tmp_path, images):
+  import dataclasses
+
+  model = googlenet('bvlc', width=0.25, classes=5, aux=('4a', '4d'))
+  without_mean = dataclasses.replace(
+    PUBLISHED['caffe'], mean=(0.0, 0.0, 0.0), std=(50.0, 60.0, 70.0)
+  )
+  bundle = random_bundle(model, without_mean)
+  bundle.variables['params']['conv1']['kernel'] -= 0.5
+  save(bundle, tmp_path / 'a.safetensors')
+  convert(tmp_path / 'a.safetensors', tmp_path / 'b.safetensors', fold_normalization=True)
+  folded = load(tmp_path / 'b.safetensors')
+  pixels = np.random.default_rng(0).integers(0, 256, (2, 224, 224, 3), np.uint8)
+  np.testing.assert_array_equal(folded.preprocessing.normalize(pixels), pixels.astype(np.float32))
+  theirs = our_logits(bundle, bundle.preprocessing.normalize(pixels))
+  check_logits(our_logits(folded, pixels.astype(np.float32)), theirs)
+  save(random_bundle(model), tmp_path / 'c.safetensors')
+  with pytest.raises(UserError, match='mean 123, 117, 104 cannot be folded exactly'):
+    convert(tmp_path / 'c.safetensors', tmp_path / 'd.safetensors', fold_normalization=True)
+  assert not (tmp_path / 'd.safetensors').exists()
 
 
-@pytest.mark.parametrize('order', ['rgb', 'bgr'])
-@pytest.mark.parametrize('variant', ['small', 'separable'])
-def test_scale_and_channel_order_fold_without_changing_what_conv1_gives(variant, order):
-  model = googlenet(variant, width=0.1, classes=2)
-  preprocessing = Preprocessing(32, 32, order, std=(50.0, 60.0, 70.0))
-  bundle = random_bundle(model, preprocessing)
-  folded = fold_normalization(bundle)
-  assert folded.preprocessing == Preprocessing(32, 32)
-  photos = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 3), np.uint8)
-  run = jax.jit(lambda variables, x: endpoints(model, variables, x, ['conv1'])['conv1'])
-  with jax.default_matmul_precision('float32'):
-    before = run(bundle.variables, preprocessing.normalize(photos))
-    after = run(folded.variables, photos.astype(np.float32))
-    unfolded = run(bundle.variables, photos.astype(np.float32))
-  scale = float(np.abs(before).max())
-  np.testing.assert_allclose(after, before, atol=1e-5 * scale)
-  assert np.abs(unfolded - before).max() > 0.1 * scale
-
-
-def test_a_mean_does_not_fold(ours, tmp_path):
-  with pytest.raises(UserError, match=r'the mean \[123\.0, 117\.0, 104\.0\] cannot be folded'):
-    convert(ours, tmp_path / 'x.safetensors', fold_normalization=True)
-  assert not list(tmp_path.iterdir())
-
-
-def test_variants_are_recognized():
-  for name, variant in VARIANTS.items():
-    assert variant_of(variant) == name
-  assert variant_of(googlenet('bn', width=0.5).architecture) == 'bn, other widths'
-  assert variant_of(dataclasses.replace(VARIANTS['bn'], pool4_window=2)) == 'of its own'
-
-
-def test_the_command_says_what_it_found(ours, tmp_path, capsys):
-  out = tmp_path / '새 파일.caffemodel'
-  assert main(['convert', str(ours), str(out), '--format=json']) == 0
+def test_the_published_weights_compute_what_caffe_does(tmp_path, shared_data, capsys):
+  """Show 1: every layer of the reference, all photos, from the command line on."""
+  folder, ours = shared_data / 'bvlc_googlenet', tmp_path / 'ours.safetensors'
+  command = ['convert', str(folder / 'bvlc_googlenet.caffemodel'), str(ours), '--format=json']
+  assert main([*command, f'--classes={folder / "synset_words.txt"}']) == 0
   found = json.loads(capsys.readouterr().out)
-  bundle, _ = read(out)
-  assert found['values'] == sum(value.size for value in flatten(bundle.variables).values())
-  assert (found['from'], found['to'], found['heads']) == ('googlenet', 'caffe', ['4a', '4d'])
-  assert found['layers'] == 3 + 9 * 6 + 2 * 3 + 1
-  assert found['tensors'] == 2 * found['layers']
-  assert found['variant'] == describe(bundle)['variant'] == 'bvlc, other widths'
-  assert main(['convert', str(out), str(tmp_path / 'x.safetensors')]) == 0
-  text = capsys.readouterr().out
-  assert 'caffe: variant bvlc, other widths, 2 classes, heads: 4a, 4d' in text
-  assert 'predict' in text
-  assert main(['convert', str(tmp_path / 'absent'), str(out)]) == 1
-  assert capsys.readouterr().err.count('\n') == 1
+  assert (found['layers'], found['tensors'], found['values']) == (58, 116, 6998552)
+  assert (found['variant'], found['heads'], found['classes']) == ('bvlc', [], 1000)
+  bundle = load(ours)
+  assert bundle.classes[0] == 'n01440764 tench, Tinca tinca'
+  with np.load(folder / 'reference.npz') as arrays:
+    expected = dict(arrays)
+  layers = {
+    'conv1': 'conv1/7x7_s2', 'norm1': 'pool1/norm1', 'norm2': 'conv2/norm2',
+    'pool2': 'pool2/3x3_s2', 'avg_pool': 'pool5/7x7_s1', 'classifier': 'loss3/classifier',
+    **{f'inception_{m}': f'inception_{m}/output' for m in ('3a', '3b', '4a', '4d', '4e', '5b')},
+  }  # fmt: skip
+  assert {f'nhwc:{key}' for key in layers.values()} == {k for k in expected if ':' in k}
+
+  @jax.jit
+  def compute(variables, images):
+    return endpoints(bundle.model, variables, images, list(layers))
+
+  def errors(photos):
+    with jax.default_matmul_precision('float32'):
+      outputs = compute(bundle.variables, bundle.preprocessing.normalize(photos))
+    prob = np.abs(jax.nn.softmax(outputs['classifier']) - expected['prob']).max()
+    worst = {}
+    for name, key in layers.items():
+      theirs = expected[f'nhwc:{key}']
+      mine = np.asarray(outputs[name][:2])
+      theirs = theirs.reshape(mine.shape)
+      if name == 'conv1':  # which the reference records before its ReLU
+        theirs = np.maximum(theirs, 0)
+      worst[name] = float(np.abs(mine - theirs).max() / np.abs(theirs).max())
+    return prob, worst
+
+  photos = expected['input_rgb_uint8']
+  prob, layers_off = errors(photos)
+  assert prob < 1e-4
+  assert max(layers_off.values()) < 1e-3, layers_off
+  prob, layers_off = errors(photos[..., ::-1])
+  assert prob > 1e-4 and min(layers_off.values()) > 1e-3

@@ -1,0 +1,111 @@
+"""Files of weights written by hand, without the libraries that the package reads them with."""
+
+import io
+import pickle
+import struct
+import sys
+import types
+import zipfile
+
+import numpy as np
+
+
+def varint(value):
+  out = bytearray()
+  while value > 0x7F:
+    out.append(value & 0x7F | 0x80)
+    value >>= 7
+  return bytes([*out, value])
+
+
+def field(number, value):
+  """A field of a protobuf message: an integer, or anything with a length."""
+  if isinstance(value, int):
+    return varint(number << 3) + varint(value)
+  return varint(number << 3 | 2) + varint(len(value)) + value
+
+
+def blob(array, old):
+  data = field(5, array.astype('<f4').tobytes())
+  if old:
+    shape = (1,) * (4 - array.ndim) + array.shape
+    return b''.join(field(1 + i, size) for i, size in enumerate(shape)) + data
+  return field(7, field(1, b''.join(varint(size) for size in array.shape))) + data
+
+
+def caffemodel(layers, old=False):
+  """A .caffemodel of (weight, bias) by layer name, of today or in the layout of 2014."""
+  data = field(1, b'GoogleNet')
+  for name, arrays in layers.items():
+    blobs = b''.join(field(6 if old else 7, blob(array, old)) for array in arrays)
+    if old:
+      data += field(2, field(2, b'bottom') + field(4, name.encode()) + field(5, 4) + blobs)
+    else:
+      data += field(100, field(1, name.encode()) + field(2, b'Convolution') + blobs)
+  return data
+
+
+class _Tensor:
+  """Pickles as PyTorch's tensors do."""
+
+  def __init__(self, key, array):
+    self.key, self.array = key, array
+
+  def __reduce__(self):
+    strides = tuple(stride // self.array.itemsize for stride in self.array.strides)
+    storage = _Storage(self.key, self.array)
+    arguments = (storage, 0, self.array.shape, strides, False, {})
+    return sys.modules['torch._utils']._rebuild_tensor_v2, arguments
+
+
+class _Storage:
+  def __init__(self, key, array):
+    self.key, self.array = key, array
+
+
+def pth(state):
+  """A zip archive as torch.save writes it, for arrays by name; PyTorch is not needed."""
+  own = {name: sys.modules.get(name) for name in ('torch', 'torch._utils')}
+  torch, utils = types.ModuleType('torch'), types.ModuleType('torch._utils')
+  torch._utils = utils
+  for module, name in ((torch, 'FloatStorage'), (torch, 'LongStorage')):
+    setattr(module, name, type(name, (), {'__module__': 'torch'}))
+  utils._rebuild_tensor_v2 = types.FunctionType(compile('0', '', 'eval'), {}, '_rebuild_tensor_v2')
+  utils._rebuild_tensor_v2.__module__ = 'torch._utils'
+  utils._rebuild_tensor_v2.__qualname__ = '_rebuild_tensor_v2'
+
+  class Pickler(pickle._Pickler):
+    def persistent_id(self, value):
+      if not isinstance(value, _Storage):
+        return None
+      kind = torch.LongStorage if value.array.dtype == np.int64 else torch.FloatStorage
+      return ('storage', kind, value.key, 'cpu', value.array.size)
+
+  buffer = io.BytesIO()
+  sys.modules |= {'torch': torch, 'torch._utils': utils}
+  try:
+    tensors = {name: _Tensor(str(i), array) for i, (name, array) in enumerate(state.items())}
+    Pickler(buffer, 2).dump(tensors)
+  finally:
+    for name, module in own.items():
+      if module is None:
+        del sys.modules[name]
+      else:
+        sys.modules[name] = module
+  members = {'data.pkl': buffer.getvalue(), 'byteorder': b'little', 'version': b'3\n'}
+  members |= {f'data/{t.key}': t.array.tobytes() for t in tensors.values()}
+  return archive({f'archive/{name}': data for name, data in members.items()})
+
+
+def archive(members, compression=zipfile.ZIP_STORED):
+  buffer = io.BytesIO()
+  with zipfile.ZipFile(buffer, 'w', compression) as file:
+    for name, data in members.items():
+      file.writestr(name, data)
+  return buffer.getvalue()
+
+
+def safetensors(header, data=b''):
+  """A .safetensors file of a header in JSON."""
+  text = header.encode()
+  return struct.pack('<Q', len(text)) + text + data

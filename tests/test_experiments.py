@@ -3,19 +3,27 @@
 import pathlib
 
 import jax
+import numpy as np
 import pytest
 
 from googlenet_jax.data.augment import from_config
 from googlenet_jax.errors import UserError
+from googlenet_jax.models import VARIANTS
 from googlenet_jax.training.config import validate
 from googlenet_jax.training.flags import parse_config
 from googlenet_jax.training.state import build_model, create_state
+from googlenet_jax.weights.bundle import Bundle, Preprocessing, save
 
 FOLDER = pathlib.Path(__file__).resolve().parents[1] / 'experiments'
-ARGUMENTS = {'imagenet': ('', 'bvlc', 'bn')}
+ARGUMENTS = {
+  'cifar10': ('', 'subset'),
+  'digits': ('', 'study'),
+  'imagenet': ('', 'bvlc', 'bn'),
+}
 EXPERIMENTS = [
   (file.stem, argument)
   for file in sorted(FOLDER.glob('*.py'))
+  if file.stem != 'finetune'  # whose argument is a file
   for argument in ARGUMENTS.get(file.stem, ('',))
 ]
 
@@ -34,3 +42,24 @@ def test_an_experiment_builds_its_network(name, argument):
 def test_an_experiment_refuses_an_argument_it_does_not_know(name):
   with pytest.raises(UserError, match=r"argument 'nonsense'"):
     parse_config([f'--config={FOLDER / name}.py:nonsense'])
+
+
+def test_finetuning_takes_everything_from_its_weights(tmp_path):
+  model = build_model(parse_config([f'--config={FOLDER / "digits.py"}']).model, 3)
+  model = model.clone(architecture=VARIANTS['small'], aux=())
+  shapes = jax.eval_shape(model.init, jax.random.key(0), jax.numpy.zeros((1, 32, 32, 3)))
+  variables = jax.tree.map(lambda x: np.zeros(x.shape, np.float32), shapes)
+  taken = Preprocessing(image_size=32, resize=40, mean=(1.0, 2.0, 3.0), std=(4.0, 5.0, 6.0))
+  path = tmp_path / 'a b.safetensors'
+  save(Bundle(model, variables, taken, ('x', 'y', 'z'), 'a test'), path)
+  config = parse_config([f'--config={FOLDER / "finetune.py"}:{path}'])
+  validate(config)
+  assert (config.model.variant, config.data.image_size, config.data.resize) == ('small', 32, 40)
+  assert (config.data.mean, config.data.std) == (taken.mean, taken.std)
+  assert config.init.weights == str(path)
+  for argument, message in (
+    ('', 'finetune.py: argument missing'),
+    (':nowhere', 'finetune.py:nowhere: nowhere: cannot be read'),
+  ):
+    with pytest.raises(UserError, match=message):
+      parse_config([f'--config={FOLDER / "finetune.py"}{argument}'])

@@ -6,6 +6,7 @@ config is typed and locked: an unknown key or a value of another type fails wher
 
 import dataclasses
 import difflib
+import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -72,6 +73,8 @@ def defaults() -> ConfigDict:
   data.eval_split = 'test'
   data.image_size = 224  # pixels, height and width of what the network sees
   data.resize = 256  # shorter side before the centre crop at test time
+  data.mean = optional(tuple)  # of R, G and B from 0 to 255; none = as stored with the data
+  data.std = optional(tuple)  # likewise
   data.threads = 2  # that decode and augment
   data.workers = 0  # processes that do so instead; 0 = threads only
   data.on_bad_image = 'stop'  # stop, or skip: log it, count it, take the next
@@ -80,6 +83,9 @@ def defaults() -> ConfigDict:
   augment.preset = 'none'  # none, crop_flip, small or paper; the keys below override it
   for name, kind in AUGMENT_KEYS.items():
     augment[name] = optional(kind)
+
+  config.init = init = ConfigDict()  # where a new run begins
+  init.weights = ''  # a .safetensors of `googlenet convert`; '' = random values
 
   config.loss = loss = ConfigDict()
   loss.aux_weight = 0.3  # of each auxiliary head's cross entropy (section 5)
@@ -94,6 +100,7 @@ def defaults() -> ConfigDict:
   optimizer.epsilon = 1.0  # inside rmsprop's root
   optimizer.weight_decay = 2e-4  # of kernels; biases and norms are left alone
   optimizer.bias_rate = 1.0  # multiplies the rate of biases (Caffe's recipes: 2)
+  optimizer.rates = ''  # multiply those of modules: 'conv*=0,inception_3*=0.1'; 0 freezes
   optimizer.clip_norm = 0.0  # largest global norm of the gradient; 0 = no clipping
   optimizer.accumulate = 1  # parts a batch is computed in, one after another
 
@@ -181,6 +188,13 @@ def validate(config: ConfigDict) -> None:
     need(0 <= values[key] < 1, key, 'a number of at least 0 and below 1')
   for key in ('schedule.factor', 'schedule.end'):
     need(0 <= values[key] <= 1, key, 'a number from 0 to 1')
+  for key, above in (('data.mean', None), ('data.std', 0)):
+    three = values[key] is None or (
+      len(values[key]) == 3
+      and all(isinstance(x, int | float) and math.isfinite(x) for x in values[key])
+      and (above is None or min(values[key]) > above)
+    )
+    need(three, key, 'three finite numbers' + ('' if above is None else f' above {above}'))
   need(values['seed'] >= 0, 'seed', 'an integer of at least 0')
   need(
     values['batch_size'] % values['optimizer.accumulate'] == 0,

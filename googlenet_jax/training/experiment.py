@@ -17,9 +17,12 @@ from googlenet_jax.models import GoogLeNet
 from googlenet_jax.training import device_data
 from googlenet_jax.training.config import validate
 from googlenet_jax.training.durations import to_steps
+from googlenet_jax.training.initial import Normalization, begin_with, open_weights
+from googlenet_jax.training.optimizer import check_rates
 from googlenet_jax.training.parallelism import DataParallel, parallel_by
 from googlenet_jax.training.state import TrainState, build_model, create_state
 from googlenet_jax.training.step import Batch, hyperparameters
+from googlenet_jax.weights.bundle import Bundle
 
 _NEXT_ORDER = 0x9E3779B9  # far from any seed that a study uses beside another
 
@@ -46,6 +49,13 @@ class Experiment:
   model: GoogLeNet
   parallel: DataParallel
   schedule: Schedule
+  normalization: Normalization  # mean and standard deviation of R, G and B, from 0 to 255
+
+  @functools.cached_property
+  def weights(self) -> Bundle | None:
+    """What a new run begins with, if not with random values."""
+    path = self.config.init.weights
+    return open_weights(pathlib.Path(path), self.model, self.normalization) if path else None
 
   def create_state(self, key: jax.Array) -> TrainState:
     """The state before the first step, on every device."""
@@ -53,7 +63,10 @@ class Experiment:
     # Runs once: on a CPU, optimizing the code of a hundred random draws takes far longer than it.
     options = {'xla_backend_optimization_level': 0} if jax.default_backend() == 'cpu' else None
     compiled = jax.jit(create, out_shardings=self.parallel.replicated, compiler_options=options)
-    return compiled(key)
+    state = compiled(key)
+    if self.weights is None:
+      return state
+    return begin_with(state, self.weights, tuple(self.train_split.classes))
 
   def abstract_state(self) -> TrainState:
     """Shapes and types of the state; nothing is computed."""
@@ -125,6 +138,10 @@ def prepare(config: ConfigDict, cache_dir: pathlib.Path) -> Experiment:
     )
   eval_split = open_split(config.data.source, config.data.eval_split, cache_dir=cache_dir)
   model = build_model(config.model, len(train_split.classes))
+  normalization = (
+    tuple(config.data.mean or train_split.mean),
+    tuple(config.data.std or train_split.std),
+  )
   experiment = Experiment(
     config,
     train_split,
@@ -132,13 +149,15 @@ def prepare(config: ConfigDict, cache_dir: pathlib.Path) -> Experiment:
     augmentation,
     model,
     parallel,
-    _schedule(config, train_split),
+    _schedule(config, train_split, normalization),
+    normalization,
   )
-  experiment.abstract_state()  # finds an image size that the network cannot take
+  abstract = experiment.abstract_state()  # finds an image size that the network cannot take
+  check_rates(config.optimizer.rates, abstract.params)
   return experiment
 
 
-def _schedule(config: ConfigDict, split: Split) -> Schedule:
+def _schedule(config: ConfigDict, split: Split, normalization: Normalization) -> Schedule:
   def steps(key: str, duration: str) -> int:
     return to_steps(
       f'config.{key}', duration, batch_size=config.batch_size, examples=len(split.records)
@@ -153,8 +172,8 @@ def _schedule(config: ConfigDict, split: Split) -> Schedule:
     warmup=steps('schedule.warmup', config.schedule.warmup),
     every=steps('schedule.every', config.schedule.every),
     ema_start=steps('ema.start', config.ema.start),
-    mean=split.mean,
-    std=split.std,
+    mean=normalization[0],
+    std=normalization[1],
   )
   return Schedule(
     steps=total,

@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+import re
 
 from ml_collections import ConfigDict
 
@@ -44,7 +45,7 @@ def parse_config(arguments: list[str]) -> ConfigDict:
     # What get_config raised comes wrapped in its whole traceback, of which the last line counts.
     text = str(error).strip()
     if 'Traceback' in text:
-      text = f'--config={file}: {text.splitlines()[-1].removeprefix("ValueError: ")}'
+      text = f'--config={file}: {_said(text)}'
     raise UserError(_one_line(text)) from error
   except (AttributeError, KeyError) as error:
     plain = read([argument for argument in arguments if argument.startswith('--config=')])
@@ -77,6 +78,10 @@ def config_file(arguments: list[str]) -> str:
 
 def _named(arguments: list[str]) -> str:
   return next((a.partition('=')[2] for a in arguments if a.startswith('--config=')), '')
+
+
+def _said(traceback: str) -> str:
+  return re.sub(r'^[\w.]*(ValueError|UserError): ', '', traceback.splitlines()[-1])
 
 
 def _one_line(error: Exception | str) -> str:

@@ -1,11 +1,17 @@
 """The optimizer as an optax chain whose numbers are arrays, so that a new rate never recompiles."""
 
+import fnmatch
+import math
+from collections.abc import Iterable
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import optax
 from flax import traverse_util
 from ml_collections import ConfigDict
+
+from googlenet_jax.errors import UserError
 
 Hyperparameters = dict[str, jax.Array]
 
@@ -31,8 +37,57 @@ def make_optimizer(config: ConfigDict, hyper: Hyperparameters) -> optax.Gradient
   parts.append(optax.trace(hyper['momentum'], nesterov=config.nesterov))
   if config.bias_rate != 1:
     parts.append(optax.masked(optax.scale(hyper['bias_rate']), _biases))
+  if config.rates:
+    parts.append(optax.stateless(lambda updates, _: _rated(updates, config.rates)))
   parts.append(optax.scale(-hyper['learning_rate']))
   return optax.chain(*parts)
+
+
+def parse_rates(text: str) -> dict[str, float]:
+  """Multipliers by the pattern of the modules they are for: `'conv*=0,inception_3*=0.1'`.
+
+  Raises:
+    UserError: names the part that cannot be read and what is accepted.
+  """
+  rates = {}
+  for part in filter(None, (part.strip() for part in text.split(','))):
+    pattern, _, value = (piece.strip() for piece in part.rpartition('='))
+    try:
+      rates[pattern] = float(value)
+    except ValueError:
+      rates[pattern] = math.nan
+    if not pattern or not 0 <= rates[pattern] < math.inf:
+      raise UserError(
+        f'config.optimizer.rates={text!r}: {part!r}; accepted: MODULE=NUMBER, a pattern such as '
+        'inception_3* and a finite number of at least 0'
+      )
+  return rates
+
+
+def check_rates(text: str, modules: Iterable[str]) -> None:
+  """Raises UserError for a pattern that fits no module of the network."""
+  modules = list(modules)
+  for pattern in parse_rates(text):
+    if not fnmatch.filter(modules, pattern):
+      raise UserError(
+        f'config.optimizer.rates={text!r}: no module {pattern!r}; accepted: patterns of '
+        f'{", ".join(modules)}'
+      )
+
+
+def _rated(updates: Any, text: str) -> Any:
+  """Updates times the multiplier of the last pattern that fits their module, else as they are."""
+  rates = parse_rates(text)
+
+  def rate(module: str) -> float:
+    fitting = [rates[pattern] for pattern in rates if fnmatch.fnmatchcase(module, pattern)]
+    return fitting[-1] if fitting else 1.0
+
+  def rated(module: str, tree: Any) -> Any:
+    factor = rate(module)
+    return jax.tree.map(lambda u: u * factor if factor else jnp.zeros_like(u), tree)
+
+  return {module: rated(module, tree) for module, tree in updates.items()}
 
 
 def scalars(config: ConfigDict) -> dict[str, float]:

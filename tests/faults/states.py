@@ -34,6 +34,12 @@ def unfinished_saves(workdir: pathlib.Path) -> list[str]:
   return [name for name in names if 'orbax-checkpoint-tmp' in name]
 
 
+def last_step(workdir: pathlib.Path) -> float:
+  """When the last step was finished and written down, in seconds since the epoch."""
+  log = workdir / 'metrics.jsonl'
+  return log.stat().st_mtime if log.exists() else 0.0
+
+
 def read_state(folder: pathlib.Path) -> dict[str, np.ndarray]:
   """Every leaf of a checkpoint `checkpoints/<step>` by its path, whatever devices saved it."""
   import jax

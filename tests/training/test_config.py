@@ -81,7 +81,7 @@ DIGITS = f'--config={ROOT}/experiments/digits.py'
 def test_experiments_are_valid_and_begin_with_their_command(path):
   arguments = re.findall(rf'--config=experiments/{path.name}(:\w+)?', path.read_text())
   assert arguments, 'an experiment begins with the command that runs it'
-  for argument in set(arguments):
+  for argument in set(arguments) if path.stem != 'finetune' else ():  # its argument is a file
     validate(parse_config([f'--config={path}{argument}']))
 
 

@@ -1,0 +1,50 @@
+"""Fine-tuning: a classifier of new classes on a network that is trained already.
+
+  googlenet convert bvlc_googlenet.caffemodel bvlc.safetensors
+  googlenet train --config=experiments/finetune.py:bvlc.safetensors --workdir=runs/finetune \
+    --config.data.source=folder:PATH
+
+PATH holds <class>/*.jpg, or the same below train/ and test/. The argument is a file of `googlenet
+convert`: network, input size and normalization are taken from it. The stem is frozen, the modules
+learn slowly, the classifier is new.
+"""
+
+import pathlib
+
+from googlenet_jax.models import VARIANTS
+from googlenet_jax.training.config import defaults
+from googlenet_jax.weights.bundle import load
+
+
+def get_config(arg: str = ''):
+  if not arg:
+    raise ValueError(
+      'argument missing: accepted: a .safetensors that googlenet convert has written'
+    )
+  bundle = load(pathlib.Path(arg))
+  taken = bundle.preprocessing
+  names = [name for name, variant in VARIANTS.items() if variant == bundle.model.architecture]
+  if not names:
+    raise ValueError(f'{arg}: of other widths than a variant; begin with a config of its own')
+  config = defaults()
+  config.duration = '60 steps'
+  config.batch_size = 16
+  config.log_every = '5 steps'
+  config.model.variant = names[0]
+  config.model.aux = ()
+  config.init.weights = arg
+
+  config.data.source = 'folder:'
+  config.data.image_size = taken.image_size
+  config.data.resize = taken.resize
+  config.data.mean = taken.mean
+  config.data.std = taken.std
+  config.data.augment.preset = 'crop_flip'
+
+  config.optimizer.learning_rate = 0.001
+  config.optimizer.rates = 'conv*=0,inception_*=0.1'
+  config.schedule.name = 'cosine'
+  config.evaluation.every = '20 steps'
+  config.evaluation.batch_size = 16
+  config.checkpoint.every = '20 steps'
+  return config

@@ -16,8 +16,8 @@ help:  ## this list
 demo: .venv/installed  ## train GoogLeNet on handwritten digits (about two minutes on two cores)
 	@"$(RUN)" -m googlenet_jax train --config=experiments/digits.py --workdir="$(WORKDIR)"
 
-test: .venv/installed  ## the tests
-	@"$(RUN)" -m pytest -q
+test: .venv/installed  ## the tests, two files at a time
+	@"$(RUN)" -m pytest -q -n 2 --dist loadfile
 
 faults: .venv/installed  ## attack real runs: kills, signals, damaged checkpoints, a full disk (20 minutes)
 	@"$(RUN)" tests/faults/drill.py

@@ -12,6 +12,10 @@ from collections.abc import Iterator
 NEEDED = ('munged', 'slurmctld', 'slurmd', 'sbatch', 'squeue', 'srun', 'scontrol')
 
 
+class NotRunningError(Exception):
+  """The daemons are installed, but do not work on this machine."""
+
+
 def missing() -> str | None:
   """Why no cluster can be started here, None where one can."""
   if os.getuid() != 0:
@@ -109,8 +113,8 @@ def _wait_for(condition, folder: pathlib.Path, seconds: float = 30) -> None:
   end = time.monotonic() + seconds
   while not condition():
     if time.monotonic() > end:
-      logs = '\n'.join(log.read_text()[-2000:] for log in folder.glob('*.log'))
-      raise RuntimeError(f'SLURM has not come up in {seconds:.0f} s\n{logs}')
+      logs = [line for log in folder.glob('*.log') for line in log.read_text().splitlines()[-3:]]
+      raise NotRunningError(f'SLURM does not come up here: {"; ".join(logs)[-1000:]}')
     time.sleep(0.2)
 
 

@@ -77,6 +77,7 @@ class _Running:
   process: subprocess.Popen
   log: IO[bytes]
   began: float
+  told: int = 0  # how many signals it was sent
 
 
 class Launcher:
@@ -126,7 +127,9 @@ class Launcher:
         for run in list(self._running):
           if run.process.poll() is not None:
             self._ended(run)
-        if not self._stops:
+        if self._stops:
+          self._tell()
+        else:
           self._fill(more)
         if not self._running and (self._stops or not self._waiting):
           return not self._stops
@@ -139,12 +142,16 @@ class Launcher:
         signal.signal(number, handler)
 
   def _stop(self, number: int, _frame: Any) -> None:
-    """The first signal has the members save and end, the second ends them at once."""
     self._stops += 1
     if self._stops == 1:
       self._report(f'{signal.Signals(number).name}: {len(self._running)} members save and stop')
+
+  def _tell(self) -> None:
+    """The first signal has the members save and end, the second ends them at once."""
     for run in self._running:
-      run.process.terminate() if self._stops == 1 else run.process.kill()
+      if run.told < self._stops:
+        run.told = self._stops
+        run.process.terminate() if self._stops == 1 else run.process.kill()
 
   def _fill(self, more: Callable[[], Member | None]) -> None:
     while len(self._running) < len(self._slots):

@@ -42,7 +42,6 @@ class Trials:
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     self._study, self._count, self._retries, self._write = study, count, retries, write
     self._space = _space(study.members)
-    study.path.mkdir(parents=True, exist_ok=True)
     backend = JournalFileBackend(str(study.path / 'optuna.log'))
     self._trials = optuna.create_study(
       study_name=study.name,

@@ -106,6 +106,7 @@ def _check(options: Options) -> None:
 def _only_one(study: Study) -> Iterator[None]:
   busy = f'{study.path}: another launcher is at work there; see it with --status'
   try:
+    study.path.mkdir(parents=True, exist_ok=True)
     with files.locked(study.path / 'launcher.lock', busy):
       yield
   except OSError as error:

@@ -25,6 +25,7 @@ def opened(tmp_path):
 
   def trials(count):
     study = Study(tmp_path / 'root', [f'--config={tmp_path / "mine.py"}'], 'both')
+    study.path.mkdir(parents=True, exist_ok=True)
     return Trials(study, count, 0, lambda: written.append(len(study.members))), study, written
 
   return trials

@@ -204,6 +204,20 @@ def _parser() -> argparse.ArgumentParser:
   )
   add_format(convert)
 
+  export = command(
+    'export', _export, 'The inference network as a StableHLO file that runs with JAX alone.'
+  )
+  export.add_argument('out', metavar='OUT', type=pathlib.Path, help='file.stablehlo')
+  source = export.add_mutually_exclusive_group(required=True)
+  source.add_argument('--workdir', type=pathlib.Path, help='folder of a run')
+  source.add_argument('--weights', type=pathlib.Path, help='.safetensors of googlenet convert')
+  export.add_argument('--parameters', choices=('raw', 'ema'), help='of the run')
+  export.add_argument(
+    '--preprocessing', action='store_true', help='take uint8 pixels and normalize them inside'
+  )
+  export.add_argument('--batch_size', type=_positive, help='images at a time (any number)')
+  add_cache_dir(export)
+
   inspect = command('inspect', _inspect, 'A picture of augmented training images with labels.')
   inspect.add_argument('data', metavar='DATA', help='digits, folder:PATH, prepared:PATH, tfds:NAME')
   inspect.add_argument('--out', type=pathlib.Path, required=True, help='the picture, PNG or JPEG')
@@ -454,6 +468,20 @@ def _convert(options: argparse.Namespace, _rest: list[str]) -> None:
   if options.destination.suffix == '.safetensors' and not options.to:
     path = shlex.quote(str(options.destination))
     print(f'next:    {_program()} predict --weights={path} IMAGE')
+
+
+def _export(options: argparse.Namespace, _rest: list[str]) -> None:
+  from googlenet_jax.evaluation.export import export
+  from googlenet_jax.evaluation.models import open_members
+
+  workdirs, weights = ([path] if path else [] for path in (options.workdir, options.weights))
+  (member,) = open_members(workdirs, weights, _cache_dir(options), options.parameters)
+  about = export(
+    member.bundle, options.out, preprocessing=options.preprocessing, batch=options.batch_size
+  )
+  takes, gives = (f'{about[k]["dtype"]}{about[k]["shape"]}' for k in ('input', 'output'))
+  print(f'{takes} -> {gives}'.replace("'", ''))
+  print(f'{options.out}, and {options.out.with_suffix(".json")}')
 
 
 @contextlib.contextmanager

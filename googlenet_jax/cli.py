@@ -27,7 +27,10 @@ def main(argv: list[str] | None = None) -> int:
   options.argv = sys.argv[1:] if argv is None else argv
   if rest and options.command not in ('train', 'sweep'):
     parser.error(f'unrecognized arguments: {" ".join(rest)}')
-  logging.basicConfig(format='%(message)s', stream=sys.stderr, level=logging.WARNING)
+  handler = logging.StreamHandler(sys.stderr)
+  # Orbax's threads log pages about what comes to us as an exception, and becomes one line.
+  handler.addFilter(lambda record: record.name != 'absl')
+  logging.basicConfig(format='%(message)s', handlers=[handler], level=logging.WARNING)
   logging.getLogger('googlenet_jax').setLevel(logging.INFO)
   runtime.configure()
   try:

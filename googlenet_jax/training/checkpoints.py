@@ -6,8 +6,10 @@ carries a checksum of its own.
 """
 
 import contextlib
+import errno
 import json
 import logging
+import os
 import pathlib
 import zlib
 from collections.abc import Callable, Iterator
@@ -113,7 +115,8 @@ class Checkpoints:
     try:
       self.wait()
     finally:
-      self._manager.close()
+      with contextlib.suppress(Exception):  # what could not be written `wait` has said
+        self._manager.close()
 
   @contextlib.contextmanager
   def _writing(self, what: str) -> Iterator[None]:
@@ -320,6 +323,9 @@ def _reason(error: BaseException) -> str:
   """The first line of what happened, without the pages that TensorStore adds."""
   if isinstance(error, OSError) and error.strerror:
     return error.strerror
+  full = os.strerror(errno.ENOSPC)
+  if full in str(error):  # somewhere behind the names of the folders
+    return full
   lines = [line.strip() for line in str(error).splitlines() if line.strip()]
   first = lines[0] if lines else type(error).__name__
   for added in (' [source locations', ' See full TensorStore details'):

@@ -137,6 +137,14 @@ def _iterate(batches: Any, threads: int, workers: int) -> Generator[Batch]:
   iterator = iter(iterable)
   try:
     yield from iterator
+  except RuntimeError as error:
+    if not workers or 'Worker process was terminated' not in str(error):
+      raise
+    code = str(error).partition('exit code ')[2].partition('.')[0]
+    raise UserError(
+      f'data.workers={workers}: one of them has died (exit code {code}; -9: killed, as for want of '
+      'memory); the same command goes on from the newest checkpoint'
+    ) from error
   finally:
     iterator.close()  # ends the threads and workers
 

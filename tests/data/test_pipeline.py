@@ -4,6 +4,7 @@ import collections
 import itertools
 import os
 import pathlib
+import signal
 import subprocess
 import sys
 import time
@@ -133,6 +134,29 @@ def children(pid):
     if int(fields[1]) == pid and fields[0] != 'Z':
       found += [int(stat.parent.name), *children(int(stat.parent.name))]
   return found
+
+
+@pytest.mark.skipif(
+  not pathlib.Path('/proc/self/stat').exists(), reason='processes are read in /proc'
+)
+def test_a_worker_that_dies_ends_its_parent_with_one_line(tmp_path):
+  script = tmp_path / 'parent.py'
+  script.write_text(PARENT)
+  root = pathlib.Path(__file__).parents[2]
+  parent = subprocess.Popen(
+    [sys.executable, script],
+    stdout=subprocess.PIPE,
+    stderr=subprocess.PIPE,
+    text=True,
+    env={**os.environ, 'PYTHONPATH': str(root)},
+  )
+  assert parent.stdout.readline() == 'started\n'
+  for pid in children(parent.pid):
+    if b'resource_tracker' not in pathlib.Path(f'/proc/{pid}/cmdline').read_bytes():
+      os.kill(pid, signal.SIGKILL)
+  _, printed = parent.communicate(timeout=60)
+  assert parent.returncode == 1
+  assert 'UserError: data.workers=2: one of them has died (exit code -9; ' in printed
 
 
 @pytest.mark.skipif(

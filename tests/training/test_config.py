@@ -110,7 +110,7 @@ def test_overrides_are_typed():
     ([DIGITS, '--config.batch_size=1.5'], 'config.batch_size=1.5'),
     ([DIGITS, '--config.model=3'], 'config.model=3'),
     ([DIGITS, '--learning_rate=1'], '--learning_rate=1: unknown argument'),
-    ([DIGITS + ':big'], 'digits takes none'),
+    ([DIGITS + ':big'], "argument 'big': accepted: study or none"),
     (['--config=nowhere.py'], 'nowhere.py: no such file'),
     ([], '--config: missing'),
     (['--config.batch_size=1'], '--config: missing'),

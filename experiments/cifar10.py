@@ -4,9 +4,9 @@
     --config.data.source=folder:PATH
 
 PATH holds train/<class>/*.png and test/<class>/*.png; without it, `tfds:cifar10` is read, as TFDS
-has written it in ArrayRecord. Not yet run to its end: it wants an
-accelerator. At --config.model.width=0.25 --config.duration='2 epochs' it gave 72.38% of the 10,000 test
-images (top-5 97.99%, seed 0) in 1035 s on two busy cores of an AMD EPYC, 2026-11-24.
+has written it in ArrayRecord. Not yet run to its end: it wants an accelerator. With
+--config.model.width=0.25 and --config.duration='2 epochs' it gave 72.38% of the 10,000 test images
+(top-5 97.99%, seed 0) in 1035 s on two busy cores of an AMD EPYC, 2026-11-24.
 
   googlenet sweep --config=experiments/cifar10.py:subset --sweep=reduction --root=runs/cifar10 \
     --config.data.source=prepared:PATH

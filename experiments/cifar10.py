@@ -19,6 +19,7 @@ from googlenet_jax.sweeps.studies import (
   sweep_aux_placement,
   sweep_aux_weight,
   sweep_batch_norm,
+  sweep_ensemble,
   sweep_lrn,
   sweep_matched_cost,
   sweep_naive,

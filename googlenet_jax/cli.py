@@ -112,8 +112,12 @@ def _parser() -> argparse.ArgumentParser:
   def add_networks(sub: argparse.ArgumentParser) -> None:
     group = sub.add_argument_group('networks (several are one ensemble: their softmax is averaged)')
     repeated: Any = {'type': pathlib.Path, 'action': 'append', 'default': []}
-    group.add_argument('--workdir', **repeated, help='folder of a run: its newest checkpoint')
-    group.add_argument('--weights', **repeated, help='file that `googlenet convert` has written')
+    group.add_argument(
+      '--workdir', **repeated, help='folder of a run, or a glob of such: newest checkpoints'
+    )
+    group.add_argument(
+      '--weights', **repeated, help='file (or glob) that `googlenet convert` has written'
+    )
     group.add_argument(
       '--parameters', choices=('raw', 'ema'), help="which of a run's (as its config says)"
     )

@@ -1,6 +1,7 @@
 """Files that are whole or absent, and a folder that one process writes at a time."""
 
 import contextlib
+import glob
 import logging
 import os
 import pathlib
@@ -32,6 +33,14 @@ def _sync(path: pathlib.Path) -> None:
     os.fsync(descriptor)
   finally:
     os.close(descriptor)
+
+
+def matching(path: pathlib.Path | str) -> list[pathlib.Path]:
+  """What a glob (`*`, `?`, `**`) matches, in order, or the path itself where it is none."""
+  path = pathlib.Path(path).expanduser()
+  if path.exists() or not glob.has_magic(str(path)):
+    return [path]
+  return sorted(pathlib.Path(name) for name in glob.glob(str(path), recursive=True))
 
 
 @contextlib.contextmanager

@@ -165,7 +165,7 @@ def predict(
         pictures.append(overlay(bundles, image, found.classes[0].label))
       entries.append(pages.Entry(str(found.file), pictures, found.classes))
   if out and entries:
-    names = [path.name for path in (*workdirs, *weights)]
+    names = [pathlib.PurePath(member.name).name for member in members]
     pages.save(entries, out, f'{", ".join(names)}: {len(entries)} images')
   if bad:
     raise UserError(f'{len(bad)} of {len(files)} files cannot be read')

@@ -9,6 +9,7 @@ import jax
 
 from googlenet_jax.data.split import Split
 from googlenet_jax.errors import UserError
+from googlenet_jax.files import matching
 from googlenet_jax.models import without_heads
 from googlenet_jax.training.checkpoints import restore_newest
 from googlenet_jax.training.experiment import Experiment, prepare
@@ -64,15 +65,17 @@ def open_members(
   """Opens all networks of an ensemble, those of work directories first.
 
   Raises:
-    UserError: none is named, one cannot be opened, comes twice, or knows other classes than the
-      first.
+    UserError: none is named, a glob matches nothing, one cannot be opened, comes twice, or knows
+      other classes than the first.
   """
   if not workdirs and not weights:
     raise UserError('no network: accepted: --workdir=DIR or --weights=FILE, one or several')
   if parameters and not workdirs:
     raise UserError(f'--parameters={parameters}: accepted with --workdir only')
-  members = [_workdir_member(path, cache_dir, parameters) for path in workdirs]
-  members += [Member(bundles.load(path), str(path.resolve())) for path in weights]
+  members = [_workdir_member(path, cache_dir, parameters) for path in _all('--workdir', workdirs)]
+  members += [
+    Member(bundles.load(path), str(path.resolve())) for path in _all('--weights', weights)
+  ]
   seen = set()
   for member in members:
     if member.name in seen:
@@ -80,6 +83,13 @@ def open_members(
     seen.add(member.name)
     check_classes(members[0].name, members[0].bundle.classes, member.name, member.bundle.classes)
   return members
+
+
+def _all(flag: str, paths: Sequence[pathlib.Path]) -> list[pathlib.Path]:
+  for path in paths:
+    if not matching(path):
+      raise UserError(f'{flag}={path}: matches nothing')
+  return [match for path in paths for match in matching(path)]
 
 
 def check_classes(

@@ -1,6 +1,5 @@
 """The first classes of image files: what `googlenet predict` says, file by file."""
 
-import glob
 import logging
 import pathlib
 from collections.abc import Iterator, Sequence
@@ -13,6 +12,7 @@ from googlenet_jax.data.folder import SUFFIXES
 from googlenet_jax.data.split import Record
 from googlenet_jax.errors import UserError
 from googlenet_jax.evaluation import scoring
+from googlenet_jax.files import matching
 from googlenet_jax.weights.bundle import Bundle
 
 logger = logging.getLogger('googlenet_jax')
@@ -46,21 +46,16 @@ def find_images(arguments: Sequence[str]) -> list[pathlib.Path]:
   """
   found: dict[pathlib.Path, None] = {}
   for argument in arguments:
-    path = pathlib.Path(argument).expanduser()
-    if path.is_dir():
-      files = _images_below(path)
-      if not files:
-        raise UserError(f'{path}: a folder without images ({", ".join(SUFFIXES)})')
-    elif not path.exists() and glob.has_magic(argument):
-      matched = sorted(pathlib.Path(name) for name in glob.glob(str(path), recursive=True))
-      files = [
-        file for match in matched for file in (_images_below(match) if match.is_dir() else [match])
-      ]
-      if not files:
-        raise UserError(f'{argument}: matches no image')
-    else:
-      files = [path]
-    found |= dict.fromkeys(files)
+    images = [
+      image
+      for path in matching(argument)
+      for image in (_images_below(path) if path.is_dir() else [path])
+    ]
+    if not images:
+      folder = pathlib.Path(argument).expanduser().is_dir()
+      what = 'a folder without images' if folder else 'matches no image'
+      raise UserError(f'{argument}: {what} ({", ".join(SUFFIXES)})')
+    found |= dict.fromkeys(images)
   return list(found)
 
 

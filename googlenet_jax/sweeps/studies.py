@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from ml_collections import ConfigDict
 
 from googlenet_jax.analysis import costs
+from googlenet_jax.data import augment
 from googlenet_jax.errors import UserError
 from googlenet_jax.sweeps.grids import Point, chainit, product, repeat, sweep
 from googlenet_jax.training.state import build_model
@@ -63,6 +64,24 @@ def sweep_lrn() -> Iterator[Point]:
   """Local response normalization in the stem, on and off; without batch normalization."""
   grids = [sweep('model.lrn.enabled', [False, True]), sweep('model.batch_norm', [False])]
   return repeat(product(grids))
+
+
+def sweep_ensemble(config: ConfigDict) -> Iterator[Point]:
+  """The seven networks of section 7, to be evaluated together.
+
+  They begin with the same weights and differ in the order of the images and in how these are
+  sampled; the last is wider. How is not published: here the smallest area of a random crop (or, of
+  padded images, the padding) takes three values, and the wider network has 1.25 times the channels.
+  """
+  crop = augment.from_config(config.data.augment).crop
+  samplings: dict[str, list[Point]] = {
+    'area': sweep('data.augment.area', [(least, 1.0) for least in (0.08, 0.2, 0.35)]),
+    'pad': sweep('data.augment.pad', [4, 3, 2]),
+    'none': [{}],
+  }
+  for seed in range(7):
+    wider = {'model.width': config.model.width * 1.25} if seed == 6 else {}
+    yield {'seed': seed, 'init.seed': 0, **wider, **samplings[crop][seed % len(samplings[crop])]}
 
 
 def matched_width(config: ConfigDict, reduction: float) -> float:

@@ -86,6 +86,7 @@ def defaults() -> ConfigDict:
 
   config.init = init = ConfigDict()  # where a new run begins
   init.weights = ''  # a .safetensors of `googlenet convert`; '' = random values
+  init.seed = optional(int)  # of random values; none = `seed`
 
   config.loss = loss = ConfigDict()
   loss.aux_weight = 0.3  # of each auxiliary head's cross entropy (section 5)
@@ -195,7 +196,8 @@ def validate(config: ConfigDict) -> None:
       and (above is None or min(values[key]) > above)
     )
     need(three, key, 'three finite numbers' + ('' if above is None else f' above {above}'))
-  need(values['seed'] >= 0, 'seed', 'an integer of at least 0')
+  for key in ('seed', 'init.seed'):
+    need(values[key] is None or values[key] >= 0, key, 'an integer of at least 0')
   need(
     values['batch_size'] % values['optimizer.accumulate'] == 0,
     'optimizer.accumulate',

@@ -154,9 +154,11 @@ class _Run:
     state = self._checkpoints.restore_newest(
       experiment.abstract_state(), experiment.parallel.replicated
     )
-    return (
-      experiment.create_state(jax.random.key(experiment.config.seed)) if state is None else state
-    )
+    if state is not None:
+      return state
+    config = experiment.config
+    seed = config.seed if config.init.seed is None else config.init.seed
+    return experiment.create_state(jax.random.key(seed))
 
   def _steps(self, state: TrainState, rollbacks: int) -> dict[str, Any]:
     """Steps from a state to the end; returns the last evaluation."""

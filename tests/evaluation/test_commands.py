@@ -86,6 +86,18 @@ def test_an_ensemble_at_once_is_its_members_one_by_one(work, capsys):
     run(capsys, 'evaluate', weights, data, '--table3', size, kept)
   saved = [f'--from_predictions={work}/{name}.npz' for name in 'ab']
   together = run(capsys, 'evaluate', *saved, '--crops=10', '--format=json').out
+  assert (
+    run(
+      capsys,
+      'evaluate',
+      f'--weights={work}/[ot][nw]*.safetensors',
+      data,
+      '--crops=10',
+      size,
+      '--format=json',
+    ).out
+    == at_once
+  )
   first, second = json.loads(at_once), json.loads(together)
   assert first.pop('loss') == pytest.approx(second.pop('loss'), rel=1e-5)
   assert first == second and first['models'] == 2 and first['crops'] == 10
@@ -133,6 +145,7 @@ def test_predict_reads_what_it_can(work, capsys, caplog):
     (['evaluate', '--from_predictions=a.npz', '--data=digits'], '--data: not with'),
     (['evaluate', '--from_predictions={w}/absent.npz'], 'absent.npz: cannot be read'),
     (['evaluate', '--workdir={w}'], 'not a work directory'),
+    (['evaluate', '--weights={w}/x*'], 'x*: matches nothing'),
     (['predict', '{w}', '--weights={w}/one.safetensors', '--explain'], 'accepted with --out'),
     (['predict', '{w}', '--weights={w}/one.safetensors', '--out=a.gif'], '.html or .png'),
   ],

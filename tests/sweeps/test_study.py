@@ -6,6 +6,7 @@ import pathlib
 import pytest
 
 from googlenet_jax.analysis import costs
+from googlenet_jax.data.augment import from_config
 from googlenet_jax.errors import UserError
 from googlenet_jax.sweeps.studies import SCALES, matched_width
 from googlenet_jax.sweeps.study import Study
@@ -34,6 +35,18 @@ def test_shipped_studies_fit_their_experiments(file, sweep, tmp_path):
   found = Study(tmp_path, [f'--config={ROOT / "experiments" / file}'], sweep)
   seeds = {member.overrides['seed'] for member in found.members}
   assert seeds == {0, 1, 2} and len(found.members) >= 6
+
+
+@pytest.mark.parametrize('file', ['digits.py:study', 'cifar10.py', 'imagenet.py', 'imagenet.py:bn'])
+def test_seven_networks_of_an_ensemble(file, tmp_path):
+  base = f'--config={ROOT / "experiments" / file}'
+  members = Study(tmp_path, [base], 'ensemble').members
+  configs = [parse_config([base, *member.arguments]) for member in members]
+  assert len(configs) == 7 == len({config.seed for config in configs})
+  assert {config.init.seed for config in configs} == {0}
+  *alike, wider = [config.model.width for config in configs]
+  assert set(alike) == {wider / 1.25}
+  assert len({from_config(config.data.augment) for config in configs}) == 3
 
 
 def test_matched_costs_are_equal():

@@ -84,6 +84,17 @@ def test_goes_back_to_the_newest_checkpoint(tmp_path, cache, monkeypatch, caplog
   assert logged == sorted(logged) and {4, 8, 12, 16, 20, 24} == set(logged)
 
 
+def test_the_same_beginning_in_another_order(tmp_path, cache):
+  """What members of an ensemble share, and what not."""
+  still = {'duration': '1 steps', 'optimizer.learning_rate': 0.0, 'init.seed': 5}
+  for seed in (0, 1):
+    run(tmp_path / str(seed), cache, seed=seed, **still)
+  states = [final_state(tmp_path / str(seed), cache, seed=seed, **still) for seed in (0, 1)]
+  jax.tree.map(np.testing.assert_array_equal, *(state.params for state in states))
+  losses = [read_metrics(tmp_path / f'{seed}/metrics.jsonl')[0]['train/loss'] for seed in (0, 1)]
+  assert losses[0] != losses[1]
+
+
 @pytest.mark.parametrize('step', [12, 24])
 def test_a_signal_ends_an_evaluation_and_the_next_run_makes_it(step, tmp_path, cache, monkeypatch):
   changes = {'evaluation.batch_size': 18}  # 20 batches

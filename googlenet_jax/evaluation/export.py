@@ -4,8 +4,10 @@ SavedModel and ONNX are not offered: jax2tf has left JAX, and no converter to ON
 those who maintain either side.
 """
 
+import contextlib
 import json
 import pathlib
+from collections.abc import Iterator
 from typing import Any
 
 import jax
@@ -59,7 +61,8 @@ def export(
   count = jax.export.symbolic_shape('n')[0] if batch is None else batch
   kind = jnp.uint8 if preprocessing else jnp.float32
   images = jax.ShapeDtypeStruct((count, size, size, 3), kind)
-  made = jax.export.export(jax.jit(probabilities), platforms=PLATFORMS)(images)
+  with _no_locations():
+    made = jax.export.export(jax.jit(probabilities), platforms=PLATFORMS)(images)
   about = {
     'input': {'shape': [batch or 'n', size, size, 3], 'dtype': jnp.dtype(kind).name},
     'output': {'shape': [batch or 'n', model.classes], 'dtype': 'float32'},
@@ -78,3 +81,14 @@ def export(
   tensors.write(path, bytes(made.serialize()))
   tensors.write(path.with_suffix('.json'), (json.dumps(about, indent=2) + '\n').encode())
   return about
+
+
+@contextlib.contextmanager
+def _no_locations() -> Iterator[None]:
+  """Keeps the source files of every operation, paths of this machine, out of what is traced."""
+  limit = jax.config.values['jax_traceback_in_locations_limit']
+  jax.config.update('jax_traceback_in_locations_limit', 0)
+  try:
+    yield
+  finally:
+    jax.config.update('jax_traceback_in_locations_limit', limit)

@@ -54,6 +54,7 @@ def pixels(bundle, count):
 def test_any_number_of_images_with_preprocessing(bundle, tmp_path):
   path = tmp_path / '가 b.stablehlo'
   export(bundle, path, preprocessing=True)
+  assert b'.py' not in path.read_bytes()  # no names of source files of the machine
   for count in (1, 3):
     images = pixels(bundle, count)
     np.testing.assert_allclose(run(path, images, tmp_path), expected(bundle, images), atol=1e-6)

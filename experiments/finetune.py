@@ -6,12 +6,14 @@
 
 PATH holds <class>/*.jpg, or the same below train/ and test/. The argument is a file of `googlenet
 convert`: network, input size and normalization are taken from it. The stem is frozen, the modules
-learn slowly, the classifier is new.
+learn slowly, the classifier is new. `--sweep=scratch` puts runs from random values beside it
+(docs/finetuning.md).
 """
 
 import pathlib
 
 from googlenet_jax.models import VARIANTS
+from googlenet_jax.sweeps.grids import repeat, sweep
 from googlenet_jax.training.config import defaults
 from googlenet_jax.weights.bundle import load
 
@@ -48,3 +50,9 @@ def get_config(arg: str = ''):
   config.evaluation.batch_size = 16
   config.checkpoint.every = '20 steps'
   return config
+
+
+def sweep_scratch():
+  """From the weights, and as many steps from random values, all of which learn, at two rates."""
+  random = {'init.weights': '', 'optimizer.rates': ''}
+  return repeat([{}, *(random | rate for rate in sweep('optimizer.learning_rate', [0.01, 0.05]))])

@@ -144,7 +144,12 @@ def unknown_key(config: ConfigDict, key: str) -> UserError:
   """The error for a key that is not in `config`, with the nearest that are."""
   near = difflib.get_close_matches(key, [name for name, _ in keys(config)], n=3, cutoff=0.5)
   hint = f'; did you mean {", ".join(near)}?' if near else ''
-  return UserError(f'config.{key}: no such key{hint} (accepted: {", ".join(config)})')
+  section = config  # the innermost that the key does name
+  for part in key.split('.')[:-1]:
+    if not isinstance(section.get(part), ConfigDict):
+      break
+    section = section[part]
+  return UserError(f'config.{key}: no such key{hint} (accepted: {", ".join(section)})')
 
 
 def validate(config: ConfigDict) -> None:

@@ -47,15 +47,19 @@ def parse_config(arguments: list[str]) -> ConfigDict:
     if 'Traceback' in text:
       text = f'--config={file}: {_said(text)}'
     raise UserError(_one_line(text)) from error
-  except (AttributeError, KeyError) as error:
-    plain = read([argument for argument in arguments if argument.startswith('--config=')])
-    known = {name for name, _ in keys(plain)}
-    for argument in arguments:
-      name = argument.partition('=')[0].partition('config.')[2]
-      if name and name not in known:
-        raise unknown_key(plain, name) from error
+  except (AttributeError, KeyError, TypeError) as error:
+    overrides = [argument for argument in arguments if not argument.startswith('--config=')]
+    if overrides:  # an unknown key, or an error of the file itself, which is then raised here
+      plain = parse_config([argument for argument in arguments if argument not in overrides])
+      known = {name for name, _ in keys(plain)}
+      for argument in overrides:
+        name = argument.partition('=')[0].partition('config.')[2]
+        if name and name not in known:
+          raise unknown_key(plain, name) from error
+    if isinstance(error, TypeError):
+      raise UserError(f'--config={file}: {_one_line(error)}') from error
     raise
-  except (OSError, TypeError, ValueError) as error:
+  except (OSError, ValueError) as error:
     raise UserError(f'--config={file}: {_one_line(error)}') from error
 
 

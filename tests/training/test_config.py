@@ -106,6 +106,8 @@ def test_overrides_are_typed():
   [
     ([DIGITS, '--config.optimizer.leaning_rate=1'], 'optimizer.learning_rate'),
     ([DIGITS, '--config.nothing.like=1'], 'config.nothing.like: no such key'),
+    ([DIGITS, '--config.duration.of=1'], 'config.duration.of: no such key'),
+    ([DIGITS, '--config.data.augment.pat=1'], '(accepted: area, aspect,'),
     ([DIGITS, '--config.batch_size=many'], 'config.batch_size=many'),
     ([DIGITS, '--config.batch_size=1.5'], 'config.batch_size=1.5'),
     ([DIGITS, '--config.model=3'], 'config.model=3'),

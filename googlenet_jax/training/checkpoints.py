@@ -231,7 +231,7 @@ def _restore(folder: pathlib.Path, abstract: TrainState, sharding: jax.sharding.
 
   try:
     with contextlib.closing(ocp.StandardCheckpointer()) as reader:
-      state = reader.restore(folder / _STATE, jax.tree.map(placed, abstract))
+      state = reader.restore(folder.absolute() / _STATE, jax.tree.map(placed, abstract))
   except jax.errors.JaxRuntimeError:
     raise  # the devices', as too little memory is
   except Exception as error:  # Orbax and TensorStore raise bare ones for what they cannot read

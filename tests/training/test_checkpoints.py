@@ -67,6 +67,11 @@ def test_comes_back_to_the_bit(saved):
   assert_same(restore_newest(saved, ABSTRACT, HERE), 20)
 
 
+def test_a_folder_may_be_named_from_here(saved, monkeypatch):
+  monkeypatch.chdir(saved.parent)
+  assert_same(restore_newest(pathlib.Path(saved.name), ABSTRACT, HERE), 20)
+
+
 def test_an_empty_folder_holds_none(tmp_path):
   assert restore_newest(tmp_path / 'nowhere', ABSTRACT, HERE) is None
   held = Checkpoints(tmp_path / 'new', about={})

@@ -53,6 +53,7 @@ def get_config(arg: str = ''):
 
 
 def sweep_scratch():
-  """From the weights, and as many steps from random values, all of which learn, at two rates."""
+  """From the weights, and as many steps from random values, all of which learn, at three rates."""
   random = {'init.weights': '', 'optimizer.rates': ''}
-  return repeat([{}, *(random | rate for rate in sweep('optimizer.learning_rate', [0.01, 0.05]))])
+  rates = sweep('optimizer.learning_rate', [0.001, 0.003, 0.01])
+  return repeat([{}, *(random | rate for rate in rates)])

@@ -117,7 +117,7 @@ def _readable(value: Any) -> str:
     return '+'.join(map(str, value)) or 'none'
   if isinstance(value, float):
     return f'{value:.10g}'
-  return str(value).lower() if isinstance(value, bool) else str(value)
+  return str(value).lower() if isinstance(value, bool) else str(value) or 'none'
 
 
 def _argument(value: Any) -> str:

@@ -259,6 +259,11 @@ def _report(commands: Any) -> None:
     'root', type=pathlib.Path, metavar='ROOT', help='folder of studies, or of one'
   )
   report.add_argument('--out', type=pathlib.Path, help='folder of the report (ROOT/report)')
+  report.add_argument(
+    '--baseline',
+    metavar='SETTING',
+    help="such as reduction=2: what others are compared with (the config's own setting)",
+  )
   _add_format(report)
 
 

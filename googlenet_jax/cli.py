@@ -321,7 +321,7 @@ def _report_studies(options: argparse.Namespace, _rest: list[str]) -> None:
   from googlenet_jax.sweeps.report.report import write_report
   from googlenet_jax.sweeps.report.tables import as_json, summary_markdown
 
-  studies = read_studies(options.root)
+  studies = read_studies(options.root, baseline=options.baseline)
   written = write_report(studies, options.out or options.root / 'report')
   if options.format == 'json':
     print(json.dumps(as_json(studies)))

@@ -9,6 +9,7 @@ import pytest
 from googlenet_jax.data.augment import from_config
 from googlenet_jax.errors import UserError
 from googlenet_jax.models import VARIANTS
+from googlenet_jax.sweeps.study import Study
 from googlenet_jax.training.config import validate
 from googlenet_jax.training.flags import parse_config
 from googlenet_jax.training.state import build_model, create_state
@@ -57,6 +58,9 @@ def test_finetuning_takes_everything_from_its_weights(tmp_path):
   assert (config.model.variant, config.data.image_size, config.data.resize) == ('small', 32, 40)
   assert (config.data.mean, config.data.std) == (taken.mean, taken.std)
   assert config.init.weights == str(path)
+  scratch = Study(tmp_path, [f'--config={FOLDER / "finetune.py"}:{path}'], 'scratch')
+  begins = [scratch.config_of(member).init.weights for member in scratch.members]
+  assert set(begins) == {'', str(path)} and begins.count(str(path)) == 3
   for argument, message in (
     ('', 'finetune.py: argument missing'),
     (':nowhere', 'finetune.py:nowhere: nowhere: cannot be read'),

@@ -45,10 +45,15 @@ def chainit(grids: Iterable[Iterable[Point]]) -> list[Point]:
   return list(itertools.chain(*grids))
 
 
-def repeat(points: Iterable[Point], seeds: int = 3) -> Iterator[Point]:
-  """Each point under several seeds; all points of one seed come first."""
+def repeat(points: Iterable[Point], seeds: int | Iterable[int] = 3) -> Iterator[Point]:
+  """Each point under several seeds; all points of one seed come first.
+
+  Args:
+    points: of one seed.
+    seeds: how many, from 0; or which.
+  """
   points = list(points)
-  for seed in range(seeds):
+  for seed in range(seeds) if isinstance(seeds, int) else seeds:
     for point in points:
       yield point | {'seed': seed}
 

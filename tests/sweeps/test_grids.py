@@ -30,3 +30,4 @@ def test_a_key_twice_is_refused():
 
 def test_repeat_makes_all_points_of_a_seed_first():
   assert list(repeat(iter(A), 2)) == [{'a': a, 'seed': seed} for seed in (0, 1) for a in (1, 2)]
+  assert list(repeat(A[:1], range(3, 5))) == [{'a': 1, 'seed': 3}, {'a': 1, 'seed': 4}]

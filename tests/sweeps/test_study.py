@@ -37,6 +37,14 @@ def test_shipped_studies_fit_their_experiments(file, sweep, tmp_path):
   assert seeds == {0, 1, 2} and len(found.members) >= 6
 
 
+def test_a_confirmation_takes_no_seed_that_gave_the_hint(tmp_path):
+  base = [f'--config={ROOT / "experiments/cifar10.py"}:subset']
+  confirming, *hints = (Study(tmp_path, base, s) for s in ('confirm', 'aux_weight', 'reduction'))
+  before = {member.overrides['seed'] for hint in hints for member in hint.members}
+  seeds = {member.overrides['seed'] for member in confirming.members}
+  assert len(seeds) == 6 and not seeds & before
+
+
 @pytest.mark.parametrize('file', ['digits.py:study', 'cifar10.py', 'imagenet.py', 'imagenet.py:bn'])
 def test_seven_networks_of_an_ensemble(file, tmp_path):
   base = f'--config={ROOT / "experiments" / file}'

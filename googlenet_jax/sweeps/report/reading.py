@@ -76,21 +76,37 @@ class StudyResult:
     return found
 
 
-def read_studies(root: pathlib.Path, retries: int = 2) -> list[StudyResult]:
+def read_studies(
+  root: pathlib.Path, retries: int = 2, baseline: str | None = None
+) -> list[StudyResult]:
   """The studies in a folder, or the one that it holds.
 
   Args:
     root: of studies, or of one.
     retries: after how many more failures a member counts as failed.
+    baseline: setting that differences are taken to in the studies that have it; None: what the
+      study's config has anyway.
 
   Raises:
-    UserError: there is no study.
+    UserError: there is no study, or none with that setting.
   """
   files = [root / 'sweep.json'] if (root / 'sweep.json').exists() else []
   files = files or sorted(root.glob('*/sweep.json'))
   if not files:
     raise UserError(f'{root}: no study; accepted: a folder that `googlenet sweep` has made')
-  return [_study(file, retries) for file in files]
+  found = [_study(file, retries) for file in files]
+  return found if baseline is None else _beside(found, baseline)
+
+
+def _beside(found: list[StudyResult], baseline: str) -> list[StudyResult]:
+  """The same studies with another baseline where they have that setting."""
+  settings = dict.fromkeys(name for study in found for name in study.settings())
+  if baseline not in settings:
+    raise UserError(f'--baseline={baseline}: no such setting; accepted: {", ".join(settings)}')
+  return [
+    dataclasses.replace(study, baseline=baseline) if baseline in study.settings() else study
+    for study in found
+  ]
 
 
 def _study(file: pathlib.Path, retries: int) -> StudyResult:

@@ -5,6 +5,7 @@ import roots
 
 from googlenet_jax.errors import UserError
 from googlenet_jax.sweeps.report.reading import read_studies
+from googlenet_jax.sweeps.report.statistics import summaries
 
 
 def test_a_complete_study(tmp_path):
@@ -47,3 +48,15 @@ def test_a_damaged_or_foreign_file_is_one_line(text, message, tmp_path):
 def test_no_study_at_all(tmp_path):
   with pytest.raises(UserError, match='no study; accepted: a folder that'):
     read_studies(tmp_path)
+
+
+def test_another_baseline_where_a_study_has_it(tmp_path):
+  roots.complete(tmp_path)
+  roots.partial(tmp_path)
+  chosen, other = read_studies(tmp_path, baseline='reduction=2.0')
+  assert (chosen.baseline, other.baseline) == ('reduction=2.0', None)
+  found = {row.setting: row.difference for row in summaries(chosen)}
+  assert found['reduction=2.0'] is None
+  assert found['reduction=1.0'].mean.value == pytest.approx((0.01 + 0.0 + 0.01) / 3)
+  with pytest.raises(UserError, match=r'--baseline=reduction=3: no such setting; accepted: reduct'):
+    read_studies(tmp_path, baseline='reduction=3')

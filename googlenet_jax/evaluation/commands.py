@@ -44,7 +44,7 @@ def evaluate(
     split: of `data`.
     crops: 1, 10 or 144; None: 1.
     parameters: `raw` or `ema`; None as each run's config says.
-    batch_size: crops that a network is given at once; None: about 128.
+    batch_size: crops that a network is given at once; None: about 128, fewer large ones.
     save: a .npz file for the predictions.
     table3: print the paper's Table 3 beside the figures.
     format: `text`, `markdown` or `json`.
@@ -134,7 +134,7 @@ def predict(
     cache_dir: where embedded data are kept.
     crops: 1, 10 or 144.
     parameters: `raw` or `ema`; None as each run's config says.
-    batch_size: crops that a network is given at once; None: about 128.
+    batch_size: crops that a network is given at once; None: about 128, fewer large ones.
     out: a page of images and bars, .html or .png.
     explain: show on that page where the networks look.
     format: `text` or `json` (one object a line).

@@ -28,7 +28,7 @@ def evaluate(
     members: the networks.
     split: the images; labels count in the networks' classes.
     crops: numbers of crops, each 1, 10 or 144.
-    batch_size: crops that a network is given at once; None: about 128.
+    batch_size: crops that a network is given at once; None: about 128, fewer large ones.
     on_bad_image: `stop` raises its error; `skip` logs it and does not count it.
     progress: called with the images done and in all.
 

@@ -79,7 +79,7 @@ def predict(
     bundles: the networks, of the same classes.
     files: the images.
     crops: 1, 10 or 144.
-    batch_size: crops that a network is given at once; None: about 128.
+    batch_size: crops that a network is given at once; None: about 128, fewer large ones.
     bad: gets the message of each file that cannot be read, which is logged and left out.
   """
 

@@ -1,5 +1,6 @@
 """Names and shapes of a network's tensors, and what a file lacks or has too much of."""
 
+import functools
 import os
 import pathlib
 import zlib
@@ -24,6 +25,11 @@ def expected_shapes(model: GoogLeNet, image_size: int) -> Shapes:
 
   `image_size` matters to the heads alone: their fully connected layer sees the whole map.
   """
+  return dict(_traced_shapes(model, image_size))
+
+
+@functools.lru_cache(16)  # tracing takes most of a second, and reading a file asks several times
+def _traced_shapes(model: GoogLeNet, image_size: int) -> Shapes:
   images = jax.ShapeDtypeStruct((1, image_size, image_size, 3), jnp.float32)
   return shapes_of(jax.eval_shape(model.init, jax.random.key(0), images))
 

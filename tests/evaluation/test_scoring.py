@@ -14,7 +14,7 @@ import pytest
 from googlenet_jax.data.crops import crop_list
 from googlenet_jax.data.geometry import cut, mirror, resize, resized_size
 from googlenet_jax.errors import UserError
-from googlenet_jax.evaluation.scoring import _mean, score, skip
+from googlenet_jax.evaluation.scoring import _default_batch, _mean, score, skip
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 
@@ -106,6 +106,14 @@ def test_four_devices_share_batches(tmp_path):
     for image in score([networks.bundle(0)], networks.split().records, (10,), batch_size=26)
   ]
   np.testing.assert_allclose(np.load(tmp_path / 'four.npy'), one, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+  ('image_size', 'mirrored', 'crops'), [(32, False, 128), (224, True, 128), (448, True, 32)]
+)
+def test_batches_of_large_crops_are_smaller(image_size, mirrored, crops):
+  assert _default_batch(image_size, 1, mirrored) == crops
+  assert _default_batch(2048, 8, mirrored) == (16 if mirrored else 8)
 
 
 @pytest.mark.parametrize('size', [0, 3])

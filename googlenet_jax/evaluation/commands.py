@@ -13,6 +13,7 @@ from googlenet_jax.evaluation.explain import overlay
 from googlenet_jax.evaluation.models import open_members, without_auxiliary
 from googlenet_jax.evaluation.predict import find_images, read
 from googlenet_jax.evaluation.predict import predict as predict_files
+from googlenet_jax.evaluation.predictions import Predictions
 from googlenet_jax.evaluation.table3 import table3 as paper_table
 
 TABLE3_CROPS = (1, 10, 144)
@@ -29,12 +30,11 @@ def evaluate(
   crops: int | None = None,
   parameters: str | None = None,
   batch_size: int | None = None,
-  save: pathlib.Path | None = None,
   table3: bool = False,
   format: str = 'text',
   progress: Progress = lambda done, total: None,
-) -> str:
-  """Evaluates networks, alone or as one ensemble.
+) -> tuple[str, Predictions]:
+  """Evaluates networks, alone or as one ensemble; returns what is to be printed, and kept.
 
   Args:
     workdirs: work directories, whose newest checkpoints count.
@@ -45,7 +45,6 @@ def evaluate(
     crops: 1, 10 or 144; None: 1.
     parameters: `raw` or `ema`; None as each run's config says.
     batch_size: crops that a network is given at once; None: about 128, fewer large ones.
-    save: a .npz file for the predictions.
     table3: print the paper's Table 3 beside the figures.
     format: `text`, `markdown` or `json`.
     progress: called with the images done and in all.
@@ -57,8 +56,6 @@ def evaluate(
     raise UserError(f'--crops={crops}: not with --table3, which has its own')
   if split is not None and data is None:
     raise UserError(f'--split={split}: accepted with --data only')
-  if save:
-    predictions.check_path(save)
   members = open_members(workdirs, weights, cache_dir, parameters)
   if data is None:
     images, on_bad_image = own_data(members)
@@ -73,27 +70,23 @@ def evaluate(
     on_bad_image=on_bad_image,
     progress=progress,
   )
-  if save:
-    predictions.save(found, save)
   if table3:
-    return render.table3(paper_table(found), format)
-  return render.result({**result(found), **about(members, heads)}, format)
+    return render.table3(paper_table(found), format), found
+  return render.result({**result(found), **about(members, heads)}, format), found
 
 
 def evaluate_saved(
   paths: Sequence[pathlib.Path],
   *,
   crops: int | None = None,
-  save: pathlib.Path | None = None,
   table3: bool = False,
   format: str = 'text',
-) -> str:
-  """Combines saved predictions of the same images without computing any again.
+) -> tuple[str, Predictions]:
+  """Combines saved predictions of the same images without computing any again; returns as above.
 
   Args:
-    paths: files that `save` has written.
+    paths: files that `predictions.save` has written.
     crops: which of the numbers of crops; None where there is only one.
-    save: a .npz file for all of them together.
     table3: print the paper's Table 3 beside the figures.
     format: `text`, `markdown` or `json`.
 
@@ -102,14 +95,10 @@ def evaluate_saved(
   """
   if table3 and crops is not None:
     raise UserError(f'--crops={crops}: not with --table3, which takes those that are there')
-  if save:
-    predictions.check_path(save)
   found = predictions.combine([(str(path), predictions.load(path)) for path in paths])
-  if save:
-    predictions.save(found, save)
   if table3:
-    return render.table3(paper_table(found), format)
-  return render.result(result(found, crops=crops), format)
+    return render.table3(paper_table(found), format), found
+  return render.result(result(found, crops=crops), format), found
 
 
 def predict(

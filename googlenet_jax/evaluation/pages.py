@@ -3,7 +3,6 @@
 import base64
 import html
 import io
-import os
 import pathlib
 import warnings
 from collections.abc import Sequence
@@ -39,8 +38,7 @@ def check_path(path: pathlib.Path, images: int) -> None:
   """Raises UserError, before anything is computed, where `save` could not write."""
   if path.suffix.lower() not in SUFFIXES:
     raise UserError(f'--out={path}: accepted: a name that ends in {" or ".join(SUFFIXES)}')
-  if path.is_dir() or not path.absolute().parent.is_dir():
-    raise UserError(f'--out={path}: accepted: a file in a folder that exists')
+  files.check_place('--out', path)
   most = _MOST[path.suffix.lower()]
   if images > most:
     raise UserError(f'--out={path}: {images} images; accepted: up to {most}')
@@ -60,11 +58,8 @@ def save(entries: Sequence[Entry], path: pathlib.Path, title: str) -> None:
     UserError: it cannot be written.
   """
   data = _page(entries, title).encode() if path.suffix.lower() == '.html' else _png(entries, title)
-  try:
-    files.write_whole(path, data, path.absolute().parent)
-  except OSError as error:
-    (path.absolute().parent / f'{path.name}.{os.getpid()}').unlink(missing_ok=True)
-    raise UserError(f'{path}: cannot be written: {error.strerror}') from error
+  with files.replacing(path) as temporary:
+    temporary.write_bytes(data)
 
 
 _STYLE = """

@@ -1,6 +1,7 @@
 """The first classes of image files: what `googlenet predict` says, file by file."""
 
 import logging
+import os
 import pathlib
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
@@ -49,10 +50,10 @@ def find_images(arguments: Sequence[str]) -> list[pathlib.Path]:
     images = [
       image
       for path in matching(argument)
-      for image in (_images_below(path) if path.is_dir() else [path])
+      for image in (_images_below(path) if os.path.isdir(path) else [path])
     ]
     if not images:
-      folder = pathlib.Path(argument).expanduser().is_dir()
+      folder = os.path.isdir(os.path.expanduser(argument))
       what = 'a folder without images' if folder else 'matches no image'
       raise UserError(f'{argument}: {what} ({", ".join(SUFFIXES)})')
     found |= dict.fromkeys(images)

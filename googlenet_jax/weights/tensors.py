@@ -1,7 +1,6 @@
 """Names and shapes of a network's tensors, and what a file lacks or has too much of."""
 
 import functools
-import os
 import pathlib
 import zlib
 from collections.abc import Iterable, Mapping
@@ -13,7 +12,7 @@ import numpy as np
 from flax import traverse_util
 
 from googlenet_jax.errors import UserError
-from googlenet_jax.files import publish
+from googlenet_jax.files import replacing
 from googlenet_jax.models import GoogLeNet
 
 Shapes = dict[str, tuple[int, ...]]
@@ -98,11 +97,5 @@ def write(path: pathlib.Path, data: bytes) -> None:
   Raises:
     UserError: the folder is missing or the disk is full.
   """
-  temporary = path.parent / f'.{path.name[:200]}.{os.getpid()}'
-  try:
+  with replacing(path) as temporary:
     temporary.write_bytes(data)
-    publish(temporary, path)
-  except OSError as error:
-    raise UserError(f'{path}: cannot be written: {error.strerror}') from error
-  finally:
-    temporary.unlink(missing_ok=True)

@@ -48,6 +48,14 @@ def test_files_folders_and_globs_each_once(folder):
     find_images([f'{plain}/empty'])
 
 
+def test_a_path_that_cannot_even_be_looked_up_is_one_file_that_cannot_be_read(folder):
+  long = f'{folder.parent}/{"a" * 300}.jpg'
+  bad: list[str] = []
+  found = find_images([long, '~nobody-of-this-name/a.jpg'])
+  assert not list(predict([networks.bundle(0)], found, batch_size=4, bad=bad))
+  assert 'cannot be read: File name too long' in bad[0] and '~nobody' in bad[1]
+
+
 def test_the_five_likeliest_and_the_files_that_cannot_be_read(folder):
   (folder / '나쁜.jpg').write_bytes(b'\xff\xd8\xff')
   files = [folder / name for name in ('b.png', '나쁜.jpg', 'absent.png', 'a.PNG')]

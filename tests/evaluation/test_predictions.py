@@ -2,12 +2,14 @@
 
 import io
 import os
+import resource
 import time
 import zipfile
 
 import numpy as np
 import pytest
 
+from googlenet_jax import cli
 from googlenet_jax.errors import UserError
 from googlenet_jax.evaluation import predictions
 from googlenet_jax.evaluation.evaluate import result
@@ -181,6 +183,38 @@ def test_damaged_and_hostile_files_are_refused_at_once(tmp_path, kind):
   with pytest.raises(UserError, match='나쁜 file') as caught:
     predictions.load(path)
   assert time.perf_counter() - start < 1 and '\n' not in str(caught.value)
+
+
+def test_a_folder_that_may_not_be_written_is_refused_before_anything_is_computed(tmp_path):
+  closed = tmp_path / '닫힌 folder'
+  closed.mkdir(mode=0o555)
+  root = os.geteuid() == 0
+  if root:  # who may write everywhere
+    os.seteuid(65534)
+  try:
+    with pytest.raises(UserError, match=r'--predictions=.*a\.npz: cannot be written: Permission'):
+      predictions.check_path(closed / 'a.npz')
+  finally:
+    if root:
+      os.seteuid(0)
+
+
+def test_figures_are_shown_though_the_disk_is_too_full_to_keep_them(tmp_path, capsys):
+  predictions.save(random(), tmp_path / 'a.npz')
+  long = tmp_path / f'{"가" * 80}.npz'
+  command = ['evaluate', f'--from_predictions={tmp_path / "a.npz"}', f'--predictions={long}']
+  limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+  resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))
+  try:
+    status = cli.main(command)
+  finally:
+    resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+  shown = capsys.readouterr()
+  assert status == 1 and 'top-5 error' in shown.out
+  assert f'{long}: cannot be written' in shown.err and shown.err.count('\n') == 1
+  assert os.listdir(tmp_path) == ['a.npz']
+  assert cli.main(command) == 0  # whose name leaves no room for a longer one
+  assert len(os.listdir(tmp_path)) == 2
 
 
 def test_nothing_is_written_where_it_cannot_be(tmp_path):

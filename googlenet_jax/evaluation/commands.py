@@ -155,6 +155,7 @@ def predict(
       entries.append(pages.Entry(str(found.file), pictures, found.classes))
   if out and entries:
     names = [pathlib.PurePath(member.name).name for member in members]
-    pages.save(entries, out, f'{", ".join(names)}: {len(entries)} images')
+    counted = render.count(len(entries), 'image')
+    pages.save(entries, out, f'{", ".join(names)}: {counted}')
   if bad:
     raise UserError(f'{len(bad)} of {len(files)} files cannot be read')

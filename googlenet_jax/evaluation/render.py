@@ -19,7 +19,7 @@ def result(found: dict[str, Any], format: str) -> str:
   for name, row in {'main': found, **heads}.items():
     cells = [[_percent(row[f'{top}_error']), _interval(row[f'{top}_interval'])] for top in _TOPS]
     rows.append([name, *cells[0], *cells[1], f'{row["loss"]:.4f}'])
-  parts = [f'{_what(found)}, {_count(found["crops"], "crop")}', _table(rows, format)]
+  parts = [f'{_what(found)}, {count(found["crops"], "crop")}', _table(rows, format)]
   classes = found['per_class']
   bad = worst(classes, WORST)
   if bad and len(classes) > 1:
@@ -70,12 +70,13 @@ def _costs(row: dict[str, Any]) -> list[str]:
 
 def _what(found: dict[str, Any]) -> str:
   networks = found['networks']
-  named = networks[0] if len(networks) == 1 else _count(len(networks), 'network')
-  return f'{found["images"]:,} images of {found["data"]}; {named}'
+  named = networks[0] if len(networks) == 1 else count(len(networks), 'network')
+  return f'{count(found["images"], "image")} of {found["data"]}; {named}'
 
 
-def _count(number: int, noun: str) -> str:
-  return f'{number} {noun}' if number == 1 else f'{number} {noun}s'
+def count(number: int, noun: str) -> str:
+  """`1 crop`, `10 crops`."""
+  return f'{number} {noun}' if number == 1 else f'{number:,} {noun}s'
 
 
 def _percent(share: float) -> str:

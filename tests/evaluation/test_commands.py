@@ -127,7 +127,10 @@ def test_predict_reads_what_it_can(work, capsys, caplog):
   assert 'bad.png: starts with' in caplog.text
   assert '1 of 8 files cannot be read' in shown.err
   assert (work / 'page.html').read_text().count('<img') == 14
-  text = run(capsys, 'predict', work / 'images' / '0', weights).out.splitlines()
+  text = run(
+    capsys, 'predict', work / 'images' / '0', weights, f'--out={work}/page.html'
+  ).out.splitlines()
+  assert '<h1>one.safetensors: 1 image</h1>' in (work / 'page.html').read_text()
   assert text[0].endswith('0.png') and len(text) == 6 and '%' in text[1]
 
 

@@ -153,6 +153,26 @@ def test_a_page_holds_everything_and_runs_nothing(tmp_path):
   assert simplejpeg.decode_jpeg(data).shape == (20, 30, 3)
 
 
+def test_a_page_is_for_light_and_dark_and_says_what_its_colors_are(tmp_path):
+  path = tmp_path / 'page.html'
+  pages.save(ENTRIES, path, 'net')
+  text = path.read_text(encoding='utf-8')
+  assert '@media (prefers-color-scheme: dark)' in text
+  assert 'red where most speaks for the first class' in text
+  assert 'alt="what speaks for the first class in b.png"' in text
+  pages.save(ENTRIES[:1], path, 'net')
+  assert '<p>' not in path.read_text(encoding='utf-8')
+
+
+def test_the_end_of_a_long_name_stays_in_a_png():
+  from matplotlib.figure import Figure
+
+  axis = Figure().subplots()
+  pages._bars(axis, ENTRIES[0]._replace(name=f'{"folder/" * 30}b.png'))
+  title = axis.get_title('left')
+  assert len(title) == 90 and title.startswith('...') and title.endswith('/folder/b.png')
+
+
 def test_a_png_holds_every_image(tmp_path):
   path = tmp_path / 'page.png'
   pages.save(ENTRIES, path, 'net $\\frac')

@@ -11,7 +11,6 @@ from googlenet_jax.data.split import Split
 from googlenet_jax.errors import UserError
 from googlenet_jax.files import matching
 from googlenet_jax.models import without_heads
-from googlenet_jax.training.checkpoints import restore_newest
 from googlenet_jax.training.experiment import Experiment, prepare
 from googlenet_jax.training.state import TrainState
 from googlenet_jax.training.workdir import WorkDirectory
@@ -130,6 +129,8 @@ def _workdir_member(path: pathlib.Path, cache_dir: pathlib.Path, parameters: str
 def _restored(
   path: pathlib.Path, cache_dir: pathlib.Path, parameters: str | None
 ) -> tuple[Experiment, TrainState]:
+  from googlenet_jax.training.checkpoints import restore_newest  # Orbax, which files do without
+
   workdir = WorkDirectory(path)
   config = workdir.config()
   if parameters is not None:

@@ -3,6 +3,7 @@
 import argparse
 import contextlib
 import dataclasses
+import errno
 import json
 import logging
 import os
@@ -17,6 +18,8 @@ from typing import Any
 from googlenet_jax import arguments, runtime
 from googlenet_jax.errors import UserError
 
+# What no code can mend: rights, full disks and disks that are only read.
+_OF_THE_MACHINE = (errno.EACCES, errno.EPERM, errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 RUN_ME_AGAIN = 75  # EX_TEMPFAIL: stopped by a signal, saved, the same command goes on
 
 
@@ -37,6 +40,11 @@ def main(argv: list[str] | None = None) -> int:
     _COMMANDS[options.command](options, rest)
   except (UserError, KeyboardInterrupt, BrokenPipeError, _RunAgainError) as error:
     return _report(options.command, error)
+  except OSError as error:
+    if error.errno not in _OF_THE_MACHINE:
+      raise
+    closed = UserError(f'{error.filename or "output"}: {error.strerror}')
+    return _report(options.command, closed)
   return 0
 
 

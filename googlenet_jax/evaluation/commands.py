@@ -10,7 +10,7 @@ from googlenet_jax.evaluation.data import open_data
 from googlenet_jax.evaluation.evaluate import about, own_data, result
 from googlenet_jax.evaluation.evaluate import evaluate as evaluate_members
 from googlenet_jax.evaluation.explain import overlay
-from googlenet_jax.evaluation.models import open_members, without_auxiliary
+from googlenet_jax.evaluation.models import all_matching, open_members, without_auxiliary
 from googlenet_jax.evaluation.predict import find_images, read
 from googlenet_jax.evaluation.predict import predict as predict_files
 from googlenet_jax.evaluation.predictions import Predictions
@@ -85,7 +85,7 @@ def evaluate_saved(
   """Combines saved predictions of the same images without computing any again; returns as above.
 
   Args:
-    paths: files that `predictions.save` has written.
+    paths: files that `predictions.save` has written, or globs of such.
     crops: which of the numbers of crops; None where there is only one.
     table3: print the paper's Table 3 beside the figures.
     format: `text`, `markdown` or `json`.
@@ -95,7 +95,9 @@ def evaluate_saved(
   """
   if table3 and crops is not None:
     raise UserError(f'--crops={crops}: not with --table3, which takes those that are there')
-  found = predictions.combine([(str(path), predictions.load(path)) for path in paths])
+  found = predictions.combine(
+    [(str(path), predictions.load(path)) for path in all_matching('--from_predictions', paths)]
+  )
   if table3:
     return render.table3(paper_table(found), format), found
   return render.result(result(found, crops=crops), format), found

@@ -71,9 +71,11 @@ def open_members(
     raise UserError('no network: accepted: --workdir=DIR or --weights=FILE, one or several')
   if parameters and not workdirs:
     raise UserError(f'--parameters={parameters}: accepted with --workdir only')
-  members = [_workdir_member(path, cache_dir, parameters) for path in _all('--workdir', workdirs)]
+  members = [
+    _workdir_member(path, cache_dir, parameters) for path in all_matching('--workdir', workdirs)
+  ]
   members += [
-    Member(bundles.load(path), str(path.resolve())) for path in _all('--weights', weights)
+    Member(bundles.load(path), str(path.resolve())) for path in all_matching('--weights', weights)
   ]
   seen = set()
   for member in members:
@@ -84,7 +86,8 @@ def open_members(
   return members
 
 
-def _all(flag: str, paths: Sequence[pathlib.Path]) -> list[pathlib.Path]:
+def all_matching(flag: str, paths: Sequence[pathlib.Path]) -> list[pathlib.Path]:
+  """Paths, and what globs among them match; UserError where one matches nothing."""
   for path in paths:
     if not matching(path):
       raise UserError(f'{flag}={path}: matches nothing')

@@ -193,6 +193,8 @@ def _checked(arrays: dict[str, np.ndarray], path: pathlib.Path) -> Predictions:
 
 def _read(path: pathlib.Path) -> dict[str, np.ndarray]:
   """All arrays of the file; stored sizes are compared with declared ones before any is read."""
+  if path.exists() and not path.is_file():  # a pipe would keep us waiting
+    raise UserError(f'{path}: is no file')
   size = path.stat().st_size
   with zipfile.ZipFile(path) as archive:
     held = {entry.filename.removesuffix('.npy'): entry for entry in archive.infolist()}

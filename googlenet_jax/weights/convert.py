@@ -88,6 +88,8 @@ def convert(
     raise UserError(f'--to={to}: accepted: torchvision')
   if suffix not in TARGETS or (to and suffix != '.safetensors'):
     accepted = '.safetensors' if to else ', '.join(TARGETS)
+    if suffix in ('.pth', '.pt'):  # which PyTorch's users would look for
+      accepted += '; --to=torchvision writes a state dict as .safetensors'
     raise UserError(f'{destination}: ending {suffix or "none"}; accepted: {accepted}')
   report = read(source, classes=classes, variant=variant, preprocessing=preprocessing)
   if fold_normalization:

@@ -272,7 +272,9 @@ def test_a_tensor_may_not_reach_out_of_its_storage_or_expand_it(tmp_path, capsys
 @pytest.mark.parametrize('target', ['x.pth', 'x', 'x.onnx'])
 def test_an_ending_that_is_not_written(tmp_path, capsys, target):
   assert main(['convert', str(tmp_path / 'none'), str(tmp_path / target)]) == 1
-  assert 'accepted: .safetensors, .npz, .caffemodel' in capsys.readouterr().err
+  told = capsys.readouterr().err
+  assert 'accepted: .safetensors, .npz, .caffemodel' in told
+  assert ('--to=torchvision writes a state dict' in told) == (target == 'x.pth')
 
 
 def test_no_such_file(tmp_path, capsys):

@@ -82,6 +82,9 @@ def predict(
     crops: 1, 10 or 144.
     batch_size: crops that a network is given at once; None: about 128, fewer large ones.
     bad: gets the message of each file that cannot be read, which is logged and left out.
+
+  Raises:
+    UserError: what the networks say is not a number, so that no class is likelier than another.
   """
 
   def note(error: UserError) -> None:
@@ -94,6 +97,11 @@ def predict(
   ):
     logs = image.log_probabilities[scoring.MAIN][:, 0].astype(np.float64)  # [networks, classes]
     probabilities = np.exp(logs).mean(0)
+    if np.isnan(probabilities).any():
+      raise UserError(
+        f'{files[image.position]}: the output of the network is not a number: it has diverged, or '
+        'its weights do not fit its preprocessing'
+      )
     first = np.argsort(-probabilities, kind='stable')[:TOP]
     named = [Class(classes[i], int(i), float(probabilities[i])) for i in first]
     yield Prediction(files[image.position], named)

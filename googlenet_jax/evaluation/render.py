@@ -1,6 +1,7 @@
 """Results of `evaluate` as text, Markdown or JSON."""
 
 import json
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,7 +14,7 @@ FORMATS = ('text', 'markdown', 'json')
 def result(found: dict[str, Any], format: str) -> str:
   """Writes down the figures of one network or ensemble; ends with a line break."""
   if format == 'json':
-    return json.dumps(found, ensure_ascii=False) + '\n'
+    return _json(found)
   heads = found.get('heads', {})
   rows = [['classifier', 'top-1 error', '95% interval', 'top-5 error', '95% interval', 'loss']]
   for name, row in {'main': found, **heads}.items():
@@ -35,7 +36,7 @@ def result(found: dict[str, Any], format: str) -> str:
 def table3(found: dict[str, Any], format: str) -> str:
   """Writes down Table 3, the paper's figures beside the measured ones."""
   if format == 'json':
-    return json.dumps(found, ensure_ascii=False) + '\n'
+    return _json(found)
   rows = [[*_PAPER, *_MEASURED]]
   for row in found['rows']:
     paper, own = row['paper'], row['measured']
@@ -57,6 +58,19 @@ def table3(found: dict[str, Any], format: str) -> str:
   if len(found['networks']) > 1:
     notes.append(f'measured, one model: {alone}, the first that was named.')
   return _table(rows, format) + '\n\n' + '\n'.join(f'- {note}' for note in notes) + '\n'
+
+
+def _json(found: dict[str, Any]) -> str:
+  """One line; null stands for the loss of a network that has diverged, as JSON has no NaN."""
+
+  def plain(value: Any) -> Any:
+    if isinstance(value, dict):
+      return {key: plain(one) for key, one in value.items()}
+    if isinstance(value, list):
+      return [plain(one) for one in value]
+    return None if isinstance(value, float) and math.isnan(value) else value
+
+  return json.dumps(plain(found), ensure_ascii=False, allow_nan=False) + '\n'
 
 
 _TOPS = ('top1', 'top5')

@@ -1,5 +1,6 @@
 """`googlenet evaluate` and `googlenet predict` as a user meets them."""
 
+import dataclasses
 import importlib.util
 import json
 import pathlib
@@ -132,6 +133,27 @@ def test_predict_reads_what_it_can(work, capsys, caplog):
   ).out.splitlines()
   assert '<h1>one.safetensors: 1 image</h1>' in (work / 'page.html').read_text()
   assert text[0].endswith('0.png') and len(text) == 6 and '%' in text[1]
+
+
+def test_a_network_that_has_diverged_is_wrong_and_says_so(work, capsys):
+  healthy = networks.bundle(0)
+  classifier = healthy.variables['params']['classifier']
+  huge = {**classifier, 'kernel': np.full_like(classifier['kernel'], 3e38)}
+  params = {**healthy.variables['params'], 'classifier': huge}
+  ill = dataclasses.replace(healthy, variables={**healthy.variables, 'params': params})
+  bundles.save(ill, work / 'ill.safetensors')
+  weights, data = f'--weights={work}/ill.safetensors', f'--data=manifest:{work}/images.csv'
+
+  def no_json(constant):
+    raise AssertionError(constant)
+
+  for more in ([], ['--table3']):
+    text = run(capsys, 'evaluate', weights, data, '--format=json', *more).out
+    found = json.loads(text, parse_constant=no_json)
+    figures = found['rows'][0]['measured'] if more else found
+    assert figures['top5_error'] == 1 and figures['loss'] is None
+  shown = run(capsys, 'predict', work / 'images', weights, status=1)
+  assert not shown.out and '0.png: the output of the network is not a number' in shown.err
 
 
 @pytest.mark.parametrize(

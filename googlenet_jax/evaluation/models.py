@@ -39,22 +39,6 @@ class Member:
   on_bad_image: str = 'stop'
 
 
-def from_workdir(
-  path: pathlib.Path, cache_dir: pathlib.Path, parameters: str | None = None
-) -> Bundle:
-  """The newest checkpoint of a work directory, with its auxiliary heads.
-
-  Args:
-    path: the work directory.
-    cache_dir: where embedded data are kept; the run's data say the classes and their statistics.
-    parameters: `raw` or `ema`; None as the config says.
-
-  Raises:
-    UserError: no work directory, no checkpoint, no data, or no average where `ema` is asked for.
-  """
-  return _workdir_member(path, cache_dir, parameters).bundle
-
-
 def open_members(
   workdirs: Sequence[pathlib.Path],
   weights: Sequence[pathlib.Path],

@@ -247,6 +247,16 @@ def test_flipped_bytes_in_an_archive_show(tmp_path, capsys):
   assert 'damaged zip archive: Bad CRC-32' in capsys.readouterr().err
 
 
+def test_a_storage_of_another_size_is_found_before_the_network_is_traced(tmp_path):
+  whole = zipfile.ZipFile(io.BytesIO(files.pth(reference.torchvision_state(2, 4))))
+  members = {name: whole.read(name) for name in whole.namelist()}
+  members['archive/data/0'] = bytes(2**20)
+  (tmp_path / 'a.pth').write_bytes(files.archive(members, zipfile.ZIP_DEFLATED))
+  told = 'archive/data/0 has 1,048,576 bytes in place of 9,408'
+  with pytest.raises(pth.UserError, match=told), pth.open_pth(tmp_path / 'a.pth'):
+    pytest.fail('its shapes are believed')
+
+
 def test_values_that_are_not_finite_are_refused_by_name(tmp_path, capsys):
   layers = reference.caffe_layers(2, 4)
   layers['conv2/3x3'][1][0] = np.nan

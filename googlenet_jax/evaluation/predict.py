@@ -127,6 +127,8 @@ def read(file: pathlib.Path) -> np.ndarray:
     UserError: it cannot be read, or is no image; names the file.
   """
   try:
+    if file.is_char_device():  # /dev/zero has no end; a pipe may well hold an image
+      raise UserError(f'{file}: is a device')
     data = file.read_bytes()
   except OSError as error:
     raise UserError(f'{file}: cannot be read: {error.strerror}') from error

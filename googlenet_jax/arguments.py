@@ -122,7 +122,7 @@ def _evaluate(commands: Any) -> None:
     action='append',
     default=[],
     metavar='FILE.npz',
-    help='combine kept predictions in place of networks; several are one ensemble',
+    help='combine kept predictions (files or globs) in place of networks, as one ensemble',
   )
   _add_format(evaluate, 'markdown')
 

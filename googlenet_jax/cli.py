@@ -3,6 +3,7 @@
 import argparse
 import contextlib
 import dataclasses
+import errno
 import json
 import logging
 import os
@@ -17,6 +18,8 @@ from typing import Any
 from googlenet_jax import arguments, runtime
 from googlenet_jax.errors import UserError
 
+# What no code can mend: rights, full disks and disks that are only read.
+_OF_THE_MACHINE = (errno.EACCES, errno.EPERM, errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 RUN_ME_AGAIN = 75  # EX_TEMPFAIL: stopped by a signal, saved, the same command goes on
 
 
@@ -37,6 +40,11 @@ def main(argv: list[str] | None = None) -> int:
     _COMMANDS[options.command](options, rest)
   except (UserError, KeyboardInterrupt, BrokenPipeError, _RunAgainError) as error:
     return _report(options.command, error)
+  except OSError as error:
+    if error.errno not in _OF_THE_MACHINE:
+      raise
+    closed = UserError(f'{error.filename or "output"}: {error.strerror}')
+    return _report(options.command, closed)
   return 0
 
 
@@ -131,35 +139,33 @@ def _dry_run(options: argparse.Namespace, config: Any) -> None:
 
 
 def _evaluate(options: argparse.Namespace, _rest: list[str]) -> None:
-  common: Any = {
-    'crops': options.crops,
-    'save': options.predictions,
-    'table3': options.table3,
-    'format': options.format,
-  }
+  common: Any = {'crops': options.crops, 'table3': options.table3, 'format': options.format}
   if options.from_predictions:
     for name in ('workdir', 'weights', 'data', 'split', 'parameters', 'batch_size'):
       if getattr(options, name):
         raise UserError(f'--{name}: not with --from_predictions, which computes nothing')
-    from googlenet_jax.evaluation.commands import evaluate_saved
+  from googlenet_jax.evaluation import commands, predictions
 
-    print(evaluate_saved(options.from_predictions, **common), end='')
-    return
-  from googlenet_jax.evaluation.commands import evaluate
-
-  with _counter() as progress:
-    text = evaluate(
-      workdirs=options.workdir,
-      weights=options.weights,
-      cache_dir=_cache_dir(options),
-      data=options.data,
-      split=options.split,
-      parameters=options.parameters,
-      batch_size=options.batch_size,
-      progress=progress,
-      **common,
-    )
-  print(text, end='')
+  if options.predictions:
+    predictions.check_path(options.predictions)
+  if options.from_predictions:
+    text, found = commands.evaluate_saved(options.from_predictions, **common)
+  else:
+    with _counter() as progress:
+      text, found = commands.evaluate(
+        workdirs=options.workdir,
+        weights=options.weights,
+        cache_dir=_cache_dir(options),
+        data=options.data,
+        split=options.split,
+        parameters=options.parameters,
+        batch_size=options.batch_size,
+        progress=progress,
+        **common,
+      )
+  print(text, end='', flush=True)  # before the disk can be full
+  if options.predictions:
+    predictions.save(found, options.predictions)
 
 
 def _predict(options: argparse.Namespace, _rest: list[str]) -> None:

@@ -6,6 +6,7 @@ import logging
 import os
 import pathlib
 import platform
+import tempfile
 from collections.abc import Iterator
 
 from googlenet_jax.errors import UserError
@@ -27,6 +28,38 @@ def write_whole(path: pathlib.Path, data: bytes, unfinished: pathlib.Path) -> No
   publish(temporary, path)
 
 
+@contextlib.contextmanager
+def replacing(path: pathlib.Path) -> Iterator[pathlib.Path]:
+  """Gives a temporary file beside `path`, which takes its place when the block ends well.
+
+  Raises:
+    UserError: names the file and why it cannot be written.
+  """
+  temporary = path.absolute().parent / f'.googlenet.{os.getpid()}'  # of any name, however long
+  try:
+    try:
+      yield temporary
+      publish(temporary, path)
+    finally:
+      temporary.unlink(missing_ok=True)
+  except OSError as error:
+    raise UserError(f'{path}: cannot be written: {error.strerror}') from error
+
+
+def check_place(flag: str, path: pathlib.Path) -> None:
+  """Raises UserError where no file can be made, before hours go into what it is to hold."""
+  if os.path.isdir(path):
+    raise UserError(f'{flag}={path}: is a folder; accepted: a file')
+  try:
+    with tempfile.TemporaryFile(dir=path.absolute().parent):
+      pass
+  except OSError as error:
+    raise UserError(
+      f'{flag}={path}: cannot be written: {error.strerror}; accepted: a file in a folder that '
+      'exists and may be written'
+    ) from error
+
+
 def _sync(path: pathlib.Path) -> None:
   descriptor = os.open(path, os.O_RDONLY)
   try:
@@ -37,8 +70,9 @@ def _sync(path: pathlib.Path) -> None:
 
 def matching(path: pathlib.Path | str) -> list[pathlib.Path]:
   """What a glob (`*`, `?`, `**`) matches, in order, or the path itself where it is none."""
-  path = pathlib.Path(path).expanduser()
-  if path.exists() or not glob.has_magic(str(path)):
+  path = pathlib.Path(os.path.expanduser(path))
+  # Those of os.path are False, and no error, where a folder is closed or a name too long.
+  if os.path.exists(path) or not glob.has_magic(str(path)):
     return [path]
   return sorted(pathlib.Path(name) for name in glob.glob(str(path), recursive=True))
 

@@ -10,9 +10,10 @@ from googlenet_jax.evaluation.data import open_data
 from googlenet_jax.evaluation.evaluate import about, own_data, result
 from googlenet_jax.evaluation.evaluate import evaluate as evaluate_members
 from googlenet_jax.evaluation.explain import overlay
-from googlenet_jax.evaluation.models import open_members, without_auxiliary
+from googlenet_jax.evaluation.models import all_matching, open_members, without_auxiliary
 from googlenet_jax.evaluation.predict import find_images, read
 from googlenet_jax.evaluation.predict import predict as predict_files
+from googlenet_jax.evaluation.predictions import Predictions
 from googlenet_jax.evaluation.table3 import table3 as paper_table
 
 TABLE3_CROPS = (1, 10, 144)
@@ -29,12 +30,11 @@ def evaluate(
   crops: int | None = None,
   parameters: str | None = None,
   batch_size: int | None = None,
-  save: pathlib.Path | None = None,
   table3: bool = False,
   format: str = 'text',
   progress: Progress = lambda done, total: None,
-) -> str:
-  """Evaluates networks, alone or as one ensemble.
+) -> tuple[str, Predictions]:
+  """Evaluates networks, alone or as one ensemble; returns what is to be printed, and kept.
 
   Args:
     workdirs: work directories, whose newest checkpoints count.
@@ -44,8 +44,7 @@ def evaluate(
     split: of `data`.
     crops: 1, 10 or 144; None: 1.
     parameters: `raw` or `ema`; None as each run's config says.
-    batch_size: crops that a network is given at once; None: about 128.
-    save: a .npz file for the predictions.
+    batch_size: crops that a network is given at once; None: about 128, fewer large ones.
     table3: print the paper's Table 3 beside the figures.
     format: `text`, `markdown` or `json`.
     progress: called with the images done and in all.
@@ -57,8 +56,6 @@ def evaluate(
     raise UserError(f'--crops={crops}: not with --table3, which has its own')
   if split is not None and data is None:
     raise UserError(f'--split={split}: accepted with --data only')
-  if save:
-    predictions.check_path(save)
   members = open_members(workdirs, weights, cache_dir, parameters)
   if data is None:
     images, on_bad_image = own_data(members)
@@ -73,27 +70,23 @@ def evaluate(
     on_bad_image=on_bad_image,
     progress=progress,
   )
-  if save:
-    predictions.save(found, save)
   if table3:
-    return render.table3(paper_table(found), format)
-  return render.result({**result(found), **about(members, heads)}, format)
+    return render.table3(paper_table(found), format), found
+  return render.result({**result(found), **about(members, heads)}, format), found
 
 
 def evaluate_saved(
   paths: Sequence[pathlib.Path],
   *,
   crops: int | None = None,
-  save: pathlib.Path | None = None,
   table3: bool = False,
   format: str = 'text',
-) -> str:
-  """Combines saved predictions of the same images without computing any again.
+) -> tuple[str, Predictions]:
+  """Combines saved predictions of the same images without computing any again; returns as above.
 
   Args:
-    paths: files that `save` has written.
+    paths: files that `predictions.save` has written, or globs of such.
     crops: which of the numbers of crops; None where there is only one.
-    save: a .npz file for all of them together.
     table3: print the paper's Table 3 beside the figures.
     format: `text`, `markdown` or `json`.
 
@@ -102,14 +95,12 @@ def evaluate_saved(
   """
   if table3 and crops is not None:
     raise UserError(f'--crops={crops}: not with --table3, which takes those that are there')
-  if save:
-    predictions.check_path(save)
-  found = predictions.combine([(str(path), predictions.load(path)) for path in paths])
-  if save:
-    predictions.save(found, save)
+  found = predictions.combine(
+    [(str(path), predictions.load(path)) for path in all_matching('--from_predictions', paths)]
+  )
   if table3:
-    return render.table3(paper_table(found), format)
-  return render.result(result(found, crops=crops), format)
+    return render.table3(paper_table(found), format), found
+  return render.result(result(found, crops=crops), format), found
 
 
 def predict(
@@ -134,7 +125,7 @@ def predict(
     cache_dir: where embedded data are kept.
     crops: 1, 10 or 144.
     parameters: `raw` or `ema`; None as each run's config says.
-    batch_size: crops that a network is given at once; None: about 128.
+    batch_size: crops that a network is given at once; None: about 128, fewer large ones.
     out: a page of images and bars, .html or .png.
     explain: show on that page where the networks look.
     format: `text` or `json` (one object a line).
@@ -166,6 +157,7 @@ def predict(
       entries.append(pages.Entry(str(found.file), pictures, found.classes))
   if out and entries:
     names = [pathlib.PurePath(member.name).name for member in members]
-    pages.save(entries, out, f'{", ".join(names)}: {len(entries)} images')
+    counted = render.count(len(entries), 'image')
+    pages.save(entries, out, f'{", ".join(names)}: {counted}')
   if bad:
     raise UserError(f'{len(bad)} of {len(files)} files cannot be read')

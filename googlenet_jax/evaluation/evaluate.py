@@ -8,6 +8,7 @@ import numpy as np
 from googlenet_jax.data.split import Split
 from googlenet_jax.errors import UserError
 from googlenet_jax.evaluation import scoring
+from googlenet_jax.evaluation.data import ACCEPTED
 from googlenet_jax.evaluation.measures import errors, per_class
 from googlenet_jax.evaluation.models import Member, without_auxiliary
 from googlenet_jax.evaluation.predictions import Predictions
@@ -28,7 +29,7 @@ def evaluate(
     members: the networks.
     split: the images; labels count in the networks' classes.
     crops: numbers of crops, each 1, 10 or 144.
-    batch_size: crops that a network is given at once; None: about 128.
+    batch_size: crops that a network is given at once; None: about 128, fewer large ones.
     on_bad_image: `stop` raises its error; `skip` logs it and does not count it.
     progress: called with the images done and in all.
 
@@ -116,7 +117,9 @@ def own_data(members: Sequence[Member]) -> tuple[Split, str]:
   first = members[0].test
   for member in members:
     if member.test is None or first is None:
-      raise UserError(f'--data: missing; {member.name} says nothing about its data')
+      raise UserError(
+        f'--data: missing; {member.name} says nothing about its data; accepted: {ACCEPTED}'
+      )
     if member.test.name != first.name or len(member.test.records) != len(first.records):
       raise UserError(
         f'--data: missing; {member.name} was tested on {member.test.name}, '

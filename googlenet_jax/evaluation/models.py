@@ -11,7 +11,6 @@ from googlenet_jax.data.split import Split
 from googlenet_jax.errors import UserError
 from googlenet_jax.files import matching
 from googlenet_jax.models import without_heads
-from googlenet_jax.training.checkpoints import restore_newest
 from googlenet_jax.training.experiment import Experiment, prepare
 from googlenet_jax.training.state import TrainState
 from googlenet_jax.training.workdir import WorkDirectory
@@ -40,22 +39,6 @@ class Member:
   on_bad_image: str = 'stop'
 
 
-def from_workdir(
-  path: pathlib.Path, cache_dir: pathlib.Path, parameters: str | None = None
-) -> Bundle:
-  """The newest checkpoint of a work directory, with its auxiliary heads.
-
-  Args:
-    path: the work directory.
-    cache_dir: where embedded data are kept; the run's data say the classes and their statistics.
-    parameters: `raw` or `ema`; None as the config says.
-
-  Raises:
-    UserError: no work directory, no checkpoint, no data, or no average where `ema` is asked for.
-  """
-  return _workdir_member(path, cache_dir, parameters).bundle
-
-
 def open_members(
   workdirs: Sequence[pathlib.Path],
   weights: Sequence[pathlib.Path],
@@ -72,9 +55,11 @@ def open_members(
     raise UserError('no network: accepted: --workdir=DIR or --weights=FILE, one or several')
   if parameters and not workdirs:
     raise UserError(f'--parameters={parameters}: accepted with --workdir only')
-  members = [_workdir_member(path, cache_dir, parameters) for path in _all('--workdir', workdirs)]
+  members = [
+    _workdir_member(path, cache_dir, parameters) for path in all_matching('--workdir', workdirs)
+  ]
   members += [
-    Member(bundles.load(path), str(path.resolve())) for path in _all('--weights', weights)
+    Member(bundles.load(path), str(path.resolve())) for path in all_matching('--weights', weights)
   ]
   seen = set()
   for member in members:
@@ -85,7 +70,8 @@ def open_members(
   return members
 
 
-def _all(flag: str, paths: Sequence[pathlib.Path]) -> list[pathlib.Path]:
+def all_matching(flag: str, paths: Sequence[pathlib.Path]) -> list[pathlib.Path]:
+  """Paths, and what globs among them match; UserError where one matches nothing."""
   for path in paths:
     if not matching(path):
       raise UserError(f'{flag}={path}: matches nothing')
@@ -130,6 +116,8 @@ def _workdir_member(path: pathlib.Path, cache_dir: pathlib.Path, parameters: str
 def _restored(
   path: pathlib.Path, cache_dir: pathlib.Path, parameters: str | None
 ) -> tuple[Experiment, TrainState]:
+  from googlenet_jax.training.checkpoints import restore_newest  # Orbax, which files do without
+
   workdir = WorkDirectory(path)
   config = workdir.config()
   if parameters is not None:

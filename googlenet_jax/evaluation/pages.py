@@ -3,7 +3,6 @@
 import base64
 import html
 import io
-import os
 import pathlib
 import warnings
 from collections.abc import Sequence
@@ -19,6 +18,7 @@ from googlenet_jax.evaluation.predict import Class
 SUFFIXES = ('.html', '.png')
 _MOST = {'.html': 2000, '.png': 100}  # images on one page
 _SIDE = 224  # of a thumbnail's shorter side at most
+_LONGEST = 90  # characters of a file's name in a .png
 
 
 class Entry(NamedTuple):
@@ -39,8 +39,7 @@ def check_path(path: pathlib.Path, images: int) -> None:
   """Raises UserError, before anything is computed, where `save` could not write."""
   if path.suffix.lower() not in SUFFIXES:
     raise UserError(f'--out={path}: accepted: a name that ends in {" or ".join(SUFFIXES)}')
-  if path.is_dir() or not path.absolute().parent.is_dir():
-    raise UserError(f'--out={path}: accepted: a file in a folder that exists')
+  files.check_place('--out', path)
   most = _MOST[path.suffix.lower()]
   if images > most:
     raise UserError(f'--out={path}: {images} images; accepted: up to {most}')
@@ -60,49 +59,62 @@ def save(entries: Sequence[Entry], path: pathlib.Path, title: str) -> None:
     UserError: it cannot be written.
   """
   data = _page(entries, title).encode() if path.suffix.lower() == '.html' else _png(entries, title)
-  try:
-    files.write_whole(path, data, path.absolute().parent)
-  except OSError as error:
-    (path.absolute().parent / f'{path.name}.{os.getpid()}').unlink(missing_ok=True)
-    raise UserError(f'{path}: cannot be written: {error.strerror}') from error
+  with files.replacing(path) as temporary:
+    temporary.write_bytes(data)
 
 
 _STYLE = """
+:root { color-scheme: light dark; --ink: #222; --paper: #fff; --line: #ddd; --track: #eef1f6;
+  --bar: #3567b0; --faint: #666; }
+@media (prefers-color-scheme: dark) {
+  :root { --ink: #e4e4e4; --paper: #16181c; --line: #34373d; --track: #24272e; --bar: #6f9ce0;
+    --faint: #a0a4ab; }
+}
 body { font: 15px/1.4 system-ui, sans-serif; margin: 2rem auto; max-width: 60rem; padding: 0 1rem;
-  color: #222; background: #fff; }
+  color: var(--ink); background: var(--paper); }
 h1 { font-size: 1.2rem; overflow-wrap: anywhere; }
-article { display: flex; flex-wrap: wrap; gap: 1rem; padding: 1rem 0; border-top: 1px solid #ddd; }
-img { height: 160px; max-width: 320px; object-fit: contain; }
+article { display: flex; flex-wrap: wrap; gap: 1rem; padding: 1rem 0;
+  border-top: 1px solid var(--line); }
+p { color: var(--faint); }
+img { height: 160px; max-width: min(320px, 100%); object-fit: contain; object-position: left top; }
 section { flex: 1 1 20rem; min-width: 0; }
 h2 { font-size: 1rem; margin: 0 0 .5rem; overflow-wrap: anywhere; }
 table { width: 100%; border-collapse: collapse; }
 td { padding: .1rem 0; vertical-align: top; }
 td:first-child { width: 55%; padding-right: 1rem; overflow-wrap: anywhere; }
 td:last-child { width: 4.5rem; text-align: right; font-variant-numeric: tabular-nums; }
-.bar { background: #3567b0; height: .8em; margin-top: .35em; min-width: 1px; }
+.track { background: var(--track); margin-top: .35em; }
+.bar { background: var(--bar); height: .8em; min-width: 1px; }
 tr:first-child td:first-child { font-weight: 600; }
 """
+_EXPLAINED = (
+  '<p>Beside each image, what the networks saw of it: red where most speaks for the first class, '
+  'blue where nothing does.</p>'
+)
 
 
 def _page(entries: Sequence[Entry], title: str) -> str:
   body = '\n'.join(_article(entry) for entry in entries)
+  explained = any(len(entry.pictures) > 1 for entry in entries)
   return (
     '<!doctype html>\n<html lang="en">\n<meta charset="utf-8">\n'
     '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
     f'<title>{html.escape(title)}</title>\n<style>{_STYLE}</style>\n'
-    f'<h1>{html.escape(title)}</h1>\n{body}\n</html>\n'
+    f'<h1>{html.escape(title)}</h1>\n{_EXPLAINED if explained else ""}{body}\n</html>\n'
   )
 
 
 def _article(entry: Entry) -> str:
   name = html.escape(entry.name)
   pictures = ''.join(
-    f'<img src="data:image/jpeg;base64,{_jpeg(picture)}" alt="{name}">'
-    for picture in entry.pictures
+    f'<img src="data:image/jpeg;base64,{_jpeg(picture)}" alt="{what}{name}">'
+    for picture, what in zip(
+      entry.pictures, ('', 'what speaks for the first class in '), strict=False
+    )
   )
   rows = ''.join(
     f'<tr><td>{html.escape(one.name)}</td>'
-    f'<td><div class="bar" style="width:{one.probability:.1%}"></div></td>'
+    f'<td><div class="track"><div class="bar" style="width:{one.probability:.1%}"></div></div></td>'
     f'<td>{one.probability:.1%}</td></tr>'
     for one in entry.classes
   )
@@ -150,4 +162,6 @@ def _bars(axis: Any, entry: Entry) -> None:
   axis.set(xlim=(0, 1), ylim=(-0.55, len(entry.classes) - 0.4), yticks=[])
   axis.invert_yaxis()
   axis.set_axis_off()
-  axis.set_title(entry.name, fontsize=9, loc='left', parse_math=False)
+  name = entry.name  # whose end tells files apart
+  name = name if len(name) <= _LONGEST else f'...{name[3 - _LONGEST :]}'
+  axis.set_title(name, fontsize=9, loc='left', parse_math=False)

@@ -1,6 +1,7 @@
 """The first classes of image files: what `googlenet predict` says, file by file."""
 
 import logging
+import os
 import pathlib
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
@@ -49,10 +50,10 @@ def find_images(arguments: Sequence[str]) -> list[pathlib.Path]:
     images = [
       image
       for path in matching(argument)
-      for image in (_images_below(path) if path.is_dir() else [path])
+      for image in (_images_below(path) if os.path.isdir(path) else [path])
     ]
     if not images:
-      folder = pathlib.Path(argument).expanduser().is_dir()
+      folder = os.path.isdir(os.path.expanduser(argument))
       what = 'a folder without images' if folder else 'matches no image'
       raise UserError(f'{argument}: {what} ({", ".join(SUFFIXES)})')
     found |= dict.fromkeys(images)
@@ -79,8 +80,11 @@ def predict(
     bundles: the networks, of the same classes.
     files: the images.
     crops: 1, 10 or 144.
-    batch_size: crops that a network is given at once; None: about 128.
+    batch_size: crops that a network is given at once; None: about 128, fewer large ones.
     bad: gets the message of each file that cannot be read, which is logged and left out.
+
+  Raises:
+    UserError: what the networks say is not a number, so that no class is likelier than another.
   """
 
   def note(error: UserError) -> None:
@@ -93,6 +97,11 @@ def predict(
   ):
     logs = image.log_probabilities[scoring.MAIN][:, 0].astype(np.float64)  # [networks, classes]
     probabilities = np.exp(logs).mean(0)
+    if np.isnan(probabilities).any():
+      raise UserError(
+        f'{files[image.position]}: the output of the network is not a number: it has diverged, or '
+        'its weights do not fit its preprocessing'
+      )
     first = np.argsort(-probabilities, kind='stable')[:TOP]
     named = [Class(classes[i], int(i), float(probabilities[i])) for i in first]
     yield Prediction(files[image.position], named)
@@ -118,6 +127,8 @@ def read(file: pathlib.Path) -> np.ndarray:
     UserError: it cannot be read, or is no image; names the file.
   """
   try:
+    if file.is_char_device():  # /dev/zero has no end; a pipe may well hold an image
+      raise UserError(f'{file}: is a device')
     data = file.read_bytes()
   except OSError as error:
     raise UserError(f'{file}: cannot be read: {error.strerror}') from error

@@ -2,7 +2,6 @@
 
 import dataclasses
 import math
-import os
 import pathlib
 import sys
 import zipfile
@@ -124,8 +123,7 @@ def check_path(path: pathlib.Path) -> None:
   """Raises UserError, before anything is computed, where `save` could not write."""
   if path.suffix != '.npz':
     raise UserError(f'--predictions={path}: accepted: a file whose name ends in .npz')
-  if path.is_dir() or not path.absolute().parent.is_dir():
-    raise UserError(f'--predictions={path}: accepted: a file in a folder that exists')
+  files.check_place('--predictions', path)
 
 
 def save(predictions: Predictions, path: pathlib.Path) -> None:
@@ -145,16 +143,8 @@ def save(predictions: Predictions, path: pathlib.Path) -> None:
     'labels': predictions.labels,
     'log_probabilities': predictions.log_probabilities,
   }
-  temporary = path.with_name(f'.{path.name}.{os.getpid()}')
-  try:
-    try:
-      with temporary.open('wb') as stream:
-        np.savez(stream, **arrays)  # type: ignore[arg-type]
-      files.publish(temporary, path)
-    finally:
-      temporary.unlink(missing_ok=True)
-  except OSError as error:
-    raise UserError(f'{path}: cannot be written: {error.strerror}') from error
+  with files.replacing(path) as temporary, temporary.open('wb') as stream:
+    np.savez(stream, **arrays)  # type: ignore[arg-type]
 
 
 def load(path: pathlib.Path) -> Predictions:
@@ -203,6 +193,8 @@ def _checked(arrays: dict[str, np.ndarray], path: pathlib.Path) -> Predictions:
 
 def _read(path: pathlib.Path) -> dict[str, np.ndarray]:
   """All arrays of the file; stored sizes are compared with declared ones before any is read."""
+  if path.exists() and not path.is_file():  # a pipe would keep us waiting
+    raise UserError(f'{path}: is no file')
   size = path.stat().st_size
   with zipfile.ZipFile(path) as archive:
     held = {entry.filename.removesuffix('.npy'): entry for entry in archive.infolist()}

@@ -1,6 +1,7 @@
 """Results of `evaluate` as text, Markdown or JSON."""
 
 import json
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,13 +14,13 @@ FORMATS = ('text', 'markdown', 'json')
 def result(found: dict[str, Any], format: str) -> str:
   """Writes down the figures of one network or ensemble; ends with a line break."""
   if format == 'json':
-    return json.dumps(found, ensure_ascii=False) + '\n'
+    return _json(found)
   heads = found.get('heads', {})
   rows = [['classifier', 'top-1 error', '95% interval', 'top-5 error', '95% interval', 'loss']]
   for name, row in {'main': found, **heads}.items():
     cells = [[_percent(row[f'{top}_error']), _interval(row[f'{top}_interval'])] for top in _TOPS]
     rows.append([name, *cells[0], *cells[1], f'{row["loss"]:.4f}'])
-  parts = [f'{_what(found)}, {_count(found["crops"], "crop")}', _table(rows, format)]
+  parts = [f'{_what(found)}, {count(found["crops"], "crop")}', _table(rows, format)]
   classes = found['per_class']
   bad = worst(classes, WORST)
   if bad and len(classes) > 1:
@@ -35,7 +36,7 @@ def result(found: dict[str, Any], format: str) -> str:
 def table3(found: dict[str, Any], format: str) -> str:
   """Writes down Table 3, the paper's figures beside the measured ones."""
   if format == 'json':
-    return json.dumps(found, ensure_ascii=False) + '\n'
+    return _json(found)
   rows = [[*_PAPER, *_MEASURED]]
   for row in found['rows']:
     paper, own = row['paper'], row['measured']
@@ -59,6 +60,19 @@ def table3(found: dict[str, Any], format: str) -> str:
   return _table(rows, format) + '\n\n' + '\n'.join(f'- {note}' for note in notes) + '\n'
 
 
+def _json(found: dict[str, Any]) -> str:
+  """One line; null stands for the loss of a network that has diverged, as JSON has no NaN."""
+
+  def plain(value: Any) -> Any:
+    if isinstance(value, dict):
+      return {key: plain(one) for key, one in value.items()}
+    if isinstance(value, list):
+      return [plain(one) for one in value]
+    return None if isinstance(value, float) and math.isnan(value) else value
+
+  return json.dumps(plain(found), ensure_ascii=False, allow_nan=False) + '\n'
+
+
 _TOPS = ('top1', 'top5')
 _PAPER = ('paper: models', 'crops', 'cost', 'top-5 error', 'to base')
 _MEASURED = ('measured: models', *_PAPER[1:], '95% interval', 'top-1 error')
@@ -70,12 +84,13 @@ def _costs(row: dict[str, Any]) -> list[str]:
 
 def _what(found: dict[str, Any]) -> str:
   networks = found['networks']
-  named = networks[0] if len(networks) == 1 else _count(len(networks), 'network')
-  return f'{found["images"]:,} images of {found["data"]}; {named}'
+  named = networks[0] if len(networks) == 1 else count(len(networks), 'network')
+  return f'{count(found["images"], "image")} of {found["data"]}; {named}'
 
 
-def _count(number: int, noun: str) -> str:
-  return f'{number} {noun}' if number == 1 else f'{number} {noun}s'
+def count(number: int, noun: str) -> str:
+  """`1 crop`, `10 crops`."""
+  return f'{number} {noun}' if number == 1 else f'{number:,} {noun}s'
 
 
 def _percent(share: float) -> str:

@@ -81,7 +81,7 @@ def score(
     records: the images.
     crops: numbers of crops, each 1, 10 or 144.
     batch_size: crops, mirror images among them, that a network is given at once, over all devices;
-      None: about 128.
+      None: about 128, or fewer where they have more than 224 x 224 pixels.
     on_bad_image: called for each image that cannot be read, which is left out then; None raises.
 
   Raises:
@@ -89,11 +89,13 @@ def score(
   """
   mirrored = any(count > 1 for count in crops)
   parallel = DataParallel()
-  rows = _rows(batch_size, parallel.devices, mirrored, len(records) * view_limit(crops))
   geometries: dict[_Geometry, list[int]] = {}
   for i, bundle in enumerate(bundles):
     size = bundle.preprocessing
     geometries.setdefault(_Geometry(size.image_size, size.resize), []).append(i)
+  if batch_size is None:
+    batch_size = _default_batch(max(geometries).image_size, parallel.devices, mirrored)
+  rows = _rows(batch_size, parallel.devices, mirrored, len(records) * view_limit(crops))
   forward = [_on_devices(bundle, parallel, mirrored) for bundle in bundles]
   lanes = {
     geometry: _Lane(rows, geometry.image_size, [forward[i] for i in members])
@@ -126,11 +128,15 @@ def score(
   yield from ready()
 
 
-def _rows(batch_size: int | None, devices: int, mirrored: bool, limit: int) -> int:
+def _default_batch(image_size: int, devices: int, mirrored: bool) -> int:
+  """About 128 crops, fewer where they are larger than the paper's, to take no more memory."""
+  each = devices * (2 if mirrored else 1)
+  return math.ceil(128 * min(1, (224 / image_size) ** 2) / each) * each
+
+
+def _rows(batch_size: int, devices: int, mirrored: bool, limit: int) -> int:
   """Views of a batch, a multiple of the devices and not many more than there are at all."""
   each = devices * (2 if mirrored else 1)
-  if batch_size is None:
-    batch_size = math.ceil(128 / each) * each
   if batch_size < 1 or batch_size % each:
     why = f'{devices} devices{", mirror images beside images" if mirrored else ""}'
     raise UserError(f'--batch_size={batch_size}: accepted: a multiple of {each} ({why})')

@@ -58,11 +58,16 @@ def _directory_size(path: pathlib.Path) -> int:
   return size
 
 
+def check_size(archive: zipfile.ZipFile, name: str, size: int) -> None:
+  """Raises UserError where a member does not say that it has `size` bytes."""
+  found = archive.getinfo(name).file_size
+  if found != size:
+    raise UserError(f'{archive.filename}: {name} has {found:,} bytes in place of {size:,}')
+
+
 def read_member(archive: zipfile.ZipFile, name: str, size: int) -> bytes:
   """A member of exactly `size` bytes, its checksum compared; a bomb is not expanded."""
-  if archive.getinfo(name).file_size != size:
-    found = archive.getinfo(name).file_size
-    raise UserError(f'{archive.filename}: {name} has {found:,} bytes in place of {size:,}')
+  check_size(archive, name, size)
   with archive.open(name) as member:
     data = member.read(size)
     if len(data) != size or member.read(1):

@@ -14,6 +14,7 @@ import numpy as np
 from googlenet_jax.errors import UserError
 from googlenet_jax.models import MODULES, GoogLeNet
 from googlenet_jax.weights import tensors
+from googlenet_jax.weights.contents import first_bytes, is_safetensors
 from googlenet_jax.weights.metadata import rebuild, rebuild_architecture
 
 FORMAT = 1
@@ -24,7 +25,7 @@ MAX_HEADER = 4 * 2**20  # bytes; names of 20,000 classes are a quarter of it
 MAX_TENSORS = 10_000
 _SPARE = 2**18  # of the header, for the tensors' names and shapes
 MAX_CLASSES = 2**20
-MAX_IMAGE_SIZE = 2**14
+MAX_IMAGE_SIZE = 2**11  # of larger ones the first map alone has gigabytes
 MAX_SOURCE = 1000  # characters
 
 
@@ -111,8 +112,8 @@ def load(path: pathlib.Path) -> Bundle:
   import safetensors
   import safetensors.numpy
 
-  header = read_header(path)
-  if not is_bundle(header.shapes, header.metadata.get(KEY)):
+  header = read_header(path) if is_safetensors(first_bytes(path)) else None
+  if header is None or not is_bundle(header.shapes, header.metadata.get(KEY)):
     raise UserError(f'{path}: no weights of this package; googlenet convert makes them of others')
   found = understand(str(path), header.metadata[KEY])
   expected = tensors.expected_shapes(found.model, found.preprocessing.image_size)
@@ -246,13 +247,16 @@ def read_header(path: pathlib.Path) -> Header:
     metadata = entries.pop('__metadata__', {})
     if len(entries) > MAX_TENSORS:
       raise UserError(f'{path}: more than the {MAX_TENSORS:,} tensors accepted')
-    shapes, types = {}, {}
+    shapes, types, end = {}, {}, 8 + length
     for name, entry in entries.items():
       shapes[name] = rebuild(tuple[int, ...], entry['shape'], f'{path}: shape of {name[:80]}')
       types[name] = rebuild(str, entry['dtype'], f'{path}: dtype of {name[:80]}')
+      end = max(end, 8 + length + entry['data_offsets'][1])
     metadata = {key: rebuild(str, value, f'{path}: {key[:80]}') for key, value in metadata.items()}
-  except (ValueError, RecursionError, TypeError, KeyError, AttributeError) as error:
+  except (ValueError, RecursionError, TypeError, KeyError, AttributeError, IndexError) as error:
     if isinstance(error, UserError):
       raise
     raise UserError(f'{path}: damaged, or no .safetensors file') from error
+  if end != size:
+    raise UserError(f'{path}: damaged: {size:,} bytes in place of {end:,}')
   return Header(shapes, types, metadata)

@@ -24,6 +24,47 @@ class Contents:
   described: str | None = None
 
 
+# What is found in place of weights, by how it begins, and what would be accepted.
+_STRANGERS = (
+  (b'version https://git-lfs', 'a pointer of Git LFS; accepted: the file itself (git lfs pull)'),
+  (b'<!doctype', 'a web page; accepted: the file that it links to'),
+  (b'<html', 'a web page; accepted: the file that it links to'),
+  (b'\x1f\x8b', 'packed with gzip; accepted: the file inside'),
+  (b'\x89hdf\r\n\x1a\n', 'HDF5; accepted from Caffe: a binary .caffemodel'),
+)
+_LATEST_PROTOCOL = 5  # of pickles
+
+
+def first_bytes(path: pathlib.Path) -> bytes:
+  """How a file begins.
+
+  Raises:
+    UserError: it cannot be read, is empty, or is of a kind that never holds weights to be read; a
+      pipe or a device, which could keep a reader waiting for ever, is not opened.
+  """
+  if not file_size(path):
+    raise UserError(f'{path}: empty')
+  try:
+    with path.open('rb') as file:
+      start = file.read(32)
+  except OSError as error:
+    raise UserError(f'{path}: cannot be read: {error.strerror}') from error
+  for beginning, what in _STRANGERS:
+    if start.lower().startswith(beginning):
+      raise UserError(f'{path}: {what}')
+  if len(start) > 1 and start[0] == 0x80 and start[1] <= _LATEST_PROTOCOL:
+    raise UserError(
+      f'{path}: a pickle, which could run anything and is not read; accepted: what torch.save '
+      f'writes since 1.6 (load it there with weights_only=True and save its state dict again)'
+    )
+  return start
+
+
+def is_safetensors(start: bytes) -> bool:
+  """Whether a file that begins so is a .safetensors file, or one that was cut off."""
+  return start[8:9] == b'{' and int.from_bytes(start[:8], 'little') < 2**48
+
+
 def file_size(path: pathlib.Path) -> int:
   """Bytes of a file; UserError where it is none."""
   try:

@@ -23,7 +23,7 @@ from googlenet_jax.weights.bundle import (
   save,
   understand,
 )
-from googlenet_jax.weights.contents import Contents, file_size
+from googlenet_jax.weights.contents import Contents, file_size, first_bytes, is_safetensors
 from googlenet_jax.weights.dialects import CAFFE, PLAIN, TORCHVISION, Dialect
 from googlenet_jax.weights.fold import fold_normalization as fold
 from googlenet_jax.weights.torchvision_names import COUNTER
@@ -88,6 +88,8 @@ def convert(
     raise UserError(f'--to={to}: accepted: torchvision')
   if suffix not in TARGETS or (to and suffix != '.safetensors'):
     accepted = '.safetensors' if to else ', '.join(TARGETS)
+    if suffix in ('.pth', '.pt'):  # which PyTorch's users would look for
+      accepted += '; --to=torchvision writes a state dict as .safetensors'
     raise UserError(f'{destination}: ending {suffix or "none"}; accepted: {accepted}')
   report = read(source, classes=classes, variant=variant, preprocessing=preprocessing)
   if fold_normalization:
@@ -126,25 +128,11 @@ def read(
 
 def _opened(path: pathlib.Path) -> contextlib.AbstractContextManager[Contents]:
   """Opens a file by what its first bytes are."""
-  size = file_size(path)
-  try:
-    with path.open('rb') as file:
-      start = file.read(16)
-  except OSError as error:
-    raise UserError(f'{path}: cannot be read: {error.strerror}') from error
-  if not size:
-    raise UserError(f'{path}: empty')
-  if start[8:9] == b'{' and int.from_bytes(start[:8], 'little') < 2**48:
+  start = first_bytes(path)
+  if is_safetensors(start):
     return safetensors_file.open_safetensors(path)
   if start[:4] == b'PK\3\4':
     return pth.open_pth(path) if _holds_pickle(path) else npz.open_npz(path)
-  if start[:1] == b'\x80' and start[1:2] <= b'\5':
-    raise UserError(
-      f'{path}: a pickle, which could run anything and is not read; accepted: what torch.save '
-      f'writes since 1.6 (load it there with weights_only=True and save its state dict again)'
-    )
-  if start[:8] == b'\x89HDF\r\n\x1a\n':
-    raise UserError(f'{path}: HDF5; accepted from Caffe: a binary .caffemodel')
   return caffe.open_caffemodel(path)
 
 

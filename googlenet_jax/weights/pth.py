@@ -20,7 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from googlenet_jax.errors import UserError
-from googlenet_jax.weights.archive import open_archive, read_member
+from googlenet_jax.weights.archive import check_size, open_archive, read_member
 from googlenet_jax.weights.contents import Contents
 
 MAX_PICKLE = 2**19  # bytes; torchvision's has 50,000
@@ -94,6 +94,9 @@ def open_pth(path: pathlib.Path) -> Iterator[Contents]:
         f'{path}: {error}; accepted: a state dict of tensors, as '
         f'torch.save(model.state_dict(), FILE) writes it'
       ) from error
+    for tensor in state.values():  # at once: to find out what network it is takes a second
+      storage = tensor.storage
+      check_size(archive, f'{root}data/{storage.key}', storage.count * storage.dtype.itemsize)
     yield Contents(
       layout='.pth',
       shapes={name: tensor.shape for name, tensor in state.items()},

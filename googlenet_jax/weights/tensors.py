@@ -1,6 +1,6 @@
 """Names and shapes of a network's tensors, and what a file lacks or has too much of."""
 
-import os
+import functools
 import pathlib
 import zlib
 from collections.abc import Iterable, Mapping
@@ -12,7 +12,7 @@ import numpy as np
 from flax import traverse_util
 
 from googlenet_jax.errors import UserError
-from googlenet_jax.files import publish
+from googlenet_jax.files import replacing
 from googlenet_jax.models import GoogLeNet
 
 Shapes = dict[str, tuple[int, ...]]
@@ -24,6 +24,11 @@ def expected_shapes(model: GoogLeNet, image_size: int) -> Shapes:
 
   `image_size` matters to the heads alone: their fully connected layer sees the whole map.
   """
+  return dict(_traced_shapes(model, image_size))
+
+
+@functools.lru_cache(16)  # tracing takes most of a second, and reading a file asks several times
+def _traced_shapes(model: GoogLeNet, image_size: int) -> Shapes:
   images = jax.ShapeDtypeStruct((1, image_size, image_size, 3), jnp.float32)
   return shapes_of(jax.eval_shape(model.init, jax.random.key(0), images))
 
@@ -92,11 +97,5 @@ def write(path: pathlib.Path, data: bytes) -> None:
   Raises:
     UserError: the folder is missing or the disk is full.
   """
-  temporary = path.parent / f'.{path.name[:200]}.{os.getpid()}'
-  try:
+  with replacing(path) as temporary:
     temporary.write_bytes(data)
-    publish(temporary, path)
-  except OSError as error:
-    raise UserError(f'{path}: cannot be written: {error.strerror}') from error
-  finally:
-    temporary.unlink(missing_ok=True)

@@ -1,5 +1,6 @@
 """`googlenet evaluate` and `googlenet predict` as a user meets them."""
 
+import dataclasses
 import importlib.util
 import json
 import pathlib
@@ -127,8 +128,32 @@ def test_predict_reads_what_it_can(work, capsys, caplog):
   assert 'bad.png: starts with' in caplog.text
   assert '1 of 8 files cannot be read' in shown.err
   assert (work / 'page.html').read_text().count('<img') == 14
-  text = run(capsys, 'predict', work / 'images' / '0', weights).out.splitlines()
+  text = run(
+    capsys, 'predict', work / 'images' / '0', weights, f'--out={work}/page.html'
+  ).out.splitlines()
+  assert '<h1>one.safetensors: 1 image</h1>' in (work / 'page.html').read_text()
   assert text[0].endswith('0.png') and len(text) == 6 and '%' in text[1]
+
+
+def test_a_network_that_has_diverged_is_wrong_and_says_so(work, capsys):
+  healthy = networks.bundle(0)
+  classifier = healthy.variables['params']['classifier']
+  huge = {**classifier, 'kernel': np.full_like(classifier['kernel'], 3e38)}
+  params = {**healthy.variables['params'], 'classifier': huge}
+  ill = dataclasses.replace(healthy, variables={**healthy.variables, 'params': params})
+  bundles.save(ill, work / 'ill.safetensors')
+  weights, data = f'--weights={work}/ill.safetensors', f'--data=manifest:{work}/images.csv'
+
+  def no_json(constant):
+    raise AssertionError(constant)
+
+  for more in ([], ['--table3']):
+    text = run(capsys, 'evaluate', weights, data, '--format=json', *more).out
+    found = json.loads(text, parse_constant=no_json)
+    figures = found['rows'][0]['measured'] if more else found
+    assert figures['top5_error'] == 1 and figures['loss'] is None
+  shown = run(capsys, 'predict', work / 'images', weights, status=1)
+  assert not shown.out and '0.png: the output of the network is not a number' in shown.err
 
 
 @pytest.mark.parametrize(

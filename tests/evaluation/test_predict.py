@@ -16,7 +16,7 @@ from googlenet_jax.data.crops import cut_views
 from googlenet_jax.errors import UserError
 from googlenet_jax.evaluation import pages
 from googlenet_jax.evaluation.explain import LAYER, grad_cam, overlay
-from googlenet_jax.evaluation.predict import Class, find_images, predict
+from googlenet_jax.evaluation.predict import Class, find_images, predict, read
 from googlenet_jax.evaluation.scoring import score
 
 
@@ -46,6 +46,20 @@ def test_files_folders_and_globs_each_once(folder):
   (plain / 'empty').mkdir()
   with pytest.raises(UserError, match='empty: a folder without images'):
     find_images([f'{plain}/empty'])
+
+
+def test_a_path_that_cannot_even_be_looked_up_is_one_file_that_cannot_be_read(folder):
+  long = f'{folder.parent}/{"a" * 300}.jpg'
+  bad: list[str] = []
+  found = find_images([long, '~nobody-of-this-name/a.jpg'])
+  assert not list(predict([networks.bundle(0)], found, batch_size=4, bad=bad))
+  assert 'cannot be read: File name too long' in bad[0] and '~nobody' in bad[1]
+
+
+def test_a_device_without_an_end_is_not_read(tmp_path):
+  (tmp_path / 'a.png').symlink_to('/dev/null')  # the same kind of file, which would end
+  with pytest.raises(UserError, match=r'a\.png: is a device'):
+    read(tmp_path / 'a.png')
 
 
 def test_the_five_likeliest_and_the_files_that_cannot_be_read(folder):
@@ -143,6 +157,26 @@ def test_a_page_holds_everything_and_runs_nothing(tmp_path):
   assert len(page.sources) == 3
   data = base64.b64decode(page.sources[0].removeprefix('data:image/jpeg;base64,'))
   assert simplejpeg.decode_jpeg(data).shape == (20, 30, 3)
+
+
+def test_a_page_is_for_light_and_dark_and_says_what_its_colors_are(tmp_path):
+  path = tmp_path / 'page.html'
+  pages.save(ENTRIES, path, 'net')
+  text = path.read_text(encoding='utf-8')
+  assert '@media (prefers-color-scheme: dark)' in text
+  assert 'red where most speaks for the first class' in text
+  assert 'alt="what speaks for the first class in b.png"' in text
+  pages.save(ENTRIES[:1], path, 'net')
+  assert '<p>' not in path.read_text(encoding='utf-8')
+
+
+def test_the_end_of_a_long_name_stays_in_a_png():
+  from matplotlib.figure import Figure
+
+  axis = Figure().subplots()
+  pages._bars(axis, ENTRIES[0]._replace(name=f'{"folder/" * 30}b.png'))
+  title = axis.get_title('left')
+  assert len(title) == 90 and title.startswith('...') and title.endswith('/folder/b.png')
 
 
 def test_a_png_holds_every_image(tmp_path):

@@ -1,13 +1,17 @@
 """Kept predictions: combined as if computed together, and refused where they do not fit."""
 
+import contextlib
 import io
+import json
 import os
+import resource
 import time
 import zipfile
 
 import numpy as np
 import pytest
 
+from googlenet_jax import cli
 from googlenet_jax.errors import UserError
 from googlenet_jax.evaluation import predictions
 from googlenet_jax.evaluation.evaluate import result
@@ -161,13 +165,18 @@ HOSTILE = {
 }
 
 
-@pytest.mark.parametrize('kind', [*HOSTILE, 'empty', 'foreign', 'cut', 'flipped', 'absent', 'more'])
+@pytest.mark.parametrize(
+  'kind', [*HOSTILE, 'empty', 'foreign', 'cut', 'flipped', 'absent', 'more', 'device']
+)
 def test_damaged_and_hostile_files_are_refused_at_once(tmp_path, kind):
   path = tmp_path / '나쁜 file.npz'
   predictions.save(random(), path)
   whole = path.read_bytes()
   if kind in HOSTILE:
     rewritten(path, *HOSTILE[kind])
+  elif kind == 'device':
+    path.unlink()
+    path.symlink_to('/dev/zero')
   elif kind == 'more':
     rewritten(path, 'other', npy(np.zeros(3)))
   elif kind == 'flipped':
@@ -181,6 +190,75 @@ def test_damaged_and_hostile_files_are_refused_at_once(tmp_path, kind):
   with pytest.raises(UserError, match='나쁜 file') as caught:
     predictions.load(path)
   assert time.perf_counter() - start < 1 and '\n' not in str(caught.value)
+
+
+def test_a_folder_that_may_not_be_written_is_refused_before_anything_is_computed(tmp_path):
+  closed = tmp_path / '닫힌 folder'
+  closed.mkdir(mode=0o555)
+  root = os.geteuid() == 0
+  if root:  # who may write everywhere
+    os.seteuid(65534)
+  try:
+    with pytest.raises(UserError, match=r'--predictions=.*a\.npz: cannot be written: Permission'):
+      predictions.check_path(closed / 'a.npz')
+  finally:
+    if root:
+      os.seteuid(0)
+
+
+def test_figures_are_shown_though_the_disk_is_too_full_to_keep_them(tmp_path, capsys):
+  predictions.save(random(), tmp_path / 'a.npz')
+  long = tmp_path / f'{"가" * 80}.npz'
+  command = ['evaluate', f'--from_predictions={tmp_path / "a.npz"}', f'--predictions={long}']
+  limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+  resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))
+  try:
+    status = cli.main(command)
+  finally:
+    resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+  shown = capsys.readouterr()
+  assert status == 1 and 'top-5 error' in shown.out
+  assert f'{long}: cannot be written' in shown.err and shown.err.count('\n') == 1
+  assert os.listdir(tmp_path) == ['a.npz']
+  assert cli.main(command) == 0  # whose name leaves no room for a longer one
+  assert len(os.listdir(tmp_path)) == 2
+
+
+def test_a_glob_names_all_that_is_to_be_combined(tmp_path, capsys):
+  for name in ('a', 'b'):
+    predictions.save(random((name,)), tmp_path / f'{name}.npz')
+  assert cli.main(['evaluate', f'--from_predictions={tmp_path}/*.npz', '--format=json']) == 0
+  assert json.loads(capsys.readouterr().out)['networks'] == ['a', 'b']
+  assert cli.main(['evaluate', f'--from_predictions={tmp_path}/*.np']) == 1
+  assert '*.np: matches nothing' in capsys.readouterr().err
+
+
+def test_a_full_disk_behind_stdout_is_one_line(tmp_path, monkeypatch, capsys):
+  predictions.save(random(), tmp_path / 'a.npz')
+  with open('/dev/full', 'w') as full:
+    monkeypatch.setattr('sys.stdout', full)
+    assert cli.main(['evaluate', f'--from_predictions={tmp_path / "a.npz"}']) == 1
+    monkeypatch.undo()
+    with contextlib.suppress(OSError):
+      full.close()
+  assert capsys.readouterr().err == 'googlenet evaluate: output: No space left on device\n'
+
+
+def test_a_folder_that_may_not_be_read_is_one_line(tmp_path, capsys):
+  assert cli.main(['evaluate', f'--workdir={tmp_path}/run']) == 1  # imports what is needed below
+  capsys.readouterr()
+  (tmp_path / 'a').mkdir(mode=0)
+  root = os.geteuid() == 0
+  if root:
+    os.seteuid(65534)
+  try:
+    assert cli.main(['evaluate', f'--workdir={tmp_path}/a/run']) == 1
+  finally:
+    if root:
+      os.seteuid(0)
+  shown = capsys.readouterr().err
+  assert f'{tmp_path}/a/run' in shown and shown.endswith('Permission denied\n')
+  assert shown.count('\n') == 1
 
 
 def test_nothing_is_written_where_it_cannot_be(tmp_path):

@@ -1,6 +1,7 @@
 """Crops x networks against a plain loop: every crop by itself, softmax, mean, logarithm."""
 
 import functools
+import io
 import os
 import pathlib
 import subprocess
@@ -10,11 +11,14 @@ import jax
 import networks
 import numpy as np
 import pytest
+from PIL import Image
 
+from googlenet_jax.data import geometry
 from googlenet_jax.data.crops import crop_list
 from googlenet_jax.data.geometry import cut, mirror, resize, resized_size
 from googlenet_jax.errors import UserError
-from googlenet_jax.evaluation.scoring import _mean, score, skip
+from googlenet_jax.evaluation import scoring
+from googlenet_jax.evaluation.scoring import _default_batch, _mean, score, skip
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 
@@ -63,6 +67,26 @@ def test_many_crops_of_several_networks_are_those_of_a_plain_loop():
   assert np.ptp(every, axis=0).max() > 0.2  # the networks tell these images apart
 
 
+def test_all_crops_of_an_image_share_a_decode_and_a_resize_a_scale(monkeypatch):
+  seen = []
+
+  def counting(module, name, figure):
+    real = getattr(module, name)
+    monkeypatch.setattr(
+      module, name, lambda image, *more: seen.append(figure(*more)) or real(image, *more)
+    )
+
+  counting(scoring, 'decode_image', lambda name: 'decoded')
+  counting(geometry, 'resize', lambda size, *_: min(size))
+  stream = io.BytesIO()
+  Image.fromarray(networks.split().records.pixels(0)).save(stream, 'PNG')
+  record = {'image': stream.getvalue(), 'label': 0, 'name': 'a.png'}
+  pair = [networks.bundle(0), networks.bundle(1)]
+  assert len(list(score(pair, [record], (1, 10, 144), batch_size=24))) == 1
+  whole = [step for step in seen if step != 32]  # squares of the scaled image become 32 x 32
+  assert whole == ['decoded', 37, 41, 46, 50]
+
+
 def test_an_image_that_cannot_be_read_stops_or_is_left_out(caplog):
   split = networks.split(bad=(2,))
   with pytest.raises(UserError, match=r'2\.png: starts with'):
@@ -106,6 +130,14 @@ def test_four_devices_share_batches(tmp_path):
     for image in score([networks.bundle(0)], networks.split().records, (10,), batch_size=26)
   ]
   np.testing.assert_allclose(np.load(tmp_path / 'four.npy'), one, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+  ('image_size', 'mirrored', 'crops'), [(32, False, 128), (224, True, 128), (448, True, 32)]
+)
+def test_batches_of_large_crops_are_smaller(image_size, mirrored, crops):
+  assert _default_batch(image_size, 1, mirrored) == crops
+  assert _default_batch(2048, 8, mirrored) == (16 if mirrored else 8)
 
 
 @pytest.mark.parametrize('size', [0, 3])

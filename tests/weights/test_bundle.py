@@ -91,6 +91,7 @@ def rewritten(path, bundle, change):
     (('architecture', 'more'), 1, 'exactly the fields'),
     (('aux',), ['4z'], "aux=\\('4z',\\)"),
     (('preprocessing', 'image_size'), 10**9, 'image_size=1000000000'),
+    (('preprocessing', 'resize'), 2049, 'image_size=224, resize=2049: accepted: .* at most 2048'),
     (('preprocessing', 'std'), [1, 0, 1], 'std='),
     (('preprocessing', 'channel_order'), 'cmyk', 'channel_order=cmyk: accepted: rgb, bgr'),
     (('classes',), [], '0 classes'),

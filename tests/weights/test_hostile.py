@@ -1,11 +1,13 @@
 """Files that lie: one line within a second, nothing run, nothing allocated, nothing written."""
 
+import gzip
 import io
 import json
 import os
 import pickle
 import re
 import resource
+import signal
 import struct
 import time
 import zipfile
@@ -85,6 +87,12 @@ HOSTILE = {
   'text': (b'hello, I am no weights\n' * 100, 'no file of weights|damaged'),
   'jpeg': (b'\xff\xd8\xff\xe0' + bytes(range(256)) * 40, 'no file of weights|damaged'),
   'hdf5': (b'\x89HDF\r\n\x1a\n' + bytes(100), 'HDF5; accepted from Caffe: a binary .caffemodel'),
+  'pointer of LFS': (
+    b'version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 53533754\n',
+    r'a pointer of Git LFS; accepted: the file itself \(git lfs pull\)',
+  ),
+  'web page': (b'<!DOCTYPE html>\n<title>404</title>\n', 'a web page'),
+  'gzip': (gzip.compress(bytes(1000)), 'packed with gzip'),
   'pickle': (pickle.dumps(System()), 'a pickle, which could run anything'),
   'pickle protocol 0': (pickle.dumps(System(), 0), 'no file of weights|damaged'),
   'legacy pth': (legacy_pickle(), 'save its state dict again'),
@@ -134,6 +142,13 @@ HOSTILE = {
   'safetensors truncated': (struct.pack('<Q', 1000) + b'{' + bytes(10), 'truncated'),
   'safetensors too deep': (files.safetensors('{"a":' * 10**5), 'damaged'),
   'safetensors of text': (files.safetensors('{"a": "b"}'), 'damaged'),
+  'safetensors cut': (
+    files.safetensors(json.dumps({'fc.weight': tensor([9], end=36)}), bytes(35)),
+    'damaged: 113 bytes in place of 114',
+  ),
+  'safetensors without offsets': (
+    files.safetensors(json.dumps({'a': tensor([1]) | {'data_offsets': [0]}})), 'damaged',
+  ),
   'safetensors negative': (
     files.safetensors(json.dumps({'fc.weight': tensor([-1, 5])})), 'damaged',
   ),
@@ -173,6 +188,35 @@ def test_one_line_within_a_second(tmp_path, monkeypatch, capsys, kind):
   assert [entry.name for entry in tmp_path.iterdir()] == [path.name]
 
 
+@pytest.mark.parametrize('command', ['convert {} out.npz', 'predict --weights={} x.jpg'])
+def test_a_pipe_and_a_device_keep_nobody_waiting(tmp_path, capsys, command):
+  os.mkfifo(tmp_path / 'pipe')
+  (tmp_path / 'device').symlink_to('/dev/zero')
+  before = signal.signal(signal.SIGALRM, lambda *_: pytest.fail('it waits'))
+  signal.alarm(20)
+  try:
+    for name in ('pipe', 'device'):
+      assert main(command.format(tmp_path / name).split()) == 1
+      assert f'{name}: is no file' in capsys.readouterr().err
+  finally:
+    signal.alarm(0)
+    signal.signal(signal.SIGALRM, before)
+
+
+def test_weights_of_others_are_to_be_converted_first(tmp_path, capsys):
+  for name, data in (
+    ('a.caffemodel', files.caffemodel(reference.caffe_layers(2, 4))),
+    ('b.pth', files.pth(reference.torchvision_state(2, 4))),
+    ('c.safetensors', HOSTILE['control characters'][0]),
+  ):
+    (tmp_path / name).write_bytes(data)
+    assert main(['predict', f'--weights={tmp_path / name}', 'x.jpg']) == 1
+    assert f'{name}: no weights of this package; googlenet convert' in capsys.readouterr().err
+  (tmp_path / 'd').write_bytes(HOSTILE['pointer of LFS'][0])
+  assert main(['predict', f'--weights={tmp_path / "d"}', 'x.jpg']) == 1
+  assert 'd: a pointer of Git LFS' in capsys.readouterr().err
+
+
 def test_a_truncated_file_of_each_kind(tmp_path, capsys):
   layers = reference.caffe_layers(2, 4)
   state = reference.torchvision_state(2, 4)
@@ -203,6 +247,16 @@ def test_flipped_bytes_in_an_archive_show(tmp_path, capsys):
   assert 'damaged zip archive: Bad CRC-32' in capsys.readouterr().err
 
 
+def test_a_storage_of_another_size_is_found_before_the_network_is_traced(tmp_path):
+  whole = zipfile.ZipFile(io.BytesIO(files.pth(reference.torchvision_state(2, 4))))
+  members = {name: whole.read(name) for name in whole.namelist()}
+  members['archive/data/0'] = bytes(2**20)
+  (tmp_path / 'a.pth').write_bytes(files.archive(members, zipfile.ZIP_DEFLATED))
+  told = 'archive/data/0 has 1,048,576 bytes in place of 9,408'
+  with pytest.raises(pth.UserError, match=told), pth.open_pth(tmp_path / 'a.pth'):
+    pytest.fail('its shapes are believed')
+
+
 def test_values_that_are_not_finite_are_refused_by_name(tmp_path, capsys):
   layers = reference.caffe_layers(2, 4)
   layers['conv2/3x3'][1][0] = np.nan
@@ -228,7 +282,9 @@ def test_a_tensor_may_not_reach_out_of_its_storage_or_expand_it(tmp_path, capsys
 @pytest.mark.parametrize('target', ['x.pth', 'x', 'x.onnx'])
 def test_an_ending_that_is_not_written(tmp_path, capsys, target):
   assert main(['convert', str(tmp_path / 'none'), str(tmp_path / target)]) == 1
-  assert 'accepted: .safetensors, .npz, .caffemodel' in capsys.readouterr().err
+  told = capsys.readouterr().err
+  assert 'accepted: .safetensors, .npz, .caffemodel' in told
+  assert ('--to=torchvision writes a state dict' in told) == (target == 'x.pth')
 
 
 def test_no_such_file(tmp_path, capsys):

@@ -192,9 +192,14 @@ def _convert(commands: Any) -> None:
 
 def _export(commands: Any) -> None:
   export = _command(
-    commands, 'export', 'The inference network as a StableHLO file that runs with JAX alone.'
+    commands, 'export', 'The inference network for other programs: StableHLO, ONNX or SavedModel.'
   )
-  export.add_argument('out', metavar='OUT', type=pathlib.Path, help='file.stablehlo')
+  export.add_argument(
+    'out',
+    metavar='OUT',
+    type=pathlib.Path,
+    help='net.stablehlo (runs with JAX alone), net.onnx, or a new folder net.savedmodel',
+  )
   source = export.add_mutually_exclusive_group(required=True)
   source.add_argument('--workdir', type=pathlib.Path, help='folder of a run')
   source.add_argument('--weights', type=pathlib.Path, help='.safetensors of googlenet convert')

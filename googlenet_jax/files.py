@@ -15,8 +15,9 @@ logger = logging.getLogger('googlenet_jax')
 
 
 def publish(temporary: pathlib.Path, path: pathlib.Path) -> None:
-  """Moves a finished file to its place; after a crash of the machine it is there whole or not."""
-  _sync(temporary)
+  """Moves a finished file or folder to its place; after a crash it is there whole or not."""
+  for part in (temporary, *temporary.rglob('*')):
+    _sync(part)
   os.replace(temporary, path)
   _sync(path.parent)
 

@@ -1,25 +1,22 @@
-"""A network as one StableHLO file that runs with JAX alone, on a CPU, a GPU or a TPU.
-
-SavedModel and ONNX are not offered: jax2tf has left JAX, and no converter to ONNX is maintained by
-those who maintain either side.
-"""
+"""A network for other programs: StableHLO, which JAX alone runs, ONNX, or a SavedModel."""
 
 import contextlib
 import json
 import pathlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
 from googlenet_jax.errors import UserError
+from googlenet_jax.evaluation import onnx_file, saved_model
 from googlenet_jax.evaluation.models import without_auxiliary
 from googlenet_jax.weights import tensors
 from googlenet_jax.weights.bundle import Bundle
 
-SUFFIX = '.stablehlo'
 PLATFORMS = ('cpu', 'cuda', 'tpu')
+Function = Callable[[jax.Array], jax.Array]
 
 
 def export(
@@ -36,7 +33,7 @@ def export(
 
   Args:
     bundle: the network.
-    path: of the file, which ends in .stablehlo.
+    path: a file that ends in .stablehlo or .onnx, or a new folder that ends in .savedmodel.
     preprocessing: whether images are uint8, R, G and B, and the function normalizes them; or else
       float32, normalized and in the network's order of channels. Resizing stays the caller's.
     batch: images at a time; None: any number.
@@ -45,10 +42,16 @@ def export(
     What the .json holds.
 
   Raises:
-    UserError: another suffix, or the files cannot be written.
+    UserError: another ending, the converter is not installed or cannot convert this network, or the
+      files cannot be written.
   """
-  if path.suffix != SUFFIX:
-    raise UserError(f'{path}: accepted: a file that ends in {SUFFIX}')
+  if path.suffix not in _WRITERS:
+    raise UserError(f'{path}: accepted: a name that ends in {", ".join(_WRITERS)}')
+  if path.suffix == '.onnx' and bundle.model.dtype != jnp.float32:
+    raise UserError(
+      f'{path}: the network computes in {jnp.dtype(bundle.model.dtype).name}, and ONNX has no such '
+      'convolutions; accepted: float32, or a name that ends in .stablehlo or .savedmodel'
+    )
   bundle = without_auxiliary(bundle)
   model, taken, size = bundle.model, bundle.preprocessing, bundle.preprocessing.image_size
   variables = jax.tree.map(jnp.asarray, bundle.variables)
@@ -62,7 +65,7 @@ def export(
   kind = jnp.uint8 if preprocessing else jnp.float32
   images = jax.ShapeDtypeStruct((count, size, size, 3), kind)
   with _no_locations():
-    made = jax.export.export(jax.jit(probabilities), platforms=PLATFORMS)(images)
+    particular = _WRITERS[path.suffix](probabilities, images, path)
   about = {
     'input': {'shape': [batch or 'n', size, size, 3], 'dtype': jnp.dtype(kind).name},
     'output': {'shape': [batch or 'n', model.classes], 'dtype': 'float32'},
@@ -74,13 +77,36 @@ def export(
       'mean': list(taken.mean),
       'std': list(taken.std),
     },
-    'platforms': list(PLATFORMS),
+    **particular,
     'classes': list(bundle.classes),
     'source': bundle.source,
   }
-  tensors.write(path, bytes(made.serialize()))
   tensors.write(path.with_suffix('.json'), (json.dumps(about, indent=2) + '\n').encode())
   return about
+
+
+def _stablehlo(
+  function: Function, images: jax.ShapeDtypeStruct, path: pathlib.Path
+) -> dict[str, Any]:
+  made = jax.export.export(jax.jit(function), platforms=PLATFORMS)(images)
+  tensors.write(path, bytes(made.serialize()))
+  return {'platforms': list(PLATFORMS)}
+
+
+def _onnx(function: Function, images: jax.ShapeDtypeStruct, path: pathlib.Path) -> dict[str, Any]:
+  onnx_file.write(function, images, path)
+  return {'opset': onnx_file.OPSET}
+
+
+def _saved_model(
+  function: Function, images: jax.ShapeDtypeStruct, path: pathlib.Path
+) -> dict[str, Any]:
+  saved_model.write(function, images, path, PLATFORMS)
+  return {'platforms': list(PLATFORMS)}
+
+
+# Each says what only its format has.
+_WRITERS = {'.stablehlo': _stablehlo, '.onnx': _onnx, '.savedmodel': _saved_model}
 
 
 @contextlib.contextmanager

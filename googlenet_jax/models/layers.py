@@ -139,7 +139,9 @@ def _sum_over_channels(x: jax.Array, size: int) -> jax.Array:
   half, channels = size // 2, x.shape[-1]
   padded = jnp.pad(x, [(0, 0)] * 3 + [(half, half)])
   # A sum of shifted slices: XLA fuses it, where a window reduction stays a pass of its own.
-  return sum(padded[..., i : i + channels] for i in range(size))  # type: ignore[return-value]
+  # With an index it would be a gather in networks that are exported for any number of images.
+  slices = (lax.slice_in_dim(padded, i, i + channels, axis=-1) for i in range(size))
+  return sum(slices)  # type: ignore[return-value]
 
 
 def _lrn_forward(x: jax.Array, lrn: LRN) -> tuple[jax.Array, jax.Array]:
@@ -194,7 +196,12 @@ def _pool_slices(
   padded = jnp.pad(x, [(0, 0), *pads, (0, 0)], constant_values=-jnp.inf)
   window = places[-1][0] + 1
   rows, columns = (size - window + 1 for size in padded.shape[1:3])
-  return [padded[:, i : i + rows : stride, j : j + columns : stride] for i, j in places]
+  n, *_, c = x.shape
+  # As in `_sum_over_channels`, a slice and no index, which a symbolic n would turn into a gather.
+  return [
+    lax.slice(padded, (0, i, j, 0), (n, i + rows, j + columns, c), (1, stride, stride, 1))
+    for i, j in places
+  ]
 
 
 def _pool_forward(

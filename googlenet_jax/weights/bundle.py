@@ -59,7 +59,7 @@ class Preprocessing:
     """uint8[..., 3] RGB -> float32[..., 3] in `channel_order`, minus the mean, over the std."""
     mean, std = np.asarray(self.mean, np.float32), np.asarray(self.std, np.float32)
     normalized = (jnp.asarray(images, jnp.float32) - mean) / std
-    return normalized[..., ::-1] if self.channel_order == 'bgr' else normalized
+    return jnp.flip(normalized, -1) if self.channel_order == 'bgr' else normalized
 
 
 # What published networks were trained with, by who published it first. Caffe's mean is given in the

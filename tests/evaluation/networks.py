@@ -16,9 +16,9 @@ _LEAN = ','.join(f'{m}.reduce_3x3=none,{m}.reduce_5x5=none,{m}.pool_proj=none' f
 
 
 @functools.cache
-def bundle(seed=0, size=32, resize=37, order='bgr', aux=()):
+def bundle(seed=0, size=32, resize=37, order='bgr', aux=(), variant='small'):
   """A network of random parameters whose answers differ from image to image."""
-  model = googlenet('small', width=0.06, widths=_LEAN, classes=len(CLASSES), aux=aux)
+  model = googlenet(variant, width=0.06, widths=_LEAN, classes=len(CLASSES), aux=aux)
   rng = np.random.default_rng(seed)
   shapes = jax.eval_shape(model.init, jax.random.key(0), jnp.zeros((1, size, size, 3)))
 

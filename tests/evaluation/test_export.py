@@ -1,4 +1,4 @@
-"""Exported networks: run in a process without this package, they say what `predict` says."""
+"""Exported networks: run by other programs, they say what `predict` says."""
 
 import dataclasses
 import json
@@ -6,6 +6,7 @@ import subprocess
 import sys
 
 import jax
+import jax.numpy as jnp
 import networks
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ import pytest
 from googlenet_jax import cli
 from googlenet_jax.errors import UserError
 from googlenet_jax.evaluation.export import export
+from googlenet_jax.models import without_heads
 from googlenet_jax.weights.bundle import save
 
 # README shows this loader.
@@ -26,6 +28,18 @@ import numpy as np
 network = jax.export.deserialize(bytearray(open(sys.argv[1], 'rb').read()))
 images = np.load(sys.argv[2])
 np.save(sys.argv[3], network.call(images))
+"""
+
+TENSORFLOW = """
+import sys
+
+sys.modules['googlenet_jax'] = sys.modules['jax'] = None
+import numpy as np
+import tensorflow as tf
+
+serve = tf.saved_model.load(sys.argv[1]).signatures['serving_default']
+batches = np.load(sys.argv[2]).values()
+np.savez(sys.argv[3], *(serve(images=tf.constant(images))['probabilities'] for images in batches))
 """
 
 
@@ -92,13 +106,138 @@ def test_no_head_is_in_the_file(bundle, tmp_path):
   assert exported('aux_4a') == whole != exported('inception_4a')
 
 
+# Caffe's ceil mode adds to an odd size what SAME does not; `small` has batch normalization.
+NETWORKS = (('bvlc', 45, True), ('small', 32, False))
+
+
+def scattered(bundle):
+  """The same with no two parameters alike, statistics of batch normalization included."""
+  rng = np.random.default_rng(0)
+  variables = jax.tree.map(
+    lambda x: (
+      x * rng.uniform(0.9, 1.1, x.shape).astype(np.float32)
+      if x.any()
+      else rng.normal(0, 0.1, x.shape).astype(np.float32)
+    ),
+    bundle.variables,
+  )
+  return dataclasses.replace(bundle, variables=variables)
+
+
+@pytest.fixture(scope='module', params=NETWORKS, ids=lambda network: network[0])
+def onnx_file(request, tmp_path_factory):
+  for name in ('jax2onnx', 'onnxruntime'):
+    pytest.importorskip(name, reason='needs the extra googlenet_jax[onnx]')
+  variant, size, preprocessing = request.param
+  bundle = scattered(networks.bundle(size=size, resize=size, aux=('4a',), variant=variant))
+  path = tmp_path_factory.mktemp(variant) / '가 b.onnx'
+  export(bundle, path, preprocessing=preprocessing)
+  return bundle, path, preprocessing
+
+
+def test_onnx_says_the_same_of_any_number_of_images(onnx_file):
+  import onnxruntime
+
+  bundle, path, preprocessing = onnx_file
+  session = onnxruntime.InferenceSession(path, providers=['CPUExecutionProvider'])
+  for count in (1, 3):
+    images = pixels(bundle, count)
+    given = images if preprocessing else np.asarray(bundle.preprocessing.normalize(images))
+    (said,) = session.run(['probabilities'], {'images': given})
+    # Sums of another order: 22 layers of float32 differ by a few units in the last place.
+    np.testing.assert_allclose(said, expected(bundle, images), rtol=1e-4, atol=1e-6)
+
+
+def test_onnx_holds_the_inference_network_and_nothing_of_this_machine(onnx_file):
+  import onnx
+
+  bundle, path, _ = onnx_file
+  model = onnx.load(path)
+  onnx.checker.check_model(model, full_check=True)
+  held = [onnx.numpy_helper.to_array(tensor) for tensor in model.graph.initializer]
+  values = [array.tobytes() for array in held if array.dtype == np.float32 and array.ndim != 0]
+  inference = jax.tree.leaves(without_heads(bundle.variables))
+  assert sum(values.count(array.tobytes()) for array in inference) == len(inference)
+  # Beyond the parameters there are the mean and the deviation of the three channels.
+  assert sorted(array.size for array in held if array.dtype == np.float32 and array.ndim) == sorted(
+    [array.size for array in inference] + [3] * (len(values) - len(inference))
+  )
+  assert len(values) - len(inference) in (0, 2)
+  for tensor in model.graph.initializer:
+    tensor.ClearField('raw_data')
+  text = str(model)
+  assert '.py' not in text and 'aux_4a' not in text and str(path.parent) not in text
+
+
+def test_onnx_of_a_fixed_number_of_images(tmp_path):
+  runtime = pytest.importorskip('onnxruntime', reason='needs the extra googlenet_jax[onnx]')
+  pytest.importorskip('jax2onnx', reason='needs the extra googlenet_jax[onnx]')
+  bundle = networks.bundle()
+  about = export(bundle, tmp_path / 'a.onnx', preprocessing=True, batch=2)
+  assert about['input']['shape'] == [2, 32, 32, 3] and about['opset'] == 21
+  session = runtime.InferenceSession(tmp_path / 'a.onnx', providers=['CPUExecutionProvider'])
+  images = pixels(bundle, 2)
+  (said,) = session.run(None, {'images': images})
+  np.testing.assert_allclose(said, expected(bundle, images), rtol=1e-4, atol=1e-6)
+  assert session.get_inputs()[0].shape == [2, 32, 32, 3]
+
+
+def test_onnx_is_refused_where_it_cannot_be_run(bundle, tmp_path):
+  halved = dataclasses.replace(bundle, model=bundle.model.clone(dtype=jnp.bfloat16))
+  with pytest.raises(UserError, match=r'computes in bfloat16.*accepted: float32, or a name'):
+    export(halved, tmp_path / 'a.onnx')
+
+
+@pytest.mark.parametrize('preprocessing', [True, False])
+def test_a_saved_model_says_the_same(preprocessing, tmp_path):
+  pytest.importorskip('tensorflow', reason='needs the extra googlenet_jax[tensorflow]')
+  bundle = scattered(networks.bundle(aux=('4a',)))
+  path = tmp_path / '가 b.savedmodel'
+  about = export(bundle, path, preprocessing=preprocessing)
+  assert about == json.loads((tmp_path / '가 b.json').read_text())
+  for part in path.rglob('*'):
+    assert part.is_dir() or str(tmp_path).encode() not in part.read_bytes()
+  parameters = sum(array.nbytes for array in jax.tree.leaves(without_heads(bundle.variables)))
+  assert 0 < (path / 'saved_model.pb').stat().st_size - parameters < 500_000  # no room for a head
+  counts = (1, 3)
+  given = [
+    images if preprocessing else np.asarray(bundle.preprocessing.normalize(images))
+    for images in (pixels(bundle, count) for count in counts)
+  ]
+  said = run_saved_model(path, given, tmp_path)
+  for count in counts:
+    np.testing.assert_allclose(
+      said[f'arr_{counts.index(count)}'], expected(bundle, pixels(bundle, count)), atol=1e-6
+    )
+  with pytest.raises(UserError, match='exists; accepted: a new folder'):
+    export(bundle, path)
+
+
+def run_saved_model(path, batches, tmp_path):
+  np.savez(tmp_path / 'in.npz', *batches)
+  arguments = [path, tmp_path / 'in.npz', tmp_path / 'out.npz']
+  subprocess.run([sys.executable, '-c', TENSORFLOW, *map(str, arguments)], check=True, cwd=tmp_path)
+  return np.load(tmp_path / 'out.npz')
+
+
+@pytest.mark.parametrize(
+  ('name', 'module', 'extra'),
+  [('a.onnx', 'jax2onnx', 'onnx'), ('a.savedmodel', 'tensorflow', 'tensorflow')],
+)
+def test_a_missing_extra_is_named(name, module, extra, bundle, tmp_path, monkeypatch):
+  monkeypatch.setitem(sys.modules, module, None)
+  with pytest.raises(UserError, match=rf"pip install 'googlenet_jax\[{extra}\]'"):
+    export(bundle, tmp_path / name)
+  assert not list(tmp_path.iterdir())
+
+
 def test_the_command(bundle, tmp_path, capsys):
   save(bundle, tmp_path / 'a.safetensors')
   arguments = [f'--weights={tmp_path / "a.safetensors"}', '--preprocessing']
   assert cli.main(['export', str(tmp_path / 'a.stablehlo'), *arguments]) == 0
   size = bundle.preprocessing.image_size
   assert f'uint8[n, {size}, {size}, 3] -> float32[n, ' in capsys.readouterr().out
-  assert cli.main(['export', str(tmp_path / 'a.onnx'), *arguments]) == 1
-  assert 'accepted: a file that ends in .stablehlo' in capsys.readouterr().err
+  assert cli.main(['export', str(tmp_path / 'a.pb'), *arguments]) == 1
+  assert 'ends in .stablehlo, .onnx, .savedmodel' in capsys.readouterr().err
   with pytest.raises(UserError, match='cannot be written'):
     export(bundle, tmp_path / 'nowhere/a.stablehlo')

@@ -1,0 +1,49 @@
+"""A function of JAX as one ONNX file; jax2onnx converts it.
+
+Tried with jax2onnx 0.17.1, onnx 1.23.2 and ONNX Runtime 1.32.0.
+"""
+
+import pathlib
+from collections.abc import Callable
+
+import jax
+
+from googlenet_jax.errors import UserError
+from googlenet_jax.weights import tensors
+
+OPSET = 21  # of 2024, so that no runtime need be the newest
+
+
+def write(
+  function: Callable[[jax.Array], jax.Array], images: jax.ShapeDtypeStruct, path: pathlib.Path
+) -> None:
+  """Writes a function of `images` to `probabilities`, whole or not at all.
+
+  Raises:
+    UserError: jax2onnx is not installed or cannot convert this function, or the file cannot be
+      written.
+  """
+  try:
+    import onnx
+    from jax2onnx import to_onnx
+  except ImportError as error:
+    raise UserError(
+      f"{path}: jax2onnx is not installed; accepted: pip install 'googlenet_jax[onnx]'"
+    ) from error
+  try:
+    model = to_onnx(
+      function,
+      [images],
+      model_name='googlenet',
+      opset=OPSET,
+      input_names=['images'],
+      output_names=['probabilities'],
+    )
+    # Its notes on shapes between layers are wrong around batch normalization (channels first, noted
+    # as last); they are optional, and runtimes work out their own.
+    model.graph.ClearField('value_info')
+    onnx.checker.check_model(model, full_check=True)
+  except Exception as error:
+    reason = str(error).strip().splitlines() or [type(error).__name__]
+    raise UserError(f'{path}: jax2onnx cannot convert this network: {reason[0]}') from error
+  tensors.write(path, model.SerializeToString())

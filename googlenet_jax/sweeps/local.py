@@ -22,7 +22,7 @@ BACK_OFF = 5.0  # seconds before the first retry, doubled for each one after it
 GPU_MEMORY = 0.9  # of a GPU that members share
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)  # slots that share a core are two all the same
 class Slot:
   """Where one member runs at a time: cores, and the GPU if there is one."""
 
@@ -144,7 +144,8 @@ class Launcher:
   def _stop(self, number: int, _frame: Any) -> None:
     self._stops += 1
     if self._stops == 1:
-      self._report(f'{signal.Signals(number).name}: {len(self._running)} members save and stop')
+      said = f'{len(self._running)} members save and stop; a second one ends them at once'
+      self._report(f'{signal.Signals(number).name}: {said}')
 
   def _tell(self) -> None:
     """The first signal has the members save and end, the second ends them at once."""

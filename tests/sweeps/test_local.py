@@ -23,7 +23,7 @@ def test_slots_share_the_cores(monkeypatch):
   assert [slot.cores for slot in slots(2, 9)] == [(0, 1), (2, 5)]
   assert [slot.cores for slot in slots(None, 9)] == [(0,), (1,), (2,), (5,)]
   assert [slot.cores for slot in slots(None, 1)] == [(0, 1, 2, 5)]
-  assert len(slots(6, 9)) == 6
+  assert len({*slots(6, 9)}) == 6  # two that share a core are two
 
 
 def test_slots_share_gpus(monkeypatch):
@@ -74,11 +74,11 @@ def start(root, cache, *more):
     stdout=subprocess.PIPE,
     stderr=subprocess.STDOUT,
     text=True,
-    env={**os.environ, 'GOOGLENET_CACHE': str(cache), 'COLUMNS': '160'},
+    env={**os.environ, 'GOOGLENET_CACHE': str(cache)},
   )
 
 
-def wait(condition, seconds=120):
+def wait(condition, seconds=300):
   end = time.monotonic() + seconds
   while not condition():
     assert time.monotonic() < end
@@ -107,7 +107,7 @@ def test_stopped_killed_and_started_again(tmp_path, cache):
   launcher = start(*arguments)
   wait(lambda: all(map(begun, members)))
   launcher.send_signal(signal.SIGINT)
-  out, _ = launcher.communicate(timeout=60)
+  out, _ = launcher.communicate(timeout=120)
   assert launcher.returncode == 75, out
   assert 'SIGINT: 2 members save and stop' in out
   assert '0 of 2 done, 2 stopped; the same command goes on' in out
@@ -116,20 +116,20 @@ def test_stopped_killed_and_started_again(tmp_path, cache):
   wait(lambda: any(status_of(m, 2).step > b for m, b in zip(members, before, strict=True)))
   launcher.kill()
   launcher.communicate()
-  wait(lambda: all(free(member / 'lock') for member in members), 30)
+  wait(lambda: all(free(member / 'lock') for member in members), 60)
   out, _ = (finished := start(*arguments)).communicate(timeout=300)
   assert finished.returncode == 0, out
   assert '2 of 2 done' in out and 'report' in out.splitlines()[-1]
   assert [status_of(member, 2).state for member in members] == [DONE, DONE]
   assert 'resumed at step' in (tmp_path / 'a b/seeds/logs/seed=0.log').read_text()
   again = start(*arguments)
-  out, _ = again.communicate(timeout=60)
+  out, _ = again.communicate(timeout=120)
   assert again.returncode == 0 and 'started' not in out
 
 
 def test_a_member_that_fails_is_tried_again_and_stops_no_other(tmp_path, cache):
   arguments = ('--sweep=one_bad', '--retries=1', '--parallel=1')
-  out, _ = (launcher := start(tmp_path, cache, *arguments)).communicate(timeout=120)
+  out, _ = (launcher := start(tmp_path, cache, *arguments)).communicate(timeout=300)
   assert launcher.returncode == 1, out
   assert 'failed (1; again in 5 s)' in out and 'failed (2; given up)' in out
   assert '1 of 2 done, 1 failed' in out
@@ -138,7 +138,7 @@ def test_a_member_that_fails_is_tried_again_and_stops_no_other(tmp_path, cache):
   assert [line['attempt'] for line in lines] == [1, 2]
   assert all('nowhere' in line['message'] for line in lines)
   assert (good / 'DONE').exists()
-  out, _ = (status := start(tmp_path, cache, *arguments, '--status')).communicate(timeout=60)
+  out, _ = (status := start(tmp_path, cache, *arguments, '--status')).communicate(timeout=120)
   assert status.returncode == 1 and '1 of 2 done, 1 failed' in out
 
 

@@ -5,6 +5,7 @@ import functools
 import importlib.util
 import inspect
 import json
+import operator
 import pathlib
 import time
 from collections.abc import Iterable
@@ -24,6 +25,7 @@ from googlenet_jax.training.state import build_model
 from googlenet_jax.training.workdir import plain
 
 FORMAT = 1
+RETRIES = 2  # of a member that fails, unless the command says otherwise
 SWEEP = 'sweep_'
 HYPER = 'get_hyper'  # big_vision's name for the one grid of a file
 
@@ -125,6 +127,7 @@ class Study:
       member.name: {
         'id': member.id,
         'name': member.name,
+        'setting': setting_name(member.overrides, self.config),
         'overrides': dict(member.overrides),
         **dataclasses.asdict(costs_of[member.name]),
       }
@@ -172,10 +175,17 @@ def read(path: pathlib.Path) -> dict[str, Any]:
     stored = json.loads(path.read_text())
     if stored['format'] != FORMAT:
       raise UserError(f'{path}: format {stored["format"]}; accepted: {FORMAT}')
+    needed = operator.itemgetter('study', 'config', 'values', 'command', 'baseline', 'created')
+    needed(stored)
+    for entry in stored['members']:
+      operator.itemgetter('name', 'id', 'overrides')(entry)
   except OSError as error:
     raise UserError(f'{path}: cannot be read: {error.strerror}') from error
   except (ValueError, KeyError, TypeError) as error:
-    raise UserError(f'{path}: not the file of a study: {error}') from error
+    raise UserError(
+      f'{path}: not the file of a study ({error!r}); accepted: one that `googlenet sweep` has '
+      'written, which writes it anew where there is none'
+    ) from error
   return stored
 
 

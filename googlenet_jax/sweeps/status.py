@@ -41,7 +41,8 @@ def status_of(workdir: pathlib.Path, retries: int) -> Status:
   if result is not None:
     try:
       known['top1_error'] = float(result['test']['main']['top1_error'])
-      known['images_per_second'] = float(result['train']['images_per_second'])
+      rate = result['train']['images_per_second']  # null in a run of one step
+      known['images_per_second'] = None if rate is None else float(rate)
       return Status(DONE, step=int(result['steps']), **known)
     except (KeyError, TypeError, ValueError):
       return Status(FAILED, **known | {'message': f'{workdir / "result.json"}: cannot be read'})
@@ -69,8 +70,13 @@ def record_failure(workdir: pathlib.Path, status: int, message: str) -> None:
     file.write(json.dumps(line) + '\n')
 
 
-def forget_failures(workdir: pathlib.Path) -> None:
-  """Keeps the list of failures under another name: a new command tries again from the first."""
+def try_again(workdir: pathlib.Path) -> None:
+  """Makes a member that counts as failed one that is to be run, from its newest checkpoint.
+
+  Its failures are kept under another name. Where it was done but its figures are damaged it is no
+  longer done.
+  """
+  (workdir / 'DONE').unlink(missing_ok=True)
   path = workdir / FAILURES
   if path.exists():
     with (workdir / 'failures.before.jsonl').open('ab') as before:

@@ -7,7 +7,9 @@ import inspect
 import json
 import operator
 import pathlib
+import sys
 import time
+import traceback
 from collections.abc import Iterable
 from typing import Any
 
@@ -15,6 +17,7 @@ from ml_collections import ConfigDict
 
 from googlenet_jax import files
 from googlenet_jax.analysis import costs
+from googlenet_jax.data import augment
 from googlenet_jax.errors import UserError
 from googlenet_jax.sweeps import grids
 from googlenet_jax.sweeps.members import Member, is_baseline, members, setting_name
@@ -70,6 +73,7 @@ class Study:
         config = self.config_of(member)
         validate(config)
         build_model(config.model, 1)
+        augment.from_config(config.data.augment)
       except UserError as error:
         raise UserError(f'sweep {self.name}, member {member.name}: {error}') from error
 
@@ -114,14 +118,14 @@ class Study:
       steps * config.batch_size,
     )
 
-  def write(self, costs_of: dict[str, Costs], command: str) -> None:
-    """Writes `sweep.json`; members of before that the grid has no more stay listed.
+  def write(self, costs_of: dict[str, Costs], command: str, retries: int = RETRIES) -> None:
+    """Writes `sweep.json`; members of before that have begun stay listed, in the grid or not.
 
     Raises:
       UserError: the folder cannot be written, or holds a study of another config.
     """
     path = self.path / 'sweep.json'
-    before = self._before(path)
+    before = self.before()
     baseline = [m for m in self.members if is_baseline(m.overrides, self.config)]
     listed = {
       member.name: {
@@ -133,7 +137,11 @@ class Study:
       }
       for member in self.members
     }
-    kept = {entry['name']: entry for entry in before.get('members', ())}
+    kept = {
+      entry['name']: entry
+      for entry in before.get('members', ())
+      if (self.path / 'members' / entry['name']).exists()
+    }
     study = {
       'format': FORMAT,
       'study': self.name,
@@ -141,6 +149,7 @@ class Study:
       'arguments': self.arguments,
       'values': plain(self.config),
       'command': command,
+      'retries': retries,
       'baseline': setting_name(baseline[0].overrides, self.config) if baseline else None,
       'created': before.get('created') or time.strftime('%Y-%m-%dT%H:%M:%SZ', time.gmtime()),
       'members': list((kept | listed).values()),
@@ -151,8 +160,13 @@ class Study:
     except OSError as error:
       raise UserError(f'--root: {path}: cannot be written: {error.strerror}') from error
 
-  def _before(self, path: pathlib.Path) -> dict[str, Any]:
-    before = read(path)
+  def before(self) -> dict[str, Any]:
+    """What an earlier launch wrote, empty where there was none.
+
+    Raises:
+      UserError: it was of another config, or its file cannot be read.
+    """
+    before = read(self.path / 'sweep.json')
     if before and before['values'] != plain(self.config):
       old, new = (dict(_leaves(values)) for values in (before['values'], plain(self.config)))
       key = min(k for k in old | new if old.get(k) != new.get(k))
@@ -191,9 +205,10 @@ def read(path: pathlib.Path) -> dict[str, Any]:
 
 def _sweep(file: str, name: str | None) -> tuple[str, Any]:
   """Name and generator of a sweep in an experiment file."""
-  spec = importlib.util.spec_from_file_location('experiment', file)
+  spec = importlib.util.spec_from_file_location('_experiment', file)
   assert spec is not None and spec.loader is not None
   module = importlib.util.module_from_spec(spec)
+  sys.modules[spec.name] = module  # where dataclasses look for it
   spec.loader.exec_module(module)
   found = {n.removeprefix(SWEEP): f for n, f in vars(module).items() if n.startswith(SWEEP)}
   if hyper := getattr(module, HYPER, None):
@@ -216,7 +231,13 @@ def _points(function: Any, config: ConfigDict, name: str) -> list[Any]:
   except UserError as error:
     raise UserError(f'sweep {name}: {error}') from error
   except Exception as error:
-    raise UserError(f'sweep {name}: {type(error).__name__}: {error}') from error
+    lines = [
+      f'{frame.filename}, line {frame.lineno}: '
+      for frame in traceback.extract_tb(error.__traceback__)
+      if frame.filename == inspect.getsourcefile(function)
+    ]
+    where = lines[-1] if lines else ''
+    raise UserError(f'sweep {name}: {where}{type(error).__name__}: {error}') from error
 
 
 def _overridden(config: ConfigDict, overrides: Any) -> ConfigDict:

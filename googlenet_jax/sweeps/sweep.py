@@ -18,8 +18,8 @@ from googlenet_jax.data.sources import open_split
 from googlenet_jax.errors import UserError
 from googlenet_jax.sweeps import estimate, local, search, slurm, table
 from googlenet_jax.sweeps.members import Member
-from googlenet_jax.sweeps.status import DONE, FAILED, Status, forget_failures, status_of
-from googlenet_jax.sweeps.study import Costs, Study
+from googlenet_jax.sweeps.status import DONE, FAILED, Status, status_of, try_again
+from googlenet_jax.sweeps.study import RETRIES, Costs, Study
 
 GUESS = "a guess from this CPU's speed"
 
@@ -30,7 +30,7 @@ class Options:
 
   on: str = 'local'
   parallel: int | None = None
-  retries: int = 2
+  retries: int = RETRIES
   status: bool = False
   slurm: tuple[str, ...] = ()
   template: pathlib.Path | None = None
@@ -62,7 +62,7 @@ def sweep(study: Study, options: Options, cache_dir: pathlib.Path, command: str)
   """
   jax.config.update('jax_platforms', 'cpu')  # GPUs belong to the members
   _check(options)
-  template = slurm.check(options.template) if options.on == 'slurm' else ''
+  template = slurm.check(options.template) if options.on == 'slurm' and not options.status else ''
   data = study.config.data
   split = open_split(data.source, data.train_split, cache_dir=cache_dir)
   classes, examples = len(split.classes), len(split.records)
@@ -71,9 +71,10 @@ def sweep(study: Study, options: Options, cache_dir: pathlib.Path, command: str)
 
   def write() -> None:
     costs.update(study.costs(classes, examples))
-    study.write(costs, command)
+    study.write(costs, command, options.retries)
 
   if options.status:
+    study.before()  # an error where it is of another config
     statuses = _show_progress(out, study, costs, options)
     return not any(status.state == FAILED for status in statuses.values())
   if not options.sampler:
@@ -192,7 +193,7 @@ def _local(
 ) -> bool:
   for member in study.members:
     if status_of(study.workdir(member), options.retries).state == FAILED:
-      forget_failures(study.workdir(member))
+      try_again(study.workdir(member))
   count = options.trials or len(study.members)
   slots = local.slots(options.parallel, count)
   lines = Console(stderr=True, highlight=False)
@@ -240,7 +241,7 @@ def _submit(out: Console, study: Study, options: Options, template: str) -> bool
     return True
   for member in members:
     if statuses[member.name].state == FAILED:
-      forget_failures(study.workdir(member))
+      try_again(study.workdir(member))
   job = slurm.submit(
     study,
     members,

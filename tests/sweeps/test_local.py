@@ -10,8 +10,17 @@ import time
 
 import pytest
 
+from googlenet_jax import arguments
 from googlenet_jax.sweeps.local import last_line, slots
-from googlenet_jax.sweeps.status import DONE, FAILED, STOPPED, WAITING, record_failure, status_of
+from googlenet_jax.sweeps.status import (
+  DONE,
+  FAILED,
+  STOPPED,
+  WAITING,
+  record_failure,
+  status_of,
+  try_again,
+)
 
 EXPERIMENT = pathlib.Path(__file__).with_name('experiment.py')
 
@@ -45,9 +54,16 @@ def test_status_of_whatever_is_there(tmp_path):
   (tmp_path / 'metrics.jsonl').write_text('{"step": 3, "train/loss": 2.5}\n{"step": 4, "tr')
   stopped = status_of(tmp_path, 2)
   assert (stopped.state, stopped.step, stopped.loss) == (STOPPED, 3, 2.5)
+  with (tmp_path / 'failures.jsonl').open('ab') as file:
+    file.write(b'\xff\x00[]\n{"message"')
+  assert status_of(tmp_path, 2).failures == 2
+  try_again(tmp_path)
+  assert status_of(tmp_path, 2).failures == 0
   (tmp_path / 'DONE').touch()
   (tmp_path / 'result.json').write_text('{')
   assert status_of(tmp_path, 2).state == FAILED
+  try_again(tmp_path)  # the member writes its result anew
+  assert status_of(tmp_path, 2).state == STOPPED
 
 
 def test_the_last_line_says_what_went_wrong(tmp_path):
@@ -57,6 +73,10 @@ def test_the_last_line_says_what_went_wrong(tmp_path):
   log.write_text('a\nb\n\n')
   assert last_line(log) == 'b'
   assert last_line(tmp_path / 'nothing') == ''
+  before = log.write_text('googlenet train: of an attempt before\n')
+  with log.open('a') as file:
+    file.write('Fatal: no memory\n')
+  assert last_line(log, before) == 'Fatal: no memory'
 
 
 # --- with real members ---
@@ -159,6 +179,13 @@ def test_bad_input_starts_nothing(more, said, tmp_path, cache, monkeypatch):
   assert launcher.returncode == 1
   assert said in out and len(out.splitlines()) == 1
   assert not (tmp_path / 'root').exists()
+
+
+def test_retries_are_never_negative(capsys):
+  with pytest.raises(SystemExit):
+    arguments.parser().parse_args(['sweep', '--root=x', '--retries=-1'])
+  assert "'-1' is neither 0 nor a positive integer" in capsys.readouterr().err
+  assert arguments.parser().parse_args(['sweep', '--root=x', '--retries=0']).retries == 0
 
 
 def test_a_root_that_cannot_be_written(tmp_path, cache):

@@ -7,6 +7,7 @@ import roots
 
 from googlenet_jax.errors import UserError
 from googlenet_jax.sweeps.report.reading import read_studies
+from googlenet_jax.sweeps.status import record_failure
 
 
 def test_a_complete_study(tmp_path):
@@ -46,6 +47,15 @@ def test_what_is_damaged_in_a_log_is_left_out(tmp_path):
   )
   (study,) = read_studies(tmp_path)
   assert study.members[0].curves == {'train/loss': [(1, 2.0)]} and study.complete
+
+
+def test_a_member_has_failed_after_the_retries_of_the_last_launch(tmp_path):
+  folder = roots.study(tmp_path, 'reduction', {(1.0, 0): None}, retries=1)
+  workdir = folder / 'members/reduction=1.0,seed=0'
+  for state in ('stopped', 'failed'):
+    record_failure(workdir, 1, 'no')
+    (study,) = read_studies(tmp_path)
+    assert study.members[0].status.state == state
 
 
 def test_members_that_differ_in_their_seed_alone_are_one_setting(tmp_path):

@@ -127,7 +127,7 @@ def submit(
     '--open-mode=append',
     f'--job-name={study.name}',
     f'--output={str(folder.absolute()).replace("%", "%%")}/task-%a.log',
-    *(f'--{option}' for option in options),
+    *(f'--{option.lstrip("-")}' for option in options),
     str(script.absolute()),
   ]
   submitted = subprocess.run(arguments, capture_output=True, text=True, check=False)

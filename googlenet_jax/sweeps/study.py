@@ -65,9 +65,10 @@ class Study:
     """
     self.arguments = arguments
     self.config = parse_config(arguments)
-    self.name, function = _sweep(config_file(arguments), sweep)
+    file = config_file(arguments)
+    self.name, function = _sweep(file, sweep)
     self.path = root / self.name
-    self.members = members(_points(function, self.config, self.name), self.config)
+    self.members = members(_points(function, self.config, self.name, file), self.config)
     for member in self.members:
       try:
         config = self.config_of(member)
@@ -210,7 +211,9 @@ def _sweep(file: str, name: str | None) -> tuple[str, Any]:
   module = importlib.util.module_from_spec(spec)
   sys.modules[spec.name] = module  # where dataclasses look for it
   spec.loader.exec_module(module)
-  found = {n.removeprefix(SWEEP): f for n, f in vars(module).items() if n.startswith(SWEEP)}
+  found = {
+    n.removeprefix(SWEEP): f for n, f in vars(module).items() if callable(f) and n.startswith(SWEEP)
+  }
   if hyper := getattr(module, HYPER, None):
     found['hyper'] = hyper
   if name is None and len(found) == 1:
@@ -221,7 +224,7 @@ def _sweep(file: str, name: str | None) -> tuple[str, Any]:
   return name, found[name]
 
 
-def _points(function: Any, config: ConfigDict, name: str) -> list[Any]:
+def _points(function: Any, config: ConfigDict, name: str, file: str) -> list[Any]:
   """The points of a sweep; `get_hyper` is handed the helpers, others the config if they want it."""
   parameters = inspect.signature(function).parameters
   given = [grids if function.__name__ == HYPER else config][: len(parameters)]
@@ -231,12 +234,9 @@ def _points(function: Any, config: ConfigDict, name: str) -> list[Any]:
   except UserError as error:
     raise UserError(f'sweep {name}: {error}') from error
   except Exception as error:
-    lines = [
-      f'{frame.filename}, line {frame.lineno}: '
-      for frame in traceback.extract_tb(error.__traceback__)
-      if frame.filename == inspect.getsourcefile(function)
-    ]
-    where = lines[-1] if lines else ''
+    frames = traceback.extract_tb(error.__traceback__)
+    lines = [f.lineno for f in frames if f.filename == str(pathlib.Path(file).absolute())]
+    where = f'{file}, line {lines[-1]}: ' if lines else ''
     raise UserError(f'sweep {name}: {where}{type(error).__name__}: {error}') from error
 
 

@@ -111,7 +111,7 @@ def sweep_a(): yield dataclasses.asdict(Point())
 
 
 def test_an_unknown_sweep_names_those_there_are(tmp_path):
-  text = 'def sweep_a(): yield {}\ndef sweep_b(): yield {}'
+  text = 'sweep_values = 3\ndef sweep_a(): yield {}\ndef sweep_b(): yield {}'
   for name, said in ((None, '--sweep: accepted: a, b'), ('c', '--sweep=c: accepted: a, b')):
     with pytest.raises(UserError, match=said):
       study(tmp_path, text, name)

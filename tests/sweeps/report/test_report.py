@@ -70,6 +70,24 @@ def test_hparams_can_be_read_again(root, out):
   assert len(list(member.iterdir())) == 1
 
 
+def test_values_that_are_tuples_of_numbers(tmp_path):
+  folder = roots.study(tmp_path, 'ensemble', {(1.0, 0): 0.5}, key='data.augment.area')
+  stored = json.loads((folder / 'sweep.json').read_text())
+  stored['members'][0]['overrides']['data.augment.area'] = [0.08, 1.0]
+  (folder / 'sweep.json').write_text(json.dumps(stored))
+  write_report(read_studies(tmp_path), tmp_path / 'report')
+  (row,) = csv.DictReader((tmp_path / 'report/members.csv').open())
+  assert row['data.augment.area'] == '0.08+1.0'
+
+
+def test_folders_of_another_get_no_hparams_but_a_report(root, tmp_path, caplog):
+  folder = roots.complete(tmp_path / 'theirs')
+  (folder / 'hparams').touch()  # where a folder would have to be
+  write_report(read_studies(folder), tmp_path / 'report')
+  assert 'no HParams there' in caplog.text
+  assert (tmp_path / 'report/report.html').exists()
+
+
 def test_the_command(root, tmp_path, capsys):
   assert cli.main(['report', str(root), f'--out={tmp_path / "r"}', '--format=json']) == 0
   found = json.loads(capsys.readouterr().out)

@@ -14,7 +14,7 @@ FAILURES = 'failures.jsonl'
 
 @dataclasses.dataclass(frozen=True)
 class Status:
-  """Of one member: its state, the steps made, its last loss and its final error."""
+  """Of one member: its state, the steps made, its last training loss and its final error."""
 
   state: str
   step: int = 0
@@ -37,6 +37,11 @@ def status_of(workdir: pathlib.Path, retries: int) -> Status:
     'failures': len(failures),
     'message': str(failures[-1]['message']) if failures else '',
   }
+  step, known['loss'] = 0, None
+  for line in json_lines(workdir / 'metrics.jsonl', tail=8192):
+    if isinstance(line.get('step'), int):
+      step, logged = line['step'], line.get('train/loss')
+      known['loss'] = float(logged) if isinstance(logged, int | float) else known['loss']
   result = _json(workdir / 'result.json') if (workdir / 'DONE').exists() else None
   if result is not None:
     try:
@@ -46,18 +51,13 @@ def status_of(workdir: pathlib.Path, retries: int) -> Status:
       return Status(DONE, step=int(result['steps']), **known)
     except (KeyError, TypeError, ValueError):
       return Status(FAILED, **known | {'message': f'{workdir / "result.json"}: cannot be read'})
-  step, loss = 0, None
-  for line in json_lines(workdir / 'metrics.jsonl', tail=8192):
-    if isinstance(line.get('step'), int):
-      step, logged = line['step'], line.get('train/loss')
-      loss = float(logged) if isinstance(logged, int | float) else loss
   if _held(workdir / 'lock'):
     state = RUNNING
   elif len(failures) > retries:
     state = FAILED
   else:
     state = STOPPED if step else WAITING
-  return Status(state, step=step, loss=loss, **known)
+  return Status(state, step=step, **known)
 
 
 def record_failure(workdir: pathlib.Path, status: int, message: str) -> None:

@@ -60,6 +60,11 @@ def test_status_of_whatever_is_there(tmp_path):
   try_again(tmp_path)
   assert status_of(tmp_path, 2).failures == 0
   (tmp_path / 'DONE').touch()
+  figures = {'main': {'top1_error': 0.25}}
+  result = {'steps': 9, 'test': figures, 'train': {'images_per_second': None}}
+  (tmp_path / 'result.json').write_text(json.dumps(result))
+  done = status_of(tmp_path, 2)
+  assert (done.state, done.step, done.loss, done.top1_error) == (DONE, 9, 2.5, 0.25)
   (tmp_path / 'result.json').write_text('{')
   assert status_of(tmp_path, 2).state == FAILED
   try_again(tmp_path)  # the member writes its result anew

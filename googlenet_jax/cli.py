@@ -315,7 +315,7 @@ def _sweep(options: argparse.Namespace, rest: list[str]) -> None:
     raise _RunAgainError(str(error)) from error
   if not good:
     raise UserError(f'members have failed: see {study.path / "logs"}; the same command tries again')
-  if options.on == 'local':
+  if options.on == 'local' and not options.status:
     print(f'next:   {_program()} report {shlex.quote(str(options.root))}')
 
 

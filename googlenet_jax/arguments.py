@@ -241,7 +241,7 @@ def _sweep(commands: Any) -> None:
   sweep.add_argument(
     '--parallel', type=_positive, help='members at a time (local: one a GPU, else one a core)'
   )
-  sweep.add_argument('--retries', type=int, default=2, help='of a member that fails (2)')
+  sweep.add_argument('--retries', type=_natural, help='of a member that fails (2)')
   sweep.add_argument('--status', action='store_true', help='say how the study stands, only')
   sweep.add_argument(
     '--slurm', action='append', default=[], metavar='OPTION', help='of sbatch: gres=gpu:1; repeat'
@@ -285,6 +285,12 @@ def _table(commands: Any) -> None:
   table.add_argument('--image_size', type=int, help='pixels (224, or 32 for variant small)')
   table.add_argument('--classes', type=int, default=1000)
   _add_format(table, 'markdown', 'csv')
+
+
+def _natural(text: str) -> int:
+  if not text.isdecimal():
+    raise argparse.ArgumentTypeError(f'{text!r} is neither 0 nor a positive integer')
+  return int(text)
 
 
 def _positive(text: str) -> int:

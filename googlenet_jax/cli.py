@@ -306,11 +306,14 @@ def _inspect(options: argparse.Namespace, _rest: list[str]) -> None:
 
 def _sweep(options: argparse.Namespace, rest: list[str]) -> None:
   from googlenet_jax.sweeps import sweep as sweeps
-  from googlenet_jax.sweeps.study import Study
+  from googlenet_jax.sweeps.study import RETRIES, Study
 
   names = [field.name for field in dataclasses.fields(sweeps.Options)]
   given = {name: getattr(options, name) for name in names}
   study = Study(options.root, rest, options.sweep)
+  if options.retries is None:
+    before = study.before() if options.status else {}
+    given['retries'] = before.get('retries', RETRIES)
   typed = f'googlenet {shlex.join(options.argv)}'
   try:
     good = sweeps.sweep(study, sweeps.Options(**given), _cache_dir(options), typed)
@@ -318,7 +321,7 @@ def _sweep(options: argparse.Namespace, rest: list[str]) -> None:
     raise _RunAgainError(str(error)) from error
   if not good:
     raise UserError(f'members have failed: see {study.path / "logs"}; the same command tries again')
-  if options.on == 'local':
+  if options.on == 'local' and not options.status:
     print(f'next:   {_program()} report {shlex.quote(str(options.root))}')
 
 

@@ -10,9 +10,10 @@ BACKWARD = 3  # a training step costs about three forward passes
 COMPILATION = 20.0  # seconds of one core before the first step; less where a seed has gone before
 
 
-def seconds(costs: Costs, rate: float) -> float:
-  """Of training at a rate of multiply-adds a second, without compilation."""
-  return BACKWARD * costs.training_macs * costs.images / rate
+def seconds(costs: Costs, rate: float, step: int = 0) -> float:
+  """Of training from a step on at a rate of multiply-adds a second, without compilation."""
+  left = max(0.0, 1 - step / costs.steps)
+  return BACKWARD * costs.training_macs * costs.images * left / rate
 
 
 def measured_rate(costs: dict[str, Costs], statuses: dict[str, Status]) -> float | None:

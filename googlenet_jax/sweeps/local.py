@@ -19,10 +19,11 @@ from googlenet_jax.sweeps.study import Study
 RUN_ME_AGAIN = 75
 POLL = 0.2  # seconds
 BACK_OFF = 5.0  # seconds before the first retry, doubled for each one after it
+LONGEST_WAIT = 300.0
 GPU_MEMORY = 0.9  # of a GPU that members share
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)  # slots that share a core are two all the same
 class Slot:
   """Where one member runs at a time: cores, and the GPU if there is one."""
 
@@ -76,6 +77,7 @@ class _Running:
   slot: Slot
   process: subprocess.Popen
   log: IO[bytes]
+  log_began: int  # bytes of attempts before this one
   began: float
   told: int = 0  # how many signals it was sent
 
@@ -144,7 +146,8 @@ class Launcher:
   def _stop(self, number: int, _frame: Any) -> None:
     self._stops += 1
     if self._stops == 1:
-      self._report(f'{signal.Signals(number).name}: {len(self._running)} members save and stop')
+      said = f'{len(self._running)} members save and stop; a second one ends them at once'
+      self._report(f'{signal.Signals(number).name}: {said}')
 
   def _tell(self) -> None:
     """The first signal has the members save and end, the second ends them at once."""
@@ -190,7 +193,7 @@ class Launcher:
       )
     finally:
       os.sched_setaffinity(0, ours)
-    self._running.append(_Running(member, slot, process, log, time.monotonic()))
+    self._running.append(_Running(member, slot, process, log, log.tell(), time.monotonic()))
     self._report(f'{member.name}: started on {slot.place}')
 
   def _ended(self, run: _Running) -> None:
@@ -207,12 +210,12 @@ class Launcher:
       self._report(f'{name}: stopped, to be resumed')
       self._waiting.append((time.monotonic() + 1, run.member))
     else:
-      message = last_line(log_file(self.study, run.member)) or f'exit {code}'
+      message = last_line(log_file(self.study, run.member), run.log_began) or f'exit {code}'
       if code < 0:
         message = f'killed by {signal.Signals(-code).name}'
       record_failure(workdir, code, message)
       failures = status_of(workdir, self._retries).failures
-      wait = BACK_OFF * 2 ** (failures - 1)
+      wait = min(BACK_OFF * 2 ** (failures - 1), LONGEST_WAIT)
       again = f'again in {wait:.0f} s' if failures <= self._retries else 'given up'
       self._report(f'{name}: failed ({failures}; {again}): {message}')
       self._waiting.append((time.monotonic() + wait, run.member))
@@ -225,11 +228,11 @@ def log_file(study: Study, member: Member) -> pathlib.Path:
   return folder / f'{member.name}.log'
 
 
-def last_line(path: pathlib.Path) -> str:
-  """The last line of a log that says what went wrong, or anything at all."""
+def last_line(path: pathlib.Path, start: int = 0) -> str:
+  """The last line of a log, from a byte on, that says what went wrong, or anything at all."""
   try:
     with path.open('rb') as file:
-      file.seek(max(0, os.fstat(file.fileno()).st_size - 4096))
+      file.seek(max(start, os.fstat(file.fileno()).st_size - 4096))
       lines = file.read().decode(errors='replace').split('\n')
   except OSError:
     return ''

@@ -64,9 +64,9 @@ def setting(overrides: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def is_baseline(overrides: Mapping[str, Any], config: ConfigDict) -> bool:
-  """Whether all overrides but the seed are what the config has anyway."""
-  values = dict(keys(config))
-  return all(values[key] == value for key, value in setting(overrides).items())
+  """Whether all overrides but the seed are what the config has anyway, as far as names tell."""
+  before = {key: _readable(value) for key, value in keys(config)}
+  return all(before[key] == _readable(value) for key, value in setting(overrides).items())
 
 
 def setting_name(overrides: Mapping[str, Any], config: ConfigDict) -> str:
@@ -84,13 +84,19 @@ def _typed(config: ConfigDict, key: str, value: Any) -> Any:
   for parent in parents:
     section = section[parent]
   kind = section.get_type(name)
-  if isinstance(value, list):
-    value = tuple(value)
+  value = _plain(value)
   if kind is float and type(value) is int:
     value = float(value)
   if type(value) is not kind or (kind is float and not math.isfinite(value)):
     raise UserError(f'config.{key}={value!r}: accepted: {_words(kind)}')
   return value
+
+
+def _plain(value: Any) -> Any:
+  """Python's own value of NumPy's, as np.linspace makes them; a tuple of a list."""
+  if hasattr(value, 'tolist'):
+    value = value.tolist()
+  return tuple(map(_plain, value)) if isinstance(value, list | tuple) else value
 
 
 def _words(kind: type) -> str:

@@ -29,9 +29,11 @@ member=$(sed -n "$((SLURM_ARRAY_TASK_ID + 1))p" {table})
 IFS=$'\\t' read -r name workdir command <<< "$member"
 task="${{SLURM_ARRAY_JOB_ID}}_${{SLURM_ARRAY_TASK_ID}}"
 cd {folder} || exit 1
+log={logs}/"$name".log
 for attempt in $(seq 0 {retries}); do
+  before=$(stat -c %s "$log" 2> /dev/null || echo 0)
   # SLURM signals the steps of a job: the member has to be one.
-  srun --kill-on-bad-exit=1 bash -c "exec $command" >> {logs}/"$name".log 2>&1
+  srun --kill-on-bad-exit=1 bash -c "exec $command" >> "$log" 2>&1
   status=$?
   [ "$status" -eq 0 ] && exit 0
   if [ "$status" -eq 75 ]; then
@@ -39,12 +41,14 @@ for attempt in $(seq 0 {retries}); do
     exit 0
   fi
   mkdir -p "$workdir"
-  said=$(grep '^googlenet train: ' {logs}/"$name".log || tail -n 1 {logs}/"$name".log)
+  # What this attempt printed, without what JSON does not hold.
+  new=$(tail -c "+$((before + 1))" "$log" | tail -c 4096 | tr -d '\\000-\\011\\013-\\037')
+  said=$(grep '^googlenet train: ' <<< "$new" || grep . <<< "$new")
   message=$(tail -n 1 <<< "$said" | cut -c 1-300 | sed 's/\\\\/\\\\\\\\/g; s/"/\\\\"/g')
   printf '{{"time": "%s", "attempt": %d, "status": %d, "message": "%s"}}\\n' \\
     "$(date -u +%Y-%m-%dT%H:%M:%SZ)" "$((attempt + 1))" "$status" "$message" \\
     >> "$workdir"/failures.jsonl
-  [ "$attempt" -lt {retries} ] && sleep $((5 * 2 ** attempt))
+  [ "$attempt" -lt {retries} ] && sleep $((attempt < 6 ? 5 * 2 ** attempt : 300))
 done
 exit "$status"
 """
@@ -94,6 +98,8 @@ def submit(
   Raises:
     UserError: sbatch refuses; with its words.
   """
+  if set('\t\n') & set(str(study.path.absolute())):
+    raise UserError(f'--root={study.path}: accepted: a path without tabs and line breaks')
   folder = study.path / 'slurm' / time.strftime('%Y%m%d-%H%M%S')
   (study.path / 'logs').mkdir(exist_ok=True)
   folder.mkdir(parents=True)
@@ -120,8 +126,8 @@ def submit(
     '--signal=USR2@60',
     '--open-mode=append',
     f'--job-name={study.name}',
-    f'--output={(folder / "task-%a.log").absolute()}',
-    *(f'--{option}' for option in options),
+    f'--output={str(folder.absolute()).replace("%", "%%")}/task-%a.log',
+    *(f'--{option.lstrip("-")}' for option in options),
     str(script.absolute()),
   ]
   submitted = subprocess.run(arguments, capture_output=True, text=True, check=False)
@@ -146,10 +152,12 @@ def queued(study: Study) -> set[str]:
       check=False,
     )  # an array that is over is an error to squeue
     tasks = [int(line) for line in asked.stdout.split() if line.isdecimal()]
-    names.update(record['members'][task] for task in tasks)
+    # The numbers of another cluster's jobs may be those of this one's, of other arrays.
+    names.update(record['members'][task] for task in tasks if task < len(record['members']))
   return names
 
 
 def command(study: Study, member: Member) -> str:
-  """The member's command for a shell, with the Python that runs here."""
-  return shlex.join([sys.executable, '-m', 'googlenet_jax', *study.command(member)])
+  """The member's command for a shell in one line, with the Python that runs here."""
+  line = shlex.join([sys.executable, '-m', 'googlenet_jax', *study.command(member)])
+  return line.replace('\n', "'$'\\n''")  # between the quotes that shlex has put there

@@ -14,7 +14,7 @@ FAILURES = 'failures.jsonl'
 
 @dataclasses.dataclass(frozen=True)
 class Status:
-  """Of one member: its state, the steps made, its last loss and its final error."""
+  """Of one member: its state, the steps made, its last training loss and its final error."""
 
   state: str
   step: int = 0
@@ -32,48 +32,55 @@ def status_of(workdir: pathlib.Path, retries: int) -> Status:
     workdir: of the member.
     retries: after how many failures more than this a member counts as failed.
   """
-  failures = [line for line in _lines(workdir / FAILURES) if 'message' in line]
+  failures = [line for line in json_lines(workdir / FAILURES) if 'message' in line]
   known: dict[str, Any] = {
     'failures': len(failures),
     'message': str(failures[-1]['message']) if failures else '',
   }
+  step, known['loss'] = 0, None
+  for line in json_lines(workdir / 'metrics.jsonl', tail=8192):
+    if isinstance(line.get('step'), int):
+      step, logged = line['step'], line.get('train/loss')
+      known['loss'] = float(logged) if isinstance(logged, int | float) else known['loss']
   result = _json(workdir / 'result.json') if (workdir / 'DONE').exists() else None
   if result is not None:
     try:
       known['top1_error'] = float(result['test']['main']['top1_error'])
-      known['images_per_second'] = result['train']['images_per_second']
+      rate = result['train']['images_per_second']  # null in a run of one step
+      known['images_per_second'] = None if rate is None else float(rate)
       return Status(DONE, step=int(result['steps']), **known)
     except (KeyError, TypeError, ValueError):
       return Status(FAILED, **known | {'message': f'{workdir / "result.json"}: cannot be read'})
-  step, loss = 0, None
-  for line in _lines(workdir / 'metrics.jsonl', tail=8192):
-    if isinstance(line.get('step'), int):
-      step, loss = line['step'], line.get('train/loss', loss)
   if _held(workdir / 'lock'):
     state = RUNNING
   elif len(failures) > retries:
     state = FAILED
   else:
     state = STOPPED if step else WAITING
-  return Status(state, step=step, loss=loss, **known)
+  return Status(state, step=step, **known)
 
 
 def record_failure(workdir: pathlib.Path, status: int, message: str) -> None:
   """Adds a line to a member's failures."""
   workdir.mkdir(parents=True, exist_ok=True)
-  attempt = len(_lines(workdir / FAILURES)) + 1
+  attempt = len(json_lines(workdir / FAILURES)) + 1
   now = time.strftime('%Y-%m-%dT%H:%M:%SZ', time.gmtime())
   line = {'time': now, 'attempt': attempt, 'status': status, 'message': message}
   with (workdir / FAILURES).open('a') as file:
     file.write(json.dumps(line) + '\n')
 
 
-def forget_failures(workdir: pathlib.Path) -> None:
-  """Keeps the list of failures under another name: a new command tries again from the first."""
+def try_again(workdir: pathlib.Path) -> None:
+  """Makes a member that counts as failed one that is to be run, from its newest checkpoint.
+
+  Its failures are kept under another name. Where it was done but its figures are damaged it is no
+  longer done.
+  """
+  (workdir / 'DONE').unlink(missing_ok=True)
   path = workdir / FAILURES
   if path.exists():
-    with (workdir / 'failures.before.jsonl').open('a') as before:
-      before.write(path.read_text())
+    with (workdir / 'failures.before.jsonl').open('ab') as before:
+      before.write(path.read_bytes())
     path.unlink()
 
 
@@ -95,7 +102,7 @@ def _json(path: pathlib.Path) -> Any:
     return {}
 
 
-def _lines(path: pathlib.Path, tail: int | None = None) -> list[dict[str, Any]]:
+def json_lines(path: pathlib.Path, tail: int | None = None) -> list[dict[str, Any]]:
   """The JSON lines of a file, or of its last bytes; what cannot be read is left out."""
   try:
     with path.open('rb') as file:
@@ -105,10 +112,10 @@ def _lines(path: pathlib.Path, tail: int | None = None) -> list[dict[str, Any]]:
   except OSError:
     return []
   found = []
-  for line in text.splitlines():
+  for line in text.split('\n'):
     try:
       value = json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
       continue
     if isinstance(value, dict):
       found.append(value)

@@ -5,8 +5,11 @@ import functools
 import importlib.util
 import inspect
 import json
+import operator
 import pathlib
+import sys
 import time
+import traceback
 from collections.abc import Iterable
 from typing import Any
 
@@ -14,6 +17,7 @@ from ml_collections import ConfigDict
 
 from googlenet_jax import files
 from googlenet_jax.analysis import costs
+from googlenet_jax.data import augment
 from googlenet_jax.errors import UserError
 from googlenet_jax.sweeps import grids
 from googlenet_jax.sweeps.members import Member, is_baseline, members, setting_name
@@ -24,6 +28,7 @@ from googlenet_jax.training.state import build_model
 from googlenet_jax.training.workdir import plain
 
 FORMAT = 1
+RETRIES = 2  # of a member that fails, unless the command says otherwise
 SWEEP = 'sweep_'
 HYPER = 'get_hyper'  # big_vision's name for the one grid of a file
 
@@ -60,14 +65,16 @@ class Study:
     """
     self.arguments = arguments
     self.config = parse_config(arguments)
-    self.name, function = _sweep(config_file(arguments), sweep)
+    file = config_file(arguments)
+    self.name, function = _sweep(file, sweep)
     self.path = root / self.name
-    self.members = members(_points(function, self.config, self.name), self.config)
+    self.members = members(_points(function, self.config, self.name, file), self.config)
     for member in self.members:
       try:
         config = self.config_of(member)
         validate(config)
         build_model(config.model, 1)
+        augment.from_config(config.data.augment)
       except UserError as error:
         raise UserError(f'sweep {self.name}, member {member.name}: {error}') from error
 
@@ -112,25 +119,30 @@ class Study:
       steps * config.batch_size,
     )
 
-  def write(self, costs_of: dict[str, Costs], command: str) -> None:
-    """Writes `sweep.json`; members of before that the grid has no more stay listed.
+  def write(self, costs_of: dict[str, Costs], command: str, retries: int = RETRIES) -> None:
+    """Writes `sweep.json`; members of before that have begun stay listed, in the grid or not.
 
     Raises:
       UserError: the folder cannot be written, or holds a study of another config.
     """
     path = self.path / 'sweep.json'
-    before = self._before(path)
+    before = self.before()
     baseline = [m for m in self.members if is_baseline(m.overrides, self.config)]
     listed = {
       member.name: {
         'id': member.id,
         'name': member.name,
+        'setting': setting_name(member.overrides, self.config),
         'overrides': dict(member.overrides),
         **dataclasses.asdict(costs_of[member.name]),
       }
       for member in self.members
     }
-    kept = {entry['name']: entry for entry in before.get('members', ())}
+    kept = {
+      entry['name']: entry
+      for entry in before.get('members', ())
+      if (self.path / 'members' / entry['name']).exists()
+    }
     study = {
       'format': FORMAT,
       'study': self.name,
@@ -138,6 +150,7 @@ class Study:
       'arguments': self.arguments,
       'values': plain(self.config),
       'command': command,
+      'retries': retries,
       'baseline': setting_name(baseline[0].overrides, self.config) if baseline else None,
       'created': before.get('created') or time.strftime('%Y-%m-%dT%H:%M:%SZ', time.gmtime()),
       'members': list((kept | listed).values()),
@@ -148,8 +161,13 @@ class Study:
     except OSError as error:
       raise UserError(f'--root: {path}: cannot be written: {error.strerror}') from error
 
-  def _before(self, path: pathlib.Path) -> dict[str, Any]:
-    before = read(path)
+  def before(self) -> dict[str, Any]:
+    """What an earlier launch wrote, empty where there was none.
+
+    Raises:
+      UserError: it was of another config, or its file cannot be read.
+    """
+    before = read(self.path / 'sweep.json')
     if before and before['values'] != plain(self.config):
       old, new = (dict(_leaves(values)) for values in (before['values'], plain(self.config)))
       key = min(k for k in old | new if old.get(k) != new.get(k))
@@ -172,20 +190,30 @@ def read(path: pathlib.Path) -> dict[str, Any]:
     stored = json.loads(path.read_text())
     if stored['format'] != FORMAT:
       raise UserError(f'{path}: format {stored["format"]}; accepted: {FORMAT}')
+    needed = operator.itemgetter('study', 'config', 'values', 'command', 'baseline', 'created')
+    needed(stored)
+    for entry in stored['members']:
+      operator.itemgetter('name', 'id', 'overrides')(entry)
   except OSError as error:
     raise UserError(f'{path}: cannot be read: {error.strerror}') from error
   except (ValueError, KeyError, TypeError) as error:
-    raise UserError(f'{path}: not the file of a study: {error}') from error
+    raise UserError(
+      f'{path}: not the file of a study ({error!r}); accepted: one that `googlenet sweep` has '
+      'written, which writes it anew where there is none'
+    ) from error
   return stored
 
 
 def _sweep(file: str, name: str | None) -> tuple[str, Any]:
   """Name and generator of a sweep in an experiment file."""
-  spec = importlib.util.spec_from_file_location('experiment', file)
+  spec = importlib.util.spec_from_file_location('_experiment', file)
   assert spec is not None and spec.loader is not None
   module = importlib.util.module_from_spec(spec)
+  sys.modules[spec.name] = module  # where dataclasses look for it
   spec.loader.exec_module(module)
-  found = {n.removeprefix(SWEEP): f for n, f in vars(module).items() if n.startswith(SWEEP)}
+  found = {
+    n.removeprefix(SWEEP): f for n, f in vars(module).items() if callable(f) and n.startswith(SWEEP)
+  }
   if hyper := getattr(module, HYPER, None):
     found['hyper'] = hyper
   if name is None and len(found) == 1:
@@ -196,7 +224,7 @@ def _sweep(file: str, name: str | None) -> tuple[str, Any]:
   return name, found[name]
 
 
-def _points(function: Any, config: ConfigDict, name: str) -> list[Any]:
+def _points(function: Any, config: ConfigDict, name: str, file: str) -> list[Any]:
   """The points of a sweep; `get_hyper` is handed the helpers, others the config if they want it."""
   parameters = inspect.signature(function).parameters
   given = [grids if function.__name__ == HYPER else config][: len(parameters)]
@@ -206,7 +234,10 @@ def _points(function: Any, config: ConfigDict, name: str) -> list[Any]:
   except UserError as error:
     raise UserError(f'sweep {name}: {error}') from error
   except Exception as error:
-    raise UserError(f'sweep {name}: {type(error).__name__}: {error}') from error
+    frames = traceback.extract_tb(error.__traceback__)
+    lines = [f.lineno for f in frames if f.filename == str(pathlib.Path(file).absolute())]
+    where = f'{file}, line {lines[-1]}: ' if lines else ''
+    raise UserError(f'sweep {name}: {where}{type(error).__name__}: {error}') from error
 
 
 def _overridden(config: ConfigDict, overrides: Any) -> ConfigDict:

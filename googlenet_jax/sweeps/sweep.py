@@ -11,14 +11,17 @@ from collections.abc import Callable, Iterator
 import jax
 from rich.console import Console
 from rich.live import Live
+from rich.text import Text
 
 from googlenet_jax import files
 from googlenet_jax.data.sources import open_split
 from googlenet_jax.errors import UserError
 from googlenet_jax.sweeps import estimate, local, search, slurm, table
 from googlenet_jax.sweeps.members import Member
-from googlenet_jax.sweeps.status import DONE, FAILED, Status, forget_failures, status_of
-from googlenet_jax.sweeps.study import Costs, Study
+from googlenet_jax.sweeps.status import DONE, FAILED, Status, status_of, try_again
+from googlenet_jax.sweeps.study import RETRIES, Costs, Study
+
+GUESS = "a guess from this CPU's speed"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,7 +30,7 @@ class Options:
 
   on: str = 'local'
   parallel: int | None = None
-  retries: int = 2
+  retries: int = RETRIES
   status: bool = False
   slurm: tuple[str, ...] = ()
   template: pathlib.Path | None = None
@@ -59,7 +62,7 @@ def sweep(study: Study, options: Options, cache_dir: pathlib.Path, command: str)
   """
   jax.config.update('jax_platforms', 'cpu')  # GPUs belong to the members
   _check(options)
-  template = slurm.check(options.template) if options.on == 'slurm' else ''
+  template = slurm.check(options.template) if options.on == 'slurm' and not options.status else ''
   data = study.config.data
   split = open_split(data.source, data.train_split, cache_dir=cache_dir)
   classes, examples = len(split.classes), len(split.records)
@@ -68,12 +71,11 @@ def sweep(study: Study, options: Options, cache_dir: pathlib.Path, command: str)
 
   def write() -> None:
     costs.update(study.costs(classes, examples))
-    study.write(costs, command)
+    study.write(costs, command, options.retries)
 
   if options.status:
-    statuses = _statuses(study, options.retries)
-    out.print(table.progress(costs, statuses, {}))
-    out.print(f'{study.name}: {table.summary(statuses)}')
+    study.before()  # an error where it is of another config
+    statuses = _show_progress(out, study, costs, options)
     return not any(status.state == FAILED for status in statuses.values())
   if not options.sampler:
     write()
@@ -117,27 +119,69 @@ def _statuses(study: Study, retries: int) -> dict[str, Status]:
   return {m.name: status_of(study.workdir(m), retries) for m in study.members}
 
 
+def _say(out: Console, text: str | Text) -> None:
+  """Prints; where it is no terminal no line is broken."""
+  if isinstance(text, str):
+    text = Text(text)  # what members have said is no markup
+  out.print(text, soft_wrap=not out.is_terminal)
+
+
+def _width(out: Console) -> int | None:
+  return out.width if out.is_terminal else None
+
+
 def _show_plan(out: Console, study: Study, costs: dict[str, Costs], options: Options) -> None:
   statuses = _statuses(study, options.retries)
+  _say(out, table.plan(costs, statuses, _rate(costs, statuses, options)[0], _width(out)))
+  _say(out, f'{study.name}: {_outlook(costs, statuses, options)}')
+
+
+def _show_progress(
+  out: Console, study: Study, costs: dict[str, Costs], options: Options
+) -> dict[str, Status]:
+  statuses = _statuses(study, options.retries)
+  _say(out, table.progress(costs, statuses, {}, _width(out)))
+  for line in table.failures(statuses):
+    _say(out, line)
+  _say(out, f'{study.name}: {table.summary(statuses)}')
+  return statuses
+
+
+def _slots(options: Options, members: int) -> int:
+  """How many members will run at a time, as far as that is known here."""
+  if options.on == 'local':
+    return len(local.slots(options.parallel, members))
+  return min(options.parallel or 1, members)
+
+
+def _rate(
+  costs: dict[str, Costs], statuses: dict[str, Status], options: Options
+) -> tuple[float | None, str]:
+  """Multiply-adds a second of one member, None where it is not known, and where it is from."""
   rate = estimate.measured_rate(costs, statuses)
-  here = options.on == 'local' and not local.visible_gpus()
-  source = 'from the members that are done'
-  if rate is None and here:
-    rate, source = estimate.cpu_rate(), "a guess from this CPU's speed"
-  out.print(table.plan(costs, statuses, rate))
-  left = [costs[name] for name, status in statuses.items() if status.state != DONE]
-  text = f'{study.name}: {table.summary(statuses)}'
-  if rate and left:
-    total = sum(estimate.seconds(cost, rate) for cost in left)
-    networks = len({(c.parameters, c.macs, c.training_macs) for c in left})
-    if here and source.startswith('a guess'):
-      total += networks * estimate.COMPILATION / len(os.sched_getaffinity(0))
-    elif not here or options.parallel:
-      total /= min(options.parallel or 1, len(left))
-    text += f'; about {table.duration(total)} to go ({source})'
-  elif left:
-    text += '; the time is not known before a member is done'
-  out.print(text)
+  if rate is not None:
+    return rate, 'from the members that are done'
+  if options.on == 'local' and not local.visible_gpus():
+    return estimate.cpu_rate() / _slots(options, len(costs)), GUESS
+  return None, ''
+
+
+def _outlook(costs: dict[str, Costs], statuses: dict[str, Status], options: Options) -> str:
+  """How many members are done, and how long the others will take."""
+  said = table.summary(statuses)
+  left = {name: costs[name] for name, status in statuses.items() if status.state != DONE}
+  rate, source = _rate(costs, statuses, options)
+  if not left:
+    return said
+  if rate is None:
+    return f'{said}; the time is not known before a member is done'
+  total = sum(estimate.seconds(cost, rate, statuses[name].step) for name, cost in left.items())
+  total /= _slots(options, len(left))
+  if source == GUESS:
+    networks = len({(cost.parameters, cost.macs, cost.training_macs) for cost in left.values()})
+    total += networks * estimate.COMPILATION / len(os.sched_getaffinity(0))
+  order = '' if options.on == 'local' or options.parallel else ', one after another'
+  return f'{said}; about {table.duration(total)} to go{order} ({source})'
 
 
 def _local(
@@ -149,7 +193,7 @@ def _local(
 ) -> bool:
   for member in study.members:
     if status_of(study.workdir(member), options.retries).state == FAILED:
-      forget_failures(study.workdir(member))
+      try_again(study.workdir(member))
   count = options.trials or len(study.members)
   slots = local.slots(options.parallel, count)
   lines = Console(stderr=True, highlight=False)
@@ -165,7 +209,9 @@ def _local(
     if live and time.monotonic() > shown + 1:
       shown = time.monotonic()
       places = {name: slot.place for name, slot in launcher.running.items()}
-      live.update(table.progress(costs, _statuses(study, options.retries), places))
+      statuses = _statuses(study, options.retries)
+      last = f'{study.name}: {_outlook(costs, statuses, options)}'
+      live.update(table.live(costs, statuses, places, last, live.console.size))
 
   launcher = local.Launcher(study, slots, options.retries, report, show)
   members, more = study.members, _no_more
@@ -176,9 +222,7 @@ def _local(
     if lines.is_terminal:
       live = stack.enter_context(Live(console=lines, refresh_per_second=2, transient=True))
     finished = launcher.run(members, more)
-  statuses = _statuses(study, options.retries)
-  out.print(table.progress(costs, statuses, {}))
-  out.print(f'{study.name}: {table.summary(statuses)}')
+  statuses = _show_progress(out, study, costs, options)
   if not finished:
     raise Stopped(f'sweep {study.name}: {table.summary(statuses)}')
   return not any(status.state == FAILED for status in statuses.values())
@@ -193,11 +237,11 @@ def _submit(out: Console, study: Study, options: Options, template: str) -> bool
   statuses = _statuses(study, options.retries)
   members = [m for m in study.members if statuses[m.name].state != DONE and m.name not in queued]
   if not members:
-    out.print(f'nothing to submit: {table.summary(statuses)}, {len(queued)} in the queue')
+    _say(out, f'nothing to submit: {table.summary(statuses)}, {len(queued)} in the queue')
     return True
   for member in members:
     if statuses[member.name].state == FAILED:
-      forget_failures(study.workdir(member))
+      try_again(study.workdir(member))
   job = slurm.submit(
     study,
     members,
@@ -206,7 +250,7 @@ def _submit(out: Console, study: Study, options: Options, template: str) -> bool
     parallel=options.parallel,
     retries=options.retries,
   )
-  out.print(f'submitted {len(members)} members as job {job}; see them with squeue or --status')
+  _say(out, f'submitted {len(members)} members as job {job}; see them with squeue or --status')
   return True
 
 

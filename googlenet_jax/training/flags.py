@@ -47,6 +47,8 @@ def parse_config(arguments: list[str]) -> ConfigDict:
     if 'Traceback' in text:
       text = f'--config={file}: {_said(text)}'
     raise UserError(_one_line(text)) from error
+  except SyntaxError as error:
+    raise UserError(f'{error.filename}, line {error.lineno}: {error.msg}') from error
   except (AttributeError, KeyError, TypeError) as error:
     overrides = [argument for argument in arguments if not argument.startswith('--config=')]
     if overrides:  # an unknown key, or an error of the file itself, which is then raised here

@@ -47,7 +47,7 @@ def sweep(tmp_path, cache):
   return run
 
 
-def wait(condition, study, seconds=300):
+def wait(condition, study, seconds=900):
   end = time.monotonic() + seconds
   while not condition():
     logs = '\n'.join(f'== {log.name}\n{log.read_text()[-1500:]}' for log in study.glob('**/*.log'))

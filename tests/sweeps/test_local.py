@@ -10,8 +10,17 @@ import time
 
 import pytest
 
+from googlenet_jax import arguments
 from googlenet_jax.sweeps.local import last_line, slots
-from googlenet_jax.sweeps.status import DONE, FAILED, STOPPED, WAITING, record_failure, status_of
+from googlenet_jax.sweeps.status import (
+  DONE,
+  FAILED,
+  STOPPED,
+  WAITING,
+  record_failure,
+  status_of,
+  try_again,
+)
 
 EXPERIMENT = pathlib.Path(__file__).with_name('experiment.py')
 
@@ -23,7 +32,7 @@ def test_slots_share_the_cores(monkeypatch):
   assert [slot.cores for slot in slots(2, 9)] == [(0, 1), (2, 5)]
   assert [slot.cores for slot in slots(None, 9)] == [(0,), (1,), (2,), (5,)]
   assert [slot.cores for slot in slots(None, 1)] == [(0, 1, 2, 5)]
-  assert len(slots(6, 9)) == 6
+  assert len({*slots(6, 9)}) == 6  # two that share a core are two
 
 
 def test_slots_share_gpus(monkeypatch):
@@ -45,9 +54,21 @@ def test_status_of_whatever_is_there(tmp_path):
   (tmp_path / 'metrics.jsonl').write_text('{"step": 3, "train/loss": 2.5}\n{"step": 4, "tr')
   stopped = status_of(tmp_path, 2)
   assert (stopped.state, stopped.step, stopped.loss) == (STOPPED, 3, 2.5)
+  with (tmp_path / 'failures.jsonl').open('ab') as file:
+    file.write(b'\xff\x00[]\n{"message"')
+  assert status_of(tmp_path, 2).failures == 2
+  try_again(tmp_path)
+  assert status_of(tmp_path, 2).failures == 0
   (tmp_path / 'DONE').touch()
+  figures = {'main': {'top1_error': 0.25}}
+  result = {'steps': 9, 'test': figures, 'train': {'images_per_second': None}}
+  (tmp_path / 'result.json').write_text(json.dumps(result))
+  done = status_of(tmp_path, 2)
+  assert (done.state, done.step, done.loss, done.top1_error) == (DONE, 9, 2.5, 0.25)
   (tmp_path / 'result.json').write_text('{')
   assert status_of(tmp_path, 2).state == FAILED
+  try_again(tmp_path)  # the member writes its result anew
+  assert status_of(tmp_path, 2).state == STOPPED
 
 
 def test_the_last_line_says_what_went_wrong(tmp_path):
@@ -57,6 +78,10 @@ def test_the_last_line_says_what_went_wrong(tmp_path):
   log.write_text('a\nb\n\n')
   assert last_line(log) == 'b'
   assert last_line(tmp_path / 'nothing') == ''
+  before = log.write_text('googlenet train: of an attempt before\n')
+  with log.open('a') as file:
+    file.write('Fatal: no memory\n')
+  assert last_line(log, before) == 'Fatal: no memory'
 
 
 # --- with real members ---
@@ -74,11 +99,11 @@ def start(root, cache, *more):
     stdout=subprocess.PIPE,
     stderr=subprocess.STDOUT,
     text=True,
-    env={**os.environ, 'GOOGLENET_CACHE': str(cache), 'COLUMNS': '160'},
+    env={**os.environ, 'GOOGLENET_CACHE': str(cache)},
   )
 
 
-def wait(condition, seconds=120):
+def wait(condition, seconds=300):
   end = time.monotonic() + seconds
   while not condition():
     assert time.monotonic() < end
@@ -107,7 +132,7 @@ def test_stopped_killed_and_started_again(tmp_path, cache):
   launcher = start(*arguments)
   wait(lambda: all(map(begun, members)))
   launcher.send_signal(signal.SIGINT)
-  out, _ = launcher.communicate(timeout=60)
+  out, _ = launcher.communicate(timeout=120)
   assert launcher.returncode == 75, out
   assert 'SIGINT: 2 members save and stop' in out
   assert '0 of 2 done, 2 stopped; the same command goes on' in out
@@ -116,20 +141,20 @@ def test_stopped_killed_and_started_again(tmp_path, cache):
   wait(lambda: any(status_of(m, 2).step > b for m, b in zip(members, before, strict=True)))
   launcher.kill()
   launcher.communicate()
-  wait(lambda: all(free(member / 'lock') for member in members), 30)
+  wait(lambda: all(free(member / 'lock') for member in members), 60)
   out, _ = (finished := start(*arguments)).communicate(timeout=300)
   assert finished.returncode == 0, out
   assert '2 of 2 done' in out and 'report' in out.splitlines()[-1]
   assert [status_of(member, 2).state for member in members] == [DONE, DONE]
   assert 'resumed at step' in (tmp_path / 'a b/seeds/logs/seed=0.log').read_text()
   again = start(*arguments)
-  out, _ = again.communicate(timeout=60)
+  out, _ = again.communicate(timeout=120)
   assert again.returncode == 0 and 'started' not in out
 
 
 def test_a_member_that_fails_is_tried_again_and_stops_no_other(tmp_path, cache):
   arguments = ('--sweep=one_bad', '--retries=1', '--parallel=1')
-  out, _ = (launcher := start(tmp_path, cache, *arguments)).communicate(timeout=120)
+  out, _ = (launcher := start(tmp_path, cache, *arguments)).communicate(timeout=300)
   assert launcher.returncode == 1, out
   assert 'failed (1; again in 5 s)' in out and 'failed (2; given up)' in out
   assert '1 of 2 done, 1 failed' in out
@@ -138,7 +163,7 @@ def test_a_member_that_fails_is_tried_again_and_stops_no_other(tmp_path, cache):
   assert [line['attempt'] for line in lines] == [1, 2]
   assert all('nowhere' in line['message'] for line in lines)
   assert (good / 'DONE').exists()
-  out, _ = (status := start(tmp_path, cache, *arguments, '--status')).communicate(timeout=60)
+  out, _ = (status := start(tmp_path, cache, *arguments, '--status')).communicate(timeout=120)
   assert status.returncode == 1 and '1 of 2 done, 1 failed' in out
 
 
@@ -159,6 +184,13 @@ def test_bad_input_starts_nothing(more, said, tmp_path, cache, monkeypatch):
   assert launcher.returncode == 1
   assert said in out and len(out.splitlines()) == 1
   assert not (tmp_path / 'root').exists()
+
+
+def test_retries_are_never_negative(capsys):
+  with pytest.raises(SystemExit):
+    arguments.parser().parse_args(['sweep', '--root=x', '--retries=-1'])
+  assert "'-1' is neither 0 nor a positive integer" in capsys.readouterr().err
+  assert arguments.parser().parse_args(['sweep', '--root=x', '--retries=0']).retries == 0
 
 
 def test_a_root_that_cannot_be_written(tmp_path, cache):

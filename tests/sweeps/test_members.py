@@ -1,5 +1,8 @@
 """Names, ids and types of members."""
 
+import json
+
+import numpy as np
 import pytest
 
 from googlenet_jax.errors import UserError
@@ -58,6 +61,7 @@ def test_ids_follow_from_the_overrides_alone():
     ({'model': {}}, r'config\.model: no such key'),
     ({'model.reduction': 'half'}, r"config\.model\.reduction='half': accepted: a finite number"),
     ({'model.reduction': float('nan')}, 'a finite number'),
+    ({'seed': np.float64(1)}, r'config\.seed=1\.0: accepted: an integer'),
     ({'seed': 0.5}, r'config\.seed=0\.5: accepted: an integer'),
     ({'model.batch_norm': 1}, 'accepted: True or False'),
     ({'model.aux': '4a'}, 'accepted: a tuple'),
@@ -94,6 +98,16 @@ def test_the_command_line_gives_the_same_config(tmp_path):
   config = parse_config([f'--config={file}', *member.arguments])
   found = dict(keys(config))
   assert {key: found[key] for key in overrides} == overrides
+
+
+def test_values_of_numpy_are_taken_as_pythons():
+  third = np.linspace(0, 1, 11)[3]  # 0.30000000000000004
+  points = [{'loss.aux_weight': third, 'seed': np.int64(2)}, {'model.aux': np.array(['4a'])}]
+  first, second = members(points, CONFIG)
+  assert [type(value) for value in first.overrides.values()] == [float, int]
+  assert first.name == 'aux_weight=0.3,seed=2' and is_baseline(first.overrides, CONFIG)
+  assert second.overrides == {'model.aux': ('4a',)}
+  json.dumps([first.overrides, second.overrides])
 
 
 def test_the_baseline_is_what_the_config_has_anyway():

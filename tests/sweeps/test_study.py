@@ -91,7 +91,9 @@ def get_hyper(h):
     ('def sweep_a(): yield {"sed": 1}', r'config\.sed: no such key; did you mean seed'),
     ('def sweep_a(): yield {"model.width": 0.001}', r'member width=0.001: width=0.001: '),
     ('def sweep_a(): yield {"batch_size": 0}', 'member batch_size=0: config.batch_size=0'),
-    ('def sweep_a(): return 1 / 0', 'sweep a: ZeroDivisionError'),
+    ('def sweep_a(): return 1 / 0', r'sweep a: .*mine.py, line 2: ZeroDivisionError'),
+    ('def sweep_a(): return [', r'mine.py, line 2: .* was never closed'),
+    ('def sweep_a(): yield {"data.augment.pad": -1}', 'member augment.pad=-1: .*pad'),
     ('def sweep_a(): return []', 'no members'),
     ('def sweep_a(): return 3', "sweep a: TypeError: 'int' object is not iterable"),
   ],
@@ -103,8 +105,21 @@ def test_a_bad_sweep_is_one_line(text, message, tmp_path):
   assert not (tmp_path / 'root').exists()
 
 
+def test_an_experiment_may_have_dataclasses(tmp_path):
+  text = """
+import dataclasses
+
+@dataclasses.dataclass
+class Point:
+  seed: 'int' = 3
+
+def sweep_a(): yield dataclasses.asdict(Point())
+"""
+  assert [member.name for member in study(tmp_path, text).members] == ['seed=3']
+
+
 def test_an_unknown_sweep_names_those_there_are(tmp_path):
-  text = 'def sweep_a(): yield {}\ndef sweep_b(): yield {}'
+  text = 'sweep_values = 3\ndef sweep_a(): yield {}\ndef sweep_b(): yield {}'
   for name, said in ((None, '--sweep: accepted: a, b'), ('c', '--sweep=c: accepted: a, b')):
     with pytest.raises(UserError, match=said):
       study(tmp_path, text, name)
@@ -113,15 +128,21 @@ def test_an_unknown_sweep_names_those_there_are(tmp_path):
 def test_points_may_be_added_and_the_config_may_not_change(tmp_path):
   few, more = (f'def sweep_a(): yield {{"seed": {seed}}}' for seed in (1, 2))
   first = study(tmp_path, few)
-  first.write(first.costs(10, 100), 'the command')
+  first.write(first.costs(10, 100), 'the command', retries=4)
+  assert first.before()['retries'] == 4
+  first.workdir(first.members[0]).mkdir()
   second = study(tmp_path, more)
   second.write(second.costs(10, 100), 'the command')
   stored = json.loads((tmp_path / 'root/a/sweep.json').read_text())
   assert [member['name'] for member in stored['members']] == ['seed=1', 'seed=2']
-  assert stored['baseline'] == 'base'
+  assert stored['baseline'] == 'base' and stored['members'][0]['setting'] == 'base'
   third = study(tmp_path, more, None, '--config.batch_size=64')
   with pytest.raises(UserError, match=r'another config \(batch_size: 128 -> 64\)'):
     third.write(third.costs(10, 100), 'the command')
+  # What was taken out again before it had begun is no member that is missing.
+  first.write(first.costs(10, 100), 'the command')
+  stored = json.loads((tmp_path / 'root/a/sweep.json').read_text())
+  assert [member['name'] for member in stored['members']] == ['seed=1']
 
 
 def test_costs_are_those_of_the_network(tmp_path):

@@ -35,7 +35,7 @@ def _write(folder: pathlib.Path, member: MemberResult) -> None:
   for old in folder.iterdir():
     old.unlink()
   values = {
-    key: '+'.join(value) if isinstance(value, list) else value
+    key: '+'.join(map(str, value)) if isinstance(value, list) else value
     for key, value in {**member.overrides, **member.costs}.items()
   }
   figures = {METRICS[name]: member.figure(name) for name in METRICS}

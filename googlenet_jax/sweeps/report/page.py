@@ -52,6 +52,7 @@ def _study(study: StudyResult) -> dict[str, Any]:
     'provenance': provenance(study),
     'note': note(study),
     'done': len(study.done),
+    'metrics': _in_order({name for member in study.members for name in member.curves}),
     'axis': study.keys[0] if len(study.keys) == 1 else ', '.join(study.keys),
     'ordered': bool(values) and all(isinstance(value, float) for value in values),
     'settings': [
@@ -118,6 +119,11 @@ def _member(member: MemberResult, index: int) -> dict[str, Any]:
     'message': member.problem or ('' if member.done else member.status.message),
     'curves': {name: _thinned(curve) for name, curve in member.curves.items()},
   }
+
+
+def _in_order(metrics: set[str]) -> list[str]:
+  """Training before tests; the sum, then the main classifier, then the heads."""
+  return sorted(metrics, key=lambda name: (not name.startswith('train/'), 'aux' in name, name))
 
 
 def _thinned(curve: list[tuple[int, float]]) -> list[tuple[int, float]]:

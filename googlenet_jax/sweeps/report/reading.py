@@ -2,14 +2,15 @@
 
 import dataclasses
 import json
+import math
 import pathlib
+import re
 from typing import Any
 
 from googlenet_jax.errors import UserError
 from googlenet_jax.sweeps import study as studies
 from googlenet_jax.sweeps.members import setting
-from googlenet_jax.sweeps.status import DONE, Status, status_of
-from googlenet_jax.training.metrics import read_metrics
+from googlenet_jax.sweeps.status import DONE, Status, json_lines, status_of
 
 Curve = list[tuple[int, float]]
 
@@ -22,7 +23,7 @@ class MemberResult:
   id: str
   overrides: dict[str, Any]
   setting: str
-  seed: int | None
+  seed: int
   costs: dict[str, int]
   status: Status
   result: dict[str, Any]
@@ -35,9 +36,8 @@ class MemberResult:
     return bool(self.result)
 
   def figure(self, name: str, classifier: str = 'main') -> float | None:
-    """`top1_error`, `top5_error` (shares of 1) or `loss` (nats) of a classifier, if there."""
-    value = self.result.get('test', {}).get(classifier, {}).get(name)
-    return float(value) if isinstance(value, int | float) else None
+    """`top1_error`, `top5_error` (shares of 1) or `loss` (nats); None if absent or not finite."""
+    return _finite(self.result.get('test', {}).get(classifier, {}).get(name))
 
   @property
   def heads(self) -> list[str]:
@@ -76,25 +76,22 @@ class StudyResult:
     return found
 
 
-def read_studies(
-  root: pathlib.Path, retries: int = 2, baseline: str | None = None
-) -> list[StudyResult]:
+def read_studies(root: pathlib.Path, baseline: str | None = None) -> list[StudyResult]:
   """The studies in a folder, or the one that it holds.
 
   Args:
     root: of studies, or of one.
-    retries: after how many more failures a member counts as failed.
     baseline: setting that differences are taken to in the studies that have it; None: what the
       study's config has anyway.
 
   Raises:
-    UserError: there is no study, or none with that setting.
+    UserError: there is no study, none with that setting, or the file of one cannot be read.
   """
   files = [root / 'sweep.json'] if (root / 'sweep.json').exists() else []
   files = files or sorted(root.glob('*/sweep.json'))
   if not files:
     raise UserError(f'{root}: no study; accepted: a folder that `googlenet sweep` has made')
-  found = [_study(file, retries) for file in files]
+  found = [_study(file) for file in files]
   return found if baseline is None else _beside(found, baseline)
 
 
@@ -109,9 +106,9 @@ def _beside(found: list[StudyResult], baseline: str) -> list[StudyResult]:
   ]
 
 
-def _study(file: pathlib.Path, retries: int) -> StudyResult:
+def _study(file: pathlib.Path) -> StudyResult:
   stored = studies.read(file)
-  members = tuple(_member(file.parent, entry, retries) for entry in stored['members'])
+  members = tuple(_member(file.parent, entry, stored) for entry in stored['members'])
   keys = dict.fromkeys(key for member in members for key in setting(member.overrides))
   return StudyResult(
     name=stored['study'],
@@ -125,39 +122,42 @@ def _study(file: pathlib.Path, retries: int) -> StudyResult:
   )
 
 
-def _member(folder: pathlib.Path, entry: dict[str, Any], retries: int) -> MemberResult:
+def _member(folder: pathlib.Path, entry: dict[str, Any], stored: dict[str, Any]) -> MemberResult:
   workdir = folder / 'members' / entry['name']
-  status = status_of(workdir, retries)
-  result, curves, problem = {}, {}, ''
+  status = status_of(workdir, stored.get('retries', studies.RETRIES))
+  result, problem = {}, ''
   try:
     if status.state == DONE:
       result = json.loads((workdir / 'result.json').read_text())
-    curves = _curves(workdir / 'metrics.jsonl')
-  except (OSError, ValueError, KeyError, TypeError) as error:
-    problem = f'{workdir}: cannot be read: {error}'
+  except (OSError, ValueError) as error:
+    problem = f'{workdir / "result.json"}: cannot be read: {error}'
   overrides = entry['overrides']
-  seed = overrides.get('seed')
-  suffix = f'seed={seed}'
-  shown = entry['name'].removesuffix(suffix).removesuffix(',') or 'base'
+  # The first files of studies had no settings in them.
+  shown = entry.get('setting') or re.sub(r'(^|,)seed=\d+(?=,|$)', '', entry['name']).lstrip(',')
   return MemberResult(
     name=entry['name'],
     id=entry['id'],
     overrides=overrides,
-    setting=shown,
-    seed=seed,
-    costs={k: v for k, v in entry.items() if k not in ('name', 'id', 'overrides')},
+    setting=shown or 'base',
+    seed=overrides.get('seed', stored['values'].get('seed', 0)),
+    costs={k: v for k, v in entry.items() if k not in ('name', 'id', 'overrides', 'setting')},
     status=status,
     result=result,
-    curves=curves,
+    curves=_curves(workdir / 'metrics.jsonl'),
     problem=problem,
   )
 
 
 def _curves(path: pathlib.Path) -> dict[str, Curve]:
-  """Losses and test errors over steps, by the names of the log."""
+  """Losses and test errors over steps, by the names of the log; what is not finite is a gap."""
   curves: dict[str, Curve] = {}
-  for line in read_metrics(path) if path.exists() else ():
+  for line in json_lines(path):
     for name, value in line.items():
-      if 'loss' in name or name == 'eval/top1_error':
-        curves.setdefault(name, []).append((int(line['step']), float(value)))
+      wanted = 'loss' in name or name == 'eval/top1_error'
+      if wanted and isinstance(line.get('step'), int) and _finite(value) is not None:
+        curves.setdefault(name, []).append((line['step'], float(value)))
   return curves
+
+
+def _finite(value: Any) -> float | None:
+  return float(value) if isinstance(value, int | float) and math.isfinite(value) else None

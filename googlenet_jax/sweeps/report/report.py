@@ -1,5 +1,6 @@
 """`googlenet report`: reads studies, writes CSV, Markdown, a page and HParams."""
 
+import logging
 import pathlib
 import time
 from collections.abc import Sequence
@@ -10,6 +11,8 @@ from googlenet_jax.sweeps.report.hparams import write_hparams
 from googlenet_jax.sweeps.report.page import page
 from googlenet_jax.sweeps.report.reading import StudyResult
 from googlenet_jax.sweeps.report.tables import members_csv, summary_markdown
+
+logger = logging.getLogger('googlenet_jax')
 
 
 def write_report(studies: Sequence[StudyResult], out: pathlib.Path) -> list[pathlib.Path]:
@@ -31,8 +34,11 @@ def write_report(studies: Sequence[StudyResult], out: pathlib.Path) -> list[path
     out.mkdir(parents=True, exist_ok=True)
     for name, text in contents.items():
       files.write_whole(out / name, text.encode(), out)
-    for study in studies:
-      write_hparams(study)
   except OSError as error:
     raise UserError(f'{out}: cannot be written: {error.strerror}') from error
+  for study in studies:  # beside the members, which may be another's
+    try:
+      write_hparams(study)
+    except OSError as error:
+      logger.warning('%s: no HParams there: %s', study.path, error.strerror)
   return [out / name for name in contents]

@@ -100,9 +100,7 @@ def summaries(study: StudyResult) -> list[Summary]:
   """Each setting of a study in the order of the sweep."""
   errors = {
     name: {
-      (member.seed if member.seed is not None else -1): error
-      for member in members
-      if (error := member.figure('top1_error')) is not None
+      member.seed: error for member in members if (error := member.figure('top1_error')) is not None
     }
     for name, members in study.settings().items()
   }

@@ -31,7 +31,10 @@ def _row(study: StudyResult, member: MemberResult) -> dict[str, Any]:
     'member': member.name,
     'id': member.id,
     'state': member.status.state,
-    **{key: '+'.join(v) if isinstance(v, list) else v for key, v in member.overrides.items()},
+    **{
+      key: '+'.join(map(str, v)) if isinstance(v, list) else v
+      for key, v in member.overrides.items()
+    },
     **{key: member.costs.get(key, '') for key in COSTS},
   }
   for classifier in ('main', *member.heads):

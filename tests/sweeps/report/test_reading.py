@@ -1,11 +1,14 @@
 """Studies read from whatever their folders hold."""
 
+import json
+
 import pytest
 import roots
 
 from googlenet_jax.errors import UserError
 from googlenet_jax.sweeps.report.reading import read_studies
 from googlenet_jax.sweeps.report.statistics import summaries
+from googlenet_jax.sweeps.status import record_failure
 
 
 def test_a_complete_study(tmp_path):
@@ -35,9 +38,52 @@ def test_a_partial_study(tmp_path):
   assert 'cannot be read' in study.members[3].status.message
 
 
+def test_what_is_damaged_in_a_log_is_left_out(tmp_path):
+  folder = roots.study(tmp_path, 'reduction', {(1.0, 0): 0.5})
+  log = folder / 'members/reduction=1.0,seed=0/metrics.jsonl'
+  log.write_bytes(
+    b'{"step": 1, "train/loss": 2}\n{"step": 2, "train/loss": NaN}\n[1]\n\xff\x00\n'
+    b'{"train/loss": 1}\n'
+    b'{"step": 3, "train/loss": "x"}\n{"step": "4", "train/loss": 1}\n{"step": 5, "train/lo'
+  )
+  (study,) = read_studies(tmp_path)
+  assert study.members[0].curves == {'train/loss': [(1, 2.0)]} and study.complete
+
+
+def test_a_member_has_failed_after_the_retries_of_the_last_launch(tmp_path):
+  folder = roots.study(tmp_path, 'reduction', {(1.0, 0): None}, retries=1)
+  workdir = folder / 'members/reduction=1.0,seed=0'
+  for state in ('stopped', 'failed'):
+    record_failure(workdir, 1, 'no')
+    (study,) = read_studies(tmp_path)
+    assert study.members[0].status.state == state
+
+
+def test_members_that_differ_in_their_seed_alone_are_one_setting(tmp_path):
+  """Wherever the seed stands among the overrides, and where it is the config's own."""
+  folder = roots.study(tmp_path, 'reduction', {(1.0, 0): 0.5, (1.0, 1): 0.25, (1.0, 2): 0.75})
+  stored = json.loads((folder / 'sweep.json').read_text())
+  names = ('seed=4,reduction=1.0', 'reduction=1.0,seed=1', 'reduction=1.0')
+  for entry, name in zip(stored['members'], names, strict=True):
+    (folder / 'members' / entry['name']).rename(folder / 'members' / name)
+    entry['name'] = name
+  stored['members'][0]['overrides'] = {'seed': 4, 'model.reduction': 1.0}
+  del stored['members'][2]['overrides']['seed']
+  stored['values'] = {'seed': 9}
+  (folder / 'sweep.json').write_text(json.dumps(stored))
+  (study,) = read_studies(tmp_path)
+  assert list(study.settings()) == ['reduction=1.0']
+  assert [member.seed for member in study.members] == [4, 1, 9]
+
+
 @pytest.mark.parametrize(
   ('text', 'message'),
-  [('{', 'not the file of a study'), ('{"format": 9}', 'format 9; accepted: 1'), ('[]', 'not the')],
+  [
+    ('{', 'not the file of a study'),
+    ('{"format": 9}', 'format 9; accepted: 1'),
+    ('[]', 'not the'),
+    ('{"format": 1}', 'not the file of a study .* writes it anew'),
+  ],
 )
 def test_a_damaged_or_foreign_file_is_one_line(text, message, tmp_path):
   (tmp_path / 'sweep.json').write_text(text)

@@ -70,6 +70,24 @@ def test_hparams_can_be_read_again(root, out):
   assert len(list(member.iterdir())) == 1
 
 
+def test_values_that_are_tuples_of_numbers(tmp_path):
+  folder = roots.study(tmp_path, 'ensemble', {(1.0, 0): 0.5}, key='data.augment.area')
+  stored = json.loads((folder / 'sweep.json').read_text())
+  stored['members'][0]['overrides']['data.augment.area'] = [0.08, 1.0]
+  (folder / 'sweep.json').write_text(json.dumps(stored))
+  write_report(read_studies(tmp_path), tmp_path / 'report')
+  (row,) = csv.DictReader((tmp_path / 'report/members.csv').open())
+  assert row['data.augment.area'] == '0.08+1.0'
+
+
+def test_folders_of_another_get_no_hparams_but_a_report(root, tmp_path, caplog):
+  folder = roots.complete(tmp_path / 'theirs')
+  (folder / 'hparams').touch()  # where a folder would have to be
+  write_report(read_studies(folder), tmp_path / 'report')
+  assert 'no HParams there' in caplog.text
+  assert (tmp_path / 'report/report.html').exists()
+
+
 def test_the_command(root, tmp_path, capsys):
   assert cli.main(['report', str(root), f'--out={tmp_path / "r"}', '--format=json']) == 0
   found = json.loads(capsys.readouterr().out)
@@ -111,10 +129,13 @@ window.addEventListener('load', () => {
   found.failures = [...document.querySelectorAll('.failures li')].map((e) => e.textContent);
   found.overflow = document.documentElement.scrollWidth - window.innerWidth;
   found.ground = getComputedStyle(document.body).backgroundColor;
-  const select = document.querySelector('select');
-  found.metrics = select ? [...select.options].map((o) => o.value) : [];
-  if (select) { select.value = 'train/loss_aux_4a'; select.dispatchEvent(new Event('change')); }
-  found.curves = [...document.querySelectorAll('svg')].pop().querySelectorAll('path').length;
+  const figures = [...document.querySelectorAll('figure')];
+  found.metrics = figures.map((f) => f.firstChild.textContent);
+  found.curves = figures.map((f) => f.querySelectorAll('svg path').length);
+  found.labels = document.querySelector('svg').textContent;
+  const pick = document.querySelector('.legend button');
+  const faint = () => document.querySelectorAll('svg .faint').length;
+  if (pick) { pick.click(); found.faint = faint(); pick.click(); found.faint_again = faint(); }
   found.errors = window.problems;
   const place = document.createElement('pre');
   place.id = 'found';
@@ -150,9 +171,33 @@ def test_the_page_shows_sorts_and_filters(out, tmp_path):
   assert found['ascending'][0] == 'reduction=2.0,seed=0'
   assert found['descending'][0] == 'reduction=0.5,seed=2' and found['sort'] == 'descending'
   assert found['filtered'] == ['reduction=0.5,seed=1']
-  assert found['plots'] == 4 and found['circles'] == 3 + 9 + 3 + 3
-  assert found['metrics'] == ['train/loss', 'train/loss_aux_4a'] and found['curves'] == 9
+  assert found['plots'] == 5 and found['circles'] == 3 + 9 + 3 + 3 + 2 * 9 * 4
+  assert found['metrics'] == ['train/loss', 'train/loss_aux_4a'] and found['curves'] == [9, 9]
   assert found['partial'] == '' and found['failures'] == []
+
+
+@browser
+def test_a_setting_picked_in_the_legend_stands_out(out, tmp_path):
+  found = shown(out, 'reduction', tmp_path)
+  # Of three settings two are faint: their points, intervals, curves and the points of these.
+  assert found['faint'] == 2 * (3 + 1 + 1 + 2 * 2 + 2 * 3 * 5)
+  assert found['faint_again'] == 0
+
+
+@browser
+def test_numbers_stand_for_long_names_and_gaps_for_what_is_not_finite(tmp_path):
+  values = [f'none,rates=none,learning_rate={rate}' for rate in range(12)]
+  folder = roots.study(tmp_path, 'long', {(v, 0): 0.5 for v in values}, key='init.weights')
+  first = folder / 'members' / f'weights={values[0]},seed=0'
+  lines = '{"step": 1, "train/loss": NaN}\n[1]\n\xff{\n{"step": 2, "train/loss": 1.5}\n'
+  (first / 'metrics.jsonl').write_bytes(lines.encode('latin-1'))
+  result = json.loads((first / 'result.json').read_text())
+  result['test']['main']['loss'] = float('nan')
+  (first / 'result.json').write_text(json.dumps(result))
+  write_report(read_studies(tmp_path), tmp_path / 'report')
+  found = shown(tmp_path / 'report', 'long', tmp_path)
+  assert '123456789101112' in found['labels']
+  assert found['curves'] == [12, 11]
 
 
 @browser
@@ -165,12 +210,18 @@ def test_a_partial_study_says_so_and_no_name_is_markup(out, tmp_path):
 
 
 @browser
-def test_on_a_phone_nothing_overflows(out, tmp_path):
+def test_on_a_phone_nothing_overflows_and_text_keeps_its_size(out, tmp_path):
   # Chromium's windows are at least 500 pixels wide: a frame of 390 in one of them is what is asked.
   frame = tmp_path / 'frame.html'
   text = (out / 'report.html').read_text()
-  probe = "<script>addEventListener('load', () => { const w = document.documentElement; "
-  probe += "parent.postMessage([w.scrollWidth, w.clientWidth], '*'); });</script>"
+  probe = """<script>addEventListener('load', () => {
+    const box = (e) => e.getBoundingClientRect();
+    const w = document.documentElement;
+    const svg = [...document.querySelectorAll('svg')];
+    const least = Math.min(...svg.map((s) => box(s.querySelector('text')).height));
+    const widest = Math.max(...svg.map((s) => box(s).width));
+    parent.postMessage([w.scrollWidth, w.clientWidth, least > 11, widest < 390], '*');
+  });</script>"""
   (tmp_path / 'page.html').write_text(text.replace('</body>', f'{probe}</body>'))
   frame.write_text(
     '<script>onmessage = (e) => { document.title = e.data.join(); };</script>'
@@ -180,7 +231,7 @@ def test_on_a_phone_nothing_overflows(out, tmp_path):
   command += ['--hide-scrollbars', f'--user-data-dir={tmp_path / "profile"}']
   command += ['--virtual-time-budget=4000', frame.as_uri()]
   dumped = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True).stdout
-  assert '<title>390,390</title>' in dumped
+  assert '<title>390,390,true,true</title>' in dumped
 
 
 @browser

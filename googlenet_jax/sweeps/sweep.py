@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterator
 import jax
 from rich.console import Console
 from rich.live import Live
-from rich.text import Text
 
 from googlenet_jax import files
 from googlenet_jax.data.sources import open_split
@@ -67,7 +66,7 @@ def sweep(study: Study, options: Options, cache_dir: pathlib.Path, command: str)
   split = open_split(data.source, data.train_split, cache_dir=cache_dir)
   classes, examples = len(split.classes), len(split.records)
   costs = study.costs(classes, examples)
-  out = Console(stderr=options.on in ('print', 'tpu'), highlight=False)
+  out = table.console(stderr=options.on in ('print', 'tpu'))
 
   def write() -> None:
     costs.update(study.costs(classes, examples))
@@ -119,31 +118,20 @@ def _statuses(study: Study, retries: int) -> dict[str, Status]:
   return {m.name: status_of(study.workdir(m), retries) for m in study.members}
 
 
-def _say(out: Console, text: str | Text) -> None:
-  """Prints; where it is no terminal no line is broken."""
-  if isinstance(text, str):
-    text = Text(text)  # what members have said is no markup
-  out.print(text, soft_wrap=not out.is_terminal)
-
-
-def _width(out: Console) -> int | None:
-  return out.width if out.is_terminal else None
-
-
 def _show_plan(out: Console, study: Study, costs: dict[str, Costs], options: Options) -> None:
   statuses = _statuses(study, options.retries)
-  _say(out, table.plan(costs, statuses, _rate(costs, statuses, options)[0], _width(out)))
-  _say(out, f'{study.name}: {_outlook(costs, statuses, options)}')
+  out.print(table.plan(costs, statuses, _rate(costs, statuses, options)[0], out))
+  out.print(f'{study.name}: {_outlook(costs, statuses, options)}')
 
 
 def _show_progress(
   out: Console, study: Study, costs: dict[str, Costs], options: Options
 ) -> dict[str, Status]:
   statuses = _statuses(study, options.retries)
-  _say(out, table.progress(costs, statuses, {}, _width(out)))
+  out.print(table.progress(costs, statuses, {}, out))
   for line in table.failures(statuses):
-    _say(out, line)
-  _say(out, f'{study.name}: {table.summary(statuses)}')
+    out.print(line)
+  out.print(f'{study.name}: {table.summary(statuses)}')
   return statuses
 
 
@@ -196,13 +184,13 @@ def _local(
       try_again(study.workdir(member))
   count = options.trials or len(study.members)
   slots = local.slots(options.parallel, count)
-  lines = Console(stderr=True, highlight=False)
+  lines = table.console(stderr=True)
   live: Live | None = None
   shown = 0.0
 
   def report(line: str) -> None:
     text = f'{time.strftime("%H:%M:%S")} {line}'
-    (live.console if live else lines).print(text, markup=False, soft_wrap=True)
+    lines.print(text)
 
   def show(launcher: local.Launcher) -> None:
     nonlocal shown
@@ -211,7 +199,7 @@ def _local(
       places = {name: slot.place for name, slot in launcher.running.items()}
       statuses = _statuses(study, options.retries)
       last = f'{study.name}: {_outlook(costs, statuses, options)}'
-      live.update(table.live(costs, statuses, places, last, live.console.size))
+      live.update(table.live(costs, statuses, places, last, lines))
 
   launcher = local.Launcher(study, slots, options.retries, report, show)
   members, more = study.members, _no_more
@@ -237,7 +225,7 @@ def _submit(out: Console, study: Study, options: Options, template: str) -> bool
   statuses = _statuses(study, options.retries)
   members = [m for m in study.members if statuses[m.name].state != DONE and m.name not in queued]
   if not members:
-    _say(out, f'nothing to submit: {table.summary(statuses)}, {len(queued)} in the queue')
+    out.print(f'nothing to submit: {table.summary(statuses)}, {len(queued)} in the queue')
     return True
   for member in members:
     if statuses[member.name].state == FAILED:
@@ -250,7 +238,7 @@ def _submit(out: Console, study: Study, options: Options, template: str) -> bool
     parallel=options.parallel,
     retries=options.retries,
   )
-  _say(out, f'submitted {len(members)} members as job {job}; see them with squeue or --status')
+  out.print(f'submitted {len(members)} members as job {job}; see them with squeue or --status')
   return True
 
 

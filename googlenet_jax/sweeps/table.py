@@ -1,15 +1,15 @@
 """Tables of a study for the terminal: its members, what they cost, how far they are.
 
-Figures are never cut. Where a table would be wider than the terminal they are said in short, then
+Figures are never cut. Where a table would be wider than the terminal they are said in short, and
 names are folded.
 """
 
-import dataclasses
-import re
-import textwrap
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 
-from rich.cells import cell_len, chop_cells, set_cell_size
+from rich import box
+from rich.console import Console, Group, RenderableType
+from rich.measure import Measurement
+from rich.table import Table
 from rich.text import Text
 
 from googlenet_jax.sweeps.estimate import seconds
@@ -20,67 +20,75 @@ COLORS = {DONE: 'green', RUNNING: 'cyan', FAILED: 'red', STOPPED: 'yellow'}
 URGENT = (RUNNING, FAILED, STOPPED, WAITING, DONE)
 """What is shown first where not all members fit."""
 
-GAP = '  '
-NARROWEST = 16  # characters of a name
+_WIDE = 10_000  # columns: of what is no terminal
+Count = Callable[[int], str]
 
 
-@dataclasses.dataclass(frozen=True)
-class Column:
-  """A column of figures: its heading, whole and in short, and its cells."""
-
-  heading: str
-  short: str
-  cells: Sequence[str]
-  left: bool = False
+def console(stderr: bool = False) -> Console:
+  """Prints text as it is, and breaks lines only where it is a terminal."""
+  made = Console(stderr=stderr, highlight=False, markup=False, emoji=False)
+  if not made.is_terminal:
+    made.width = _WIDE
+  return made
 
 
 def plan(
-  costs: Mapping[str, Costs],
-  statuses: Mapping[str, Status],
-  rate: float | None,
-  width: int | None = None,
-) -> Text:
+  costs: Mapping[str, Costs], statuses: Mapping[str, Status], rate: float | None, console: Console
+) -> Table:
   """Members with their costs and the time each will take at `rate` multiply-adds a second.
 
   Args:
     costs: of the members.
     statuses: of the same.
     rate: None where it is not known.
-    width: of the terminal in characters, None for as much as is needed.
+    console: whose width counts.
   """
 
-  def columns(say: Callable[[int], str]) -> list[Column]:
-    return [
-      Column('parameters', 'params', [say(cost.parameters) for cost in costs.values()]),
-      Column('MACs', 'MACs', [say(cost.macs) for cost in costs.values()]),
-      Column('steps', 'steps', [say(cost.steps) for cost in costs.values()]),
-      Column('estimate', 'time', [_time(costs[name], statuses[name], rate) for name in costs]),
-      _states(statuses[name] for name in costs),
-    ]
+  def made(count: Count, *headings: str) -> Table:
+    table = _table(*headings)
+    for name, cost in costs.items():
+      status = statuses[name]
+      took = '-'
+      if rate is not None and status.state != DONE:
+        took = duration(seconds(cost, rate, status.step))
+      counts = map(count, (cost.parameters, cost.macs, cost.steps))
+      table.add_row(Text(name), _state(status), *counts, took)
+    return table
 
-  return _table(list(costs), columns, width)
+  return _fitting(
+    made('{:,}'.format, 'state', 'parameters', 'MACs', 'steps', 'estimate'),
+    lambda: made(short, 'state', 'params', 'MACs', 'steps', 'time'),
+    console,
+  )
 
 
 def progress(
   costs: Mapping[str, Costs],
   statuses: Mapping[str, Status],
   places: Mapping[str, str],
-  width: int | None = None,
-) -> Text:
+  console: Console,
+) -> Table:
   """Members with their state, step, loss and final error, and where they run, if that is known."""
 
-  def columns(say: Callable[[int], str]) -> list[Column]:
-    found = [
-      _states(statuses.values()),
-      Column('step', 'step', [_step(costs.get(name), s) for name, s in statuses.items()]),
-      Column('loss', 'loss', [_figure(s.loss, '.4f') for s in statuses.values()]),
-      Column('top-1 error', 'error', [_figure(s.top1_error, '.2%') for s in statuses.values()]),
-    ]
-    if places:
-      found.append(Column('on', 'on', [places.get(name, '') for name in statuses], left=True))
-    return found
+  def made(count: Count, *headings: str) -> Table:
+    table = _table('state', *headings, *(['on'] if places else []))
+    for name, status in statuses.items():
+      steps = f'/{count(costs[name].steps)}' if name in costs else ''
+      table.add_row(
+        Text(name),
+        _state(status),
+        f'{count(status.step)}{steps}',
+        '-' if status.loss is None else f'{status.loss:.4f}',
+        '-' if status.top1_error is None else f'{status.top1_error:.2%}',
+        places.get(name, ''),
+      )
+    return table
 
-  return _table(list(statuses), columns, width)
+  return _fitting(
+    made('{:,}'.format, 'step', 'loss', 'top-1 error'),
+    lambda: made('{:,}'.format, 'step', 'loss', 'error'),
+    console,
+  )
 
 
 def live(
@@ -88,8 +96,8 @@ def live(
   statuses: Mapping[str, Status],
   places: Mapping[str, str],
   last: str,
-  size: tuple[int, int],
-) -> Text:
+  console: Console,
+) -> RenderableType:
   """`progress` and a last line, cut to the terminal: what runs is shown, what is done may not be.
 
   Args:
@@ -97,19 +105,18 @@ def live(
     statuses: of the same.
     places: where members run.
     last: line, such as the summary.
-    size: of the terminal, columns and lines.
+    console: whose width and height count.
   """
-  width, height = size
-  end = textwrap.wrap(last, width)
-  room = height - len(end) - 1  # a full terminal would scroll at each refresh
-  shown = sorted(statuses, key=lambda name: URGENT.index(statuses[name].state))[:height]
+  shown = sorted(statuses, key=lambda name: URGENT.index(statuses[name].state))[: console.height]
   while True:
     kept = {name: statuses[name] for name in statuses if name in shown}
-    lines = [*progress(costs, kept, places, width).split()]
+    parts: list[RenderableType] = [progress(costs, kept, places, console)]
     if left_out := len(statuses) - len(kept):
-      lines.append(Text(f'... and {left_out} more'))
-    if not shown or sum(-(-max(line.cell_len, 1) // width) for line in lines) <= room:
-      return Text('\n').join([*lines, *map(Text, end)])
+      parts.append(Text(f'... and {left_out} more'))
+    group = Group(*parts, Text(last))
+    # A full terminal would scroll at each refresh.
+    if not shown or len(console.render_lines(group)) < console.height:
+      return group
     shown.pop()
 
 
@@ -147,66 +154,22 @@ def short(count: int) -> str:
   return str(count)
 
 
-def _table(
-  names: Sequence[str], columns: Callable[[Callable[[int], str]], list[Column]], width: int | None
-) -> Text:
-  """Names and columns beside them; `columns` is told how a count is to be said."""
-  found = columns('{:,}'.format)
-  headings = [column.heading for column in found]
-  room = max(map(cell_len, ['member', *names]))
-  if width is not None and room + sum(_widths(found, headings)) > width:
-    found = columns(short)
-    headings = [column.short for column in found]
-    room = min(room, max(NARROWEST, width - sum(_widths(found, headings))))
-  widths = _widths(found, headings)
-
-  def row(first: str, cells: Sequence[str]) -> Text:
-    line = Text(set_cell_size(first, room))
-    for cell, column, n in zip(cells, found, widths, strict=True):
-      text = cell.ljust(n - len(GAP)) if column.left else cell.rjust(n - len(GAP))
-      line.append(GAP).append(text, style=COLORS.get(cell))
-    line.rstrip()
-    return line
-
-  lines = [row('member', headings), Text('-' * (room + sum(widths)))]
-  for name, *cells in zip(names, *(column.cells for column in found), strict=True):
-    first, *others = _folded(name, room)
-    lines += [row(first, cells), *(Text(other) for other in others)]
-  return Text('\n').join(lines)
+def _table(*headings: str) -> Table:
+  """With a column of names, which alone may be folded, and others of figures."""
+  table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), show_edge=False)
+  table.add_column('member', overflow='fold')
+  for heading in headings:
+    table.add_column(
+      heading, justify='left' if heading in ('state', 'on') else 'right', no_wrap=True
+    )
+  return table
 
 
-def _widths(columns: list[Column], headings: Sequence[str]) -> list[int]:
-  """Characters of each column with the gap before it."""
-  return [
-    len(GAP) + max(map(cell_len, [heading, *column.cells]))
-    for heading, column in zip(headings, columns, strict=True)
-  ]
+def _fitting(table: Table, shorter: Callable[[], Table], console: Console) -> Table:
+  """The table, or the shorter one where it is wider than the terminal."""
+  width = Measurement.get(console, console.options.update(width=_WIDE), table).maximum
+  return table if width <= console.width else shorter()
 
 
-def _folded(name: str, room: int) -> list[str]:
-  """A name in lines of at most `room` characters, which end with commas where that can be."""
-  lines = ['']
-  for part in re.findall('[^,]+,?|,', name):
-    for piece in chop_cells(part, room - len(GAP)) or [part]:
-      if cell_len(lines[-1] + piece) > room:
-        lines.append(GAP)
-      lines[-1] += piece
-  return lines
-
-
-def _states(statuses: Iterable[Status]) -> Column:
-  return Column('state', 'state', [status.state for status in statuses], left=True)
-
-
-def _time(cost: Costs, status: Status, rate: float | None) -> str:
-  if status.state == DONE or rate is None:
-    return '-'
-  return duration(seconds(cost, rate, status.step))
-
-
-def _step(cost: Costs | None, status: Status) -> str:
-  return f'{status.step:,}' + (f'/{cost.steps:,}' if cost else '')
-
-
-def _figure(value: float | None, form: str) -> str:
-  return '-' if value is None else format(value, form)
+def _state(status: Status) -> Text:
+  return Text(status.state, style=COLORS.get(status.state, ''))

@@ -168,10 +168,15 @@ def _prepare(commands: Any) -> None:
 
 def _convert(commands: Any) -> None:
   convert = _command(
-    commands, 'convert', "Weights from another kind of file, such as Caffe's, into ours, or back."
+    commands,
+    'convert',
+    "Weights of a run, or of a file of another kind, such as Caffe's, as ours; or ours as theirs.",
   )
   convert.add_argument(
-    'source', metavar='SRC', type=pathlib.Path, help='.caffemodel, .pth, .npz or .safetensors'
+    'source',
+    metavar='SRC',
+    type=pathlib.Path,
+    help='.caffemodel, .pth, .npz or .safetensors, or the folder of a run',
   )
   convert.add_argument(
     'destination', metavar='DST', type=pathlib.Path, help='.safetensors, .npz or .caffemodel'
@@ -184,9 +189,11 @@ def _convert(commands: Any) -> None:
   convert.add_argument(
     '--preprocessing', help='of the training, where SRC does not tell: caffe, imagenet or slim'
   )
+  convert.add_argument('--parameters', choices=('raw', 'ema'), help='of a run (as its config says)')
   convert.add_argument(
     '--fold_normalization', action='store_true', help='into the first convolution'
   )
+  _add_cache_dir(convert)
   _add_format(convert)
 
 

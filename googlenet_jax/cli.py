@@ -216,17 +216,33 @@ def _prepare(options: argparse.Namespace, _rest: list[str]) -> None:
 
 
 def _convert(options: argparse.Namespace, _rest: list[str]) -> None:
-  from googlenet_jax.weights.convert import convert
+  common: Any = {'to': options.to, 'fold_normalization': options.fold_normalization}
+  if options.source.is_dir():
+    for name in ('classes', 'variant', 'preprocessing'):
+      if getattr(options, name):
+        raise UserError(f'--{name}: not with a run, which says itself what its {name} is')
+    from googlenet_jax.evaluation.commands import convert_run
 
-  found = convert(
-    options.source,
-    options.destination,
-    to=options.to,
-    classes=options.classes,
-    variant=options.variant,
-    preprocessing=options.preprocessing,
-    fold_normalization=options.fold_normalization,
-  ).figures()
+    found = convert_run(
+      options.source,
+      options.destination,
+      cache_dir=_cache_dir(options),
+      parameters=options.parameters,
+      **common,
+    ).figures()
+  else:
+    if options.parameters:
+      raise UserError(f'--parameters={options.parameters}: accepted with the folder of a run only')
+    from googlenet_jax.weights.convert import convert
+
+    found = convert(
+      options.source,
+      options.destination,
+      classes=options.classes,
+      variant=options.variant,
+      preprocessing=options.preprocessing,
+      **common,
+    ).figures()
   if options.format == 'json':
     print(json.dumps({'out': str(options.destination), **found}))
     return

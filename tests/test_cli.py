@@ -160,6 +160,30 @@ def test_trains_on_an_image_folder(folder, tmp_path, capsys):
   assert result['test']['main']['top1_error'] == 0  # dark and light are easily told apart
 
 
+def test_a_run_becomes_a_file_of_weights(folder, tmp_path, capsys):
+  run, file = tmp_path / 'run', tmp_path / '가중치 1.safetensors'
+  assert cli.main([*train_on(folder), f'--workdir={run}']) == 0
+  capsys.readouterr()
+  for parameters in ('raw', 'ema'):
+    assert cli.main(['convert', str(run), str(file), f'--parameters={parameters}']) == 0
+    assert 'classes: 2, named' in capsys.readouterr().out
+    found = []
+    for network in ([f'--workdir={run}', f'--parameters={parameters}'], [f'--weights={file}']):
+      assert cli.main(['evaluate', *network, f'--data=folder:{folder}', '--format=json']) == 0
+      found.append(json.loads(capsys.readouterr().out))
+    assert found[0]['heads'] == found[1]['heads'] and set(found[1]['heads']) == {'aux_4a', 'aux_4d'}
+    assert found[0]['per_class'] == found[1]['per_class'] and found[0]['loss'] == found[1]['loss']
+  for more, said in (
+    ([str(run), f'{file}.x'], 'accepted: .safetensors'),
+    ([str(run), str(file), '--variant=bn'], '--variant: not with a run'),
+    ([str(file), str(file), '--parameters=raw'], 'accepted with the folder of a run only'),
+    ([str(folder), str(file)], 'not a work directory'),
+  ):
+    assert cli.main(['convert', *more]) == 1
+    err = capsys.readouterr().err
+    assert said in err and err.count('\n') == 1
+
+
 def test_trains_from_device_memory(folder, tmp_path, capsys):
   arguments = train_on(folder, '--config.data.placement=device')
   assert cli.main([*arguments, f'--workdir={tmp_path / "run"}', '--format=json']) == 0

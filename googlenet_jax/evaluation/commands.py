@@ -15,6 +15,7 @@ from googlenet_jax.evaluation.predict import find_images, read
 from googlenet_jax.evaluation.predict import predict as predict_files
 from googlenet_jax.evaluation.predictions import Predictions
 from googlenet_jax.evaluation.table3 import table3 as paper_table
+from googlenet_jax.weights import convert, dialects
 
 TABLE3_CROPS = (1, 10, 144)
 Progress = Callable[[int, int], None]
@@ -101,6 +102,32 @@ def evaluate_saved(
   if table3:
     return render.table3(paper_table(found), format), found
   return render.result(result(found, crops=crops), format), found
+
+
+def convert_run(
+  workdir: pathlib.Path,
+  destination: pathlib.Path,
+  *,
+  cache_dir: pathlib.Path,
+  parameters: str | None = None,
+  to: str | None = None,
+  fold_normalization: bool = False,
+) -> convert.Report:
+  """Writes the newest checkpoint of a run, its heads with it, as a file of weights.
+
+  Args:
+    workdir: of the run.
+    destination: as in `weights.convert.convert`, as are `to` and `fold_normalization`.
+    cache_dir: where embedded data are kept.
+    parameters: `raw` or `ema`; None as the run's config says.
+
+  Raises:
+    UserError: names the folder or file and what is wrong or accepted; then nothing is written.
+  """
+  convert.check_destination(destination, to)
+  (member,) = open_members([workdir], [], cache_dir, parameters)
+  report = convert.Report(member.bundle, 'checkpoint of a run', dialects.PLAIN.name)
+  return convert.write(report, destination, to=to, fold_normalization=fold_normalization)
 
 
 def predict(

@@ -83,6 +83,13 @@ def convert(
   Raises:
     UserError: names the file and what is wrong or accepted; then nothing is written.
   """
+  check_destination(destination, to)
+  report = read(source, classes=classes, variant=variant, preprocessing=preprocessing)
+  return write(report, destination, to=to, fold_normalization=fold_normalization)
+
+
+def check_destination(destination: pathlib.Path, to: str | None) -> None:
+  """Raises UserError, before anything is read, for an ending that `write` does not know."""
   suffix = destination.suffix.lower()
   if to not in (None, 'torchvision'):
     raise UserError(f'--to={to}: accepted: torchvision')
@@ -91,7 +98,17 @@ def convert(
     if suffix in ('.pth', '.pt'):  # which PyTorch's users would look for
       accepted += '; --to=torchvision writes a state dict as .safetensors'
     raise UserError(f'{destination}: ending {suffix or "none"}; accepted: {accepted}')
-  report = read(source, classes=classes, variant=variant, preprocessing=preprocessing)
+
+
+def write(
+  report: Report,
+  destination: pathlib.Path,
+  *,
+  to: str | None = None,
+  fold_normalization: bool = False,
+) -> Report:
+  """Writes what was read, and returns it as written; the arguments are those of `convert`."""
+  suffix = destination.suffix.lower()
   if fold_normalization:
     report = dataclasses.replace(report, bundle=fold(report.bundle))
   if to == 'torchvision':

@@ -3,6 +3,7 @@
 Tried with JAX 0.10.2 and TensorFlow 2.21.0. The StableHLO is inside, for TensorFlow to compile.
 """
 
+import contextlib
 import os
 import pathlib
 import shutil
@@ -38,7 +39,8 @@ def write(
     raise UserError(
       f"{path}: TensorFlow is not installed; accepted: pip install 'googlenet_jax[tensorflow]'"
     ) from error
-  tf.config.set_visible_devices([], 'GPU')  # it would take memory of which JAX holds most
+  with contextlib.suppress(RuntimeError):  # a program that has used TensorFlow before
+    tf.config.set_visible_devices([], 'GPU')  # it would take memory, of which JAX holds most
   count, *rest = images.shape
   any_count = not isinstance(count, int)
   converted = jax2tf.convert(
@@ -59,7 +61,8 @@ def write(
     temporary.mkdir()
     tf.saved_model.save(module, str(temporary), signatures={'serving_default': module.serve})
     publish(temporary, path)
-  except OSError as error:
-    raise UserError(f'{path}: cannot be written: {error.strerror}') from error
+  except (OSError, tf.errors.OpError) as error:
+    reason = error.strerror if isinstance(error, OSError) else error.message
+    raise UserError(f'{path}: cannot be written: {reason}') from error
   finally:
     shutil.rmtree(temporary, ignore_errors=True)

@@ -6,8 +6,9 @@
 
 PATH holds <class>/*.jpg, or the same below train/ and test/. The argument is a file of `googlenet
 convert`: network, input size and normalization are taken from it. The stem is frozen, the modules
-learn slowly, the classifier is new. `--sweep=scratch` puts runs from random values beside it
-(docs/finetuning.md).
+learn slowly, the classifier is new. With 20 photos of each of CIFAR-10's classes it gave 49.40% of
+500 test photos, where 60 steps from random values gave 28.13% at best (means of seeds 0, 1, 2; two
+cores of an AMD EPYC, 2026-11-25): `--sweep=scratch`, docs/finetuning.md.
 """
 
 import pathlib

@@ -177,7 +177,7 @@ def test_a_run_becomes_a_file_of_weights(folder, tmp_path, capsys):
     ([str(run), f'{file}.x'], 'accepted: .safetensors'),
     ([str(run), str(file), '--variant=bn'], '--variant: not with a run'),
     ([str(file), str(file), '--parameters=raw'], 'accepted with the folder of a run only'),
-    ([str(folder), str(file)], 'not a work directory'),
+    ([str(folder), str(file)], 'accepted: a file of weights, or the folder of a run'),
   ):
     assert cli.main(['convert', *more]) == 1
     err = capsys.readouterr().err

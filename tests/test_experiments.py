@@ -63,7 +63,7 @@ def test_finetuning_takes_everything_from_its_weights(tmp_path):
   assert set(begins) == {'', str(path)} and begins.count(str(path)) == 3
   for argument, message in (
     ('', 'finetune.py: argument missing'),
-    (':nowhere', 'finetune.py:nowhere: nowhere: cannot be read'),
+    (':nowhere', 'finetune.py:nowhere: nowhere: no such file'),
   ):
     with pytest.raises(UserError, match=message):
       parse_config([f'--config={FOLDER / "finetune.py"}{argument}'])

@@ -125,6 +125,10 @@ def convert_run(
     UserError: names the folder or file and what is wrong or accepted; then nothing is written.
   """
   convert.check_destination(destination, to)
+  if not (workdir / 'config.json').exists():
+    raise UserError(
+      f'{workdir}: a folder without config.json; accepted: a file of weights, or the folder of a run'
+    )
   (member,) = open_members([workdir], [], cache_dir, parameters)
   report = convert.Report(member.bundle, 'checkpoint of a run', dialects.PLAIN.name)
   return convert.write(report, destination, to=to, fold_normalization=fold_normalization)

@@ -291,4 +291,4 @@ def test_no_such_file(tmp_path, capsys):
   assert main(['convert', str(tmp_path / 'none'), str(tmp_path / 'x.npz')]) == 1
   assert 'none: no such file' in capsys.readouterr().err
   assert main(['convert', str(tmp_path), str(tmp_path / 'x.npz')]) == 1
-  assert 'is no file' in capsys.readouterr().err
+  assert 'accepted: a file of weights, or the folder of a run' in capsys.readouterr().err

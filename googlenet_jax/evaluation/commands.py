@@ -126,9 +126,8 @@ def convert_run(
   """
   convert.check_destination(destination, to)
   if not (workdir / 'config.json').exists():
-    raise UserError(
-      f'{workdir}: a folder without config.json; accepted: a file of weights, or the folder of a run'
-    )
+    accepted = 'a file of weights, or the folder of a run'
+    raise UserError(f'{workdir}: a folder without config.json; accepted: {accepted}')
   (member,) = open_members([workdir], [], cache_dir, parameters)
   report = convert.Report(member.bundle, 'checkpoint of a run', dialects.PLAIN.name)
   return convert.write(report, destination, to=to, fold_normalization=fold_normalization)

@@ -191,7 +191,10 @@ def _convert(commands: Any) -> None:
   )
   convert.add_argument('--parameters', choices=('raw', 'ema'), help='of a run (as its config says)')
   convert.add_argument(
-    '--fold_normalization', action='store_true', help='into the first convolution'
+    '--fold_normalization',
+    '--fold_normalisation',
+    action='store_true',
+    help='into the first convolution',
   )
   _add_cache_dir(convert)
   _add_format(convert)

@@ -249,7 +249,7 @@ def test_every_missing_extra_and_misshaped_tensor_is_named(tmp_path, caffe_layer
   assert sorted(p.name for p in tmp_path.iterdir()) == ['a']
 
 
-def test_folding_keeps_the_function_or_is_refused(tmp_path, images):
+def test_folding_keeps_the_function_or_is_refused(tmp_path, capsys):
   import dataclasses
 
   model = googlenet('bvlc', width=0.25, classes=5, aux=('4a', '4d'))
@@ -266,8 +266,10 @@ def test_folding_keeps_the_function_or_is_refused(tmp_path, images):
   theirs = our_logits(bundle, bundle.preprocessing.normalize(pixels))
   check_logits(our_logits(folded, pixels.astype(np.float32)), theirs)
   save(random_bundle(model), tmp_path / 'c.safetensors')
-  with pytest.raises(UserError, match='mean 123, 117, 104 cannot be folded exactly'):
-    convert(tmp_path / 'c.safetensors', tmp_path / 'd.safetensors', fold_normalization=True)
+  for spelling in ('normalization', 'normalisation'):
+    files = [str(tmp_path / f'{name}.safetensors') for name in 'cd']
+    assert main(['convert', *files, f'--fold_{spelling}']) == 1
+    assert 'mean 123, 117, 104 cannot be folded exactly' in capsys.readouterr().err
   assert not (tmp_path / 'd.safetensors').exists()
 
 

@@ -310,6 +310,10 @@ def test_dry_run_counts_and_computes_nothing(tmp_path, capsys, monkeypatch):
   }
   assert found['memory']['activations'] > found['memory']['state'] > found['memory']['gradients']
   assert any('aux_weight=0' in warning for warning in found['warnings'])
+  assert cli.main([*arguments, '--config.optimizer.rates=conv*=0']) == 0
+  frozen = json.loads(capsys.readouterr().out)['memory']
+  assert frozen['state'] == found['memory']['state']
+  assert frozen['activations'] < 0.8 * found['memory']['activations']  # the stem's maps are large
 
 
 def test_help_imports_nothing_heavy():

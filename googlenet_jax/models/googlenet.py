@@ -44,12 +44,15 @@ class GoogLeNet(nn.Module):
 
   `apply(variables, images, train=False)`: images float[n, h, w, 3], normalized. With `train=True`
   it needs the random stream `dropout`, and `mutable=['batch_stats']` under batch normalization.
+  Modules that `frozen` names (`conv1`, `inception_3a`, `aux_4a`) compute in training what they
+  compute at inference, with the statistics that they have.
   """
 
   architecture: Architecture = VARIANTS['table1']
   classes: int = 1000
   aux: tuple[str, ...] = ()
   dtype: Any = jnp.float32
+  frozen: tuple[str, ...] = ()
 
   @nn.compact
   def __call__(self, images: jax.Array, train: bool = False) -> Outputs:
@@ -66,6 +69,9 @@ class GoogLeNet(nn.Module):
     )
     aux = {}
 
+    def run(module: nn.Module, x: jax.Array) -> jax.Array:
+      return module(x, train and module.name not in self.frozen)
+
     def record(name: str, x: jax.Array) -> jax.Array:
       """Makes the output of a layer without parameters an endpoint."""
       self.sow('intermediates', name, x)
@@ -81,8 +87,8 @@ class GoogLeNet(nn.Module):
       for name, widths in arch.widths.items():
         if not name.startswith(stage):
           continue
-        x = Inception(widths, conv, arch.large_kernel, arch.padding, name=f'inception_{name}')(
-          x, train
+        x = run(
+          Inception(widths, conv, arch.large_kernel, arch.padding, name=f'inception_{name}'), x
         )
         if name in self.aux:
           head = AuxiliaryHead(
@@ -94,24 +100,24 @@ class GoogLeNet(nn.Module):
             self.dtype,
             name=f'aux_{name}',
           )
-          aux[name] = head(x, train)
+          aux[name] = run(head, x)
       return x
 
     windows = dict(arch.pools())
     x = images  # [n, 224, 224, 3]
     if arch.stem == 'small':
-      x = conv(arch.conv1, 3, name='conv1')(x, train)
+      x = run(conv(arch.conv1, 3, name='conv1'), x)
     else:
       if arch.stem == 'separable':
         channels = x.shape[-1]
         x = conv(8 * channels, 7, 2, channels, activate=False, name='conv1_depthwise')(x)
-        x = conv(arch.conv1, 1, name='conv1')(x, train)
+        x = run(conv(arch.conv1, 1, name='conv1'), x)
       else:
-        x = conv(arch.conv1, 7, 2, name='conv1')(x, train)  # [n, 112, 112, 64]
+        x = run(conv(arch.conv1, 7, 2, name='conv1'), x)  # [n, 112, 112, 64]
       x = pool('pool1', x)
     x = normalize('norm1', x)
-    x = conv(arch.conv2_reduce, 1, name='conv2_reduce')(x, train)
-    x = conv(arch.conv2, 3, name='conv2')(x, train)  # [n, 56, 56, 192]
+    x = run(conv(arch.conv2_reduce, 1, name='conv2_reduce'), x)
+    x = run(conv(arch.conv2, 3, name='conv2'), x)  # [n, 56, 56, 192]
     x = pool('pool2', normalize('norm2', x))
     x = modules('3', x)  # [n, 28, 28, 480]
     x = modules('4', pool('pool3', x))  # [n, 14, 14, 832]

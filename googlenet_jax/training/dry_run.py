@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from googlenet_jax.training.experiment import Experiment
 from googlenet_jax.training.losses import total_loss
 from googlenet_jax.training.state import TrainState
+from googlenet_jax.training.step import forward
 
 
 def plan(experiment: Experiment) -> dict[str, Any]:
@@ -42,16 +43,12 @@ def _bytes(tree: Any) -> int:
 
 
 def _activations(experiment: Experiment, state: TrainState, batch: int) -> int:
-  model, size = experiment.model, experiment.config.data.image_size
+  config = experiment.config
+  size, rates = config.data.image_size, config.optimizer.rates
 
   def loss(params: Any, batch_stats: Any, images: jax.Array, labels: jax.Array) -> jax.Array:
-    outputs, _ = model.apply(
-      {'params': params, 'batch_stats': batch_stats},
-      images,
-      train=True,
-      mutable=['batch_stats'],
-      rngs={'dropout': jax.random.key(0)},
-    )
+    key = jax.random.key(0)
+    outputs, _ = forward(experiment.model, rates, params, batch_stats, images, key)
     return total_loss(outputs, labels, 0.3, 0.0)[0]
 
   def backward(params: Any, *rest: Any) -> Any:

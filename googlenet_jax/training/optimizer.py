@@ -75,16 +75,24 @@ def check_rates(text: str, modules: Iterable[str]) -> None:
       )
 
 
+def frozen_modules(text: str, modules: Iterable[str]) -> tuple[str, ...]:
+  """Those of a network's modules that rates of 0 freeze."""
+  rates = parse_rates(text)
+  return tuple(module for module in modules if not _multiplier(rates, module))
+
+
+def _multiplier(rates: dict[str, float], module: str) -> float:
+  """That of the last pattern that fits a module, else 1."""
+  fitting = [rates[pattern] for pattern in rates if fnmatch.fnmatchcase(module, pattern)]
+  return fitting[-1] if fitting else 1.0
+
+
 def _rated(updates: Any, text: str) -> Any:
-  """Updates times the multiplier of the last pattern that fits their module, else as they are."""
+  """Updates times the multipliers of their modules."""
   rates = parse_rates(text)
 
-  def rate(module: str) -> float:
-    fitting = [rates[pattern] for pattern in rates if fnmatch.fnmatchcase(module, pattern)]
-    return fitting[-1] if fitting else 1.0
-
   def rated(module: str, tree: Any) -> Any:
-    factor = rate(module)
+    factor = _multiplier(rates, module)
     return jax.tree.map(lambda u: u * factor if factor else jnp.zeros_like(u), tree)
 
   return {module: rated(module, tree) for module, tree in updates.items()}

@@ -10,10 +10,10 @@ import numpy as np
 import optax
 from ml_collections import ConfigDict
 
-from googlenet_jax.models import GoogLeNet
+from googlenet_jax.models import GoogLeNet, Outputs
 from googlenet_jax.training import schedules
 from googlenet_jax.training.losses import by_classifier, cross_entropy, total_loss
-from googlenet_jax.training.optimizer import make_optimizer, scalars
+from googlenet_jax.training.optimizer import frozen_modules, make_optimizer, scalars
 from googlenet_jax.training.state import TrainState
 
 Batch = dict[str, jax.Array]
@@ -62,6 +62,34 @@ def normalize(images: jax.Array, hyper: dict[str, jax.Array]) -> jax.Array:
   return (images.astype(jnp.float32) - hyper['mean']) / hyper['std']
 
 
+def forward(
+  model: GoogLeNet, rates: str, params: Any, batch_stats: Any, images: jax.Array, key: jax.Array
+) -> tuple[Outputs, Any]:
+  """The network in training: its outputs, and the batch statistics after it.
+
+  Args:
+    model: the network.
+    rates: `optimizer.rates`; the modules that it freezes compute as at inference, and pass no
+      gradient to their parameters.
+    params: of the network.
+    batch_stats: of the network, {} without batch normalization.
+    images: float32[n, h, w, 3], normalized.
+    key: of dropout.
+  """
+  frozen = frozen_modules(rates, params)
+  params = {
+    name: jax.lax.stop_gradient(tree) if name in frozen else tree for name, tree in params.items()
+  }
+  outputs, updated = model.clone(frozen=frozen).apply(
+    {'params': params, 'batch_stats': batch_stats},
+    images,
+    train=True,
+    mutable=['batch_stats'],
+    rngs={'dropout': key},
+  )
+  return outputs, updated.get('batch_stats', batch_stats)
+
+
 def make_train_step(
   model: GoogLeNet, config: ConfigDict, axis_name: str | None = None
 ) -> Callable[[TrainState, Batch, dict[str, jax.Array]], tuple[TrainState, Metrics]]:
@@ -75,28 +103,26 @@ def make_train_step(
   averaged, which equals the whole batch but for batch normalization, whose statistics are each
   part's own.
 
+  Modules that `optimizer.rates` freezes have no gradients: they count in no norm, and what only
+  they would need of the backward pass is not computed.
+
   Where `axis_name` names a mapped axis (`pmap`), each device has its part of the batch, and
   gradients, metrics and batch statistics are of the whole. Only the masks of dropout are other ones
   than without the axis, as each device draws its own.
   """
   model = _over_axis(model, axis_name)
   accumulate = config.optimizer.accumulate
-  batch_norm = model.architecture.batch_norm is not None
 
   def loss_of(params, batch_stats, part, hyper, key):
-    outputs, updated = model.apply(
-      {'params': params, 'batch_stats': batch_stats},
-      normalize(part['image'], hyper),
-      train=True,
-      mutable=['batch_stats'],
-      rngs={'dropout': key},
-    )
+    images = normalize(part['image'], hyper)
+    rates = config.optimizer.rates
+    outputs, batch_stats = forward(model, rates, params, batch_stats, images, key)
     loss, metrics = total_loss(
       outputs, part['label'], hyper['aux_weight'], hyper['label_smoothing']
     )
     wrong = jnp.argmax(outputs.logits, -1) != part['label']
     metrics['top1_error'] = wrong.mean(dtype=jnp.float32)
-    return loss, (metrics, updated['batch_stats'] if batch_norm else batch_stats)
+    return loss, (metrics, batch_stats)
 
   gradient = jax.grad(loss_of, has_aux=True)
 

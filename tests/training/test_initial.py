@@ -105,7 +105,9 @@ def test_rates_freeze_and_multiply(saved, cache, tmp_path):
   before = bundle.variables['params']
   for name in ('conv1', 'conv2', 'conv2_reduce', 'inception_3b'):
     assert_equal(state.params[name], before[name])
+    assert_equal(state.batch_stats[name], bundle.variables['batch_stats'][name])
   assert differs(state.params['inception_3a'], before['inception_3a'])
+  assert differs(state.batch_stats['inception_3a'], bundle.variables['batch_stats']['inception_3a'])
   # Of one step, the half rate makes half the change.
   once = {'duration': '1 steps', 'optimizer.momentum': 0.0, 'schedule.name': 'constant'}
   found = []

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from googlenet_jax.models import MODULES
+from googlenet_jax.models import MODULES, endpoints
 from googlenet_jax.models.inception import REDUCTIONS
 from googlenet_jax.training.config import defaults
 from googlenet_jax.training.metrics import evaluate
@@ -221,6 +221,36 @@ def test_heads_with_weight_zero_change_nothing_of_the_trunk():
 
   assert difference(moved(unweighted), moved(without)) < 1e-5
   assert difference(moved(weighted), moved(without)) > 1e-4
+
+
+def test_frozen_modules_compute_as_at_inference_and_have_no_gradients():
+  """With all frozen but the classifier, loss and gradient are those of a linear layer."""
+  rates = {'optimizer.rates': '*=0,classifier=1', 'optimizer.momentum': 0.0}
+  structure = {**BATCH_NORM, 'model.aux': (), 'model.dropout': 0.0, **rates}
+  model, step = compiled(**structure)
+  config = tiny(**structure)
+  before, images = initial_state(model, config), batch()
+  after, metrics = step(before, images, hyper_of(config))
+  normalized = (images['image'].astype(np.float32) - 120) / 60
+  found = endpoints(model, before.variables(), normalized, ['avg_pool', 'classifier'])
+  probabilities = jax.nn.softmax(found['classifier'])
+  wrong = (probabilities - jax.nn.one_hot(images['label'], CLASSES)) / len(normalized)
+  gradient = {'kernel': found['avg_pool'].T @ wrong, 'bias': wrong.sum(0)}
+  loss = -np.log(np.take_along_axis(np.asarray(probabilities), images['label'][:, None], 1)).mean()
+  np.testing.assert_allclose(metrics['loss'], loss, rtol=1e-5)
+  norm = jnp.sqrt(sum(jnp.sum(leaf**2) for leaf in gradient.values()))
+  np.testing.assert_allclose(metrics['gradient_norm'], norm, rtol=1e-4)
+  rate = config.optimizer.learning_rate
+  new = jax.tree.map(lambda old, g: old - rate * g, before.params['classifier'], gradient)
+  assert difference(new, after.params['classifier']) < 1e-5
+  assert difference(before.params['classifier'], after.params['classifier']) > 1e-3
+  trunk = {name: values for name, values in before.params.items() if name != 'classifier'}
+  for old, kept in (
+    (trunk, {name: after.params[name] for name in trunk}),
+    (before.batch_stats, after.batch_stats),
+    (before.batch_stats, after.ema['batch_stats']),
+  ):
+    jax.tree.map(np.testing.assert_array_equal, old, kept)
 
 
 def test_rmsprop_first_step():

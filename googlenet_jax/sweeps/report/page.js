@@ -49,7 +49,8 @@ function logTicks(low, high) {
 
 // Axes with a grid; gives back the drawing and the two scales.
 function frame({ x, y, xTicks, yTicks, xText, yText, xLabel, yLabel, xLog = false, yLog = false, width, height = 280, name }) {
-  const [left, right, top, bottom] = [58, 14, 12, 46];
+  const left = 36 + 7 * Math.max(3, ...yTicks.map((t) => yText(t).length)); // of figures; and the axis's name
+  const [right, top, bottom] = [14, 12, 46];
   const scale = (log, [from, to], start, end) => {
     const f = log ? Math.log : (v) => v;
     return (v) => start + ((f(v) - f(from)) / (f(to) - f(from) || 1)) * (end - start);
@@ -67,7 +68,7 @@ function frame({ x, y, xTicks, yTicks, xText, yText, xLabel, yLabel, xLog = fals
   for (const t of xTicks) {
     const half = 3.6 * xText(t).length;
     if (px(t) - half < free) continue;
-    free = px(t) + half + 6;
+    free = px(t) + half + 4;
     svg.append(element('text', { x: Math.min(px(t), width - half), y: height - bottom + 17, 'text-anchor': 'middle' }, xText(t)));
   }
   svg.append(
@@ -97,7 +98,7 @@ function errorRange(rows) {
 
 // Long names stand in the legend, and their numbers on the axis.
 const numbered = (study) => Math.max(...study.settings.map((r) => r.label.length)) * study.settings.length > 36;
-const whole = (v) => percent(v).replace('.00', '');
+const rounded = (v) => percent(v).replace(/\.?0+%$/, '%'); // without zeros that say nothing
 
 function interval(r, x, y, py, opacity) {
   if (r.top1.half === null) return '';
@@ -109,7 +110,7 @@ function bySetting(study, rows, y, width) {
   const places = rows.map((_, i) => i);
   const { svg, px, py } = frame({
     x: [-0.5, rows.length - 0.5], y, xTicks: places, yTicks: ticks(...y), xText: (i) => (numbered(study) ? `${rows[i].index + 1}` : rows[i].label),
-    yText: whole, xLabel: study.axis, yLabel: 'top-1 error', width, name: `Top-1 error by ${study.axis}`,
+    yText: rounded, xLabel: study.axis, yLabel: 'top-1 error', width, name: `Top-1 error by ${study.axis}`,
   });
   if (study.ordered) {
     const d = rows.map((r, i) => `${i ? 'L' : 'M'}${px(i)},${py(r.top1.mean)}`).join('');
@@ -130,7 +131,7 @@ function byCost(study, rows, y, width, key, label) {
   const costs = rows.map((r) => r[key]);
   const x = [Math.min(...costs) / 1.15, Math.max(...costs) * 1.15];
   const { svg, px, py } = frame({
-    x, y, xLog: true, xTicks: logTicks(...x), yTicks: ticks(...y), xText: short, yText: whole,
+    x, y, xLog: true, xTicks: logTicks(...x), yTicks: ticks(...y), xText: short, yText: rounded,
     xLabel: label, yLabel: 'top-1 error', width, name: `Top-1 error by ${label}`,
   });
   const front = rows.filter((r) => r.pareto.includes(key)).sort((a, b) => a[key] - b[key]);
@@ -167,7 +168,7 @@ function curves(study, metric, width) {
   const steps = points.map((p) => p[0]);
   const x = [Math.min(...steps), Math.max(...steps)];
   const { svg, px, py } = frame({
-    x, y, xTicks: ticks(...x, 4), yTicks: yLog ? logTicks(...y) : ticks(...y), xText: short, yText: metric.includes('error') ? whole : short,
+    x, y, xTicks: ticks(...x, 4), yTicks: yLog ? logTicks(...y) : ticks(...y), xText: short, yText: metric.includes('error') ? rounded : short,
     width, height: 250, yLog, xLabel: 'step', yLabel: metric.includes('error') ? 'top-1 error' : yLog ? 'nats (logarithmic)' : 'nats', name: `${metric} by step`,
   });
   for (const m of lines) {
@@ -224,7 +225,8 @@ function sortable(columns, rows, rowClass) {
     head.append(element('button', { type: 'button', onclick: () => { [by, up] = [i, by === i ? !up : true]; draw(); } }, heading));
     return head;
   });
-  const table = element('table', {}, element('thead', {}, element('tr', {}, ...heads)), body);
+  const names = Math.max(...rows.map((r) => columns[0][1](r).length));
+  const table = element('table', { style: `--names: ${names}ch` }, element('thead', {}, element('tr', {}, ...heads)), body);
   let words = '';
   function draw() {
     const shown = rows.filter((r) => words.toLowerCase().split(/\s+/).every((w) => columns.some(([, text]) => text(r).toLowerCase().includes(w))));

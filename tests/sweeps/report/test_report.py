@@ -132,6 +132,14 @@ window.addEventListener('load', () => {
   const figures = [...document.querySelectorAll('figure')];
   found.metrics = figures.map((f) => f.firstChild.textContent);
   found.curves = figures.map((f) => f.querySelectorAll('svg path').length);
+  const box = (e) => e.getBoundingClientRect();
+  const touch = (a, b) => Math.min(a.right, b.right) - Math.max(a.left, b.left) > 1
+    && Math.min(a.bottom, b.bottom) - Math.max(a.top, b.top) > 1;
+  found.touching = [...document.querySelectorAll('svg')].flatMap((svg) => {
+    const texts = [...svg.querySelectorAll('text')];
+    return texts.flatMap((t, i) => texts.slice(i + 1).filter((u) => touch(box(t), box(u)))
+      .map((u) => `${t.textContent} | ${u.textContent}`));
+  });
   found.labels = document.querySelector('svg').textContent;
   const pick = document.querySelector('.legend button');
   const faint = () => document.querySelectorAll('svg .faint').length;
@@ -159,7 +167,7 @@ def shown(out, study, tmp_path, *options):
   match = re.search(r'<pre id="found">(.*?)</pre>', dumped, re.S)
   assert match, dumped[-2000:]
   found = json.loads(html.unescape(match[1]))
-  assert found['errors'] == []
+  assert found['errors'] == [] and found['touching'] == []
   return found
 
 
@@ -198,6 +206,14 @@ def test_numbers_stand_for_long_names_and_gaps_for_what_is_not_finite(tmp_path):
   found = shown(tmp_path / 'report', 'long', tmp_path)
   assert '123456789101112' in found['labels']
   assert found['curves'] == [12, 11]
+
+
+@browser
+def test_labels_of_half_percents_leave_room_for_the_axis(tmp_path):
+  roots.study(tmp_path, 'wide', {(0.25, 0): 0.585, (1.0, 0): 0.49})
+  write_report(read_studies(tmp_path), tmp_path / 'report')
+  found = shown(tmp_path / 'report', 'wide', tmp_path)
+  assert found['labels'].startswith('50%52.5%55%57.5%')
 
 
 @browser

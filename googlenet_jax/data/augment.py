@@ -69,7 +69,8 @@ class Augmentation:
 
 
 def _is_range(pair):
-  return len(pair) == 2 and 0 < pair[0] <= pair[1] < math.inf
+  numbers = len(pair) == 2 and all(isinstance(value, int | float) for value in pair)
+  return numbers and 0 < pair[0] <= pair[1] < math.inf
 
 
 PRESETS: dict[str, Augmentation] = {

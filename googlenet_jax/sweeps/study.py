@@ -24,6 +24,7 @@ from googlenet_jax.sweeps.members import Member, is_baseline, members, setting_n
 from googlenet_jax.training.config import validate
 from googlenet_jax.training.durations import to_steps
 from googlenet_jax.training.flags import config_file, parse_config
+from googlenet_jax.training.optimizer import check_rates
 from googlenet_jax.training.state import build_model
 from googlenet_jax.training.workdir import plain
 
@@ -103,11 +104,12 @@ class Study:
   def _costs(self, member: Member, classes: int, examples: int) -> Costs:
     config = self.config_of(member)
     size = config.data.image_size
-    steps = to_steps(
-      'config.duration', config.duration, batch_size=config.batch_size, examples=examples
-    )
     try:
-      parameters, macs = _network_costs(build_model(config.model, classes), size)
+      steps = to_steps(
+        'config.duration', config.duration, batch_size=config.batch_size, examples=examples
+      )
+      parameters, macs, modules = _network_costs(build_model(config.model, classes), size)
+      check_rates(config.optimizer.rates, modules)
     except UserError as error:
       raise UserError(f'sweep {self.name}, member {member.name}: {error}') from error
     return Costs(
@@ -247,8 +249,12 @@ def _overridden(config: ConfigDict, overrides: Any) -> ConfigDict:
 
 
 @functools.lru_cache(maxsize=256)  # members that differ in their seed alone share a network
-def _network_costs(model: Any, image_size: int) -> tuple[costs.Split, costs.Split]:
-  return costs.parameters(model, image_size), costs.macs(model, image_size)
+def _network_costs(model: Any, image_size: int) -> tuple[costs.Split, costs.Split, tuple[str, ...]]:
+  """Parameters and multiply-adds, and the names of the modules that have parameters."""
+  by_module = costs.parameters_by_module(model, image_size)
+  parameters = costs.split({module: count.total for module, count in by_module.items()})
+  modules = dict.fromkeys(module.partition('/')[0] for module in by_module)
+  return parameters, costs.macs(model, image_size), tuple(modules)
 
 
 def _leaves(values: dict[str, Any], prefix: str = '') -> Iterable[tuple[str, Any]]:

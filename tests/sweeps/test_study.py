@@ -94,6 +94,7 @@ def get_hyper(h):
     ('def sweep_a(): return 1 / 0', r'sweep a: .*mine.py, line 2: ZeroDivisionError'),
     ('def sweep_a(): return [', r'mine.py, line 2: .* was never closed'),
     ('def sweep_a(): yield {"data.augment.pad": -1}', 'member augment.pad=-1: .*pad'),
+    ('def sweep_a(): yield {"data.augment.area": ("a", 1.0)}', r"area=\('a', 1\.0\): expected"),
     ('def sweep_a(): return []', 'no members'),
     ('def sweep_a(): return 3', "sweep a: TypeError: 'int' object is not iterable"),
   ],
@@ -103,6 +104,24 @@ def test_a_bad_sweep_is_one_line(text, message, tmp_path):
     study(tmp_path, text)
   assert '\n' not in str(error.value)
   assert not (tmp_path / 'root').exists()
+
+
+@pytest.mark.parametrize(
+  ('point', 'message'),
+  [
+    ('{"optimizer.rates": "inception_6*=0"}', r"rates=.*no module 'inception_6\*'; accepted: .*3a"),
+    (
+      '{"duration": "12 parsecs"}',
+      "duration=12_parsecs: config.duration='12 parsecs': accepted: a",
+    ),
+  ],
+)
+def test_what_does_not_fit_network_or_data_is_found_before_anything_starts(
+  point, message, tmp_path
+):
+  found = study(tmp_path, f'def sweep_a(): yield {point}')
+  with pytest.raises(UserError, match=f'sweep a, member {message}'):
+    found.costs(10, 100)
 
 
 def test_an_experiment_may_have_dataclasses(tmp_path):

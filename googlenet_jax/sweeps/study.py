@@ -22,7 +22,7 @@ from googlenet_jax.errors import UserError
 from googlenet_jax.sweeps import grids
 from googlenet_jax.sweeps.members import Member, is_baseline, members, setting_name
 from googlenet_jax.training.config import validate
-from googlenet_jax.training.durations import to_steps
+from googlenet_jax.training.durations import in_steps
 from googlenet_jax.training.flags import config_file, parse_config
 from googlenet_jax.training.optimizer import check_rates
 from googlenet_jax.training.state import build_model
@@ -105,9 +105,7 @@ class Study:
     config = self.config_of(member)
     size = config.data.image_size
     try:
-      steps = to_steps(
-        'config.duration', config.duration, batch_size=config.batch_size, examples=examples
-      )
+      steps = in_steps(config, examples).run
       parameters, macs, modules = _network_costs(build_model(config.model, classes), size)
       check_rates(config.optimizer.rates, modules)
     except UserError as error:

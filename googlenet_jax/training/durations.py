@@ -2,6 +2,9 @@
 
 import math
 import re
+from typing import NamedTuple
+
+from ml_collections import ConfigDict
 
 from googlenet_jax.errors import UserError
 
@@ -32,3 +35,49 @@ def to_steps(key: str, duration: str, *, batch_size: int, examples: int) -> int:
     )
   images = {'step': batch_size, 'epoch': examples, 'example': 1}[match[2].lower()]
   return math.ceil(amount * images / batch_size - 1e-9)
+
+
+class Durations(NamedTuple):
+  """Those of a config, in steps."""
+
+  run: int
+  warmup: int
+  stair: int
+  ema_start: int
+  log_every: int
+  eval_every: int
+  save_every: int
+
+
+def in_steps(config: ConfigDict, examples: int) -> Durations:
+  """All durations of a config.
+
+  Args:
+    config: the whole config.
+    examples: images in the training split.
+
+  Raises:
+    UserError: the first key that holds none, or a run without a step at the full rate.
+  """
+
+  def steps(key: str, duration: str, least: int = 0) -> int:
+    found = to_steps(f'config.{key}', duration, batch_size=config.batch_size, examples=examples)
+    return max(found, least)
+
+  found = Durations(
+    run=steps('duration', config.duration),
+    warmup=steps('schedule.warmup', config.schedule.warmup),
+    stair=steps('schedule.every', config.schedule.every),
+    ema_start=steps('ema.start', config.ema.start),
+    log_every=steps('log_every', config.log_every, 1),
+    eval_every=steps('evaluation.every', config.evaluation.every, 1),
+    save_every=steps('checkpoint.every', config.checkpoint.every, 1),
+  )
+  if found.run < 1:
+    raise UserError(f'config.duration={config.duration!r}: accepted: at least one step')
+  if found.warmup >= found.run:
+    raise UserError(
+      f'config.schedule.warmup={config.schedule.warmup!r}: {found.warmup} steps of a run of '
+      f'{found.run}; accepted: fewer'
+    )
+  return found

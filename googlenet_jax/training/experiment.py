@@ -12,11 +12,10 @@ from ml_collections import ConfigDict
 from googlenet_jax.data.augment import Augmentation, from_config
 from googlenet_jax.data.pipeline import eval_batches, train_batches
 from googlenet_jax.data.sources import Split, open_split
-from googlenet_jax.errors import UserError
 from googlenet_jax.models import GoogLeNet
 from googlenet_jax.training import device_data
 from googlenet_jax.training.config import validate
-from googlenet_jax.training.durations import to_steps
+from googlenet_jax.training.durations import in_steps
 from googlenet_jax.training.initial import Normalization, begin_with, open_weights
 from googlenet_jax.training.optimizer import check_rates
 from googlenet_jax.training.parallelism import DataParallel, parallel_by
@@ -158,27 +157,20 @@ def prepare(config: ConfigDict, cache_dir: pathlib.Path) -> Experiment:
 
 
 def _schedule(config: ConfigDict, split: Split, normalization: Normalization) -> Schedule:
-  def steps(key: str, duration: str) -> int:
-    return to_steps(
-      f'config.{key}', duration, batch_size=config.batch_size, examples=len(split.records)
-    )
-
-  total = steps('duration', config.duration)
-  if total < 1:
-    raise UserError(f'config.duration={config.duration!r}: accepted: at least one step')
+  durations = in_steps(config, len(split.records))
   hyper = hyperparameters(
     config,
-    steps=total,
-    warmup=steps('schedule.warmup', config.schedule.warmup),
-    every=steps('schedule.every', config.schedule.every),
-    ema_start=steps('ema.start', config.ema.start),
+    steps=durations.run,
+    warmup=durations.warmup,
+    every=durations.stair,
+    ema_start=durations.ema_start,
     mean=normalization[0],
     std=normalization[1],
   )
   return Schedule(
-    steps=total,
-    log_every=max(1, steps('log_every', config.log_every)),
-    eval_every=max(1, steps('evaluation.every', config.evaluation.every)),
-    save_every=max(1, steps('checkpoint.every', config.checkpoint.every)),
+    steps=durations.run,
+    log_every=durations.log_every,
+    eval_every=durations.eval_every,
+    save_every=durations.save_every,
     hyper=hyper,
   )

@@ -5,8 +5,6 @@ import numpy as np
 import optax
 from ml_collections import ConfigDict
 
-from googlenet_jax.errors import UserError
-
 
 def learning_rates(
   config: ConfigDict, peak: float, steps: int, warmup: int, every: int
@@ -17,14 +15,9 @@ def learning_rates(
     config: the section `schedule`.
     peak: the rate after the warm-up.
     steps: length of the run.
-    warmup: steps of a linear rise from 0; the schedule begins after them.
+    warmup: steps of a linear rise from 0, fewer than `steps`; the schedule begins after them.
     every: steps between two stairs of the staircase.
-
-  Raises:
-    UserError: the warm-up leaves no step to train.
   """
-  if warmup >= steps > 0:
-    raise UserError(f'config.schedule.warmup: {warmup} steps of a run of {steps}; accepted: fewer')
   rest = max(1, steps - warmup)
   shape = {
     'constant': lambda: optax.constant_schedule(1.0),

@@ -114,6 +114,7 @@ def test_a_bad_sweep_is_one_line(text, message, tmp_path):
       '{"duration": "12 parsecs"}',
       "duration=12_parsecs: config.duration='12 parsecs': accepted: a",
     ),
+    ('{"schedule.warmup": "1e9 steps"}', 'warmup=1e9_steps: config.schedule.warmup=.* fewer'),
   ],
 )
 def test_what_does_not_fit_network_or_data_is_found_before_anything_starts(

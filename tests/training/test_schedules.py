@@ -1,9 +1,7 @@
 """Rates of each step against hand-computed values."""
 
 import numpy as np
-import pytest
 
-from googlenet_jax.errors import UserError
 from googlenet_jax.training.config import defaults
 from googlenet_jax.training.schedules import averaging_rates, learning_rates
 
@@ -40,11 +38,6 @@ def test_warmup_rises_linearly_and_the_schedule_begins_after_it():
   rates = _rates('cosine', steps=110, warmup=10)
   np.testing.assert_allclose(rates[:10], 0.5 * np.arange(1, 11) / 11, rtol=1e-6)
   np.testing.assert_allclose(rates[10:], _rates('cosine', steps=100), rtol=1e-6)
-
-
-def test_warmup_as_long_as_the_run_is_refused():
-  with pytest.raises(UserError, match=r'schedule\.warmup: 10 steps of a run of 10'):
-    _rates('cosine', steps=10, warmup=10)
 
 
 def _average(kind, values, start=0, decay=0.9):

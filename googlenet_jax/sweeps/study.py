@@ -105,7 +105,7 @@ class Study:
     config = self.config_of(member)
     size = config.data.image_size
     try:
-      steps = in_steps(config, examples).run
+      steps = in_steps(config, examples).steps
       parameters, macs, modules = _network_costs(build_model(config.model, classes), size)
       check_rates(config.optimizer.rates, modules)
     except UserError as error:
@@ -249,10 +249,8 @@ def _overridden(config: ConfigDict, overrides: Any) -> ConfigDict:
 @functools.lru_cache(maxsize=256)  # members that differ in their seed alone share a network
 def _network_costs(model: Any, image_size: int) -> tuple[costs.Split, costs.Split, tuple[str, ...]]:
   """Parameters and multiply-adds, and the names of the modules that have parameters."""
-  by_module = costs.parameters_by_module(model, image_size)
-  parameters = costs.split({module: count.total for module, count in by_module.items()})
-  modules = dict.fromkeys(module.partition('/')[0] for module in by_module)
-  return parameters, costs.macs(model, image_size), tuple(modules)
+  modules = tuple(costs.abstract_variables(model, image_size)['params'])
+  return costs.parameters(model, image_size), costs.macs(model, image_size), modules
 
 
 def _leaves(values: dict[str, Any], prefix: str = '') -> Iterable[tuple[str, Any]]:

@@ -40,7 +40,7 @@ def to_steps(key: str, duration: str, *, batch_size: int, examples: int) -> int:
 class Durations(NamedTuple):
   """Those of a config, in steps."""
 
-  run: int
+  steps: int
   warmup: int
   stair: int
   ema_start: int
@@ -65,7 +65,7 @@ def in_steps(config: ConfigDict, examples: int) -> Durations:
     return max(found, least)
 
   found = Durations(
-    run=steps('duration', config.duration),
+    steps=steps('duration', config.duration),
     warmup=steps('schedule.warmup', config.schedule.warmup),
     stair=steps('schedule.every', config.schedule.every),
     ema_start=steps('ema.start', config.ema.start),
@@ -73,11 +73,11 @@ def in_steps(config: ConfigDict, examples: int) -> Durations:
     eval_every=steps('evaluation.every', config.evaluation.every, 1),
     save_every=steps('checkpoint.every', config.checkpoint.every, 1),
   )
-  if found.run < 1:
+  if found.steps < 1:
     raise UserError(f'config.duration={config.duration!r}: accepted: at least one step')
-  if found.warmup >= found.run:
+  if found.warmup >= found.steps:
     raise UserError(
       f'config.schedule.warmup={config.schedule.warmup!r}: {found.warmup} steps of a run of '
-      f'{found.run}; accepted: fewer'
+      f'{found.steps}; accepted: fewer'
     )
   return found

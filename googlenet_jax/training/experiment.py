@@ -15,7 +15,7 @@ from googlenet_jax.data.sources import Split, open_split
 from googlenet_jax.models import GoogLeNet
 from googlenet_jax.training import device_data
 from googlenet_jax.training.config import validate
-from googlenet_jax.training.durations import in_steps
+from googlenet_jax.training.durations import Durations, in_steps
 from googlenet_jax.training.initial import Normalization, begin_with, open_weights
 from googlenet_jax.training.optimizer import check_rates
 from googlenet_jax.training.parallelism import DataParallel, parallel_by
@@ -24,17 +24,6 @@ from googlenet_jax.training.step import Batch, hyperparameters
 from googlenet_jax.weights.bundle import Bundle
 
 _NEXT_ORDER = 0x9E3779B9  # far from any seed that a study uses beside another
-
-
-@dataclasses.dataclass(frozen=True)
-class Schedule:
-  """Durations of a config in steps, and the numbers the step reads."""
-
-  steps: int
-  log_every: int
-  eval_every: int
-  save_every: int
-  hyper: dict[str, Any]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,7 +36,7 @@ class Experiment:
   augmentation: Augmentation
   model: GoogLeNet
   parallel: DataParallel
-  schedule: Schedule
+  schedule: Durations
   normalization: Normalization  # mean and standard deviation of R, G and B, from 0 to 255
 
   @functools.cached_property
@@ -55,6 +44,19 @@ class Experiment:
     """What a new run begins with, if not with random values."""
     path = self.config.init.weights
     return open_weights(pathlib.Path(path), self.model, self.normalization) if path else None
+
+  @functools.cached_property
+  def hyper(self) -> dict[str, Any]:
+    """The numbers that the step reads."""
+    return hyperparameters(
+      self.config,
+      steps=self.schedule.steps,
+      warmup=self.schedule.warmup,
+      every=self.schedule.stair,
+      ema_start=self.schedule.ema_start,
+      mean=self.normalization[0],
+      std=self.normalization[1],
+    )
 
   def create_state(self, key: jax.Array) -> TrainState:
     """The state before the first step, on every device."""
@@ -148,29 +150,9 @@ def prepare(config: ConfigDict, cache_dir: pathlib.Path) -> Experiment:
     augmentation,
     model,
     parallel,
-    _schedule(config, train_split, normalization),
+    in_steps(config, len(train_split.records)),
     normalization,
   )
   abstract = experiment.abstract_state()  # finds an image size that the network cannot take
   check_rates(config.optimizer.rates, abstract.params)
   return experiment
-
-
-def _schedule(config: ConfigDict, split: Split, normalization: Normalization) -> Schedule:
-  durations = in_steps(config, len(split.records))
-  hyper = hyperparameters(
-    config,
-    steps=durations.run,
-    warmup=durations.warmup,
-    every=durations.stair,
-    ema_start=durations.ema_start,
-    mean=normalization[0],
-    std=normalization[1],
-  )
-  return Schedule(
-    steps=durations.run,
-    log_every=durations.log_every,
-    eval_every=durations.eval_every,
-    save_every=durations.save_every,
-    hyper=hyper,
-  )

@@ -110,7 +110,7 @@ class _Run:
     self._experiment, self._workdir = experiment, workdir
     self._checkpoints, self._signals = checkpoints, signals
     parallel = experiment.parallel
-    self._hyper = parallel.replicate(experiment.schedule.hyper)
+    self._hyper = parallel.replicate(experiment.hyper)
     step = make_train_step(experiment.model, experiment.config, parallel.axis_name)
     self._train_step = parallel.compile_train(step)
     eval_step = make_eval_step(experiment.model, parallel.axis_name)

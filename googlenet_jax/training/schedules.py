@@ -18,7 +18,7 @@ def learning_rates(
     warmup: steps of a linear rise from 0, fewer than `steps`; the schedule begins after them.
     every: steps between two stairs of the staircase.
   """
-  rest = max(1, steps - warmup)
+  rest = steps - warmup
   shape = {
     'constant': lambda: optax.constant_schedule(1.0),
     'staircase': lambda: optax.exponential_decay(1.0, max(1, every), config.factor, staircase=True),

@@ -47,7 +47,7 @@ def test_all_durations_of_a_config():
   more = {'schedule.warmup': '1 epoch', 'schedule.every': '3 epochs', 'ema.start': '7 steps'}
   found = in_steps(config(**every, **more), 1000)
   assert found._asdict() == {
-    'run': 100,
+    'steps': 100,
     'warmup': 10,
     'stair': 30,
     'ema_start': 7,

@@ -126,8 +126,9 @@ class _Jax:
     runtime.configure()
     import jax
 
-    from googlenet_jax.training import parallelism, state, step
     from googlenet_jax.training.config import defaults
+    from googlenet_jax.training.devices import parallelism
+    from googlenet_jax.training.step.step import state, step
 
     self._jax = jax
     config = defaults()
@@ -169,7 +170,7 @@ class _Jax:
     import jax
     import jax.numpy as jnp
 
-    from googlenet_jax.training import losses, step
+    from googlenet_jax.training.step.step import losses, step
 
     batch = {name: value[:2] for name, value in self._batch.items()}
 

@@ -15,8 +15,7 @@ The argument `subset` is for studies on a CPU with 10,000 of the training images
 says which): images of 16x16, half the width, 6 epochs.
 """
 
-from googlenet_jax.sweeps.grids import chainit, repeat, sweep
-from googlenet_jax.sweeps.studies import (
+from googlenet_jax.sweeps.ablations import (
   sweep_aux_placement,
   sweep_aux_weight,
   sweep_batch_norm,
@@ -27,6 +26,7 @@ from googlenet_jax.sweeps.studies import (
   sweep_reduction,
   sweep_reduction_apart,
 )
+from googlenet_jax.sweeps.grids import chainit, repeat, sweep
 from googlenet_jax.training.config import defaults
 
 

@@ -10,7 +10,7 @@ The argument `study` makes a run short: half-sized images and 8 epochs, but twic
 an eighth of the narrowest reduction is still a channel.
 """
 
-from googlenet_jax.sweeps.studies import (
+from googlenet_jax.sweeps.ablations import (
   sweep_aux_placement,
   sweep_aux_weight,
   sweep_batch_norm,

@@ -9,7 +9,7 @@ PATH holds train/<class>/*.JPEG and val/<class>/*.JPEG. Not run here: it wants 1
 and an accelerator. Reported elsewhere, one crop, top-1 / top-5: BVLC 68.7 / 88.9.
 """
 
-from googlenet_jax.sweeps.studies import (
+from googlenet_jax.sweeps.ablations import (
   sweep_aux_placement,
   sweep_aux_weight,
   sweep_batch_norm,

@@ -16,11 +16,10 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from googlenet_jax import arguments, runtime
-from googlenet_jax.errors import UserError
+from googlenet_jax.errors import RUN_ME_AGAIN, Preempted, UserError
 
 # What no code can mend: rights, full disks and disks that are only read.
 _OF_THE_MACHINE = (errno.EACCES, errno.EPERM, errno.ENOSPC, errno.EDQUOT, errno.EROFS)
-RUN_ME_AGAIN = 75  # EX_TEMPFAIL: stopped by a signal, saved, the same command goes on
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -38,7 +37,7 @@ def main(argv: list[str] | None = None) -> int:
   runtime.configure()
   try:
     _COMMANDS[options.command](options, rest)
-  except (UserError, KeyboardInterrupt, BrokenPipeError, _RunAgainError) as error:
+  except (UserError, KeyboardInterrupt, BrokenPipeError, Preempted) as error:
     return _report(options.command, error)
   except OSError as error:
     if error.errno not in _OF_THE_MACHINE:
@@ -48,10 +47,6 @@ def main(argv: list[str] | None = None) -> int:
   return 0
 
 
-class _RunAgainError(Exception):
-  """The run is saved and wants to be started again."""
-
-
 def _report(command: str, error: BaseException) -> int:
   """Prints an error in one line, or a bug with its traceback; returns the exit status."""
   if isinstance(error, BrokenPipeError):
@@ -59,7 +54,7 @@ def _report(command: str, error: BaseException) -> int:
   message, status = 'interrupted', 130
   if isinstance(error, UserError):
     message, status = ' '.join(str(error).split()), 1  # one line, whatever the user's text holds
-  elif isinstance(error, _RunAgainError):
+  elif isinstance(error, Preempted):
     message, status = f'{error}; the same command goes on', RUN_ME_AGAIN
   elif not isinstance(error, KeyboardInterrupt):
     traceback.print_exception(error)
@@ -73,28 +68,25 @@ def _cache_dir(options: argparse.Namespace) -> pathlib.Path:
 
 
 def _train(options: argparse.Namespace, rest: list[str]) -> None:
-  from googlenet_jax.training.flags import parse_config
+  from googlenet_jax.training.config.flags import parse_config
 
   config = parse_config(rest)
   if options.dry_run:
     return _dry_run(options, config)
   if options.workdir is None:
     raise UserError('--workdir: missing; accepted: a folder for this run, new or to be resumed')
-  from googlenet_jax.training import distributed
-  from googlenet_jax.training.loop import train
-  from googlenet_jax.training.signals import Preempted, end_with
-  from googlenet_jax.training.workdir import WorkDirectory
+  from googlenet_jax.training.devices import distributed
+  from googlenet_jax.training.run.loop import train
+  from googlenet_jax.training.run.signals import end_with
+  from googlenet_jax.training.run.workdir import WorkDirectory
 
   if launcher := os.environ.get('GOOGLENET_LAUNCHER', ''):
     end_with(int(launcher))
   workdir = WorkDirectory(options.workdir)
   peers = distributed.settings(os.environ, options.coordinator, options.processes, options.process)
-  try:
-    with distributed.joined(peers, lambda error: _report(options.command, error)) as first:
-      already = workdir.result() is not None
-      result = train(config, workdir, _cache_dir(options), options.change_config)
-  except Preempted as error:
-    raise _RunAgainError(str(error)) from error
+  with distributed.joined(peers, lambda error: _report(options.command, error)) as first:
+    already = workdir.result() is not None
+    result = train(config, workdir, _cache_dir(options), options.change_config)
   if not first:
     return None
   if options.format == 'json':
@@ -125,8 +117,8 @@ def _program() -> str:
 
 def _dry_run(options: argparse.Namespace, config: Any) -> None:
   from googlenet_jax.analysis import costs
-  from googlenet_jax.training.dry_run import describe, plan
-  from googlenet_jax.training.experiment import prepare
+  from googlenet_jax.training.config.dry_run import describe, plan
+  from googlenet_jax.training.config.experiment import prepare
 
   experiment = prepare(config, _cache_dir(options))
   model, size = experiment.model, config.data.image_size
@@ -271,7 +263,7 @@ def _convert(options: argparse.Namespace, _rest: list[str]) -> None:
 
 def _export(options: argparse.Namespace, _rest: list[str]) -> None:
   from googlenet_jax.evaluation.export import export
-  from googlenet_jax.evaluation.models import open_members
+  from googlenet_jax.evaluation.predictors import open_members
 
   workdirs, weights = ([path] if path else [] for path in (options.workdir, options.weights))
   members = open_members(workdirs, weights, _cache_dir(options), options.parameters)
@@ -331,10 +323,7 @@ def _sweep(options: argparse.Namespace, rest: list[str]) -> None:
     before = study.before() if options.status else {}
     given['retries'] = before.get('retries', RETRIES)
   typed = f'googlenet {shlex.join(options.argv)}'
-  try:
-    good = sweeps.sweep(study, sweeps.Options(**given), _cache_dir(options), typed)
-  except sweeps.Stopped as error:
-    raise _RunAgainError(str(error)) from error
+  good = sweeps.sweep(study, sweeps.Options(**given), _cache_dir(options), typed)
   if not good:
     raise UserError(f'members have failed: see {study.path / "logs"}; the same command tries again')
   if options.on == 'local' and not options.status:

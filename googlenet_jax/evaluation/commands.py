@@ -10,10 +10,10 @@ from googlenet_jax.evaluation.data import open_data
 from googlenet_jax.evaluation.evaluate import about, own_data, result
 from googlenet_jax.evaluation.evaluate import evaluate as evaluate_members
 from googlenet_jax.evaluation.explain import overlay
-from googlenet_jax.evaluation.models import all_matching, open_members, without_auxiliary
 from googlenet_jax.evaluation.predict import find_images, read
 from googlenet_jax.evaluation.predict import predict as predict_files
 from googlenet_jax.evaluation.predictions import Predictions
+from googlenet_jax.evaluation.predictors import all_matching, open_members, without_auxiliary
 from googlenet_jax.evaluation.table3 import table3 as paper_table
 from googlenet_jax.weights import convert, dialects
 

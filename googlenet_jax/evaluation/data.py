@@ -6,7 +6,8 @@ import pathlib
 import re
 from collections.abc import Sequence
 
-from googlenet_jax.data import folder, sources
+from googlenet_jax.data import sources
+from googlenet_jax.data.sources import folder
 from googlenet_jax.data.split import Record, Records, Split
 from googlenet_jax.errors import UserError
 

@@ -10,8 +10,8 @@ from googlenet_jax.errors import UserError
 from googlenet_jax.evaluation import scoring
 from googlenet_jax.evaluation.data import ACCEPTED
 from googlenet_jax.evaluation.measures import errors, per_class
-from googlenet_jax.evaluation.models import Member, without_auxiliary
 from googlenet_jax.evaluation.predictions import Predictions
+from googlenet_jax.evaluation.predictors import Member, without_auxiliary
 
 
 def evaluate(

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from googlenet_jax.data.decode import decode_image
-from googlenet_jax.data.folder import SUFFIXES
+from googlenet_jax.data.sources.folder import SUFFIXES
 from googlenet_jax.data.split import Record
 from googlenet_jax.errors import UserError
 from googlenet_jax.evaluation import scoring

@@ -12,7 +12,7 @@ import numpy as np
 
 from googlenet_jax import files
 from googlenet_jax.errors import UserError
-from googlenet_jax.evaluation.models import check_classes
+from googlenet_jax.evaluation.predictors import check_classes
 
 FORMAT = 'googlenet_jax predictions 1'
 _ARRAYS = {  # name: kind of its values and number of its axes

@@ -24,8 +24,8 @@ from googlenet_jax.data.decode import DecodeError, decode_image
 from googlenet_jax.data.split import Records
 from googlenet_jax.errors import UserError
 from googlenet_jax.models import GoogLeNet
-from googlenet_jax.training.losses import by_classifier
-from googlenet_jax.training.parallelism import DataParallel
+from googlenet_jax.training.devices.parallelism import DataParallel
+from googlenet_jax.training.step.losses import by_classifier
 from googlenet_jax.weights.bundle import Bundle, Preprocessing
 
 MAIN = 'main'

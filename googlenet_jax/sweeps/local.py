@@ -12,11 +12,11 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import IO, Any
 
+from googlenet_jax.errors import RUN_ME_AGAIN
 from googlenet_jax.sweeps.members import Member
 from googlenet_jax.sweeps.status import DONE, FAILED, RUNNING, record_failure, status_of
 from googlenet_jax.sweeps.study import Study
 
-RUN_ME_AGAIN = 75
 POLL = 0.2  # seconds
 BACK_OFF = 5.0  # seconds before the first retry, doubled for each one after it
 LONGEST_WAIT = 300.0

@@ -12,7 +12,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from googlenet_jax.errors import UserError
-from googlenet_jax.training.config import keys, unknown_key
+from googlenet_jax.training.config.schema import keys, unknown_key
 
 _LONGEST = 120  # characters of a name, which is a folder's
 

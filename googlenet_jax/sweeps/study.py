@@ -21,12 +21,12 @@ from googlenet_jax.data import augment
 from googlenet_jax.errors import UserError
 from googlenet_jax.sweeps import grids
 from googlenet_jax.sweeps.members import Member, is_baseline, members, setting_name
-from googlenet_jax.training.config import validate
-from googlenet_jax.training.durations import in_steps
-from googlenet_jax.training.flags import config_file, parse_config
-from googlenet_jax.training.optimizer import check_rates
-from googlenet_jax.training.state import build_model
-from googlenet_jax.training.workdir import plain
+from googlenet_jax.training.config.durations import in_steps
+from googlenet_jax.training.config.flags import config_file, parse_config
+from googlenet_jax.training.config.schema import validate
+from googlenet_jax.training.run.workdir import plain
+from googlenet_jax.training.step.optimizer import check_rates
+from googlenet_jax.training.step.state import build_model
 
 FORMAT = 1
 RETRIES = 2  # of a member that fails, unless the command says otherwise

@@ -14,7 +14,7 @@ from rich.live import Live
 
 from googlenet_jax import files
 from googlenet_jax.data.sources import open_split
-from googlenet_jax.errors import UserError
+from googlenet_jax.errors import Preempted, UserError
 from googlenet_jax.sweeps import estimate, local, search, slurm, table
 from googlenet_jax.sweeps.members import Member
 from googlenet_jax.sweeps.status import DONE, FAILED, Status, status_of, try_again
@@ -39,10 +39,6 @@ class Options:
   trials: int | None = None
 
 
-class Stopped(Exception):  # noqa: N818
-  """A signal stopped the sweep; the same command goes on."""
-
-
 def sweep(study: Study, options: Options, cache_dir: pathlib.Path, command: str) -> bool:
   """Launches a study, or says how it stands.
 
@@ -56,7 +52,7 @@ def sweep(study: Study, options: Options, cache_dir: pathlib.Path, command: str)
     Whether no member has failed.
 
   Raises:
-    Stopped: by a signal; everything is saved.
+    Preempted: a signal came; everything is saved.
     UserError: nothing was started.
   """
   jax.config.update('jax_platforms', 'cpu')  # GPUs belong to the members
@@ -212,7 +208,7 @@ def _local(
     finished = launcher.run(members, more)
   statuses = _show_progress(out, study, costs, options)
   if not finished:
-    raise Stopped(f'sweep {study.name}: {table.summary(statuses)}')
+    raise Preempted(f'sweep {study.name}: {table.summary(statuses)}')
   return not any(status.state == FAILED for status in statuses.values())
 
 

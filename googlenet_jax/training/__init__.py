@@ -1,1 +1,1 @@
-"""Configs, losses, schedules, the step, checkpoints and the loop."""
+"""Training, in four groups: `config` and what it becomes, the `step`, the `run`, the `devices`."""

@@ -14,7 +14,7 @@ import numpy as np
 from googlenet_jax.errors import UserError
 from googlenet_jax.models import MODULES, GoogLeNet
 from googlenet_jax.weights import tensors
-from googlenet_jax.weights.contents import first_bytes, is_safetensors
+from googlenet_jax.weights.formats.contents import first_bytes, is_safetensors
 from googlenet_jax.weights.metadata import rebuild, rebuild_architecture
 
 FORMAT = 1

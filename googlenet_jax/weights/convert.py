@@ -10,8 +10,7 @@ import numpy as np
 
 from googlenet_jax.errors import UserError
 from googlenet_jax.models import VARIANTS
-from googlenet_jax.weights import caffe, dialects, npz, pth, safetensors_file, tensors
-from googlenet_jax.weights.archive import open_archive
+from googlenet_jax.weights import dialects, tensors
 from googlenet_jax.weights.bundle import (
   MAX_HEADER,
   PUBLISHED,
@@ -23,9 +22,11 @@ from googlenet_jax.weights.bundle import (
   save,
   understand,
 )
-from googlenet_jax.weights.contents import Contents, file_size, first_bytes, is_safetensors
 from googlenet_jax.weights.dialects import CAFFE, PLAIN, TORCHVISION, Dialect
 from googlenet_jax.weights.fold import fold_normalization as fold
+from googlenet_jax.weights.formats import caffe, npz, pth, safetensors_file
+from googlenet_jax.weights.formats.archive import open_archive
+from googlenet_jax.weights.formats.contents import Contents, file_size, first_bytes, is_safetensors
 from googlenet_jax.weights.torchvision_names import COUNTER
 
 TARGETS = ('.safetensors', '.npz', '.caffemodel')

@@ -9,9 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from googlenet_jax.data import digits
 from googlenet_jax.data.decode import decode_image
-from googlenet_jax.data.sources import open_split
+from googlenet_jax.data.sources import digits, open_split
 from googlenet_jax.errors import UserError
 
 

@@ -15,7 +15,7 @@ from PIL import Image
 from googlenet_jax import cli
 from googlenet_jax.evaluation.data import open_data
 from googlenet_jax.evaluation.evaluate import evaluate, result
-from googlenet_jax.evaluation.models import Member
+from googlenet_jax.evaluation.predictors import Member
 from googlenet_jax.models import googlenet
 from googlenet_jax.weights import bundle as bundles
 from googlenet_jax.weights.bundle import Bundle, Preprocessing

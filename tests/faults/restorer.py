@@ -21,9 +21,9 @@ def main(config: str, pristine: pathlib.Path, cache: pathlib.Path) -> None:
   runtime.configure()  # before JAX is imported
   import jax
 
-  from googlenet_jax.training.checkpoints import Checkpoints
-  from googlenet_jax.training.experiment import prepare
-  from googlenet_jax.training.flags import parse_config
+  from googlenet_jax.training.config.experiment import prepare
+  from googlenet_jax.training.config.flags import parse_config
+  from googlenet_jax.training.run.checkpoints import Checkpoints
 
   logging.getLogger().setLevel(logging.CRITICAL)
   experiment = prepare(parse_config([f'--config={config}']), cache)

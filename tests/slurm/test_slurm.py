@@ -11,7 +11,7 @@ import time
 import cluster
 import pytest
 
-from googlenet_jax.training.metrics import read_metrics
+from googlenet_jax.training.run.metrics import read_metrics
 
 EXPERIMENT = pathlib.Path(__file__).parents[1] / 'sweeps/experiment.py'
 pytestmark = pytest.mark.skipif(cluster.missing() is not None, reason=str(cluster.missing()))

@@ -7,8 +7,8 @@ import pytest
 
 from googlenet_jax.errors import UserError
 from googlenet_jax.sweeps.members import Member, is_baseline, members, setting_name
-from googlenet_jax.training.config import defaults, keys
-from googlenet_jax.training.flags import parse_config
+from googlenet_jax.training.config.flags import parse_config
+from googlenet_jax.training.config.schema import defaults, keys
 
 CONFIG = defaults()
 

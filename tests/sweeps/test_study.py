@@ -8,10 +8,10 @@ import pytest
 from googlenet_jax.analysis import costs
 from googlenet_jax.data.augment import from_config
 from googlenet_jax.errors import UserError
-from googlenet_jax.sweeps.studies import SCALES, matched_width
+from googlenet_jax.sweeps.ablations import SCALES, matched_width
 from googlenet_jax.sweeps.study import Study
-from googlenet_jax.training.flags import parse_config
-from googlenet_jax.training.state import build_model
+from googlenet_jax.training.config.flags import parse_config
+from googlenet_jax.training.step.state import build_model
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 STUDIES = (

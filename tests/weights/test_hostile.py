@@ -19,8 +19,9 @@ import reference
 
 from googlenet_jax.cli import main
 from googlenet_jax.models import googlenet
-from googlenet_jax.weights import pth, tensors
+from googlenet_jax.weights import tensors
 from googlenet_jax.weights.bundle import KEY
+from googlenet_jax.weights.formats import pth
 
 HUGE = 2**40
 

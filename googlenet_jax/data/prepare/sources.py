@@ -6,8 +6,8 @@ import pathlib
 import zlib
 from typing import cast
 
-from googlenet_jax.data import folder
 from googlenet_jax.data.prepare.listing import WHOLE_FILE, Item, Listing, printable
+from googlenet_jax.data.sources import folder
 from googlenet_jax.errors import UserError
 
 ACCEPTED = 'folder:PATH, manifest:FILE.csv, imagenet:DIR or tfds:NAME'

@@ -1,0 +1,120 @@
+"""A network for other programs: StableHLO, which JAX alone runs, ONNX, or a SavedModel."""
+
+import contextlib
+import json
+import pathlib
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from googlenet_jax.errors import UserError
+from googlenet_jax.evaluation.export import onnx_file, saved_model
+from googlenet_jax.evaluation.predictors import without_auxiliary
+from googlenet_jax.weights import tensors
+from googlenet_jax.weights.bundle import Bundle
+
+PLATFORMS = ('cpu', 'cuda', 'tpu')
+Function = Callable[[jax.Array], jax.Array]
+
+
+def export(
+  bundle: Bundle,
+  path: pathlib.Path,
+  *,
+  preprocessing: bool = False,
+  batch: int | None = None,
+) -> dict[str, Any]:
+  """Writes the inference function, and beside it a .json with the names of the classes.
+
+  The function takes images [n, s, s, 3] and returns their probabilities float32[n, classes]. The
+  weights are constants of it; those of auxiliary heads are left out before it is made.
+
+  Args:
+    bundle: the network.
+    path: a file that ends in .stablehlo or .onnx, or a new folder that ends in .savedmodel.
+    preprocessing: whether images are uint8, R, G and B, and the function normalizes them; or else
+      float32, normalized and in the network's order of channels. Resizing stays the caller's.
+    batch: images at a time; None: any number.
+
+  Returns:
+    What the .json holds.
+
+  Raises:
+    UserError: another ending, the converter is not installed or cannot convert this network, or the
+      files cannot be written.
+  """
+  if path.suffix not in _WRITERS:
+    raise UserError(f'{path}: accepted: a name that ends in {", ".join(_WRITERS)}')
+  if path.suffix == '.onnx' and bundle.model.dtype != jnp.float32:
+    raise UserError(
+      f'{path}: the network computes in {jnp.dtype(bundle.model.dtype).name}, and ONNX has no such '
+      'convolutions; accepted: float32, or a name that ends in .stablehlo or .savedmodel'
+    )
+  bundle = without_auxiliary(bundle)
+  model, taken, size = bundle.model, bundle.preprocessing, bundle.preprocessing.image_size
+  variables = jax.tree.map(jnp.asarray, bundle.variables)
+
+  def probabilities(images: jax.Array) -> jax.Array:
+    normalized = taken.normalize(images) if preprocessing else images
+    outputs: Any = model.apply(variables, normalized)
+    return jax.nn.softmax(outputs.logits)
+
+  count = jax.export.symbolic_shape('n')[0] if batch is None else batch
+  kind = jnp.uint8 if preprocessing else jnp.float32
+  images = jax.ShapeDtypeStruct((count, size, size, 3), kind)
+  with _no_locations():
+    particular = _WRITERS[path.suffix](probabilities, images, path)
+  about = {
+    'input': {'shape': [batch or 'n', size, size, 3], 'dtype': jnp.dtype(kind).name},
+    'output': {'shape': [batch or 'n', model.classes], 'dtype': 'float32'},
+    'preprocessing': {
+      'included': preprocessing,
+      'resize': taken.resize,
+      'image_size': size,
+      'channel_order': taken.channel_order,
+      'mean': list(taken.mean),
+      'std': list(taken.std),
+    },
+    **particular,
+    'classes': list(bundle.classes),
+    'source': bundle.source,
+  }
+  tensors.write(path.with_suffix('.json'), (json.dumps(about, indent=2) + '\n').encode())
+  return about
+
+
+def _stablehlo(
+  function: Function, images: jax.ShapeDtypeStruct, path: pathlib.Path
+) -> dict[str, Any]:
+  made = jax.export.export(jax.jit(function), platforms=PLATFORMS)(images)
+  tensors.write(path, bytes(made.serialize()))
+  return {'platforms': list(PLATFORMS)}
+
+
+def _onnx(function: Function, images: jax.ShapeDtypeStruct, path: pathlib.Path) -> dict[str, Any]:
+  onnx_file.write(function, images, path)
+  return {'opset': onnx_file.OPSET}
+
+
+def _saved_model(
+  function: Function, images: jax.ShapeDtypeStruct, path: pathlib.Path
+) -> dict[str, Any]:
+  saved_model.write(function, images, path, PLATFORMS)
+  return {'platforms': list(PLATFORMS)}
+
+
+# Each says what only its format has.
+_WRITERS = {'.stablehlo': _stablehlo, '.onnx': _onnx, '.savedmodel': _saved_model}
+
+
+@contextlib.contextmanager
+def _no_locations() -> Iterator[None]:
+  """Keeps the source files of every operation, paths of this machine, out of what is traced."""
+  limit = jax.config.values['jax_traceback_in_locations_limit']
+  jax.config.update('jax_traceback_in_locations_limit', 0)
+  try:
+    yield
+  finally:
+    jax.config.update('jax_traceback_in_locations_limit', limit)

@@ -1,0 +1,142 @@
+"""What is evaluated: networks with their weights, from work directories and from files."""
+
+import dataclasses
+import pathlib
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+
+from googlenet_jax.data.split import Split
+from googlenet_jax.errors import UserError
+from googlenet_jax.files import matching
+from googlenet_jax.models import without_heads
+from googlenet_jax.training.config.experiment import Experiment, prepare
+from googlenet_jax.training.run.workdir import WorkDirectory
+from googlenet_jax.training.step.state import TrainState
+from googlenet_jax.weights import bundle as bundles
+from googlenet_jax.weights.bundle import Bundle, Preprocessing
+
+
+@dataclasses.dataclass(frozen=True)
+class Member:
+  """A network of an ensemble, or the only one.
+
+  Attributes:
+    bundle: the network with its weights.
+    name: one line that tells it from others: the whole path, and step and parameters of a run.
+    step: of the checkpoint; None for a file of weights.
+    parameters: `raw` or `ema`; None for a file of weights.
+    test: test images of the run's own data; None for a file of weights.
+    on_bad_image: what the run does with test images that cannot be read, `stop` or `skip`.
+  """
+
+  bundle: Bundle
+  name: str
+  step: int | None = None
+  parameters: str | None = None
+  test: Split | None = None
+  on_bad_image: str = 'stop'
+
+
+def open_members(
+  workdirs: Sequence[pathlib.Path],
+  weights: Sequence[pathlib.Path],
+  cache_dir: pathlib.Path,
+  parameters: str | None = None,
+) -> list[Member]:
+  """Opens all networks of an ensemble, those of work directories first.
+
+  Raises:
+    UserError: none is named, a glob matches nothing, one cannot be opened, comes twice, or knows
+      other classes than the first.
+  """
+  if not workdirs and not weights:
+    raise UserError('no network: accepted: --workdir=DIR or --weights=FILE, one or several')
+  if parameters and not workdirs:
+    raise UserError(f'--parameters={parameters}: accepted with --workdir only')
+  members = [
+    _workdir_member(path, cache_dir, parameters) for path in all_matching('--workdir', workdirs)
+  ]
+  members += [
+    Member(bundles.load(path), str(path.resolve())) for path in all_matching('--weights', weights)
+  ]
+  seen = set()
+  for member in members:
+    if member.name in seen:
+      raise UserError(f'{member.name}: named twice; accepted: each network once')
+    seen.add(member.name)
+    check_classes(members[0].name, members[0].bundle.classes, member.name, member.bundle.classes)
+  return members
+
+
+def all_matching(flag: str, paths: Sequence[pathlib.Path]) -> list[pathlib.Path]:
+  """Paths, and what globs among them match; UserError where one matches nothing."""
+  for path in paths:
+    if not matching(path):
+      raise UserError(f'{flag}={path}: matches nothing')
+  return [match for path in paths for match in matching(path)]
+
+
+def check_classes(
+  first_name: str, first: Sequence[str], other_name: str, other: Sequence[str]
+) -> None:
+  """Raises UserError where two lists of classes differ, naming the first difference."""
+  if tuple(first) == tuple(other):
+    return
+  if len(first) != len(other):
+    difference = f'{len(other)} and {len(first)}'
+  else:
+    at = next(i for i in range(len(first)) if first[i] != other[i])
+    difference = f'class {at} is {other[at]!r} and {first[at]!r}'
+  raise UserError(f'{other_name}: other classes than {first_name}: {difference}')
+
+
+def _workdir_member(path: pathlib.Path, cache_dir: pathlib.Path, parameters: str | None) -> Member:
+  experiment, state = _restored(path, cache_dir, parameters)
+  config, split = experiment.config, experiment.train_split
+  chosen, step = config.evaluation.parameters, int(state.step)
+  name = f'{path.resolve()} step {step} {chosen}'
+  bundle = Bundle(
+    model=experiment.model,
+    variables=jax.device_get(_plain(state.variables(chosen))),
+    preprocessing=Preprocessing(
+      image_size=config.data.image_size,
+      resize=config.data.resize,
+      channel_order='rgb',
+      mean=experiment.normalization[0],
+      std=experiment.normalization[1],
+    ),
+    classes=split.classes,
+    source=name,
+  )
+  return Member(bundle, name, step, chosen, experiment.eval_split, config.data.on_bad_image)
+
+
+def _restored(
+  path: pathlib.Path, cache_dir: pathlib.Path, parameters: str | None
+) -> tuple[Experiment, TrainState]:
+  from googlenet_jax.training.run.checkpoints import restore_newest  # Orbax, which files do without
+
+  workdir = WorkDirectory(path)
+  config = workdir.config()
+  if parameters is not None:
+    if parameters == 'ema' and config.ema.kind == 'none':
+      raise UserError(f'--parameters=ema: {path} keeps no average (ema.kind=none); accepted: raw')
+    config.evaluation.parameters = parameters
+  experiment = prepare(config, cache_dir)
+  sharding = experiment.parallel.replicated
+  state = restore_newest(workdir.checkpoints, experiment.abstract_state(), sharding)
+  if state is None:
+    raise UserError(f'{workdir.checkpoints}: no checkpoint yet')
+  return experiment, state
+
+
+def _plain(variables: dict[str, Any]) -> dict[str, Any]:
+  return {'params': variables['params'], 'batch_stats': variables.get('batch_stats', {})}
+
+
+def without_auxiliary(bundle: Bundle) -> Bundle:
+  """The same for inference: the variables hold no auxiliary head."""
+  model, variables = bundle.model.clone(aux=()), without_heads(bundle.variables)
+  return dataclasses.replace(bundle, model=model, variables=variables)

@@ -1,0 +1,158 @@
+"""A config made real: its data, its network, its durations in steps."""
+
+import dataclasses
+import functools
+import pathlib
+from collections.abc import Generator
+from typing import Any
+
+import jax
+from ml_collections import ConfigDict
+
+from googlenet_jax.data.augment import Augmentation, from_config
+from googlenet_jax.data.pipeline import eval_batches, train_batches
+from googlenet_jax.data.sources import Split, open_split
+from googlenet_jax.models import GoogLeNet
+from googlenet_jax.training.config.durations import Durations, in_steps
+from googlenet_jax.training.config.schema import validate
+from googlenet_jax.training.devices import device_data
+from googlenet_jax.training.devices.parallelism import Batch, DataParallel, parallel_by
+from googlenet_jax.training.step.initial import Normalization, begin_with, open_weights
+from googlenet_jax.training.step.optimizer import check_rates
+from googlenet_jax.training.step.state import TrainState, build_model, create_state
+from googlenet_jax.training.step.step import hyperparameters
+from googlenet_jax.weights.bundle import Bundle
+
+_NEXT_ORDER = 0x9E3779B9  # far from any seed that a study uses beside another
+
+
+@dataclasses.dataclass(frozen=True)
+class Experiment:
+  """A config made real: its data, its network and its schedule; nothing is computed yet."""
+
+  config: ConfigDict
+  train_split: Split
+  eval_split: Split
+  augmentation: Augmentation
+  model: GoogLeNet
+  parallel: DataParallel
+  schedule: Durations
+  normalization: Normalization  # mean and standard deviation of R, G and B, from 0 to 255
+
+  @functools.cached_property
+  def weights(self) -> Bundle | None:
+    """What a new run begins with, if not with random values."""
+    path = self.config.init.weights
+    return open_weights(pathlib.Path(path), self.model, self.normalization) if path else None
+
+  @functools.cached_property
+  def hyper(self) -> dict[str, Any]:
+    """The numbers that the step reads."""
+    return hyperparameters(
+      self.config,
+      steps=self.schedule.steps,
+      warmup=self.schedule.warmup,
+      every=self.schedule.stair,
+      ema_start=self.schedule.ema_start,
+      mean=self.normalization[0],
+      std=self.normalization[1],
+    )
+
+  def create_state(self, key: jax.Array) -> TrainState:
+    """The state before the first step, on every device."""
+    create = functools.partial(create_state, self.model, self.config)
+    # Runs once: on a CPU, optimizing the code of a hundred random draws takes far longer than it.
+    options = {'xla_backend_optimization_level': 0} if jax.default_backend() == 'cpu' else None
+    compiled = jax.jit(create, out_shardings=self.parallel.replicated, compiler_options=options)
+    state = compiled(key)
+    if self.weights is None:
+      return state
+    return begin_with(state, self.weights, tuple(self.train_split.classes))
+
+  def abstract_state(self) -> TrainState:
+    """Shapes and types of the state; nothing is computed."""
+    create = functools.partial(create_state, self.model, self.config)
+    return jax.eval_shape(create, jax.random.key(0))
+
+  def train_batches(self, start_step: int, rollbacks: int = 0) -> Generator[Batch]:
+    """Training images from a step on, without end, on the devices.
+
+    Args:
+      start_step: the first one's.
+      rollbacks: how often the run has gone back; each time the images come in another order.
+    """
+    config = self.config
+    common = {
+      'image_size': config.data.image_size,
+      'augmentation': self.augmentation,
+      'batch_size': config.batch_size,
+      'seed': (config.seed + rollbacks * _NEXT_ORDER) % 2**32,
+      'start_step': start_step,
+      'threads': config.data.threads,
+      'on_bad_image': config.data.on_bad_image,
+    }
+    if config.data.placement == 'device':
+      return device_data.device_batches(self.train_split, **common, parallel=self.parallel)
+    return self.parallel.prefetch(
+      train_batches(
+        self.train_split,
+        **common,
+        process_index=jax.process_index(),
+        process_count=jax.process_count(),
+        workers=config.data.workers,
+      )
+    )
+
+  def eval_batches(self) -> Generator[Batch]:
+    """The test images, each once, on the devices."""
+    config = self.config
+    return self.parallel.prefetch(
+      eval_batches(
+        self.eval_split,
+        image_size=config.data.image_size,
+        resize=config.data.resize,
+        batch_size=config.evaluation.batch_size,
+        process_index=jax.process_index(),
+        process_count=jax.process_count(),
+        threads=config.data.threads,
+        on_bad_image=config.data.on_bad_image,
+      )
+    )
+
+
+def prepare(config: ConfigDict, cache_dir: pathlib.Path) -> Experiment:
+  """Checks the config, opens its data and builds its network.
+
+  Raises:
+    UserError: names the key and what is accepted, before anything is computed.
+  """
+  validate(config)
+  augmentation = from_config(config.data.augment)
+  parallel = parallel_by(config.parallelism)
+  parallel.check_batch('batch_size', config.batch_size, config.optimizer.accumulate)
+  parallel.check_batch('evaluation.batch_size', config.evaluation.batch_size)
+  build_model(config.model, 1)  # a wrong knob fails before data are prepared
+  train_split = open_split(config.data.source, config.data.train_split, cache_dir=cache_dir)
+  if config.data.placement == 'device':
+    device_data.check(
+      augmentation, len(train_split.records), config.data.image_size, config.batch_size
+    )
+  eval_split = open_split(config.data.source, config.data.eval_split, cache_dir=cache_dir)
+  model = build_model(config.model, len(train_split.classes))
+  normalization = (
+    tuple(config.data.mean or train_split.mean),
+    tuple(config.data.std or train_split.std),
+  )
+  experiment = Experiment(
+    config,
+    train_split,
+    eval_split,
+    augmentation,
+    model,
+    parallel,
+    in_steps(config, len(train_split.records)),
+    normalization,
+  )
+  abstract = experiment.abstract_state()  # finds an image size that the network cannot take
+  check_rates(config.optimizer.rates, abstract.params)
+  return experiment

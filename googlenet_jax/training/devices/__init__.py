@@ -1,0 +1,1 @@
+"""The devices: batches over all of them, several processes as one run, data in their memory."""

@@ -1,0 +1,152 @@
+"""One mesh axis, `data`: batches are split over all devices, everything else is on each of them."""
+
+import collections
+import contextlib
+import itertools
+from collections.abc import Callable, Generator
+from typing import Any
+
+import jax
+import numpy as np
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+
+from googlenet_jax.errors import UserError
+from googlenet_jax.training.devices.distributed import compiled_together
+
+AXIS = 'data'
+Batch = dict[str, jax.Array]
+
+
+class DataParallel:
+  """Where arrays live on the devices of all processes; steps run under `jit`.
+
+  Attributes:
+    devices: how many share a batch.
+    replicated: the sharding of an array that is on every device.
+    sharded: the sharding of an array whose first axis is split over the devices.
+    axis_name: of the axis a step is mapped over; None where a step sees the whole batch.
+  """
+
+  axis_name: str | None = None
+
+  def __init__(self) -> None:
+    self.devices = jax.device_count()
+    mesh = self._mesh()
+    self.replicated = NamedSharding(mesh, PartitionSpec())
+    self.sharded = NamedSharding(mesh, PartitionSpec(AXIS))
+
+  def _mesh(self) -> Mesh:
+    return jax.make_mesh((self.devices,), (AXIS,), axis_types=(AxisType.Auto,))
+
+  def check_batch(self, key: str, batch_size: int, parts: int = 1) -> None:
+    """Raises UserError where the devices cannot share a batch evenly."""
+    if batch_size % (self.devices * parts):
+      over = f' in {parts} parts' if parts > 1 else ''
+      raise UserError(
+        f'config.{key}={batch_size}: accepted: a multiple of {self.devices * parts} '
+        f'({self.devices} devices{over})'
+      )
+
+  def replicate(self, tree: Any) -> Any:
+    """Puts a tree of arrays on every device."""
+    return jax.device_put(tree, self.replicated)
+
+  def shard(self, batch: dict[str, np.ndarray]) -> dict[str, jax.Array]:
+    """Puts this process's part of a batch on its devices."""
+    return {
+      name: jax.make_array_from_process_local_data(self.sharded, value)
+      for name, value in batch.items()
+    }
+
+  def share(self, batch: dict[str, jax.Array]) -> dict[str, jax.Array]:
+    """What `shard` would have made of a whole batch that lies on the devices as `sharded` says."""
+    return batch
+
+  def prefetch(
+    self, batches: Generator[dict[str, np.ndarray]], ahead: int = 2
+  ) -> Generator[dict[str, jax.Array]]:
+    """Puts batches on the devices `ahead` of their use, so that the transfer overlaps the step."""
+    with contextlib.closing(batches):
+      queue = collections.deque(self.shard(batch) for batch in itertools.islice(batches, ahead))
+      while queue:
+        yield queue.popleft()
+        queue.extend(self.shard(batch) for batch in itertools.islice(batches, 1))
+
+  def compile_train(self, step: Callable) -> Callable:
+    """Compiles (state, batch, hyper) -> (state, metrics); the old state's memory is given up."""
+    return self._jit(step, donate_argnums=0)
+
+  def compile_eval(self, step: Callable) -> Callable:
+    """Compiles (variables, batch, hyper) -> sums."""
+    return self._jit(step)
+
+  def _jit(self, step: Callable, **options: Any) -> Callable:
+    places = (self.replicated, self.sharded, self.replicated)
+    return compiled_together(
+      jax.jit(step, in_shardings=places, out_shardings=self.replicated, **options)
+    )
+
+
+class PmapDataParallel(DataParallel):
+  """The same under `pmap`: each device computes with its part of a batch and shares its means.
+
+  State, hyperparameters and results have no axis of devices and lie as under `jit`, so that a
+  checkpoint of one is a checkpoint of the other. Batches have one: [devices of this process, n,
+  ...]; of several processes each sees its own part alone, as `pmap` wants it.
+  """
+
+  axis_name = AXIS
+
+  def __init__(self) -> None:
+    super().__init__()
+    local = self.replicated.mesh.local_mesh
+    self._own = NamedSharding(local, PartitionSpec(AXIS))
+
+  def _mesh(self) -> Mesh:
+    # The order of devices that `pmap` itself uses: another would have every step copy the state.
+    devices = sorted(jax.devices(), key=lambda device: device.process_index)
+    return Mesh(np.array(devices), (AXIS,), axis_types=(AxisType.Auto,))
+
+  def shard(self, batch: dict[str, np.ndarray]) -> dict[str, jax.Array]:
+    """Puts this process's part of a batch on its devices."""
+    count = jax.local_device_count()
+    return {
+      name: jax.device_put(value.reshape(count, -1, *value.shape[1:]), self._own)
+      for name, value in batch.items()
+    }
+
+  def share(self, batch: dict[str, jax.Array]) -> dict[str, jax.Array]:
+    """What `shard` would have made of a whole batch that lies on the devices as `sharded` says."""
+    return jax.tree.map(self._own_parts, batch)
+
+  def _own_parts(self, array: jax.Array) -> jax.Array:
+    parts = [shard.data[None] for shard in array.addressable_shards]
+    shape = (len(parts), *parts[0].shape[1:])
+    return jax.make_array_from_single_device_arrays(shape, self._own, parts)
+
+  def compile_train(self, step: Callable) -> Callable:
+    """Compiles (state, batch, hyper) -> (state, metrics); the old state's memory is given up."""
+    return self._compile(step, out_axes=(None, None), donate_argnums=0)
+
+  def compile_eval(self, step: Callable) -> Callable:
+    """Compiles (variables, batch, hyper) -> sums."""
+    return self._compile(step, out_axes=None)
+
+  def _compile(self, step: Callable, **options: Any) -> Callable:
+    mapped = jax.pmap(step, axis_name=AXIS, in_axes=(None, 0, None), **options)
+    if jax.process_count() == 1:
+      return mapped
+    return lambda *arguments: jax.tree.map(self._of_all, mapped(*arguments))
+
+  def _of_all(self, array: jax.Array) -> jax.Array:
+    """What `pmap` returned as this process's own, on the devices of all, without a copy."""
+    parts = [shard.data for shard in array.addressable_shards]
+    return jax.make_array_from_single_device_arrays(array.shape, self.replicated, parts)
+
+
+_KINDS = {'jit': DataParallel, 'pmap': PmapDataParallel}
+
+
+def parallel_by(parallelism: str) -> DataParallel:
+  """The one that `config.parallelism` names, `jit` or `pmap`."""
+  return _KINDS[parallelism]()

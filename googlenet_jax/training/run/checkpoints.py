@@ -1,0 +1,333 @@
+"""Checkpoints of the training state with Orbax: saved asynchronously, verified on the way back.
+
+`checkpoints/<step>/` holds the state and a manifest: a CRC-32 of every leaf, which finds the bit
+flips that Orbax restores without a word, and the config and versions that wrote it. The manifest
+carries a checksum of its own.
+"""
+
+import contextlib
+import errno
+import json
+import logging
+import os
+import pathlib
+import zlib
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+
+from googlenet_jax.errors import UserError
+from googlenet_jax.training.devices.distributed import any_process
+from googlenet_jax.training.step.state import TrainState
+
+_STATE, _MANIFEST = 'state', 'manifest'
+
+logger = logging.getLogger('googlenet_jax')
+
+
+class Checkpoints:
+  """The folder `checkpoints` of a work directory, for the run that writes it."""
+
+  def __init__(
+    self, path: pathlib.Path, *, keep: int = 1, keep_best: int = 0, about: dict[str, Any]
+  ) -> None:
+    """Opens or makes the folder, and removes what killed saves have left.
+
+    Args:
+      path: of the folder.
+      keep: newest checkpoints that stay.
+      keep_best: checkpoints of the lowest top-1 error that stay as well.
+      about: JSON values kept in each manifest.
+    """
+    self._path = path.absolute()
+    self._about = about
+    self._errors = {step: _stored_error(self._path / str(step)) for step in steps(self._path)}
+    policies = ocp.checkpoint_managers.preservation_policy
+    kept: list[Any] = [policies.LatestN(keep)]
+    if keep_best:
+      kept.append(_LowestError(self._errors, keep_best))
+    options = ocp.CheckpointManagerOptions(
+      preservation_policy=policies.AnyPreservationPolicy(kept),
+      cleanup_tmp_directories=True,
+      lightweight_initialize=True,
+      # A thread that waits for a folder which a full disk refuses would hold the exit for minutes.
+      async_options=ocp.AsyncOptions(create_directories_asynchronously=False),
+    )
+    with self._writing('opened'):
+      handlers = {_STATE: _whole_arrays(), _MANIFEST: ocp.JsonCheckpointHandler()}
+      self._manager = ocp.CheckpointManager(self._path, options=options, item_handlers=handlers)
+
+  def save(self, step: int, state: TrainState, top1_error: float | None = None) -> None:
+    """Begins to save; the arrays are copied before it returns, the disk is written meanwhile.
+
+    Args:
+      step: steps done.
+      state: to be saved.
+      top1_error: of an evaluation at this step, if there was one.
+
+    Raises:
+      UserError: this or the save before could not be written; earlier ones are left alone.
+    """
+    if step == self._manager.latest_step():
+      return
+    manifest = {**self._about, 'step': step, 'top1_error': top1_error, 'leaves': _checksums(state)}
+    arguments = ocp.args.Composite(
+      **{_STATE: ocp.args.PyTreeSave(state), _MANIFEST: ocp.args.JsonSave(_sealed(manifest))}
+    )
+    self._errors[step] = top1_error
+    with self._writing(f'{step} saved'):
+      self._manager.wait_until_finished()
+      self._manager.save(step, args=arguments)
+
+  def judge(self, step: int, top1_error: float) -> None:
+    """Says what an evaluation gave that was made after the checkpoint was saved."""
+    self._errors[step] = top1_error
+
+  def restore_newest(self, abstract: TrainState, sharding: jax.sharding.Sharding) -> Any:
+    """The newest checkpoint that is good, or None where there is none at all.
+
+    Newer ones that are damaged are set aside as `<step>.damaged`, with a warning.
+
+    Raises:
+      UserError: checkpoints are there, but all are damaged or of another network.
+    """
+    self.wait()
+    state = restore_newest(self._path, abstract, sharding, on_damage=_set_aside)
+    self._manager.reload()
+    for step in set(self._errors) - set(steps(self._path)):
+      del self._errors[step]
+    return state
+
+  def wait(self) -> None:
+    """Waits until everything is on disk.
+
+    Raises:
+      UserError: something could not be written.
+    """
+    with self._writing('written'):
+      self._manager.wait_until_finished()
+
+  def close(self) -> None:
+    """Waits until everything is on disk, and ends the threads that write."""
+    try:
+      self.wait()
+    finally:
+      with contextlib.suppress(Exception):  # what could not be written `wait` has said
+        self._manager.close()
+
+  @contextlib.contextmanager
+  def _writing(self, what: str) -> Iterator[None]:
+    """Errors of the disk as the user's, naming what is left."""
+    try:
+      yield
+    except (jax.errors.JaxRuntimeError, ValueError, OSError, RuntimeError) as error:
+      there = ', '.join(map(str, steps(self._path))) or 'none'
+      raise UserError(
+        f'{self._path}: a checkpoint cannot be {what}: {_reason(error)}; good ones: {there}; '
+        'mend it and run the same command again'
+      ) from error
+
+
+def _whole_arrays() -> ocp.PyTreeCheckpointHandler:
+  """Saves each array from one of its copies.
+
+  By default every device saves a slice, and cutting them off compiles a program for each shape: 3 s
+  in which a run that was told to stop is not saved yet.
+  """
+  types = ocp.type_handlers
+  registry = types.create_type_handler_registry(
+    (jax.Array, types.ArrayHandler(use_replica_parallel=False))
+  )
+  return ocp.PyTreeCheckpointHandler(type_handler_registry=registry)
+
+
+def steps(path: pathlib.Path) -> list[int]:
+  """Steps whose checkpoints are whole, in order; they may still be damaged."""
+  if not path.is_dir():
+    return []
+  return sorted(int(entry.name) for entry in path.iterdir() if entry.name.isdecimal())
+
+
+def restore_newest(
+  path: pathlib.Path,
+  abstract: TrainState,
+  sharding: jax.sharding.Sharding,
+  on_damage: Callable[[pathlib.Path, str], None] = lambda folder, reason: None,
+) -> Any:
+  """The newest checkpoint that is good, on the devices of `sharding`; None where there is none.
+
+  Args:
+    path: the folder of the checkpoints.
+    abstract: shapes of the state, as `jax.eval_shape` of its creation gives them.
+    sharding: where each array goes; the devices need not be those that saved it.
+    on_damage: called with the folder of each damaged checkpoint that is newer than a good one,
+      and the reason. Where none is good they stay, so that no run begins again unasked.
+
+  Raises:
+    UserError: checkpoints are there, but all are damaged; or the newest good one holds the state
+      of another network, or cannot be read for want of permission.
+  """
+  damaged: dict[pathlib.Path, str] = {}
+  for step in reversed(steps(path)):
+    folder = path / str(step)
+    state, reason = None, ''
+    try:
+      state = _restore(folder, abstract, sharding)
+    except _DamagedError as error:
+      reason = str(error)
+    if any_process(bool(reason)):
+      damaged[folder] = reason or 'damaged where another process reads it'
+      logger.warning('%s: %s', folder, damaged[folder])
+      continue
+    for bad, why in damaged.items():
+      logger.warning('%s: checkpoint %d is used in its place', bad, step)
+      if jax.process_index() == 0:
+        on_damage(bad, why)
+    any_process(False)  # waits until they are out of the way
+    return state
+  if damaged:
+    found = '; '.join(f'{folder.name} ({reason})' for folder, reason in damaged.items())
+    raise UserError(
+      f'{path}: no checkpoint is good: {found}; put a good one there, or move the folder away to '
+      'begin again'
+    )
+  return None
+
+
+class _DamagedError(Exception):
+  """A checkpoint is not what was saved."""
+
+
+class _LowestError:
+  """Keeps the checkpoints of the lowest top-1 error; Orbax's preservation policies look so."""
+
+  def __init__(self, errors: dict[int, float | None], count: int) -> None:
+    self._errors, self._count = errors, count
+
+  def should_preserve(self, checkpoints: Any, *, context: Any) -> list[bool]:
+    del context
+    known = [(e, s) for s, e in self._errors.items() if e is not None]
+    best = {step for _, step in sorted(known)[: self._count]}
+    return [info.step in best for info in checkpoints]
+
+
+def _restore(folder: pathlib.Path, abstract: TrainState, sharding: jax.sharding.Sharding) -> Any:
+  _check_readable(folder)
+  leaves = _manifest(folder).get('leaves', {})
+  wanted = {name: _shape(leaf) for name, leaf in _named(abstract)}
+  stored = {name: (tuple(leaf['shape']), leaf['dtype']) for name, leaf in leaves.items()}
+  if wanted != stored:
+    name = min(name for name in wanted | stored if wanted.get(name) != stored.get(name))
+    raise UserError(
+      f'{folder}: holds the state of another network: {name} is {_text(stored.get(name))} there '
+      f'and {_text(wanted.get(name))} here'
+    )
+
+  def placed(x: Any) -> Any:
+    return jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding)
+
+  try:
+    with contextlib.closing(ocp.StandardCheckpointer()) as reader:
+      state = reader.restore(folder.absolute() / _STATE, jax.tree.map(placed, abstract))
+  except jax.errors.JaxRuntimeError:
+    raise  # the devices', as too little memory is
+  except Exception as error:  # Orbax and TensorStore raise bare ones for what they cannot read
+    raise _DamagedError(f'cannot be read: {_reason(error)}') from error
+  differing = [name for name, leaf in _checksums(state).items() if leaf != leaves[name]]
+  if differing:
+    more = f' and {len(differing) - 1} more' if len(differing) > 1 else ''
+    raise _DamagedError(f'wrong checksum of {differing[0]}{more}')
+  return state
+
+
+def _check_readable(folder: pathlib.Path) -> None:
+  """Tells a file that may not be read from one that is damaged."""
+  try:
+    for file in folder.rglob('*'):
+      if file.is_file():
+        file.open('rb').close()
+  except OSError as error:
+    raise UserError(f'{error.filename}: cannot be read: {error.strerror}') from error
+
+
+def _manifest(folder: pathlib.Path) -> dict[str, Any]:
+  try:
+    manifest = json.loads((folder / _MANIFEST / 'metadata').read_bytes())
+    seal = manifest.pop('crc32')
+  except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
+    raise _DamagedError(f'its manifest cannot be read: {_reason(error)}') from error
+  if _sealed(manifest)['crc32'] != seal:
+    raise _DamagedError('wrong checksum of its manifest')
+  return manifest
+
+
+def _stored_error(folder: pathlib.Path) -> float | None:
+  try:
+    return _manifest(folder)['top1_error']
+  except _DamagedError:
+    return None
+
+
+def _sealed(manifest: dict[str, Any]) -> dict[str, Any]:
+  text = json.dumps(manifest, sort_keys=True)
+  return {**manifest, 'crc32': zlib.crc32(text.encode())}
+
+
+def _named(state: TrainState) -> list[tuple[str, Any]]:
+  leaves, _ = jax.tree.flatten_with_path(state)
+  return [(jax.tree_util.keystr(path, simple=True, separator='/'), leaf) for path, leaf in leaves]
+
+
+def _shape(leaf: Any) -> tuple[tuple[int, ...], str]:
+  return tuple(leaf.shape), str(leaf.dtype)
+
+
+def _text(shape: tuple[tuple[int, ...], str] | None) -> str:
+  return f'{shape[1]}{list(shape[0])}' if shape else 'absent'
+
+
+def _checksums(state: TrainState) -> dict[str, dict[str, Any]]:
+  """CRC-32, shape and type of every leaf by its path, of this process's copy."""
+  names, leaves = zip(*_named(state), strict=True)
+  local = jax.device_get([leaf.addressable_data(0) for leaf in leaves])
+  return {
+    name: {
+      'crc32': zlib.crc32(np.ravel(leaf).view(np.uint8).data),
+      'shape': list(leaf.shape),
+      'dtype': str(leaf.dtype),
+    }
+    for name, leaf in zip(names, local, strict=True)
+  }
+
+
+def _set_aside(folder: pathlib.Path, reason: str) -> None:
+  """Renames a damaged checkpoint, so that nothing takes it for a good one."""
+  target = folder.with_name(f'{folder.name}.damaged')
+  count = 1
+  while target.exists():
+    count += 1
+    target = folder.with_name(f'{folder.name}.damaged-{count}')
+  try:
+    folder.rename(target)
+  except OSError as error:
+    raise UserError(f'{folder}: damaged ({reason}), and cannot be renamed: {error.strerror}') from (
+      error
+    )
+  logger.warning('%s: set aside as %s', folder, target.name)
+
+
+def _reason(error: BaseException) -> str:
+  """The first line of what happened, without the pages that TensorStore adds."""
+  if isinstance(error, OSError) and error.strerror:
+    return error.strerror
+  full = os.strerror(errno.ENOSPC)
+  if full in str(error):  # somewhere behind the names of the folders
+    return full
+  lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+  first = lines[0] if lines else type(error).__name__
+  for added in (' [source locations', ' See full TensorStore details'):
+    first = first.partition(added)[0]
+  return first if len(first) <= 160 else f'{first[:160]}...'

@@ -1,0 +1,46 @@
+"""The picture of a run: losses of the classifier and the heads, and errors on the test images."""
+
+import pathlib
+
+from googlenet_jax.training.run.metrics import read_metrics
+
+
+def plot(metrics: pathlib.Path, out: pathlib.Path) -> bool:
+  """Draws `metrics.jsonl` into a PNG; returns False where matplotlib is not installed."""
+  try:
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+  except ImportError:
+    return False
+  lines = read_metrics(metrics)
+
+  def series(name: str) -> tuple[list[float], list[float]]:
+    points = [(line['step'], line[name]) for line in lines if name in line]
+    return [step for step, _ in points], [value for _, value in points]
+
+  names = sorted({name for line in lines for name in line})
+  figure = Figure(figsize=(10, 4), layout='constrained')
+  FigureCanvasAgg(figure)
+  losses, errors = figure.subplots(1, 2)
+  parts = [name for name in names if name.startswith('train/loss_')]
+  for index, name in enumerate(sorted(parts, key=lambda name: name != 'train/loss_main')):
+    label = name.removeprefix('train/loss_').replace('_', ' ')
+    losses.plot(*series(name), label=f'{label} (train)', color=f'C{index}', linewidth=1)
+  losses.plot(*series('eval/loss'), label='main (test)', color='black', marker='.')
+  losses.set(xlabel='step', ylabel='cross entropy (nats)', yscale='log', title='Loss')
+  for index, name in enumerate(
+    sorted((n for n in names if n.endswith('top1_error') and n.startswith('eval/')), key=len)
+  ):
+    label = name.removeprefix('eval/').removesuffix('top1_error').strip('_').replace('_', ' ')
+    steps, values = series(name)
+    percent = [100 * value for value in values]
+    errors.plot(steps, percent, label=label or 'main', color=f'C{index}', marker='.')
+  errors.set(xlabel='step', ylabel='top-1 error (%)', yscale='symlog', title='Test images')
+  errors.set_ylim(bottom=0)
+  for axes in (losses, errors):
+    axes.grid(alpha=0.3)
+    axes.legend()
+  temporary = out.with_suffix('.tmp.png')
+  figure.savefig(temporary, dpi=120)
+  temporary.replace(out)
+  return True

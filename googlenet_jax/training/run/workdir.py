@@ -1,0 +1,171 @@
+"""The files of a work directory: `config.json`, `result.json`, `DONE`, and who wrote them."""
+
+import contextlib
+import importlib.metadata
+import json
+import logging
+import os
+import pathlib
+import subprocess
+from collections.abc import Iterator
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from googlenet_jax import files
+from googlenet_jax.errors import UserError
+from googlenet_jax.training.config.schema import defaults, keys
+
+logger = logging.getLogger('googlenet_jax')
+
+VERSIONED = ('jax', 'jaxlib', 'flax', 'optax', 'orbax-checkpoint', 'grain', 'numpy')
+
+
+class WorkDirectory:
+  """A folder that holds one run and says whether it is finished."""
+
+  def __init__(self, path: str | os.PathLike[str]) -> None:
+    self.path = pathlib.Path(path)
+    self.checkpoints = self.path / 'checkpoints'
+    self.metrics = self.path / 'metrics.jsonl'
+    self.curves = self.path / 'curves.png'
+
+  @contextlib.contextmanager
+  def locked(self) -> Iterator[None]:
+    """Makes the folder and keeps other runs out of it until this one ends, however it ends.
+
+    Raises:
+      UserError: it cannot be made, or another run is at work there.
+    """
+    busy = f'{self.path}: another run is at work there; accepted: another --workdir'
+    with contextlib.ExitStack() as held:
+      try:
+        self.path.mkdir(mode=0o755, parents=True, exist_ok=True)
+        held.enter_context(files.locked(self.path / 'lock', busy))
+      except OSError as error:
+        raise UserError(f'{self.path}: cannot be a work directory: {error.strerror}') from error
+      yield
+
+  def claim(self, config: ConfigDict, change: bool = False) -> None:
+    """Makes the folder this config's.
+
+    Args:
+      config: of the run.
+      change: whether a run of another config goes on under this one.
+
+    Raises:
+      UserError: the folder holds a run of another config; names the keys that differ.
+    """
+    new = plain(config)
+    old = self.read_json('config.json')
+    before, after = _flat(old or {}), _flat(new)
+    different = sorted(k for k in before | after if before.get(k) != after.get(k)) if old else []
+    changes = ', '.join(f'{key}: {before.get(key)} -> {after.get(key)}' for key in different[:5])
+    if len(different) > 5:
+      changes += f' and {len(different) - 5} more'
+    if different and not change:
+      raise UserError(
+        f'{self.path}: holds a run of another config ({changes}); accepted: the same config, '
+        'another --workdir, or --change_config to go on under the new one'
+      )
+    if different:
+      logger.warning('%s: goes on under another config (%s)', self.path, changes)
+      (self.path / 'DONE').unlink(missing_ok=True)
+    if old is None or different:
+      self.write_json('config.json', new)
+
+  def config(self) -> ConfigDict:
+    """The config of the run in this folder, typed as the defaults are."""
+    values = self.read_json('config.json')
+    if values is None:
+      raise UserError(f'{self.path}: not a work directory: it has no config.json')
+    config = defaults()
+    for key, value in _flat(values).items():
+      if key not in dict(keys(config)):
+        raise UserError(f'{self.path / "config.json"}: unknown key {key}')
+      _set(config, key, value)
+    return config
+
+  def result(self) -> dict[str, Any] | None:
+    """The final figures, if the run is done."""
+    return self.read_json('result.json') if (self.path / 'DONE').exists() else None
+
+  def finish(self, result: dict[str, Any]) -> None:
+    """Writes the final figures, then `DONE`."""
+    self.write_json('result.json', result)
+    (self.path / 'DONE').touch()
+
+  def read_json(self, name: str) -> Any:
+    """A JSON file of the folder, None where it is absent."""
+    path = self.path / name
+    if not path.exists():
+      return None
+    try:
+      return json.loads(path.read_text())
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+      raise UserError(f'{path}: not JSON: {error}') from error
+
+  def write_json(self, name: str, value: Any) -> None:
+    """Writes a JSON file whole or not at all."""
+    text = json.dumps(value, indent=2) + '\n'
+    try:
+      files.write_whole(self.path / name, text.encode(), self.path)
+    except OSError as error:
+      raise UserError(f'{self.path / name}: cannot be written: {error.strerror}') from error
+
+
+def provenance() -> dict[str, Any]:
+  """Git revision of the code, versions of the libraries, the devices."""
+  import jax
+
+  def version(package: str) -> str | None:
+    try:
+      return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+      return None
+
+  devices = jax.devices()
+  return {
+    'revision': _revision(),
+    'versions': {package: version(package) for package in VERSIONED},
+    'device': devices[0].device_kind,
+    'platform': devices[0].platform,
+    'devices': len(devices),
+    'processes': jax.process_count(),
+  }
+
+
+def _revision() -> str | None:
+  def git(*arguments: str) -> str:
+    folder = pathlib.Path(__file__).parent
+    return subprocess.run(
+      ['git', *arguments], cwd=folder, capture_output=True, text=True, check=True, timeout=10
+    ).stdout.strip()
+
+  try:
+    changed = git('status', '--porcelain', '--untracked-files=no', '.')
+    return git('rev-parse', 'HEAD') + ('+changes' if changed else '')
+  except (OSError, subprocess.SubprocessError):
+    return None
+
+
+def plain(config: ConfigDict) -> dict[str, Any]:
+  """The config as JSON holds it."""
+  return json.loads(config.to_json())
+
+
+def _flat(values: dict[str, Any], prefix: str = '') -> dict[str, Any]:
+  flat: dict[str, Any] = {}
+  for name, value in values.items():
+    if isinstance(value, dict):
+      flat |= _flat(value, f'{prefix}{name}.')
+    else:
+      flat[f'{prefix}{name}'] = value
+  return flat
+
+
+def _set(config: ConfigDict, key: str, value: Any) -> None:
+  *parents, name = key.split('.')
+  for parent in parents:
+    config = config[parent]
+  config[name] = tuple(value) if isinstance(value, list) else value

@@ -1,0 +1,92 @@
+"""The first state of a run that begins with weights of another: fine-tuning."""
+
+import dataclasses
+import pathlib
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import traverse_util
+
+from googlenet_jax.errors import UserError
+from googlenet_jax.models import GoogLeNet
+from googlenet_jax.training.step.state import TrainState
+from googlenet_jax.weights import bundle as bundles
+from googlenet_jax.weights.bundle import Bundle
+
+_NEW = ('classifier', 'aux_')  # modules whose outputs are classes, or lead to them alone
+_FREE = ('dropout', 'head', 'kernel_init', 'bias_init')  # what says nothing about a trunk's weights
+
+Normalization = tuple[tuple[float, float, float], tuple[float, float, float]]
+
+
+def open_weights(path: pathlib.Path, model: GoogLeNet, normalization: Normalization) -> Bundle:
+  """Reads weights that a network of this trunk can begin with, turned to take R, G and B.
+
+  Args:
+    path: a file that `googlenet convert` has written.
+    model: the network to be trained.
+    normalization: mean and standard deviation of its input, on the scale 0 to 255.
+
+  Raises:
+    UserError: the file is none, or of another trunk, or was trained on input normalized otherwise.
+  """
+  bundle = bundles.load(path)
+  ours, theirs = (
+    {f.name: getattr(arch, f.name) for f in dataclasses.fields(arch) if f.name not in _FREE}
+    for arch in (model.architecture, bundle.model.architecture)
+  )
+  different = [name for name in ours if ours[name] != theirs[name]]
+  if different:
+    name = different[0]
+    raise UserError(
+      f'config.init.weights={path}: of another network: {", ".join(different)} differ '
+      f'({name}: {str(theirs[name])[:100]} there, {str(ours[name])[:100]} here); set config.model '
+      'to its variant and widths'
+    )
+  for name, value, wanted in zip(
+    ('mean', 'std'),
+    normalization,
+    (bundle.preprocessing.mean, bundle.preprocessing.std),
+    strict=True,
+  ):
+    if not np.allclose(value, wanted, rtol=1e-5):
+      raise UserError(
+        f'config.data.{name}={tuple(value)}: accepted: {tuple(wanted)}, which the weights in '
+        f'{path} were trained with'
+      )
+  if bundle.preprocessing.channel_order == 'bgr':
+    if model.architecture.stem == 'separable':
+      raise UserError(f'config.init.weights={path}: a separable stem of B, G and R: not accepted')
+    params = dict(bundle.variables['params'])
+    params['conv1'] = {**params['conv1'], 'kernel': params['conv1']['kernel'][:, :, ::-1]}
+    bundle = dataclasses.replace(bundle, variables={**bundle.variables, 'params': params})
+  return bundle
+
+
+def begin_with(state: TrainState, bundle: Bundle, classes: tuple[str, ...]) -> TrainState:
+  """A first state with the weights of a bundle.
+
+  The classifier and the heads stay new where the bundle knows other classes; so does a head that it
+  has not.
+  """
+  same = bundle.classes == classes
+
+  def taken(values: Any, loaded: Any) -> Any:
+    flat, other = traverse_util.flatten_dict(values), traverse_util.flatten_dict(loaded)
+    return traverse_util.unflatten_dict(
+      {
+        path: jax.device_put(other[path], old.sharding)
+        if (same or not path[0].startswith(_NEW)) and path in other
+        else old
+        for path, old in flat.items()
+      }
+    )
+
+  params = taken(state.params, bundle.variables['params'])
+  batch_stats = taken(state.batch_stats, bundle.variables['batch_stats'])
+  average = {'params': params, 'batch_stats': batch_stats}
+  # Copies: a step gives up the memory of its state, and of each array once.
+  copied = None if state.ema is None else jax.tree.map(jnp.copy, average)
+  return dataclasses.replace(state, params=params, batch_stats=batch_stats, ema=copied)

@@ -1,0 +1,232 @@
+"""One training step and one evaluation step: pure functions of arrays, jitted over a mesh."""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from ml_collections import ConfigDict
+
+from googlenet_jax.models import GoogLeNet, Outputs
+from googlenet_jax.training.devices.parallelism import Batch
+from googlenet_jax.training.step import schedules
+from googlenet_jax.training.step.losses import by_classifier, cross_entropy, total_loss
+from googlenet_jax.training.step.optimizer import frozen_modules, make_optimizer, scalars
+from googlenet_jax.training.step.state import TrainState
+
+Metrics = dict[str, jax.Array]
+
+
+def hyperparameters(
+  config: ConfigDict,
+  *,
+  steps: int,
+  warmup: int,
+  every: int,
+  ema_start: int,
+  mean: tuple[float, float, float],
+  std: tuple[float, float, float],
+) -> dict[str, Any]:
+  """Every number of the experiment that the step reads, as arrays: changing one never recompiles.
+
+  Args:
+    config: the whole config.
+    steps: length of the run.
+    warmup: steps of warm-up.
+    every: steps between two stairs of the staircase.
+    ema_start: the first averaged step.
+    mean: of the training images' channels, on the scale 0 to 255.
+    std: likewise.
+  """
+  numbers = scalars(config.optimizer) | {
+    'aux_weight': config.loss.aux_weight,
+    'label_smoothing': config.loss.label_smoothing,
+  }
+  return {
+    **{name: np.float32(value) for name, value in numbers.items()},
+    'learning_rates': schedules.learning_rates(
+      config.schedule, config.optimizer.learning_rate, steps, warmup, every
+    ),
+    'averaging_rates': schedules.averaging_rates(config.ema, steps, ema_start),
+    'mean': np.asarray(mean, np.float32),
+    'std': np.asarray(std, np.float32),
+    'key': jax.random.key_data(jax.random.key(config.seed)),
+  }
+
+
+def normalize(images: jax.Array, hyper: dict[str, jax.Array]) -> jax.Array:
+  """uint8[n, h, w, 3] -> float32[n, h, w, 3], minus the mean, over the standard deviation."""
+  return (images.astype(jnp.float32) - hyper['mean']) / hyper['std']
+
+
+def forward(
+  model: GoogLeNet, rates: str, params: Any, batch_stats: Any, images: jax.Array, key: jax.Array
+) -> tuple[Outputs, Any]:
+  """The network in training: its outputs, and the batch statistics after it.
+
+  Args:
+    model: the network.
+    rates: `optimizer.rates`; the modules that it freezes compute as at inference, and pass no
+      gradient to their parameters.
+    params: of the network.
+    batch_stats: of the network, {} without batch normalization.
+    images: float32[n, h, w, 3], normalized.
+    key: of dropout.
+  """
+  frozen = frozen_modules(rates, params)
+  params = {
+    name: jax.lax.stop_gradient(tree) if name in frozen else tree for name, tree in params.items()
+  }
+  outputs, updated = model.clone(frozen=frozen).apply(
+    {'params': params, 'batch_stats': batch_stats},
+    images,
+    train=True,
+    mutable=['batch_stats'],
+    rngs={'dropout': key},
+  )
+  return outputs, updated.get('batch_stats', batch_stats)
+
+
+def make_train_step(
+  model: GoogLeNet, config: ConfigDict, axis_name: str | None = None
+) -> Callable[[TrainState, Batch, dict[str, jax.Array]], tuple[TrainState, Metrics]]:
+  """The function (state, batch, hyper) -> (state, metrics), to be jitted.
+
+  `batch` holds `image` uint8[n, h, w, 3] and `label` int32[n]; the metrics are float32 scalars:
+  `loss`, `loss_main`, `loss_aux_*`, `top1_error`, `gradient_norm` and `learning_rate`, and
+  `skipped_images` where the batch counts them, `stop` (int32) where some process wishes to, by the
+  batch's int32[devices], and `nonfinite` (int32), the steps skipped so far, where they are. With
+  `optimizer.accumulate` above 1 the batch is computed in that many parts and the gradients are
+  averaged, which equals the whole batch but for batch normalization, whose statistics are each
+  part's own.
+
+  Modules that `optimizer.rates` freezes have no gradients: they count in no norm, and what only
+  they would need of the backward pass is not computed.
+
+  Where `axis_name` names a mapped axis (`pmap`), each device has its part of the batch, and
+  gradients, metrics and batch statistics are of the whole. Only the masks of dropout are other ones
+  than without the axis, as each device draws its own.
+  """
+  model = _over_axis(model, axis_name)
+  accumulate = config.optimizer.accumulate
+
+  def loss_of(params, batch_stats, part, hyper, key):
+    images = normalize(part['image'], hyper)
+    rates = config.optimizer.rates
+    outputs, batch_stats = forward(model, rates, params, batch_stats, images, key)
+    loss, metrics = total_loss(
+      outputs, part['label'], hyper['aux_weight'], hyper['label_smoothing']
+    )
+    wrong = jnp.argmax(outputs.logits, -1) != part['label']
+    metrics['top1_error'] = wrong.mean(dtype=jnp.float32)
+    return loss, (metrics, batch_stats)
+
+  gradient = jax.grad(loss_of, has_aux=True)
+
+  def accumulated(state: TrainState, batch: Batch, hyper: dict[str, jax.Array], key: jax.Array):
+    # Part i takes every accumulate-th image, so that each device keeps the images it holds.
+    parts = jax.tree.map(lambda x: x.reshape(-1, accumulate, *x.shape[1:]).swapaxes(0, 1), batch)
+
+    def body(carry, inputs):
+      batch_stats, total = carry
+      index, part = inputs
+      grads, (metrics, batch_stats) = gradient(
+        state.params, batch_stats, part, hyper, jax.random.fold_in(key, index)
+      )
+      return (batch_stats, jax.tree.map(jnp.add, total, grads)), metrics
+
+    zeros = jax.tree.map(jnp.zeros_like, state.params)
+    # XLA runs convolutions inside a loop slowly on CPUs; elsewhere the loop is what saves memory.
+    (batch_stats, total), metrics = jax.lax.scan(
+      body,
+      (state.batch_stats, zeros),
+      (jnp.arange(accumulate), parts),
+      unroll=jax.default_backend() == 'cpu',
+    )
+    grads = jax.tree.map(lambda x: x / accumulate, total)
+    return grads, (jax.tree.map(jnp.mean, metrics), batch_stats)
+
+  def train_step(
+    state: TrainState, batch: Batch, hyper: dict[str, jax.Array]
+  ) -> tuple[TrainState, Metrics]:
+    batch = dict(batch)
+    stop = batch.pop('stop', None)
+    key = jax.random.fold_in(jax.random.wrap_key_data(hyper['key']), state.step)
+    if axis_name:
+      key = jax.random.fold_in(key, jax.lax.axis_index(axis_name))
+    rate = hyper['learning_rates'][state.step]
+    if accumulate > 1:
+      grads, (metrics, batch_stats) = accumulated(state, batch, hyper, key)
+    else:
+      grads, (metrics, batch_stats) = gradient(state.params, state.batch_stats, batch, hyper, key)
+    if axis_name:
+      grads, metrics = jax.lax.pmean((grads, metrics), axis_name)
+    optimizer = make_optimizer(config.optimizer, hyper | {'learning_rate': rate})
+    updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
+    params = optax.apply_updates(state.params, updates)
+    ema = state.ema
+    if ema is not None:
+      new = {'params': params, 'batch_stats': batch_stats}
+      ema = optax.incremental_update(new, ema, hyper['averaging_rates'][state.step])
+    metrics |= {'gradient_norm': optax.global_norm(grads), 'learning_rate': rate}
+    if 'skipped' in batch:
+      metrics['skipped_images'] = _sum_over(axis_name, batch['skipped'].sum(dtype=jnp.float32))
+    if stop is not None:
+      metrics['stop'] = _sum_over(axis_name, stop.sum())
+    new_state = TrainState(state.step, state.nonfinite, params, batch_stats, opt_state, ema)
+    if config.on_nonfinite == 'skip':
+      finite = jnp.isfinite(metrics['loss']) & jnp.isfinite(metrics['gradient_norm'])
+      new_state = jax.tree.map(lambda new, old: jnp.where(finite, new, old), new_state, state)
+      new_state = dataclasses.replace(new_state, nonfinite=state.nonfinite + ~finite)
+      metrics['nonfinite'] = new_state.nonfinite
+    return dataclasses.replace(new_state, step=state.step + 1), metrics
+
+  return train_step
+
+
+def _over_axis(model: GoogLeNet, axis_name: str | None) -> GoogLeNet:
+  """The same network, whose batch statistics are those of all devices along an axis."""
+  architecture = model.architecture
+  if axis_name is None or architecture.batch_norm is None:
+    return model
+  batch_norm = dataclasses.replace(architecture.batch_norm, axis_name=axis_name)
+  return model.clone(architecture=dataclasses.replace(architecture, batch_norm=batch_norm))
+
+
+def _sum_over(axis_name: str | None, tree: Any) -> Any:
+  return tree if axis_name is None else jax.lax.psum(tree, axis_name)
+
+
+def make_eval_step(
+  model: GoogLeNet, axis_name: str | None = None
+) -> Callable[[dict[str, Any], Batch, dict[str, jax.Array]], dict[str, Metrics]]:
+  """The function (variables, batch, hyper) -> sums over the images that `mask` counts.
+
+  For the classifier, `main`, and each head: `loss` float32, `top1` and `top5` int32 (images whose
+  label is the first, or among the first five), `images` int32. Where `axis_name` names a mapped
+  axis, they are summed over it.
+  """
+
+  def eval_step(
+    variables: dict[str, Any], batch: Batch, hyper: dict[str, jax.Array]
+  ) -> dict[str, Metrics]:
+    outputs: Any = model.apply(variables, normalize(batch['image'], hyper))
+    labels, mask = batch['label'], batch['mask']
+
+    def sums(logits: jax.Array) -> Metrics:
+      ranked = jax.lax.top_k(logits, min(5, logits.shape[-1]))[1] == labels[:, None]
+      ranked &= mask[:, None]
+      return {
+        'loss': jnp.where(mask, cross_entropy(logits, labels), 0).sum(),
+        'top1': ranked[:, 0].sum(dtype=jnp.int32),
+        'top5': ranked.sum(dtype=jnp.int32),
+        'images': mask.sum(dtype=jnp.int32),
+      }
+
+    totals = {name: sums(logits) for name, logits in by_classifier(outputs).items()}
+    return _sum_over(axis_name, totals)
+
+  return eval_step

@@ -1,0 +1,232 @@
+"""PyTorch's .pth (a zip archive since PyTorch 1.6) without PyTorch and without unpickling.
+
+The archive holds a pickle, which is a program. It is never run: its opcodes are read as data by the
+few rules below, which make dictionaries, tuples, numbers, text and descriptions of tensors. Nothing
+is imported, no name in the file is looked up, and the first opcode or name that a state dict has no
+need of ends the reading.
+"""
+
+import contextlib
+import dataclasses
+import io
+import math
+import pathlib
+import pickletools
+import zipfile
+from collections.abc import Iterator
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+
+from googlenet_jax.errors import UserError
+from googlenet_jax.weights.formats.archive import check_size, open_archive, read_member
+from googlenet_jax.weights.formats.contents import Contents
+
+MAX_PICKLE = 2**19  # bytes; torchvision's has 50,000
+_TYPES = {
+  'torch FloatStorage': np.dtype('<f4'),
+  'torch DoubleStorage': np.dtype('<f8'),
+  'torch HalfStorage': np.dtype('<f2'),
+  'torch BFloat16Storage': np.dtype(jnp.bfloat16),
+  'torch LongStorage': np.dtype('<i8'),
+}
+_DICT, _TENSOR, _PARAMETER = (
+  'collections OrderedDict',
+  'torch._utils _rebuild_tensor_v2',
+  'torch._utils _rebuild_parameter',
+)
+_CONSTANTS = {'NONE': None, 'NEWTRUE': True, 'NEWFALSE': False}
+_VALUES = {'BINUNICODE', 'SHORT_BINUNICODE', 'BININT', 'BININT1', 'BININT2', 'LONG1', 'BINFLOAT'}
+
+
+class _RefusedError(Exception):
+  """The pickle is more than a state dict of tensors; the message says what it asks for."""
+
+
+class _Name(str):
+  """A name that the pickle would import."""
+
+
+@dataclasses.dataclass(frozen=True)
+class _Storage:
+  """A run of numbers in a member of the archive."""
+
+  key: str
+  dtype: np.dtype
+  count: int
+
+
+@dataclasses.dataclass(frozen=True)
+class _Tensor:
+  """A view of a storage; `offset` and `strides` are in numbers."""
+
+  storage: _Storage
+  offset: int
+  shape: tuple[int, ...]
+  strides: tuple[int, ...]
+
+
+@contextlib.contextmanager
+def open_pth(path: pathlib.Path) -> Iterator[Contents]:
+  """The tensors of a state dict by its names.
+
+  Raises:
+    UserError: damaged, or it holds more than a state dict of tensors.
+  """
+  with open_archive(path) as archive:
+    members = [name for name in archive.namelist() if name.endswith('/data.pkl')]
+    if len(members) != 1:
+      raise UserError(f'{path}: no state dict: {len(members)} members data.pkl in place of one')
+    root = members[0].removesuffix('data.pkl')
+    size = archive.getinfo(members[0]).file_size
+    if size > MAX_PICKLE:
+      raise UserError(f'{path}: {members[0]} has {size:,} bytes; at most {MAX_PICKLE:,} accepted')
+    if (
+      f'{root}byteorder' in archive.namelist()
+      and read_member(archive, f'{root}byteorder', 6) != b'little'
+    ):
+      raise UserError(f'{path}: big-endian; accepted: little-endian')
+    try:
+      state = read_pickle(read_member(archive, members[0], size))
+    except _RefusedError as error:
+      raise UserError(
+        f'{path}: {error}; accepted: a state dict of tensors, as '
+        f'torch.save(model.state_dict(), FILE) writes it'
+      ) from error
+    for tensor in state.values():  # at once: to find out what network it is takes a second
+      storage = tensor.storage
+      check_size(archive, f'{root}data/{storage.key}', storage.count * storage.dtype.itemsize)
+    yield Contents(
+      layout='.pth',
+      shapes={name: tensor.shape for name, tensor in state.items()},
+      read=lambda name: _values(archive, root, name, state[name]),
+    )
+
+
+def read_pickle(data: bytes) -> dict[str, _Tensor]:
+  """Tensors by name from the opcodes of a pickled state dict."""
+  try:
+    state = _interpret(data)
+  except (ValueError, IndexError, KeyError, TypeError, AttributeError) as error:
+    raise _RefusedError('its pickle is damaged') from error
+  if not isinstance(state, dict):
+    raise _RefusedError(f'it holds one {type(state).__name__.strip("_").lower()}')
+  for name, value in state.items():
+    if not isinstance(value, _Tensor):
+      raise _RefusedError(f'its entry {name[:80]!r} is no tensor')
+  return state
+
+
+def _interpret(data: bytes) -> Any:
+  stack: list[Any] = []
+  marks: list[int] = []
+  memo: dict[int, Any] = {}
+  argument: Any
+
+  def pop_to_mark() -> list[Any]:
+    at = marks.pop()
+    values = stack[at:]
+    del stack[at:]
+    return values
+
+  def set_items(values: list[Any]) -> None:
+    for key, value in zip(values[::2], values[1::2], strict=True):
+      if not isinstance(key, str):  # hashing tuples of tuples of tuples takes forever
+        raise _RefusedError('it has a dictionary whose keys are no names')
+      stack[-1][key] = value
+
+  for opcode, argument, _ in pickletools.genops(io.BytesIO(data)):
+    name = opcode.name
+    if name == 'STOP':
+      return stack.pop()
+    if name in ('PROTO', 'FRAME'):
+      continue
+    if name in _CONSTANTS:
+      stack.append(_CONSTANTS[name])
+    elif name in _VALUES:
+      stack.append(argument)
+    elif name == 'GLOBAL':
+      if argument not in (*_TYPES, _DICT, _TENSOR, _PARAMETER):
+        raise _RefusedError(f'it asks for {argument[:80]}, which is not run')
+      stack.append(_Name(argument))
+    elif name in ('BINPUT', 'LONG_BINPUT'):
+      memo[argument] = stack[-1]
+    elif name in ('BINGET', 'LONG_BINGET'):
+      stack.append(memo[argument])
+    elif name == 'MARK':
+      marks.append(len(stack))
+    elif name == 'EMPTY_DICT':
+      stack.append({})
+    elif name == 'EMPTY_TUPLE':
+      stack.append(())
+    elif name == 'TUPLE':
+      stack.append(tuple(pop_to_mark()))
+    elif name in ('TUPLE1', 'TUPLE2', 'TUPLE3'):
+      count = int(name[-1])
+      stack[-count:] = [tuple(stack[-count:])]
+    elif name == 'SETITEM':
+      marks.append(len(stack) - 2)
+      set_items(pop_to_mark())
+    elif name == 'SETITEMS':
+      set_items(pop_to_mark())
+    elif name == 'BUILD':  # of the dictionary's `_metadata`: versions of modules
+      stack.pop()
+    elif name == 'BINPERSID':
+      stack.append(_storage(*stack.pop()))
+    elif name == 'REDUCE':
+      arguments = stack.pop()
+      stack.append(_rebuild(stack.pop(), *arguments))
+    else:
+      raise _RefusedError(f'its pickle uses {name}, which a state dict does not')
+  raise ValueError('no STOP')
+
+
+def _storage(kind: str, dtype: str, key: str, _device: str, count: int) -> _Storage:
+  if kind != 'storage' or not isinstance(key, str) or not isinstance(dtype, _Name):
+    raise ValueError('no storage')
+  if not isinstance(count, int) or count < 0:
+    raise ValueError('no storage')
+  return _Storage(key, _TYPES[dtype], count)
+
+
+def _rebuild(function: Any, *arguments: Any) -> Any:
+  if not isinstance(function, _Name):
+    raise ValueError('nothing to call')
+  if function == _DICT:
+    if arguments:
+      raise ValueError('a dictionary is made empty')
+    return {}
+  if function == _PARAMETER:
+    return arguments[0]
+  if function != _TENSOR:
+    raise ValueError('nothing to call')
+  storage, offset, shape, strides = arguments[:4]
+  numbers = (offset, *shape, *strides)
+  if (
+    not isinstance(storage, _Storage)
+    or not all(isinstance(number, int) and number >= 0 for number in numbers)
+    or len(shape) != len(strides)
+  ):
+    raise ValueError('no tensor')
+  return _Tensor(storage, offset, tuple(shape), tuple(strides))
+
+
+def _values(archive: zipfile.ZipFile, root: str, name: str, tensor: _Tensor) -> np.ndarray:
+  """The numbers of a tensor; UserError where it reaches out of its storage."""
+  storage = tensor.storage
+  last = tensor.offset + sum(
+    (size - 1) * stride for size, stride in zip(tensor.shape, tensor.strides, strict=True)
+  )
+  if math.prod(tensor.shape) == 0 or last >= storage.count:
+    raise UserError(f'{archive.filename}: damaged: {name} reaches out of its storage')
+  if storage.count > 4 * math.prod(tensor.shape) + 1024:
+    raise UserError(
+      f'{archive.filename}: {name} is a small part of a storage of {storage.count:,} numbers; '
+      f'accepted: tensors of their own, as tensor.clone() makes them'
+    )
+  size = storage.count * storage.dtype.itemsize
+  data = read_member(archive, f'{root}data/{storage.key}', size)
+  flat = np.frombuffer(data, storage.dtype)[tensor.offset :]
+  strides = [stride * storage.dtype.itemsize for stride in tensor.strides]
+  return np.lib.stride_tricks.as_strided(flat, tensor.shape, strides).copy()

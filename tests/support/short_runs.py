@@ -1,0 +1,50 @@
+"""Runs short enough for tests: two dozen steps of a narrow network on the digits."""
+
+import pathlib
+
+import jax
+
+from googlenet_jax.models import MODULES
+from googlenet_jax.models.inception import REDUCTIONS
+from googlenet_jax.training.config import defaults
+from googlenet_jax.training.config.experiment import prepare
+from googlenet_jax.training.run.checkpoints import restore_newest
+
+PLAIN = ','.join(
+  f'{module}.{name}=none' for module in MODULES for name in (*REDUCTIONS, 'pool_proj')
+)
+"""Without 1x1 reductions and projections there is half as much to compile."""
+
+
+def short(**changes):
+  """A config of 24 steps, the same network for all tests, so that it is compiled once."""
+  config = defaults()
+  config.update_from_flattened_dict(
+    {
+      'duration': '24 steps',
+      'batch_size': 16,
+      'log_every': '4 steps',
+      'model.variant': 'small',
+      'model.width': 0.05,
+      'model.widths': PLAIN,
+      'data.image_size': 32,
+      'data.resize': 32,
+      'evaluation.every': '12 steps',
+      'evaluation.batch_size': 180,
+      'checkpoint.every': '8 steps',
+      **changes,
+    }
+  )
+  return config
+
+
+def final_state(folder, cache, **changes):
+  """The newest checkpoint of a short run."""
+  experiment = prepare(short(**changes), cache)
+  return jax.device_get(
+    restore_newest(
+      pathlib.Path(folder) / 'checkpoints',
+      experiment.abstract_state(),
+      experiment.parallel.replicated,
+    )
+  )

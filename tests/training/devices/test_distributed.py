@@ -1,0 +1,75 @@
+"""How a process learns of its peers; that they compute together is in tests/faults."""
+
+import pytest
+
+from googlenet_jax.errors import UserError
+from googlenet_jax.training.devices.distributed import TIMEOUT, settings
+
+SLURM = {'SLURM_JOB_ID': '123', 'SLURM_STEP_ID': '0', 'SLURM_STEP_NUM_TASKS': '2'}
+
+
+@pytest.mark.parametrize(
+  'environment',
+  [
+    {},
+    {'SLURM_JOB_ID': '7'},
+    {**SLURM, 'SLURM_STEP_NUM_TASKS': '1'},
+    {'TPU_WORKER_HOSTNAMES': 'a'},
+  ],
+)
+def test_one_process(environment):
+  assert settings(environment) is None
+
+
+def test_by_hand():
+  found = settings({}, '127.0.0.1:4000', 2, 1)
+  assert found is not None
+  assert (found['coordinator_address'], found['num_processes'], found['process_id']) == (
+    '127.0.0.1:4000',
+    2,
+    1,
+  )
+  assert found['coordinator_bind_address'] == '127.0.0.1:4000'  # closed to other machines
+  assert found['heartbeat_timeout_seconds'] < TIMEOUT
+  assert settings({}, 'node1:4000', 1, 0) is None
+
+
+def test_other_machines_reach_a_coordinator_that_is_not_local():
+  found = settings({}, 'node1:4000', 2, 0)
+  assert found is not None and 'coordinator_bind_address' not in found
+
+
+def test_slurm_on_one_node_stays_on_it():
+  found = settings({**SLURM, 'SLURM_STEP_NUM_NODES': '1'})
+  assert found is not None and found['coordinator_address'].startswith('127.0.0.1:6')
+  assert found['coordinator_bind_address'] == found['coordinator_address']
+  other = settings({**SLURM, 'SLURM_STEP_NUM_NODES': '1', 'SLURM_JOB_ID': '124'})
+  assert other is not None and other['coordinator_address'] != found['coordinator_address']
+  assert 'num_processes' not in found  # JAX finds them
+
+
+def test_slurm_on_several_nodes_and_pods_are_left_to_jax():
+  for environment in (
+    {**SLURM, 'SLURM_STEP_NUM_NODES': '2'},
+    {'TPU_WORKER_HOSTNAMES': 'a,b'},
+  ):
+    found = settings(environment)
+    assert found is not None and not {'coordinator_address', 'coordinator_bind_address'} & set(
+      found
+    )
+
+
+@pytest.mark.parametrize(
+  ('arguments', 'message'),
+  [
+    (('127.0.0.1:4000', None, None), '--processes and --process: missing'),
+    ((None, 2, 1), '--coordinator: missing'),
+    (('127.0.0.1', 2, 1), '--coordinator=127.0.0.1: accepted: HOST:PORT'),
+    (('127.0.0.1:99999', 2, 1), '--coordinator=127.0.0.1:99999'),
+    (('127.0.0.1:4000', 2, 2), '--process=2: accepted: 0 to 1'),
+    (('127.0.0.1:4000', 2, -1), '--process=-1'),
+  ],
+)
+def test_impossible_flags(arguments, message):
+  with pytest.raises(UserError, match=message):
+    settings({}, *arguments)

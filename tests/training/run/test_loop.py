@@ -1,0 +1,166 @@
+"""A run as a whole: exact resume, going back, refusing, and what a work directory allows."""
+
+import json
+import os
+import signal
+
+import jax
+import numpy as np
+import pytest
+from short_runs import final_state, short
+
+from googlenet_jax import cli, files
+from googlenet_jax.errors import Preempted, UserError
+from googlenet_jax.training.config.experiment import Experiment, prepare
+from googlenet_jax.training.run import loop
+from googlenet_jax.training.run.checkpoints import steps
+from googlenet_jax.training.run.metrics import NonFiniteError, check_finite, read_metrics
+from googlenet_jax.training.run.workdir import WorkDirectory
+
+
+@pytest.fixture(scope='module')
+def cache(tmp_path_factory):
+  return tmp_path_factory.mktemp('cache')
+
+
+def run(folder, cache, change_config=False, **changes):
+  return loop.train(short(**changes), WorkDirectory(folder), cache, change_config)
+
+
+def test_goes_back_to_the_newest_checkpoint(tmp_path, cache, monkeypatch, caplog):
+  """A loss that is not finite once, in steps 13 to 16, is passed by in another order of images."""
+  failed = []
+
+  def finite_but_once(first_step, history):
+    check_finite(first_step, history)
+    if first_step == 13 and not failed:
+      failed.append(first_step)
+      raise NonFiniteError('loss is nan at step 14: training has diverged')
+
+  monkeypatch.setattr(loop, 'check_finite', finite_but_once)
+  result = run(tmp_path, cache, on_nonfinite='rollback')
+  assert result['steps'] == 24 and (tmp_path / 'DONE').exists()
+  warned = [record.getMessage() for record in caplog.records]
+  assert 'loss is nan at step 14; rolled back (1)' in warned
+  state = final_state(tmp_path, cache, on_nonfinite='rollback')
+  assert (int(state.step), int(state.nonfinite)) == (24, 1)
+  logged = [line['step'] for line in read_metrics(tmp_path / 'metrics.jsonl')]
+  assert logged == sorted(logged) and {4, 8, 12, 16, 20, 24} == set(logged)
+
+
+def test_the_same_beginning_in_another_order(tmp_path, cache):
+  """What members of an ensemble share, and what not."""
+  still = {'duration': '1 steps', 'optimizer.learning_rate': 0.0, 'init.seed': 5}
+  for seed in (0, 1):
+    run(tmp_path / str(seed), cache, seed=seed, **still)
+  states = [final_state(tmp_path / str(seed), cache, seed=seed, **still) for seed in (0, 1)]
+  jax.tree.map(np.testing.assert_array_equal, *(state.params for state in states))
+  losses = [read_metrics(tmp_path / f'{seed}/metrics.jsonl')[0]['train/loss'] for seed in (0, 1)]
+  assert losses[0] != losses[1]
+
+
+@pytest.mark.parametrize('step', [12, 24])
+def test_a_signal_ends_an_evaluation_and_the_next_run_makes_it(step, tmp_path, cache, monkeypatch):
+  changes = {'evaluation.batch_size': 18}  # 20 batches
+  run(tmp_path / 'whole', cache, **changes)
+  eval_batches, begun, drawn = Experiment.eval_batches, [], []
+
+  def interrupted(self):
+    begun.append(self)
+    for number, batch in enumerate(eval_batches(self)):
+      if len(begun) == step // 12 and number == 2:
+        os.kill(os.getpid(), signal.SIGTERM)
+      drawn.append(number)
+      yield batch
+
+  monkeypatch.setattr(Experiment, 'eval_batches', interrupted)
+  with pytest.raises(Preempted, match=f'stopped at step {step} by SIGTERM'):
+    run(tmp_path / 'stopped', cache, **changes)
+  monkeypatch.undo()
+  assert drawn[-1] == 8
+  assert steps(tmp_path / 'stopped/checkpoints')[-1] == step
+  run(tmp_path / 'stopped', cache, **changes)
+  whole, stopped = (
+    [
+      {name: value for name, value in line.items() if name != 'train/images_per_second'}
+      for line in read_metrics(tmp_path / name / 'metrics.jsonl')
+    ]
+    for name in ('whole', 'stopped')
+  )
+  assert stopped == whole
+  jax.tree.map(
+    np.testing.assert_array_equal,
+    final_state(tmp_path / 'stopped', cache),
+    final_state(tmp_path / 'whole', cache),
+  )
+
+
+def test_another_order_after_going_back(cache):
+  experiment = prepare(short(), cache)
+  labels = [
+    np.asarray(next(experiment.train_batches(8, rollbacks))['label']) for rollbacks in (0, 0, 1)
+  ]
+  np.testing.assert_array_equal(labels[0], labels[1])
+  assert (labels[0] != labels[2]).any()
+
+
+def test_goes_back_a_bounded_number_of_times(tmp_path, cache):
+  with pytest.raises(UserError, match=r'at step \d+: training has diverged.*rolled back 2 times'):
+    changes = {'on_nonfinite': 'rollback', 'nonfinite_limit': 2, 'optimizer.learning_rate': 1e30}
+    run(tmp_path, cache, **changes)
+  assert not (tmp_path / 'DONE').exists()
+
+
+def test_skips_a_bounded_number_of_steps(tmp_path, cache):
+  with pytest.raises(UserError, match=r'not finite in \d+ steps.*nonfinite_limit=3'):
+    changes = {'on_nonfinite': 'skip', 'nonfinite_limit': 3, 'optimizer.learning_rate': 1e30}
+    run(tmp_path, cache, **changes)
+  assert not (tmp_path / 'DONE').exists()
+
+
+def test_one_run_in_a_work_directory(tmp_path, cache):
+  with (
+    files.locked(tmp_path / 'lock', 'the first'),
+    pytest.raises(UserError, match=r'another run is at work there.*holder: process \d+ on'),
+  ):
+    run(tmp_path, cache)
+  assert {entry.name for entry in tmp_path.iterdir()} == {'lock'}
+  # A lock whose holder is gone, however it went, holds nobody up.
+  assert (tmp_path / 'lock').read_text()
+  assert run(tmp_path, cache, duration='8 steps')['steps'] == 8
+
+
+def test_goes_on_under_another_config_only_if_told(tmp_path, cache, caplog):
+  first = run(tmp_path, cache, duration='8 steps')
+  with pytest.raises(UserError, match=r'duration: 8 steps -> 16 steps.*--change_config'):
+    run(tmp_path, cache, duration='16 steps')
+  assert (tmp_path / 'DONE').exists()
+  second = run(tmp_path, cache, True, duration='16 steps')
+  assert (first['steps'], second['steps']) == (8, 16)
+  assert any('goes on under another config' in record.getMessage() for record in caplog.records)
+  assert json.loads((tmp_path / 'config.json').read_text())['duration'] == '16 steps'
+  lines = read_metrics(tmp_path / 'metrics.jsonl')
+  assert [line['step'] for line in lines if 'train/loss' in line] == [4, 8, 12, 16]
+  assert steps(tmp_path / 'checkpoints') == [8, 16]
+
+
+def test_another_network_in_the_checkpoint_is_refused(tmp_path, cache):
+  run(tmp_path, cache, duration='8 steps')
+  with pytest.raises(UserError, match='another network: '):
+    run(tmp_path, cache, True, **{'model.width': 0.1, 'duration': '8 steps'})
+  assert steps(tmp_path / 'checkpoints') == [8]
+
+
+def test_work_directories_are_not_for_all_to_write(tmp_path, cache):
+  before = os.umask(0)
+  try:
+    with WorkDirectory(tmp_path / 'run').locked():
+      assert (tmp_path / 'run').stat().st_mode & 0o777 == 0o755
+  finally:
+    os.umask(before)
+
+
+def test_the_command_line_has_the_flag(tmp_path, capsys):
+  arguments = ['train', '--workdir=x', '--config=nowhere.py', '--change_config']
+  assert cli.main(arguments) == 1
+  assert 'nowhere.py: no such file' in capsys.readouterr().err

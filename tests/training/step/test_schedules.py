@@ -1,0 +1,69 @@
+"""Rates of each step against hand-computed values."""
+
+import numpy as np
+
+from googlenet_jax.training.config import defaults
+from googlenet_jax.training.step.schedules import averaging_rates, learning_rates
+
+
+def _rates(name, steps=100, warmup=0, every=8, **changes):
+  config = defaults().schedule
+  config.name = name
+  for key, value in changes.items():
+    config[key] = value
+  return learning_rates(config, 0.5, steps, warmup, every)
+
+
+def test_staircase_is_the_papers():
+  rates = _rates('staircase', steps=25, every=8)
+  np.testing.assert_allclose(rates[:8], 0.5, rtol=1e-6)
+  np.testing.assert_allclose(rates[8:16], 0.5 * 0.96, rtol=1e-6)
+  np.testing.assert_allclose(rates[24], 0.5 * 0.96**3, rtol=1e-6)
+
+
+def test_cosine():
+  rates = _rates('cosine', steps=100, end=0.1)
+  step = np.arange(100)
+  expected = 0.5 * (0.1 + 0.9 * 0.5 * (1 + np.cos(np.pi * step / 100)))
+  np.testing.assert_allclose(rates, expected, rtol=1e-5)
+
+
+def test_polynomial_is_caffes():
+  """Caffe's `poly`: base_lr * (1 - iter / max_iter) ** power."""
+  rates = _rates('polynomial', steps=100, power=0.5)
+  np.testing.assert_allclose(rates, 0.5 * (1 - np.arange(100) / 100) ** 0.5, rtol=1e-5)
+
+
+def test_warmup_rises_linearly_and_the_schedule_begins_after_it():
+  rates = _rates('cosine', steps=110, warmup=10)
+  np.testing.assert_allclose(rates[:10], 0.5 * np.arange(1, 11) / 11, rtol=1e-6)
+  np.testing.assert_allclose(rates[10:], _rates('cosine', steps=100), rtol=1e-6)
+
+
+def _average(kind, values, start=0, decay=0.9):
+  """Applies the rates to a sequence of values, as the step does."""
+  config = defaults().ema
+  config.kind, config.decay = kind, decay
+  average = 123.0
+  for value, rate in zip(values, averaging_rates(config, len(values), start), strict=True):
+    average += rate * (value - average)
+  return average
+
+
+def test_polyak_is_the_mean_since_its_start():
+  values = np.random.default_rng(0).normal(size=50)
+  np.testing.assert_allclose(_average('polyak', values), values.mean(), rtol=1e-5)
+  np.testing.assert_allclose(_average('polyak', values, start=20), values[20:].mean(), rtol=1e-5)
+
+
+def test_exponential_decay_is_reached_and_its_weights_sum_to_one():
+  config = defaults().ema
+  config.kind, config.decay = 'exponential', 0.9
+  rates = averaging_rates(config, 200, 0)
+  np.testing.assert_allclose(rates[-1], 0.1, rtol=1e-5)
+  assert rates[0] == 1  # nothing of the random initial parameters stays
+  np.testing.assert_allclose(_average('exponential', np.full(30, 7.0)), 7.0, rtol=1e-6)
+
+
+def test_without_average_the_last_value_stands():
+  assert _average('none', [1.0, 2.0, 3.0]) == 3.0

@@ -11,8 +11,9 @@ from googlenet_jax.errors import UserError
 from googlenet_jax.models import VARIANTS
 from googlenet_jax.sweeps.study import Study
 from googlenet_jax.training.config.flags import parse_config
+from googlenet_jax.training.config.network import build_model
 from googlenet_jax.training.config.schema import validate
-from googlenet_jax.training.step.state import build_model, create_state
+from googlenet_jax.training.step.state import create_state
 from googlenet_jax.weights.bundle import Bundle, Preprocessing, save
 
 FOLDER = pathlib.Path(__file__).resolve().parents[1] / 'experiments'

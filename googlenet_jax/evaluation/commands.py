@@ -15,7 +15,7 @@ from googlenet_jax.evaluation.predict import predict as predict_files
 from googlenet_jax.evaluation.predictions import Predictions
 from googlenet_jax.evaluation.predictors import all_matching, open_members, without_auxiliary
 from googlenet_jax.evaluation.table3 import table3 as paper_table
-from googlenet_jax.weights import convert, dialects
+from googlenet_jax.weights import convert
 
 TABLE3_CROPS = (1, 10, 144)
 Progress = Callable[[int, int], None]
@@ -129,7 +129,7 @@ def convert_run(
     accepted = 'a file of weights, or the folder of a run'
     raise UserError(f'{workdir}: a folder without config.json; accepted: {accepted}')
   (member,) = open_members([workdir], [], cache_dir, parameters)
-  report = convert.Report(member.bundle, 'checkpoint of a run', dialects.PLAIN.name)
+  report = convert.Report(member.bundle, 'checkpoint of a run', 'plain')
   return convert.write(report, destination, to=to, fold_normalization=fold_normalization)
 
 

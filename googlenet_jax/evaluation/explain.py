@@ -10,7 +10,7 @@ import numpy as np
 
 from googlenet_jax.data.augment import test_transform
 from googlenet_jax.data.opencv import opencv
-from googlenet_jax.models import GoogLeNet, endpoints
+from googlenet_jax.models import Network, endpoints
 from googlenet_jax.weights.bundle import Bundle, Preprocessing
 
 LAYER = 'inception_5b'
@@ -42,7 +42,7 @@ def grad_cam(bundle: Bundle, images: np.ndarray, classes: Sequence[int]) -> np.n
 
 
 @functools.cache
-def _compiled(model: GoogLeNet, preprocessing: Preprocessing) -> Callable[..., jax.Array]:
+def _compiled(model: Network, preprocessing: Preprocessing) -> Callable[..., jax.Array]:
   def maps(variables: Any, images: jax.Array, classes: jax.Array) -> jax.Array:
     x = endpoints(model, variables, preprocessing.normalize(images), [LAYER])[LAYER]
     weights = variables['params']['classifier']['kernel'][:, classes]  # [channels, n]

@@ -23,7 +23,7 @@ from googlenet_jax.data.crops import Views, cut_views, view_limit
 from googlenet_jax.data.decode import DecodeError, decode_image
 from googlenet_jax.data.split import Records
 from googlenet_jax.errors import UserError
-from googlenet_jax.models import GoogLeNet
+from googlenet_jax.models import Network
 from googlenet_jax.training.devices.parallelism import DataParallel
 from googlenet_jax.training.step.losses import by_classifier
 from googlenet_jax.weights.bundle import Bundle, Preprocessing
@@ -154,7 +154,7 @@ def _on_devices(
 
 
 @functools.cache
-def _compiled(model: GoogLeNet, preprocessing: Preprocessing, mirrored: bool) -> Callable:
+def _compiled(model: Network, preprocessing: Preprocessing, mirrored: bool) -> Callable:
   def step(variables: Any, batch: dict[str, jax.Array], hyper: Any) -> dict[str, jax.Array]:
     del hyper
     images = preprocessing.normalize(batch['image'])

@@ -6,6 +6,7 @@ import numpy as np
 from flax import traverse_util
 
 from googlenet_jax.errors import UserError
+from googlenet_jax.models import family_of
 from googlenet_jax.weights.bundle import Bundle
 
 
@@ -25,7 +26,7 @@ def fold_normalization(bundle: Bundle) -> Bundle:
       f'--fold_normalization: the mean {mean} cannot be folded exactly, as the first convolution '
       f'pads with zeros, which stand for it; accepted: weights with mean 0, 0, 0'
     )
-  name = 'conv1' if bundle.model.architecture.stem != 'separable' else 'conv1_depthwise'
+  name = family_of(bundle.model).first_convolution(bundle.model.architecture)
   params = traverse_util.flatten_dict(bundle.variables['params'])
   kernel = params[name, 'kernel']
   std = np.asarray(preprocessing.std, np.float64)

@@ -11,7 +11,7 @@ from googlenet_jax.errors import UserError
 from googlenet_jax.sweeps.ablations import SCALES, matched_width
 from googlenet_jax.sweeps.study import Study
 from googlenet_jax.training.config.flags import parse_config
-from googlenet_jax.training.step.state import build_model
+from googlenet_jax.training.config.network import build_model
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 STUDIES = (

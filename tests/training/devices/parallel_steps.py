@@ -12,17 +12,18 @@ import zlib
 
 import jax
 import numpy as np
+from googlenet_jax.models.variants import Architecture
 
 from googlenet_jax.data.augment import PRESETS
 from googlenet_jax.data.split import Split
 from googlenet_jax.errors import UserError
-from googlenet_jax.models.variants import Architecture
 from googlenet_jax.training.config import defaults
+from googlenet_jax.training.config.network import build_model
 from googlenet_jax.training.devices.device_data import device_batches
 from googlenet_jax.training.devices.parallelism import parallel_by
 from googlenet_jax.training.run.checkpoints import Checkpoints, restore_newest
 from googlenet_jax.training.run.metrics import evaluate
-from googlenet_jax.training.step.state import build_model, create_state
+from googlenet_jax.training.step.state import create_state
 from googlenet_jax.training.step.step import hyperparameters, make_eval_step, make_train_step
 
 DEVICES, BATCH, CLASSES, STEPS = 4, 16, 7, 3

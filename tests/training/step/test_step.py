@@ -11,8 +11,9 @@ from short_runs import PLAIN
 
 from googlenet_jax.models import endpoints
 from googlenet_jax.training.config import defaults
+from googlenet_jax.training.config.network import build_model
 from googlenet_jax.training.run.metrics import evaluate
-from googlenet_jax.training.step.state import build_model, create_state
+from googlenet_jax.training.step.state import create_state
 from googlenet_jax.training.step.step import hyperparameters, make_eval_step, make_train_step
 
 SIZE = 32

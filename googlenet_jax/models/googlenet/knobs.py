@@ -1,0 +1,79 @@
+"""What can be asked of GoogLeNet: every knob, and the architecture that follows from them."""
+
+import dataclasses
+from typing import Any
+
+from googlenet_jax.models.family import Knobs, check_rate, choose, knob
+from googlenet_jax.models.googlenet.variants import Architecture, replace_widths, scale
+from googlenet_jax.models.kernels import LRN
+from googlenet_jax.models.layers import KERNEL_INITIALIZERS, BatchNorm
+
+
+@dataclasses.dataclass(frozen=True)
+class LRNKnobs:
+  """Local response normalization in the stem."""
+
+  enabled: bool | None = knob(None, 'whether there is any; none: as the variant has it')
+  size: int = knob(5, 'channels in a window')
+  alpha: float = knob(1e-4, 'factor of the sum of squares, divided by `size` as in Caffe')
+  beta: float = knob(0.75, 'exponent')
+  k: float = knob(1.0, 'what is added to the sum')
+
+
+@dataclasses.dataclass(frozen=True)
+class GoogLeNetKnobs(Knobs):
+  """The knobs of GoogLeNet; each composes with every variant."""
+
+  variant: str = knob('table1', 'the network to start from, an entry of the variant table')
+  width: float = knob(1.0, 'multiplies every channel count, those of the heads too')
+  reduction: float = knob(1.0, 'multiplies both 1x1 reductions of every module')
+  reduction_3x3: float | None = knob(None, 'in place of `reduction` for the 3x3 branch')
+  reduction_5x5: float | None = knob(None, 'in place of `reduction` for the 5x5 branch')
+  widths: str = knob('', "widths of single modules or of all: '3a.reduce_3x3=64,pool_proj=none'")
+  aux: tuple[str, ...] = knob((), 'Inception modules that carry an auxiliary head in training')
+  batch_norm: bool | None = knob(
+    None, 'batch normalization in place of biases; none: as the variant has it'
+  )
+  dropout: float | None = knob(None, 'rate before the classifier; none: as the variant has it')
+  aux_dropout: float | None = knob(None, 'rate in the heads; none: as the variant has it')
+  kernel_init: str | None = knob(
+    None, f'{", ".join(KERNEL_INITIALIZERS)}; none: as the variant has it'
+  )
+  bias_init: float | None = knob(
+    None, 'value that biases of hidden layers start at; none: as the variant has it'
+  )
+  lrn: LRNKnobs = LRNKnobs()
+
+
+def apply_knobs(architecture: Architecture, knobs: GoogLeNetKnobs) -> Architecture:
+  """The architecture of a variant, changed as the knobs say.
+
+  Raises:
+    UserError: names the knob and what it accepts.
+  """
+  reduction_3x3, reduction_5x5 = (
+    knobs.reduction if own is None else own for own in (knobs.reduction_3x3, knobs.reduction_5x5)
+  )
+  arch = scale(
+    architecture, width=knobs.width, reduction_3x3=reduction_3x3, reduction_5x5=reduction_5x5
+  )
+  arch = replace_widths(arch, knobs.widths)
+  changes: dict[str, Any] = {}
+  if knobs.batch_norm is not None:
+    changes['batch_norm'] = (arch.batch_norm or BatchNorm()) if knobs.batch_norm else None
+  lrn = knobs.lrn
+  if lrn.enabled is False:
+    changes['lrn'] = None
+  elif lrn.enabled or arch.lrn:
+    changes['lrn'] = LRN(lrn.size, lrn.alpha, lrn.beta, lrn.k)
+  if knobs.kernel_init is not None:
+    choose('kernel_init', knobs.kernel_init, KERNEL_INITIALIZERS)
+    changes['kernel_init'] = knobs.kernel_init
+  if knobs.bias_init is not None:
+    changes['bias_init'] = knobs.bias_init
+  if knobs.dropout is not None:
+    changes['dropout'] = check_rate('dropout', knobs.dropout)
+  if knobs.aux_dropout is not None:
+    rate = check_rate('aux_dropout', knobs.aux_dropout)
+    changes['head'] = dataclasses.replace(arch.head, dropout=rate)
+  return dataclasses.replace(arch, **changes)

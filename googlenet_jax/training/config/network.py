@@ -1,0 +1,80 @@
+"""The section `model`: a family's knobs as keys of the config, and the network they ask for."""
+
+import dataclasses
+import types
+import typing
+from typing import Any
+
+from ml_collections import ConfigDict, config_dict
+
+from googlenet_jax.errors import UserError
+from googlenet_jax.models import FAMILIES, Family, Network, choose
+
+
+def model_section(family: str) -> ConfigDict:
+  """The section of a family with the default of every key.
+
+  Raises:
+    UserError: there is no such family.
+  """
+  chosen = _family(family)
+  section = ConfigDict({'family': family})
+  section.update(_section(chosen.knobs))
+  section.aux = chosen.heads
+  return section
+
+
+def with_family(config: ConfigDict, family: str) -> ConfigDict:
+  """The same config for another family, whose defaults take the place of the section `model`.
+
+  Raises:
+    UserError: there is no such family.
+  """
+  if family == config.model.family:
+    return config
+  changed = config.copy_and_resolve_references()
+  with changed.unlocked():
+    changed.model = model_section(family)
+  return changed.lock()
+
+
+def build_model(section: ConfigDict, classes: int) -> Network:
+  """The network that the section `model` asks for, with its auxiliary heads.
+
+  Raises:
+    UserError: names the knob and what it accepts.
+  """
+  family = _family(section.family)
+  return family.build(_knobs(family.knobs, section), classes)
+
+
+def _family(name: str) -> Family:
+  try:
+    return choose('config.model.family', name, FAMILIES)
+  except TypeError as error:  # not even a name
+    raise UserError(f'config.model.family={name!r}: accepted: {", ".join(FAMILIES)}') from error
+
+
+def _section(kind: type) -> ConfigDict:
+  """A key for each field of a dataclass; a field that is a dataclass itself is a section."""
+  section = ConfigDict()
+  hints = typing.get_type_hints(kind)
+  for field in dataclasses.fields(kind):
+    options = [hint for hint in typing.get_args(hints[field.name]) if hint is not types.NoneType]
+    if dataclasses.is_dataclass(field.default):
+      section[field.name] = _section(type(field.default))
+    elif field.default is None:
+      section[field.name] = config_dict.placeholder(options[0])
+    else:
+      section[field.name] = field.default
+  return section
+
+
+def _knobs(kind: Any, section: ConfigDict) -> Any:
+  values = {}
+  for field in dataclasses.fields(kind):
+    value = section[field.name]
+    values[field.name] = (
+      _knobs(type(field.default), value) if isinstance(value, ConfigDict) else value
+    )
+  return kind(**values)

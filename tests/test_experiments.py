@@ -8,7 +8,7 @@ import pytest
 
 from googlenet_jax.data.augment import from_config
 from googlenet_jax.errors import UserError
-from googlenet_jax.models import VARIANTS
+from googlenet_jax.models.googlenet.variants import VARIANTS
 from googlenet_jax.sweeps.study import Study
 from googlenet_jax.training.config.flags import parse_config
 from googlenet_jax.training.config.network import build_model
@@ -48,7 +48,7 @@ def test_an_experiment_refuses_an_argument_it_does_not_know(name):
 
 def test_finetuning_takes_everything_from_its_weights(tmp_path):
   model = build_model(parse_config([f'--config={FOLDER / "digits.py"}']).model, 3)
-  model = model.clone(architecture=VARIANTS['small'], aux=())
+  model = model.clone(architecture=VARIANTS['small'].architecture, aux=())
   shapes = jax.eval_shape(model.init, jax.random.key(0), jax.numpy.zeros((1, 32, 32, 3)))
   variables = jax.tree.map(lambda x: np.zeros(x.shape, np.float32), shapes)
   taken = Preprocessing(image_size=32, resize=40, mean=(1.0, 2.0, 3.0), std=(4.0, 5.0, 6.0))

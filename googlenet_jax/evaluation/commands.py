@@ -9,7 +9,7 @@ from googlenet_jax.evaluation import pages, predictions, render
 from googlenet_jax.evaluation.data import open_data
 from googlenet_jax.evaluation.evaluate import about, own_data, result
 from googlenet_jax.evaluation.evaluate import evaluate as evaluate_members
-from googlenet_jax.evaluation.explain import overlay
+from googlenet_jax.evaluation.explain import check, overlay
 from googlenet_jax.evaluation.predict import find_images, read
 from googlenet_jax.evaluation.predict import predict as predict_files
 from googlenet_jax.evaluation.predictions import Predictions
@@ -170,6 +170,8 @@ def predict(
     pages.check_path(out, len(files))
   members = open_members(workdirs, weights, cache_dir, parameters)
   bundles = [without_auxiliary(member.bundle) for member in members]
+  if explain:
+    check(bundles)
   bad: list[str] = []
   entries = []
   for found in predict_files(bundles, files, crops=crops, batch_size=batch_size, bad=bad):

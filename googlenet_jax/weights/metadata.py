@@ -101,10 +101,8 @@ def upgraded(described: dict[str, Any]) -> dict[str, Any]:
   Batch normalization carried the name of a mapped axis there, which never left training.
   """
   architecture: Any = described.get('architecture')
-  norm = architecture.get('batch_norm') if isinstance(architecture, dict) else None
-  if (
-    isinstance(architecture, dict) and isinstance(norm, dict) and norm.get('axis_name', '') is None
-  ):
+  norm: Any = architecture.get('batch_norm') if isinstance(architecture, dict) else None
+  if isinstance(norm, dict) and norm.get('axis_name', '') is None:
     norm = {name: value for name, value in norm.items() if name != 'axis_name'}
     described = {**described, 'architecture': {**architecture, 'batch_norm': norm}}
   return {**described, 'family': 'googlenet'}

@@ -6,7 +6,7 @@ import pytest
 
 from googlenet_jax.analysis import paper, table1
 from googlenet_jax.errors import UserError
-from googlenet_jax.models import VARIANTS
+from googlenet_jax.models.googlenet.variants import VARIANTS
 
 # FACTS, "Table 1": weights, biases, MACs and the MACs of the `explained` column, in millions.
 FACTS = {

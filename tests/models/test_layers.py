@@ -13,8 +13,9 @@ from jax import lax
 from jax.test_util import check_grads
 
 from googlenet_jax.errors import UserError
-from googlenet_jax.models import layers
-from googlenet_jax.models.layers import LRN, BatchNorm, ConvUnit
+from googlenet_jax.models import kernels, layers
+from googlenet_jax.models.kernels import LRN
+from googlenet_jax.models.layers import BatchNorm, ConvUnit
 
 # An odd and an even side for each window, and a side shorter than a window of 3.
 POOLS = [
@@ -48,7 +49,7 @@ def test_max_pool(window, stride, padding, sides):
 
   @jax.jit
   def both(x):
-    ours, pull = jax.vjp(lambda x: layers.max_pool(x, window, stride, padding), x)
+    ours, pull = jax.vjp(lambda x: kernels.max_pool(x, window, stride, padding), x)
     theirs, pull_theirs = jax.vjp(lambda x: window_pool(x, window, stride, padding), x)
     # Whole numbers, so that the order of the sums does not matter.
     weights = cotangent.integers(-99, 99, theirs.shape).astype(np.float32)
@@ -65,13 +66,13 @@ def test_max_pool(window, stride, padding, sides):
 )
 def test_max_pool_rounds_the_number_of_windows_up(size, same, caffe):
   for padding, outputs in (('same', same), ('caffe', caffe)):
-    pool = functools.partial(layers.max_pool, window=3, stride=2, padding=padding)
+    pool = functools.partial(kernels.max_pool, window=3, stride=2, padding=padding)
     assert jax.eval_shape(pool, jnp.zeros((1, size, 9, 1))).shape[1] == outputs
 
 
 def test_max_pool_in_bfloat16_keeps_type_and_values():
   x = jnp.asarray(np.random.default_rng(0).normal(-3, 1, (1, 6, 7, 2)), jnp.bfloat16)
-  pooled = layers.max_pool(x, 3, 2, 'same')
+  pooled = kernels.max_pool(x, 3, 2, 'same')
   assert pooled.dtype == jnp.bfloat16
   np.testing.assert_array_equal(
     pooled.astype(jnp.float32), loops.max_pool(np.asarray(x.astype(jnp.float32)), 3, 2, 'same')
@@ -79,7 +80,7 @@ def test_max_pool_in_bfloat16_keeps_type_and_values():
 
 
 def test_equal_maxima_share_the_gradient_of_their_window():
-  gradient = jax.grad(lambda x: (layers.max_pool(x, 2, 2, 'same') * 4).sum())(
+  gradient = jax.grad(lambda x: (kernels.max_pool(x, 2, 2, 'same') * 4).sum())(
     jnp.zeros((1, 4, 4, 1))
   )
   np.testing.assert_array_equal(gradient, np.ones((1, 4, 4, 1)))
@@ -100,7 +101,7 @@ def test_local_response_norm(lrn, channels):
   # Activations of the trained network before its first normalization reach some thousands.
   x = np.random.default_rng(0).normal(0, 1, (2, 3, 2, channels)) * [[[[1]]], [[[3000]]]]
   x = x.astype(np.float32)
-  normalized = layers.local_response_norm(jnp.asarray(x), lrn)
+  normalized = kernels.local_response_norm(jnp.asarray(x), lrn)
   np.testing.assert_allclose(normalized, loops.local_response_norm(x, lrn), rtol=2e-6)
 
 
@@ -111,7 +112,7 @@ def test_gradient_of_local_response_norm(lrn):
   x[..., 2] = 0  # what ReLU leaves
 
   def normalize(x):
-    return layers.local_response_norm(x, lrn)
+    return kernels.local_response_norm(x, lrn)
 
   check_grads(normalize, (x,), order=2, modes=('rev',), atol=1e-2, rtol=1e-2)
   # Tighter: central differences of the loop in float64.
@@ -133,9 +134,9 @@ def test_gradient_of_local_response_norm(lrn):
 
 def test_local_response_norm_in_bfloat16_computes_in_float32():
   x = jnp.asarray(np.random.default_rng(2).normal(0, 50, (1, 4, 4, 16)), jnp.bfloat16)
-  normalized = layers.local_response_norm(x, LRN(alpha=0.1))
+  normalized = kernels.local_response_norm(x, LRN(alpha=0.1))
   assert normalized.dtype == jnp.bfloat16
-  expected = layers.local_response_norm(x.astype(jnp.float32), LRN(alpha=0.1))
+  expected = kernels.local_response_norm(x.astype(jnp.float32), LRN(alpha=0.1))
   np.testing.assert_array_equal(normalized, expected.astype(jnp.bfloat16))
 
 
@@ -156,7 +157,7 @@ def test_constants_that_cannot_be(constants, message):
 @pytest.mark.parametrize('size', range(1, 16))
 def test_adaptive_avg_pool(size):
   x = np.random.default_rng(size).normal(size=(2, size, 16 - size, 3)).astype(np.float32)
-  pooled = jax.jit(layers.adaptive_avg_pool, static_argnums=1)(x, 4)
+  pooled = jax.jit(kernels.adaptive_avg_pool, static_argnums=1)(x, 4)
   np.testing.assert_allclose(pooled, loops.adaptive_avg_pool(x.astype(np.float64), 4), atol=5e-7)
 
 
@@ -178,7 +179,7 @@ def test_conv_unit(kernel, stride, padding):
 def test_depthwise_conv_unit_without_activation_is_the_bare_linear_map():
   x = loops.whole_numbers((1, 8, 8, 3), 0)
   kernel = loops.whole_numbers((7, 7, 1, 24), 1)
-  unit = ConvUnit(24, 7, 2, groups=3, activate=False)
+  unit = ConvUnit(24, 7, 2, groups=3, bare=True)
   expected = loops.conv(x, kernel, 2, 'same', groups=3)
   np.testing.assert_array_equal(unit.apply({'params': {'kernel': kernel}}, x), expected)
   assert list(jax.eval_shape(unit.init, jax.random.key(0), x)['params']) == ['kernel']

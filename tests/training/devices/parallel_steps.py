@@ -12,11 +12,11 @@ import zlib
 
 import jax
 import numpy as np
-from googlenet_jax.models.variants import Architecture
 
 from googlenet_jax.data.augment import PRESETS
 from googlenet_jax.data.split import Split
 from googlenet_jax.errors import UserError
+from googlenet_jax.models.googlenet.variants import Architecture
 from googlenet_jax.training.config import defaults
 from googlenet_jax.training.config.network import build_model
 from googlenet_jax.training.devices.device_data import device_batches

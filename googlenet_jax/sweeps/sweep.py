@@ -6,7 +6,8 @@ import os
 import pathlib
 import shlex
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
 
 import jax
 from rich.console import Console
@@ -37,6 +38,24 @@ class Options:
   zone: str | None = None
   sampler: str | None = None
   trials: int | None = None
+
+  @classmethod
+  def of(cls, flags: Mapping[str, Any], study: Study) -> 'Options':
+    """Picks a launch's options among the flags.
+
+    Args:
+      flags: value by name, None for `retries` where the command line does not say: then it is the
+        default, or for `status` what the launch was told.
+      study: the study to be launched.
+
+    Raises:
+      UserError: the study's folder holds one of another config.
+    """
+    given = {field.name: flags[field.name] for field in dataclasses.fields(cls)}
+    if given['retries'] is None:
+      before = study.before() if given['status'] else {}
+      given['retries'] = before.get('retries', RETRIES)
+    return cls(**given)
 
 
 def sweep(study: Study, options: Options, cache_dir: pathlib.Path, command: str) -> bool:

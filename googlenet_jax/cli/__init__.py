@@ -52,7 +52,7 @@ def main(argv: list[str] | None = None) -> int:
 def _parse(argv: list[str]) -> argparse.Namespace:
   """The flags of a command, with its name, its function, what was typed and the config's flags."""
   parser = argparse.ArgumentParser(
-    prog='googlenet', description='GoogLeNet in JAX: train it, take it apart, check its figures.'
+    prog='googlenet', description='Train, evaluate, convert and analyze GoogLeNet in JAX.'
   )
   parser.add_argument('--version', action='version', version=__version__)
   commands = parser.add_subparsers(dest='command', required=True, metavar='COMMAND')

@@ -12,16 +12,35 @@ def add_table(commands: Any) -> None:
     commands,
     'table',
     _table,
-    "Table 1 of the paper: computed beside printed, with each cell's audit.",
+    'Compute Table 1 of the paper and compare every cell with the printed value.',
   )
-  table.add_argument('--variant', default='table1', help='of the network (table1)')
-  table.add_argument('--width', type=float, default=1.0, help='multiplies every channel count')
-  table.add_argument('--reduction', type=float, default=1.0, help='multiplies the 1x1 reductions')
-  table.add_argument('--reduction_3x3', type=float, help='in place of --reduction for 3x3')
-  table.add_argument('--reduction_5x5', type=float, help='in place of --reduction for 5x5')
-  table.add_argument('--widths', default='', help='of single modules: 3a.reduce_3x3=64,...')
-  table.add_argument('--image_size', type=int, help='pixels (224, or 32 for variant small)')
-  table.add_argument('--classes', type=int, default=1000)
+  table.add_argument(
+    '--variant', default='table1', help='variant of the network (default: %(default)s)'
+  )
+  table.add_argument(
+    '--width', type=float, default=1.0, help='factor for every channel count (default: %(default)s)'
+  )
+  table.add_argument(
+    '--reduction',
+    type=float,
+    default=1.0,
+    help='factor for the 1x1 reductions (default: %(default)s)',
+  )
+  table.add_argument(
+    '--reduction_3x3', type=float, help='factor before 3x3 convolutions (default: --reduction)'
+  )
+  table.add_argument(
+    '--reduction_5x5', type=float, help='factor before 5x5 convolutions (default: --reduction)'
+  )
+  table.add_argument(
+    '--widths', default='', help='channel counts of single layers, such as 3a.reduce_3x3=64,...'
+  )
+  table.add_argument(
+    '--image_size', type=int, help='image size in pixels (default: 224, or 32 for variant small)'
+  )
+  table.add_argument(
+    '--classes', type=int, default=1000, help='number of classes (default: %(default)s)'
+  )
   flags.add_format(table, 'markdown', 'csv')
 
 

@@ -16,22 +16,39 @@ def add_prepare(commands: Any) -> None:
     commands,
     'prepare',
     _prepare,
-    'Turn images into one data set in ArrayRecord; the same command goes on after a kill.',
+    'Convert images to an ArrayRecord data set; run the same command again to continue.',
   )
   prepare.add_argument(
-    'source', metavar='SOURCE', help='folder:PATH, manifest:FILE.csv, imagenet:DIR or tfds:NAME'
+    'source',
+    metavar='SOURCE',
+    help='images: folder:PATH, manifest:FILE.csv, imagenet:DIR or tfds:NAME',
   )
   prepare.add_argument('out', metavar='OUT', type=pathlib.Path, help='folder of the data set')
-  prepare.add_argument('--name', default='images', help='of the data set (images)')
   prepare.add_argument(
-    '--short_side', type=flags.positive, help='shrink images whose shorter side is longer (256)'
+    '--name', default='images', help='name of the data set (default: %(default)s)'
   )
-  prepare.add_argument('--strict', action='store_true', help='stop at the first bad image')
-  prepare.add_argument('--verify', action='store_true', help='read everything again in the end')
   prepare.add_argument(
-    '--processes', type=flags.positive, default=os.cpu_count(), help='that decode (one a core)'
+    '--short_side',
+    type=flags.positive,
+    help='shrink images whose shorter side has more pixels, such as 256 (default: shrink none)',
   )
-  prepare.add_argument('--shards', type=flags.positive, help='files of the training split')
+  prepare.add_argument(
+    '--strict', action='store_true', help='stop at the first bad image instead of leaving it out'
+  )
+  prepare.add_argument(
+    '--verify', action='store_true', help='read the finished data set again to check it'
+  )
+  prepare.add_argument(
+    '--processes',
+    type=flags.positive,
+    default=os.cpu_count(),
+    help='processes that decode images (default: one per core)',
+  )
+  prepare.add_argument(
+    '--shards',
+    type=flags.positive,
+    help='number of files for the training split (default: chosen by size)',
+  )
   flags.add_format(prepare)
 
 
@@ -61,15 +78,35 @@ def _prepare(options: argparse.Namespace) -> None:
 def add_inspect(commands: Any) -> None:
   """Adds `googlenet inspect`."""
   inspect = flags.command(
-    commands, 'inspect', _inspect, 'A picture of augmented training images with labels.'
+    commands, 'inspect', _inspect, 'Draw a grid of augmented training images with their labels.'
   )
-  inspect.add_argument('data', metavar='DATA', help='digits, folder:PATH, prepared:PATH, tfds:NAME')
-  inspect.add_argument('--out', type=pathlib.Path, required=True, help='the picture, PNG or JPEG')
-  inspect.add_argument('--preset', default='paper', help='none, crop_flip, small or paper (paper)')
-  inspect.add_argument('--split', default='train', help='of the data (train)')
-  inspect.add_argument('--image_size', type=flags.positive, default=224, help='pixels (224)')
-  inspect.add_argument('--images', type=flags.positive, default=24, help='how many (24)')
-  inspect.add_argument('--seed', type=int, default=0, help='of order and augmentation (0)')
+  inspect.add_argument(
+    'data', metavar='DATA', help='images: digits, folder:PATH, prepared:PATH or tfds:NAME'
+  )
+  inspect.add_argument(
+    '--out', type=pathlib.Path, required=True, help='picture to write, PNG or JPEG'
+  )
+  inspect.add_argument(
+    '--preset',
+    default='paper',
+    help='augmentation: none, crop_flip, small or paper (default: %(default)s)',
+  )
+  inspect.add_argument('--split', default='train', help='split of the data (default: %(default)s)')
+  inspect.add_argument(
+    '--image_size',
+    type=flags.positive,
+    default=224,
+    help='size of each image in pixels (default: %(default)s)',
+  )
+  inspect.add_argument(
+    '--images', type=flags.positive, default=24, help='number of images (default: %(default)s)'
+  )
+  inspect.add_argument(
+    '--seed',
+    type=int,
+    default=0,
+    help='random seed for order and augmentation (default: %(default)s)',
+  )
   flags.add_cache_dir(inspect)
 
 

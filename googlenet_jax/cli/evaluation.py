@@ -10,23 +10,33 @@ from googlenet_jax.cli import flags
 def add_evaluate(commands: Any) -> None:
   """Adds `googlenet evaluate`."""
   evaluate = flags.command(
-    commands, 'evaluate', _evaluate, 'Errors of a network or an ensemble on labelled images.'
+    commands,
+    'evaluate',
+    _evaluate,
+    'Measure the errors of a network or an ensemble on labeled images.',
   )
   flags.add_networks(evaluate)
   evaluate.add_argument(
     '--data',
-    help='prepared:DIR, tfds:NAME, folder:DIR of class folders or manifest:FILE.csv with the '
-    "columns file,label (a run's own test images)",
-  )
-  evaluate.add_argument('--split', help='of --data (test; all of a folder or manifest)')
-  evaluate.add_argument(
-    '--crops', **flags.CROPS, help='of each image, after section 7 of the paper (1)'
+    help='labeled images: prepared:DIR, tfds:NAME, folder:DIR with a folder for each class, or '
+    "manifest:FILE.csv with the columns file,label (default: the run's own test images)",
   )
   evaluate.add_argument(
-    '--table3', action='store_true', help="the paper's Table 3 beside 1, 10 and 144 crops"
+    '--split', help='split of --data (default: test, or everything in a folder or manifest)'
   )
   evaluate.add_argument(
-    '--predictions', type=pathlib.Path, metavar='FILE.npz', help='keep what was said of each image'
+    '--crops', **flags.CROPS, help='crops per image, as in section 7 of the paper (default: 1)'
+  )
+  evaluate.add_argument(
+    '--table3',
+    action='store_true',
+    help="measure with 1, 10 and 144 crops, beside the paper's Table 3",
+  )
+  evaluate.add_argument(
+    '--predictions',
+    type=pathlib.Path,
+    metavar='FILE.npz',
+    help='save the predictions for each image',
   )
   evaluate.add_argument(
     '--from_predictions',
@@ -34,7 +44,8 @@ def add_evaluate(commands: Any) -> None:
     action='append',
     default=[],
     metavar='FILE.npz',
-    help='combine kept predictions (files or globs) in place of networks, as one ensemble',
+    help='combine saved predictions (a file or a glob; may be repeated) into an ensemble, '
+    'instead of running networks',
   )
   flags.add_format(evaluate, 'markdown')
 
@@ -74,16 +85,23 @@ def add_predict(commands: Any) -> None:
     commands,
     'predict',
     _predict,
-    'The five likeliest classes of images, as text or as a picture.',
+    'Classify images: print, or draw, the five most likely classes of each.',
   )
-  predict.add_argument('images', nargs='+', metavar='IMAGES', help='files, folders or globs')
+  predict.add_argument('images', nargs='+', metavar='IMAGES', help='image files, folders or globs')
   flags.add_networks(predict)
-  predict.add_argument('--crops', default=1, **flags.CROPS, help='of each image (1)')
   predict.add_argument(
-    '--out', type=pathlib.Path, metavar='FILE', help='images and bars, as .html or .png'
+    '--crops', default=1, **flags.CROPS, help='crops per image (default: %(default)s)'
   )
   predict.add_argument(
-    '--explain', action='store_true', help='show there where the networks look (Grad-CAM)'
+    '--out',
+    type=pathlib.Path,
+    metavar='FILE',
+    help='write a page of images and probabilities, .html or .png',
+  )
+  predict.add_argument(
+    '--explain',
+    action='store_true',
+    help='show on that page where the networks look (Grad-CAM)',
   )
   flags.add_format(predict)
 

@@ -14,7 +14,10 @@ from googlenet_jax import runtime
 from googlenet_jax.errors import UserError
 
 CROPS: Any = {'type': int, 'choices': (1, 10, 144)}
-PARAMETERS: Any = {'choices': ('raw', 'ema')}
+PARAMETERS: Any = {
+  'choices': ('raw', 'ema'),
+  'help': "use a run's raw parameters or their average (default: as the run's config says)",
+}
 
 
 def command(
@@ -44,18 +47,22 @@ def command(
 def add_networks(parser: argparse.ArgumentParser) -> None:
   """Adds the flags that say which networks are meant, and how they are computed."""
   group = parser.add_argument_group(
-    'networks (several are one ensemble: their softmax is averaged)'
+    'networks (several form an ensemble that averages their softmax outputs)'
   )
   repeated: Any = {'type': pathlib.Path, 'action': 'append', 'default': []}
   group.add_argument(
-    '--workdir', **repeated, help='folder of a run, or a glob of such: newest checkpoints'
+    '--workdir',
+    **repeated,
+    help='folder of a run, or a glob; uses the newest checkpoint; may be repeated',
   )
   group.add_argument(
-    '--weights', **repeated, help='file (or glob) that `googlenet convert` has written'
+    '--weights', **repeated, help='file written by `googlenet convert`, or a glob; may be repeated'
   )
-  group.add_argument('--parameters', **PARAMETERS, help="which of a run's (as its config says)")
+  group.add_argument('--parameters', **PARAMETERS)
   parser.add_argument(
-    '--batch_size', type=positive, help='crops a network is given at once (about 128)'
+    '--batch_size',
+    type=positive,
+    help='crops per forward pass (default: about 128, fewer for large crops)',
   )
   add_cache_dir(parser)
 
@@ -63,7 +70,10 @@ def add_networks(parser: argparse.ArgumentParser) -> None:
 def add_format(parser: argparse.ArgumentParser, *more: str) -> None:
   """Adds `--format`, which takes `text`, `json` and those named here."""
   parser.add_argument(
-    '--format', choices=('text', *more, 'json'), default='text', help='of stdout (text)'
+    '--format',
+    choices=('text', *more, 'json'),
+    default='text',
+    help='output format (default: %(default)s)',
   )
 
 
@@ -72,7 +82,7 @@ def add_cache_dir(parser: argparse.ArgumentParser) -> None:
   parser.add_argument(
     '--cache_dir',
     type=pathlib.Path,
-    help='where embedded data are prepared (GOOGLENET_CACHE, else ~/.cache/googlenet_jax)',
+    help='folder for built-in data sets (default: $GOOGLENET_CACHE, or ~/.cache/googlenet_jax)',
   )
 
 
@@ -83,10 +93,12 @@ def cache_dir(options: argparse.Namespace) -> pathlib.Path:
 
 def add_processes(parser: argparse.ArgumentParser) -> None:
   """Adds the flags of a run of several processes."""
-  group = parser.add_argument_group('several processes (found by itself on SLURM and TPU pods)')
-  group.add_argument('--coordinator', metavar='HOST:PORT', help='of process 0')
-  group.add_argument('--processes', type=positive, help='in all')
-  group.add_argument('--process', type=int, help='number of this one, from 0')
+  group = parser.add_argument_group(
+    'several processes (detected automatically on SLURM and TPU pods)'
+  )
+  group.add_argument('--coordinator', metavar='HOST:PORT', help='address of process 0')
+  group.add_argument('--processes', type=positive, help='total number of processes')
+  group.add_argument('--process', type=int, help='index of this process, starting at 0')
 
 
 def natural(text: str) -> int:

@@ -16,33 +16,52 @@ def add_sweep(commands: Any) -> None:
     commands,
     'sweep',
     _sweep,
-    'Run a study: every member of a sweep, here or on a cluster; the same command goes on.',
+    'Train all members of a sweep, here or on a cluster; run the same command again to continue.',
     takes_config=True,
     usage='googlenet sweep --config=FILE.py[:ARGUMENT] --sweep=NAME --root=DIR '
     '[--on=print|local|slurm|tpu] [--config.KEY=VALUE ...]',
-    epilog='--config.KEY=VALUE holds for every member. Ctrl-C saves and stops all members; each '
-    'member is a run of `googlenet train` in DIR/NAME/members.',
-  )
-  sweep.add_argument('--sweep', metavar='NAME', help='sweep_NAME() of the experiment file')
-  sweep.add_argument('--root', type=pathlib.Path, required=True, help='folder of studies')
-  sweep.add_argument(
-    '--on', choices=('print', 'local', 'slurm', 'tpu'), default='local', help='where (local)'
+    epilog='Each member is a run of `googlenet train` in DIR/NAME/members. --config.KEY=VALUE '
+    'applies to every member. Ctrl-C stops all members after saving their state.',
   )
   sweep.add_argument(
-    '--parallel', type=flags.positive, help='members at a time (local: one a GPU, else one a core)'
+    '--sweep',
+    metavar='NAME',
+    help='use sweep_NAME() of the experiment file (default: the only one)',
   )
-  sweep.add_argument('--retries', type=flags.natural, help='of a member that fails (2)')
-  sweep.add_argument('--status', action='store_true', help='say how the study stands, only')
+  sweep.add_argument('--root', type=pathlib.Path, required=True, help='folder for studies')
   sweep.add_argument(
-    '--slurm', action='append', default=[], metavar='OPTION', help='of sbatch: gres=gpu:1; repeat'
+    '--on',
+    choices=('print', 'local', 'slurm', 'tpu'),
+    default='local',
+    help='where members run (default: %(default)s)',
   )
   sweep.add_argument(
-    '--template', type=pathlib.Path, help='bash script with a line @MEMBER@, for sbatch'
+    '--parallel',
+    type=flags.positive,
+    help='members to run at a time (default with --on=local: one per GPU, else one per core)',
   )
-  sweep.add_argument('--tpu', metavar='POD', help='name of the pod, for --on=tpu')
-  sweep.add_argument('--zone', help='of the pod')
-  sweep.add_argument('--sampler', choices=('optuna',), help='ask for members in place of the grid')
-  sweep.add_argument('--trials', type=flags.positive, help='members that the sampler asks for')
+  sweep.add_argument(
+    '--retries', type=flags.natural, help='retries of a member that fails (default: 2)'
+  )
+  sweep.add_argument('--status', action='store_true', help='only print the status of the study')
+  sweep.add_argument(
+    '--slurm',
+    action='append',
+    default=[],
+    metavar='OPTION',
+    help='option of sbatch, such as gres=gpu:1; may be repeated',
+  )
+  sweep.add_argument(
+    '--template',
+    type=pathlib.Path,
+    help='bash script for sbatch, with a line @MEMBER@ where the member runs',
+  )
+  sweep.add_argument('--tpu', metavar='POD', help='name of the TPU pod, for --on=tpu')
+  sweep.add_argument('--zone', help='zone of the TPU pod')
+  sweep.add_argument(
+    '--sampler', choices=('optuna',), help='sample members instead of running the grid'
+  )
+  sweep.add_argument('--trials', type=flags.positive, help='number of members to sample')
   flags.add_cache_dir(sweep)
 
 
@@ -62,16 +81,21 @@ def _sweep(options: argparse.Namespace) -> None:
 def add_report(commands: Any) -> None:
   """Adds `googlenet report`."""
   report = flags.command(
-    commands, 'report', _report, 'Studies as CSV, Markdown and one HTML page, however complete.'
+    commands,
+    'report',
+    _report,
+    'Summarize studies, finished or not, as CSV, Markdown and an HTML page.',
   )
   report.add_argument(
-    'root', type=pathlib.Path, metavar='ROOT', help='folder of studies, or of one'
+    'root', type=pathlib.Path, metavar='ROOT', help='folder of one study or of several'
   )
-  report.add_argument('--out', type=pathlib.Path, help='folder of the report (ROOT/report)')
+  report.add_argument(
+    '--out', type=pathlib.Path, help='folder for the report (default: ROOT/report)'
+  )
   report.add_argument(
     '--baseline',
     metavar='SETTING',
-    help="such as reduction=2: what others are compared with (the config's own setting)",
+    help="setting to compare others with, such as reduction=2 (default: the config's own)",
   )
   flags.add_format(report)
 

@@ -18,18 +18,21 @@ def add_train(commands: Any) -> None:
     commands,
     'train',
     _train,
-    'Train from a config; the same command resumes, or says that it is done.',
+    'Train a network from a config; run the same command again to resume.',
     takes_config=True,
     usage='googlenet train --config=FILE.py[:ARGUMENT] --workdir=DIR [--config.KEY=VALUE ...]',
-    epilog='--config names a file with get_config(arg=""); --config.KEY=VALUE overrides a key, '
-    'as in --config.optimizer.learning_rate=0.02. SIGTERM, SIGINT and SIGUSR2 save and exit 75.',
+    epilog='FILE.py defines get_config(arg=""), which is called with ARGUMENT. --config.KEY=VALUE '
+    'overrides a key of the config, as in --config.optimizer.learning_rate=0.02. On SIGTERM, '
+    'SIGINT or SIGUSR2 the run saves its state and exits with status 75.',
   )
-  train.add_argument('--workdir', type=pathlib.Path, help='folder of the run')
+  train.add_argument('--workdir', type=pathlib.Path, help='folder of the run, new or to be resumed')
   train.add_argument(
-    '--dry_run', action='store_true', help='show sizes, costs, memory and warnings; compute nothing'
+    '--dry_run', action='store_true', help='print sizes, costs, memory and warnings; train nothing'
   )
   train.add_argument(
-    '--change_config', action='store_true', help='go on with a run under this config, not its own'
+    '--change_config',
+    action='store_true',
+    help='continue a run under this config instead of its own',
   )
   flags.add_processes(train)
   flags.add_cache_dir(train)

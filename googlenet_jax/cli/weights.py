@@ -16,31 +16,39 @@ def add_convert(commands: Any) -> None:
     commands,
     'convert',
     _convert,
-    "Weights of a run, or of a file of another kind, such as Caffe's, as ours; or ours as theirs.",
+    "Convert weights from a run, Caffe or torchvision to this package's format, and back.",
   )
   convert.add_argument(
     'source',
     metavar='SRC',
     type=pathlib.Path,
-    help='.caffemodel, .pth, .npz or .safetensors, or the folder of a run',
+    help='input: .caffemodel, .pth, .npz or .safetensors, or the folder of a run',
   )
   convert.add_argument(
-    'destination', metavar='DST', type=pathlib.Path, help='.safetensors, .npz or .caffemodel'
+    'destination',
+    metavar='DST',
+    type=pathlib.Path,
+    help='output: .safetensors, .npz or .caffemodel',
   )
   convert.add_argument(
-    '--to', choices=('torchvision',), help="torchvision's names in a .safetensors"
+    '--to',
+    choices=('torchvision',),
+    help="naming of tensors in a .safetensors output (default: this package's)",
   )
-  convert.add_argument('--classes', type=pathlib.Path, help='file with the names, one a line')
-  convert.add_argument('--variant', help='of the network, where SRC does not tell')
   convert.add_argument(
-    '--preprocessing', help='of the training, where SRC does not tell: caffe, imagenet or slim'
+    '--classes', type=pathlib.Path, help='text file with the names of the classes, one per line'
   )
-  convert.add_argument('--parameters', **flags.PARAMETERS, help='of a run (as its config says)')
+  convert.add_argument('--variant', help='variant of the network, if SRC does not say')
+  convert.add_argument(
+    '--preprocessing',
+    help='preprocessing used in training, if SRC does not say: caffe, imagenet or slim',
+  )
+  convert.add_argument('--parameters', **flags.PARAMETERS)
   convert.add_argument(
     '--fold_normalization',
     '--fold_normalisation',
     action='store_true',
-    help='into the first convolution',
+    help='fold the normalization of images into the first convolution',
   )
   flags.add_cache_dir(convert)
   flags.add_format(convert)
@@ -84,22 +92,28 @@ def add_export(commands: Any) -> None:
     commands,
     'export',
     _export,
-    'The inference network for other programs: StableHLO, ONNX or SavedModel.',
+    'Export a network for inference in other programs, as StableHLO, ONNX or SavedModel.',
   )
   export.add_argument(
     'out',
     metavar='OUT',
     type=pathlib.Path,
-    help='net.stablehlo (runs with JAX alone), net.onnx, or a new folder net.savedmodel',
+    help='output: NAME.stablehlo (runs with JAX alone), NAME.onnx, or a new folder NAME.savedmodel',
   )
   source = export.add_mutually_exclusive_group(required=True)
   source.add_argument('--workdir', type=pathlib.Path, help='folder of a run')
-  source.add_argument('--weights', type=pathlib.Path, help='.safetensors of googlenet convert')
-  export.add_argument('--parameters', **flags.PARAMETERS, help='of the run')
+  source.add_argument('--weights', type=pathlib.Path, help='file written by `googlenet convert`')
+  export.add_argument('--parameters', **flags.PARAMETERS)
   export.add_argument(
-    '--preprocessing', action='store_true', help='take uint8 pixels and normalize them inside'
+    '--preprocessing',
+    action='store_true',
+    help='accept uint8 pixels and normalize them inside the network',
   )
-  export.add_argument('--batch_size', type=flags.positive, help='images at a time (any number)')
+  export.add_argument(
+    '--batch_size',
+    type=flags.positive,
+    help='fixed number of images per call (default: any number)',
+  )
   flags.add_cache_dir(export)
 
 

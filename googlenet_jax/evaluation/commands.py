@@ -44,7 +44,7 @@ def evaluate(
     weights: files of weights.
     cache_dir: where embedded data are kept.
     data: the images, as `open_data` takes them; None: the run's own test images.
-    split: of `data`.
+    split: the split of `data`; None: test, or all images of a folder or manifest.
     crops: 1, 10 or 144; None: 1.
     parameters: `raw` or `ema`; None as each run's config says.
     batch_size: crops that a network is given at once; None: about 128, fewer large ones.
@@ -118,7 +118,7 @@ def convert_run(
   """Writes the newest checkpoint of a run, its heads with it, as a file of weights.
 
   Args:
-    workdir: of the run.
+    workdir: the run's work directory.
     destination: as in `weights.convert.convert`, as are `to` and `fold_normalization`.
     cache_dir: where embedded data are kept.
     parameters: `raw` or `ema`; None as the run's config says.

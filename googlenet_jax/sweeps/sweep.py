@@ -62,10 +62,10 @@ def sweep(study: Study, options: Options, cache_dir: pathlib.Path, command: str)
   """Launches a study, or says how it stands.
 
   Args:
-    study: to be launched.
-    options: of the launch.
+    study: the study to launch.
+    options: what the command line says of the launch.
     cache_dir: where embedded data are kept.
-    command: that was typed, for the record.
+    command: the command as typed, for the record.
 
   Returns:
     Whether no member has failed.

@@ -20,9 +20,9 @@ class Report:
     bad: (name, reason) of every image that was left out, by split and then by name.
     written: images read in this run; fewer than all where an earlier one was interrupted.
     stored: size of the shards in bytes.
-    mean: of the training images' channels, on the scale 0 to 255.
-    std: likewise.
-    seconds: that this run took.
+    mean: mean of each channel over the training images, on the scale 0 to 255.
+    std: standard deviation of each channel, on the same scale.
+    seconds: duration of this run.
   """
 
   out: pathlib.Path

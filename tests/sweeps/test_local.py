@@ -10,7 +10,8 @@ import time
 
 import pytest
 
-from googlenet_jax import arguments
+from googlenet_jax import cli
+from googlenet_jax.cli import flags
 from googlenet_jax.sweeps.local import last_line, slots
 from googlenet_jax.sweeps.status import (
   DONE,
@@ -188,9 +189,9 @@ def test_bad_input_starts_nothing(more, said, tmp_path, cache, monkeypatch):
 
 def test_retries_are_never_negative(capsys):
   with pytest.raises(SystemExit):
-    arguments.parser().parse_args(['sweep', '--root=x', '--retries=-1'])
+    cli.main(['sweep', '--root=x', '--retries=-1'])
   assert "'-1' is neither 0 nor a positive integer" in capsys.readouterr().err
-  assert arguments.parser().parse_args(['sweep', '--root=x', '--retries=0']).retries == 0
+  assert flags.natural('0') == 0
 
 
 def test_a_root_that_cannot_be_written(tmp_path, cache):

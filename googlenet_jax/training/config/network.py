@@ -3,9 +3,11 @@
 import dataclasses
 import types
 import typing
+from collections.abc import Iterator, Mapping
 from typing import Any
 
-from ml_collections import ConfigDict, config_dict
+from absl import flags
+from ml_collections import ConfigDict, config_dict, config_flags
 
 from googlenet_jax.errors import UserError
 from googlenet_jax.models import FAMILIES, Family, Network, choose
@@ -48,6 +50,33 @@ def build_model(section: ConfigDict, classes: int) -> Network:
   return family.build(_knobs(family.knobs, section), classes)
 
 
+def parse_knobs(family: str, given: Mapping[str, str]) -> dict[str, Any]:
+  """A family's knobs from text, as `models.build` takes them.
+
+  Args:
+    family: an entry of `models.FAMILIES`.
+    given: values by key, as on the command line: `{'width': '0.5', 'lrn.k': '2'}`.
+
+  Raises:
+    UserError: there is no such key, or a value is of another type; names the flag.
+  """
+  chosen = choose('--family', family, FAMILIES)
+  section = model_section(family)
+  known = [key for key in _leaves(section) if key not in ('family', 'variant')]
+  for key in given:
+    if key not in known:
+      raise UserError(f'--{key}: no such flag for family {family}; accepted: {", ".join(known)}')
+  arguments = [f'--model.{key}={value}' for key, value in given.items()]
+  values = flags.FlagValues()
+  config_flags.DEFINE_config_dict('model', section, flag_values=values, sys_argv=['', *arguments])
+  try:
+    values(['', *arguments])
+  except (flags.Error, AttributeError, KeyError, TypeError, ValueError) as error:
+    raise UserError(' '.join(str(error).replace('model.', '').split())) from error
+  typed = _knobs(chosen.knobs, values.model)
+  return {name: getattr(typed, name) for name in (key.partition('.')[0] for key in given)}
+
+
 def _family(name: str) -> Family:
   try:
     return choose('config.model.family', name, FAMILIES)
@@ -68,6 +97,14 @@ def _section(kind: type) -> ConfigDict:
     else:
       section[field.name] = field.default
   return section
+
+
+def _leaves(section: ConfigDict, prefix: str = '') -> Iterator[str]:
+  for name, value in section.items():
+    if isinstance(value, ConfigDict):
+      yield from _leaves(value, f'{prefix}{name}.')
+    else:
+      yield f'{prefix}{name}'
 
 
 def _knobs(kind: Any, section: ConfigDict) -> Any:

@@ -44,7 +44,7 @@ def grad_cam(bundle: Bundle, images: np.ndarray, classes: Sequence[int]) -> np.n
 @functools.cache
 def _compiled(model: GoogLeNet, preprocessing: Preprocessing) -> Callable[..., jax.Array]:
   def maps(variables: Any, images: jax.Array, classes: jax.Array) -> jax.Array:
-    x = endpoints(model, variables, preprocessing.normalize(images), [LAYER])[LAYER]
+    x = endpoints(model, variables, preprocessing.normalization(images), [LAYER])[LAYER]
     weights = variables['params']['classifier']['kernel'][:, classes]  # [channels, n]
     parts = jnp.einsum('nhwc,cn->nhw', x.astype(jnp.float32), weights)
     return jax.nn.relu(parts) / (x.shape[1] * x.shape[2])

@@ -44,8 +44,8 @@ def get_config(arg: str = ''):
   config.data.source = 'folder:'
   config.data.image_size = taken.image_size
   config.data.resize = taken.resize
-  config.data.mean = taken.mean
-  config.data.std = taken.std
+  config.data.mean = taken.normalization.mean
+  config.data.std = taken.normalization.std
   config.data.augment.preset = 'crop_flip'
 
   config.optimizer.learning_rate = 0.001

@@ -9,6 +9,7 @@ import pytest
 from googlenet_jax.data.augment import from_config
 from googlenet_jax.errors import UserError
 from googlenet_jax.models.googlenet.variants import VARIANTS
+from googlenet_jax.normalization import Normalization
 from googlenet_jax.sweeps.study import Study
 from googlenet_jax.training.config.flags import parse_config
 from googlenet_jax.training.config.network import build_model
@@ -51,7 +52,8 @@ def test_finetuning_takes_everything_from_its_weights(tmp_path):
   model = model.clone(architecture=VARIANTS['small'].architecture, aux=())
   shapes = jax.eval_shape(model.init, jax.random.key(0), jax.numpy.zeros((1, 32, 32, 3)))
   variables = jax.tree.map(lambda x: np.zeros(x.shape, np.float32), shapes)
-  taken = Preprocessing(image_size=32, resize=40, mean=(1.0, 2.0, 3.0), std=(4.0, 5.0, 6.0))
+  normalization = Normalization((1.0, 2.0, 3.0), (4.0, 5.0, 6.0))
+  taken = Preprocessing(image_size=32, resize=40, normalization=normalization)
   path = tmp_path / 'a b.safetensors'
   save(Bundle(model, variables, taken, ('x', 'y', 'z'), 'a test'), path)
   config = parse_config([f'--config={FOLDER / "finetune.py"}:{path}'])

@@ -63,7 +63,7 @@ def _compiled(model: Network, preprocessing: Preprocessing) -> Callable[..., jax
   assert layer is not None
 
   def maps(variables: Any, images: jax.Array, classes: jax.Array) -> jax.Array:
-    x = endpoints(model, variables, preprocessing.normalize(images), [layer])[layer]
+    x = endpoints(model, variables, preprocessing.normalization(images), [layer])[layer]
     weights = variables['params'][CLASSIFIER]['kernel'][:, classes]  # [channels, n]
     parts = jnp.einsum('nhwc,cn->nhw', x.astype(jnp.float32), weights)
     return jax.nn.relu(parts) / (x.shape[1] * x.shape[2])

@@ -103,9 +103,7 @@ def _workdir_member(path: pathlib.Path, cache_dir: pathlib.Path, parameters: str
     preprocessing=Preprocessing(
       image_size=config.data.image_size,
       resize=config.data.resize,
-      channel_order='rgb',
-      mean=experiment.normalization[0],
-      std=experiment.normalization[1],
+      normalization=experiment.normalization,
     ),
     classes=split.classes,
     source=name,

@@ -157,7 +157,7 @@ def _on_devices(
 def _compiled(model: Network, preprocessing: Preprocessing, mirrored: bool) -> Callable:
   def step(variables: Any, batch: dict[str, jax.Array], hyper: Any) -> dict[str, jax.Array]:
     del hyper
-    images = preprocessing.normalize(batch['image'])
+    images = preprocessing.normalization(batch['image'])
     if mirrored:  # beside its image, so that both are on one device
       pairs = jnp.stack([images, images[:, :, ::-1]], 1)
       images = pairs.reshape(-1, *images.shape[1:])

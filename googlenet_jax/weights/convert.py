@@ -58,7 +58,7 @@ class Report:
       'heads': list(model.aux),
       'classes': model.classes,
       'named_classes': self.bundle.classes != _numbers(model.classes),
-      'preprocessing': dataclasses.asdict(self.bundle.preprocessing),
+      'preprocessing': self.bundle.preprocessing.described(),
       'source': self.bundle.source,
     }
 

@@ -127,7 +127,8 @@ def test_mean_and_deviation_are_those_of_the_training_pixels(folder, prepared):
   opened = open_split(f'prepared:{prepared.out}', 'test', cache_dir=folder)
   np.testing.assert_allclose(opened.mean, pixels.mean(0), rtol=1e-13)
   np.testing.assert_allclose(opened.std, pixels.std(0), rtol=1e-13)
-  assert prepared.mean == list(opened.mean) and prepared.std == list(opened.std)
+  stored = opened.normalization
+  assert prepared.mean == list(stored.mean) and prepared.std == list(stored.std)
 
 
 def test_sums_are_exact_for_images_of_any_shape():

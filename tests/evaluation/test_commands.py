@@ -18,7 +18,7 @@ from googlenet_jax.evaluation.evaluate import evaluate, result
 from googlenet_jax.evaluation.predictors import Member
 from googlenet_jax.models import build
 from googlenet_jax.weights import bundle as bundles
-from googlenet_jax.weights.bundle import Bundle, Preprocessing
+from googlenet_jax.weights.bundle import PUBLISHED, Bundle
 
 MODELS = pathlib.Path(__file__).resolve().parents[1] / 'models'
 
@@ -36,7 +36,7 @@ def bvlc(shared_data):
   return Bundle(
     model,
     {'params': caffe.fill(layers, shapes), 'batch_stats': {}},
-    Preprocessing(224, 256, 'bgr', (123.0, 117.0, 104.0), (1.0, 1.0, 1.0)),
+    PUBLISHED['caffe'],
     tuple(words),
     'BVLC',
   )

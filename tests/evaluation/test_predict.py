@@ -95,7 +95,7 @@ def test_grad_cam_is_the_gradient_that_a_backward_pass_finds():
       return out
 
     with nn.intercept_methods(tap):
-      found = bundle.model.apply(bundle.variables, bundle.preprocessing.normalize(image)).logits
+      found = bundle.model.apply(bundle.variables, bundle.preprocessing.normalization(image)).logits
     return found[0, label], seen['output']
 
   shape = jax.eval_shape(logit, 0.0)[1].shape

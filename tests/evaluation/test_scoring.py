@@ -32,8 +32,9 @@ def plain_mean(bundle, image, crops):
       cut(resize(image, resized_size(image.shape[:2], side)), box), (size.image_size,) * 2
     )
     views.append(mirror(view) if mirrored else view)
-  x = (np.stack(views).astype(np.float32) - np.float32(size.mean)) / np.float32(size.std)
-  x = x[..., ::-1] if size.channel_order == 'bgr' else x
+  numbers = size.normalization
+  x = (np.stack(views).astype(np.float32) - np.float32(numbers.mean)) / np.float32(numbers.std)
+  x = x[..., ::-1] if numbers.channel_order == 'bgr' else x
   filled = np.concatenate([x, np.zeros((-len(x) % 12, *x.shape[1:]), np.float32)])
   forward = compiled(bundle.model)  # once, for twelve
   parts = [forward(bundle.variables, part).logits for part in filled.reshape(-1, 12, *x.shape[1:])]

@@ -11,8 +11,17 @@ import pytest
 from googlenet_jax.errors import UserError
 from googlenet_jax.models import build
 from googlenet_jax.models.googlenet.knobs import LRNKnobs
+from googlenet_jax.normalization import Normalization
 from googlenet_jax.weights import bundle as bundles
-from googlenet_jax.weights.bundle import KEY, Bundle, Preprocessing, load, save
+from googlenet_jax.weights.bundle import (
+  KEY,
+  Bundle,
+  DescribedPreprocessing,
+  Preprocessing,
+  load,
+  save,
+)
+from googlenet_jax.weights.metadata import rebuild
 from googlenet_jax.weights.tensors import flatten
 
 
@@ -22,7 +31,8 @@ def random_bundle(image_size=224, **knobs):
   tree = jax.eval_shape(model.init, jax.random.key(0), images)
   random = np.random.default_rng(0)
   variables = jax.tree.map(lambda leaf: random.normal(size=leaf.shape).astype('f4'), tree)
-  preprocessing = Preprocessing(image_size, image_size + 32, 'bgr', (1.0, 2.5, 1 / 3), (1, 2, 3))
+  normalization = Normalization((1.0, 2.5, 1 / 3), (1, 2, 3), 'bgr')
+  preprocessing = Preprocessing(image_size, image_size + 32, normalization)
   classes = tuple(f'이름, {index}' for index in range(model.classes))
   return Bundle(model, {'batch_stats': {}} | variables, preprocessing, classes, 'made by a test')
 
@@ -52,13 +62,19 @@ def test_what_is_loaded_is_what_was_saved(tmp_path, knobs):
     np.testing.assert_array_equal(theirs[name], array)
 
 
-def test_normalize_by_hand():
-  preprocessing = Preprocessing(224, 256, 'bgr', (10.0, 20.0, 30.0), (1.0, 2.0, 4.0))
-  pixel = np.array([[110, 220, 130]], np.uint8)  # R, G, B
-  np.testing.assert_array_equal(preprocessing.normalize(pixel), [[25.0, 100.0, 100.0]])
-  rgb = dataclasses.replace(preprocessing, channel_order='rgb')
-  np.testing.assert_array_equal(rgb.normalize(pixel), [[100.0, 100.0, 25.0]])
-  assert rgb.normalize(pixel).dtype == np.float32
+# Written by the revision that first stored them; equal bundles give equal files to this day.
+DESCRIBED = (
+  '{"image_size": 32, "resize": 37, "channel_order": "bgr", "mean": [120.0, 110.0, 100.0], '
+  '"std": [60.0, 50.0, 40.0]}'
+)
+
+
+def test_the_stored_form_of_preprocessing_is_what_it_was():
+  normalization = Normalization((120.0, 110.0, 100.0), (60.0, 50.0, 40.0), 'bgr')
+  preprocessing = Preprocessing(32, 37, normalization)
+  assert json.dumps(preprocessing.described()) == DESCRIBED
+  read = rebuild(DescribedPreprocessing, json.loads(DESCRIBED), 'preprocessing')
+  assert read.understood() == preprocessing
 
 
 @pytest.fixture(scope='module')

@@ -3,8 +3,9 @@
 import pathlib
 from typing import Any
 
-from googlenet_jax.data.split import IMAGENET_MEAN, IMAGENET_STD, Record, Split
+from googlenet_jax.data.split import Record, Split
 from googlenet_jax.errors import UserError
+from googlenet_jax.normalization import IMAGENET, Normalization
 
 
 def open_builder(builder: Any, split: str) -> Split:
@@ -33,8 +34,9 @@ def open_builder(builder: Any, split: str) -> Split:
     name=f'{info.name}/{split}',
     records=_TfdsRecords(source, f'{info.name}/{split}'),
     classes=tuple(info.features['label'].names),
-    mean=tuple(metadata.get('mean', IMAGENET_MEAN)),
-    std=tuple(metadata.get('std', IMAGENET_STD)),
+    normalization=Normalization(
+      mean=tuple(metadata.get('mean', IMAGENET.mean)), std=tuple(metadata.get('std', IMAGENET.std))
+    ),
   )
 
 

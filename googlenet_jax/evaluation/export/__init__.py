@@ -57,7 +57,7 @@ def export(
   variables = jax.tree.map(jnp.asarray, bundle.variables)
 
   def probabilities(images: jax.Array) -> jax.Array:
-    normalized = taken.normalize(images) if preprocessing else images
+    normalized = taken.normalization(images) if preprocessing else images
     outputs: Any = model.apply(variables, normalized)
     return jax.nn.softmax(outputs.logits)
 
@@ -73,9 +73,9 @@ def export(
       'included': preprocessing,
       'resize': taken.resize,
       'image_size': size,
-      'channel_order': taken.channel_order,
-      'mean': list(taken.mean),
-      'std': list(taken.std),
+      'channel_order': taken.normalization.channel_order,
+      'mean': list(taken.normalization.mean),
+      'std': list(taken.normalization.std),
     },
     **particular,
     'classes': list(bundle.classes),

@@ -11,6 +11,7 @@ import optax
 from ml_collections import ConfigDict
 
 from googlenet_jax.models import Network, Outputs
+from googlenet_jax.normalization import Normalization
 from googlenet_jax.training.devices.parallelism import Batch
 from googlenet_jax.training.step import schedules
 from googlenet_jax.training.step.losses import by_classifier, cross_entropy, total_loss
@@ -18,6 +19,11 @@ from googlenet_jax.training.step.optimizer import frozen_modules, make_optimizer
 from googlenet_jax.training.step.state import TrainState
 
 Metrics = dict[str, jax.Array]
+
+# Here, as the data know the type but not JAX.
+jax.tree_util.register_dataclass(
+  Normalization, data_fields=['mean', 'std'], meta_fields=['channel_order']
+)
 
 
 def hyperparameters(
@@ -27,8 +33,7 @@ def hyperparameters(
   warmup: int,
   every: int,
   ema_start: int,
-  mean: tuple[float, float, float],
-  std: tuple[float, float, float],
+  normalization: Normalization,
 ) -> dict[str, Any]:
   """Every number of the experiment that the step reads, as arrays: changing one never recompiles.
 
@@ -38,8 +43,7 @@ def hyperparameters(
     warmup: steps of warm-up.
     every: steps between two stairs of the staircase.
     ema_start: the first averaged step.
-    mean: of the training images' channels, on the scale 0 to 255.
-    std: likewise.
+    normalization: the statistics of the images' channels.
   """
   numbers = scalars(config.optimizer) | {
     'aux_weight': config.loss.aux_weight,
@@ -51,15 +55,9 @@ def hyperparameters(
       config.schedule, config.optimizer.learning_rate, steps, warmup, every
     ),
     'averaging_rates': schedules.averaging_rates(config.ema, steps, ema_start),
-    'mean': np.asarray(mean, np.float32),
-    'std': np.asarray(std, np.float32),
+    'normalization': normalization.as_arrays(),
     'key': jax.random.key_data(jax.random.key(config.seed)),
   }
-
-
-def normalize(images: jax.Array, hyper: dict[str, jax.Array]) -> jax.Array:
-  """uint8[n, h, w, 3] -> float32[n, h, w, 3], minus the mean, over the standard deviation."""
-  return (images.astype(jnp.float32) - hyper['mean']) / hyper['std']
 
 
 def forward(
@@ -92,7 +90,7 @@ def forward(
 
 def make_train_step(
   model: Network, config: ConfigDict, axis_name: str | None = None
-) -> Callable[[TrainState, Batch, dict[str, jax.Array]], tuple[TrainState, Metrics]]:
+) -> Callable[[TrainState, Batch, dict[str, Any]], tuple[TrainState, Metrics]]:
   """The function (state, batch, hyper) -> (state, metrics), to be jitted.
 
   `batch` holds `image` uint8[n, h, w, 3] and `label` int32[n]; the metrics are float32 scalars:
@@ -114,7 +112,7 @@ def make_train_step(
   accumulate = config.optimizer.accumulate
 
   def loss_of(params, batch_stats, part, hyper, key):
-    images = normalize(part['image'], hyper)
+    images = hyper['normalization'](part['image'])
     rates = config.optimizer.rates
     outputs, batch_stats = forward(model, rates, params, batch_stats, images, key)
     loss, metrics = total_loss(
@@ -126,7 +124,7 @@ def make_train_step(
 
   gradient = jax.grad(loss_of, has_aux=True)
 
-  def accumulated(state: TrainState, batch: Batch, hyper: dict[str, jax.Array], key: jax.Array):
+  def accumulated(state: TrainState, batch: Batch, hyper: dict[str, Any], key: jax.Array):
     # Part i takes every accumulate-th image, so that each device keeps the images it holds.
     parts = jax.tree.map(lambda x: x.reshape(-1, accumulate, *x.shape[1:]).swapaxes(0, 1), batch)
 
@@ -150,7 +148,7 @@ def make_train_step(
     return grads, (jax.tree.map(jnp.mean, metrics), batch_stats)
 
   def train_step(
-    state: TrainState, batch: Batch, hyper: dict[str, jax.Array]
+    state: TrainState, batch: Batch, hyper: dict[str, Any]
   ) -> tuple[TrainState, Metrics]:
     batch = dict(batch)
     stop = batch.pop('stop', None)
@@ -193,7 +191,7 @@ def _sum_over(axis_name: str | None, tree: Any) -> Any:
 
 def make_eval_step(
   model: Network, axis_name: str | None = None
-) -> Callable[[dict[str, Any], Batch, dict[str, jax.Array]], dict[str, Metrics]]:
+) -> Callable[[dict[str, Any], Batch, dict[str, Any]], dict[str, Metrics]]:
   """The function (variables, batch, hyper) -> sums over the images that `mask` counts.
 
   For the classifier, `main`, and each head: `loss` float32, `top1` and `top5` int32 (images whose
@@ -202,9 +200,9 @@ def make_eval_step(
   """
 
   def eval_step(
-    variables: dict[str, Any], batch: Batch, hyper: dict[str, jax.Array]
+    variables: dict[str, Any], batch: Batch, hyper: dict[str, Any]
   ) -> dict[str, Metrics]:
-    outputs: Any = model.apply(variables, normalize(batch['image'], hyper))
+    outputs: Any = model.apply(variables, hyper['normalization'](batch['image']))
     labels, mask = batch['label'], batch['mask']
 
     def sums(logits: jax.Array) -> Metrics:

@@ -17,6 +17,7 @@ from googlenet_jax.data.augment import PRESETS
 from googlenet_jax.data.split import Split
 from googlenet_jax.errors import UserError
 from googlenet_jax.models.googlenet.variants import Architecture
+from googlenet_jax.normalization import Normalization
 from googlenet_jax.training.config import defaults
 from googlenet_jax.training.config.network import build_model
 from googlenet_jax.training.devices.device_data import device_batches
@@ -118,7 +119,12 @@ class Trainer:
     step = make_train_step(self.model, self.config, self.parallel.axis_name)
     self._step = self.parallel.compile_train(step)
     numbers = hyperparameters(
-      self.config, steps=10, warmup=0, every=1, ema_start=0, mean=(120.0,) * 3, std=(60.0,) * 3
+      self.config,
+      steps=10,
+      warmup=0,
+      every=1,
+      ema_start=0,
+      normalization=Normalization((120.0,) * 3, (60.0,) * 3),
     )
     self.hyper = self.parallel.replicate(numbers)
     self.state = self.parallel.replicate(initial_state(self.model, self.config, dtype))

@@ -10,6 +10,7 @@ import pytest
 from short_runs import PLAIN
 
 from googlenet_jax.models import endpoints
+from googlenet_jax.normalization import Normalization
 from googlenet_jax.training.config import defaults
 from googlenet_jax.training.config.network import build_model
 from googlenet_jax.training.run.metrics import evaluate
@@ -59,7 +60,12 @@ def batch(size=8, seed=0, **more):
 
 def hyper_of(config, steps=10):
   return hyperparameters(
-    config, steps=steps, warmup=0, every=1, ema_start=0, mean=(120.0,) * 3, std=(60.0,) * 3
+    config,
+    steps=steps,
+    warmup=0,
+    every=1,
+    ema_start=0,
+    normalization=Normalization((120.0,) * 3, (60.0,) * 3),
   )
 
 

@@ -59,7 +59,7 @@ def test_finetuning_takes_everything_from_its_weights(tmp_path):
   config = parse_config([f'--config={FOLDER / "finetune.py"}:{path}'])
   validate(config)
   assert (config.model.variant, config.data.image_size, config.data.resize) == ('small', 32, 40)
-  assert (config.data.mean, config.data.std) == (taken.mean, taken.std)
+  assert (config.data.mean, config.data.std) == (normalization.mean, normalization.std)
   assert config.init.weights == str(path)
   scratch = Study(tmp_path, [f'--config={FOLDER / "finetune.py"}:{path}'], 'scratch')
   begins = [scratch.config_of(member).init.weights for member in scratch.members]

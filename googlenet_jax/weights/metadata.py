@@ -73,7 +73,7 @@ def rebuild_architecture(family: Family, value: Any) -> Any:
   try:
     architecture = rebuild(kind, value, 'architecture')
   except UserError as error:
-    where = '' if str(error).startswith('architecture') else 'architecture: '
+    where = '' if str(error).startswith('architecture') else 'architecture.'
     raise UserError(f'{where}{error}') from error
   for field, place, number in _integers(architecture):
     largest = family.bounds.get(field, MAX_CHANNELS)

@@ -96,7 +96,10 @@ def rewritten(path, bundle, change):
 @pytest.mark.parametrize(
   ('keys', 'value', 'named'),
   [
-    (('format',), 2, 'format=2: accepted: 1'),
+    (('format',), 3, 'format=3: accepted: 2'),
+    (('format',), True, 'format=True: accepted: 2'),
+    (('family',), 'vgg', 'family=vgg: accepted: googlenet'),
+    (('family',), 2, 'family=2: accepted: one of type str'),
     (('architecture', 'stem'), 'odd', 'architecture.stem=odd: accepted: full, separable, small'),
     (('architecture', 'conv1'), 2**40, 'architecture.conv1=1099511627776'),
     (('architecture', 'conv1'), True, 'architecture.conv1=True'),

@@ -38,7 +38,7 @@ class Architecture:
 
   def __post_init__(self) -> None:
     if len(self.modules) != len(MODULES):
-      raise UserError(f'modules: {len(self.modules)} of them; accepted: {len(MODULES)}')
+      raise UserError(f'modules={len(self.modules)}: accepted: {len(MODULES)} modules')
     choose('kernel_init', self.kernel_init, KERNEL_INITIALIZERS)
 
   @property

@@ -1,6 +1,7 @@
 """Members on this machine: slots, a stop, a kill of everything, failures and their retries."""
 
 import contextlib
+import fcntl
 import json
 import os
 import pathlib
@@ -11,11 +12,12 @@ import sys
 import pytest
 from waiting import has_pending, paused, wait_until
 
-from googlenet_jax import arguments
+from googlenet_jax import arguments, files
 from googlenet_jax.sweeps.local import last_line, slots
 from googlenet_jax.sweeps.status import (
   DONE,
   FAILED,
+  RUNNING,
   STOPPED,
   WAITING,
   json_lines,
@@ -73,6 +75,24 @@ def test_status_of_whatever_is_there(tmp_path):
   assert status_of(tmp_path, 2).state == STOPPED
 
 
+def test_a_status_asked_for_keeps_no_member_from_starting(tmp_path, monkeypatch):
+  lock, flock = tmp_path / 'lock', fcntl.flock
+  with lock.open('w') as asking:
+    flock(asking, fcntl.LOCK_SH | fcntl.LOCK_NB)  # as `status_of` does
+
+    def refused_once(*arguments):
+      try:
+        flock(*arguments)
+      except BlockingIOError:
+        asking.close()
+        raise
+
+    monkeypatch.setattr(fcntl, 'flock', refused_once)
+    with files.locked(lock, 'another run'):
+      assert asking.closed
+      assert status_of(tmp_path, 2).state == RUNNING
+
+
 def test_the_last_line_says_what_went_wrong(tmp_path):
   log = tmp_path / 'log'
   log.write_text('a\ngooglenet train: no room\nwarning: something else\n\n')
@@ -128,17 +148,6 @@ def held_midway(members):
     yield processes
 
 
-def free(lock):
-  import fcntl
-
-  with lock.open() as file:
-    try:
-      fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-      return False
-  return True
-
-
 def test_stopped_killed_and_started_again(tmp_path, cache):
   """Ctrl-C, then SIGKILL of the launcher, whose members stop by themselves; nothing is lost."""
   members = [tmp_path / 'a b/seeds/members' / f'seed={seed}' for seed in range(2)]
@@ -161,7 +170,9 @@ def test_stopped_killed_and_started_again(tmp_path, cache):
   )
   launcher.kill()
   launcher.communicate()
-  wait_until(lambda: all(free(member / 'lock') for member in members), 'members do not stop')
+  wait_until(
+    lambda: not any(files.is_locked(member / 'lock') for member in members), 'members do not stop'
+  )
   out, _ = (finished := start(*arguments)).communicate()
   assert finished.returncode == 0, out
   assert '2 of 2 done' in out and 'report' in out.splitlines()[-1]

@@ -53,7 +53,7 @@ FACTOR = st.floats(0.04, 4)
 
 
 @given(width=FACTOR, reduction_3x3=FACTOR, reduction_5x5=FACTOR)
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_widths_are_rounded_once_to_the_nearest(width, reduction_3x3, reduction_5x5):
   factors = {'width': width, 'reduction_3x3': reduction_3x3, 'reduction_5x5': reduction_5x5}
   before = channels(VARIANTS['table1'].architecture)
@@ -99,7 +99,7 @@ ASSIGNMENTS = st.dictionaries(
 
 
 @given(assignments=ASSIGNMENTS, pad=PAD, end=st.sampled_from(['', ',', ' , ']))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_widths_text_sets_what_it_names_and_nothing_else(assignments, pad, end):
   parts = [
     f'{pad}{module}.{name}{pad}={pad}{value}' for (module, name), value in assignments.items()
@@ -139,7 +139,7 @@ JUNK = st.one_of(st.text(max_size=20), st.lists(PIECE, max_size=12).map(''.join)
 
 
 @given(text=JUNK)
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_junk_as_widths_is_a_user_error_or_a_network(text):
   try:
     architecture = replace_widths(VARIANTS['table1'].architecture, text)

@@ -287,7 +287,7 @@ def measure_as(process, processes, port, folder):
   jax.config.update('jax_enable_x64', True)
   address = f'127.0.0.1:{port}'
   jax.distributed.initialize(
-    address, processes, process, coordinator_bind_address=address, initialization_timeout=60
+    address, processes, process, coordinator_bind_address=address, initialization_timeout=600
   )
   found = {}
   compilations = Compilations()

@@ -68,7 +68,7 @@ def defaults() -> ConfigDict:
   lrn.k = 1.0
 
   config.data = data = ConfigDict()
-  data.source = 'digits'  # digits, folder:PATH, prepared:PATH, tfds:NAME or synthetic[:N]
+  data.source = 'digits'  # or folder:DIR, manifest:CSV, prepared:DIR, tfds:NAME, synthetic[:N]
   data.train_split = 'train'
   data.eval_split = 'test'
   data.image_size = 224  # pixels, height and width of what the network sees

@@ -1,8 +1,10 @@
 """What every source opens as."""
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Any, Protocol
 
+from googlenet_jax.errors import UserError
 from googlenet_jax.normalization import IMAGENET, Normalization
 
 Record = dict[str, Any]
@@ -34,3 +36,15 @@ class Split:
   records: Records
   classes: tuple[str, ...]
   normalization: Normalization = IMAGENET
+
+
+class UnknownSplitError(UserError):
+  """A split that a source does not have.
+
+  Attributes:
+    accepted: names of the splits that it has.
+  """
+
+  def __init__(self, split: str, where: str, accepted: Sequence[str]) -> None:
+    super().__init__(f'split {split!r} of {where}: accepted: {", ".join(accepted) or "none"}')
+    self.accepted = tuple(accepted)

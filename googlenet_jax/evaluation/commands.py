@@ -5,6 +5,8 @@ import pathlib
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+from googlenet_jax.data.decode import decode_image
+from googlenet_jax.data.sources.files import read_file
 from googlenet_jax.errors import UserError
 from googlenet_jax.evaluation import pages, predictions, render
 from googlenet_jax.evaluation.data import open_data
@@ -12,7 +14,7 @@ from googlenet_jax.evaluation.evaluate import about, own_data, result
 from googlenet_jax.evaluation.evaluate import evaluate as evaluate_members
 from googlenet_jax.evaluation.explain import check, overlay
 from googlenet_jax.evaluation.export import export
-from googlenet_jax.evaluation.predict import find_images, read
+from googlenet_jax.evaluation.predict import find_images
 from googlenet_jax.evaluation.predict import predict as predict_files
 from googlenet_jax.evaluation.predictions import Predictions
 from googlenet_jax.evaluation.predictors import all_matching, open_members, without_auxiliary
@@ -215,7 +217,7 @@ def predict(
       rows = (f'  {one.probability:>7.2%}  {one.name}' for one in found.classes)
       yield '\n'.join([str(found.file), *rows])
     if out:
-      image = read(found.file)
+      image = decode_image(read_file(found.file), str(found.file))
       pictures = [pages.thumbnail(image)]
       if explain:
         pictures.append(overlay(bundles, image, found.classes[0].label))

@@ -5,10 +5,10 @@ from typing import Any
 
 import numpy as np
 
+from googlenet_jax.data.sources import ACCEPTED
 from googlenet_jax.data.split import Split
 from googlenet_jax.errors import UserError
 from googlenet_jax.evaluation import scoring
-from googlenet_jax.evaluation.data import ACCEPTED
 from googlenet_jax.evaluation.measures import errors, per_class
 from googlenet_jax.evaluation.predictions import Predictions
 from googlenet_jax.evaluation.predictors import Member, without_auxiliary

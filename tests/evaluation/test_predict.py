@@ -13,10 +13,11 @@ import simplejpeg
 from PIL import Image
 
 from googlenet_jax.data.crops import cut_views
+from googlenet_jax.data.sources.files import read_file
 from googlenet_jax.errors import UserError
 from googlenet_jax.evaluation import pages
 from googlenet_jax.evaluation.explain import LAYER, grad_cam, overlay
-from googlenet_jax.evaluation.predict import Class, find_images, predict, read
+from googlenet_jax.evaluation.predict import Class, find_images, predict
 from googlenet_jax.evaluation.scoring import score
 
 
@@ -59,7 +60,7 @@ def test_a_path_that_cannot_even_be_looked_up_is_one_file_that_cannot_be_read(fo
 def test_a_device_without_an_end_is_not_read(tmp_path):
   (tmp_path / 'a.png').symlink_to('/dev/null')  # the same kind of file, which would end
   with pytest.raises(UserError, match=r'a\.png: is a device'):
-    read(tmp_path / 'a.png')
+    read_file(tmp_path / 'a.png')
 
 
 def test_the_five_likeliest_and_the_files_that_cannot_be_read(folder):

@@ -3,7 +3,7 @@
 import pathlib
 from typing import Any
 
-from googlenet_jax.data.split import Record, Split
+from googlenet_jax.data.split import Record, Split, UnknownSplitError
 from googlenet_jax.errors import UserError
 from googlenet_jax.normalization import IMAGENET, Normalization
 
@@ -21,7 +21,7 @@ def open_builder(builder: Any, split: str) -> Split:
   info = builder.info
   where = f'{info.name} in {builder.data_dir}'
   if split not in info.splits:
-    raise UserError(f'split {split!r} of {where}: accepted: {", ".join(info.splits) or "none"}')
+    raise UnknownSplitError(split, where, tuple(info.splits))
   if info.file_format is None or info.file_format.value != 'array_record':
     found = info.file_format.value if info.file_format else 'none'
     raise UserError(f'{where}: file format {found}; accepted: array_record')

@@ -54,7 +54,7 @@ def defaults(family: str = 'googlenet') -> ConfigDict:
   config.model = model_section(family)  # the network: `family`, and every knob of that family
 
   config.data = data = ConfigDict()
-  data.source = 'digits'  # digits, folder:PATH, prepared:PATH, tfds:NAME or synthetic[:N]
+  data.source = 'digits'  # or folder:DIR, manifest:CSV, prepared:DIR, tfds:NAME, synthetic[:N]
   data.train_split = 'train'
   data.eval_split = 'test'
   data.image_size = 224  # pixels, height and width of what the network sees

@@ -1,4 +1,4 @@
-"""Normalization folded into the first convolution, so that a network takes raw pixels."""
+"""Channel order and normalization, put into the first convolution of a network."""
 
 import dataclasses
 
@@ -26,24 +26,36 @@ def fold_normalization(bundle: Bundle) -> Bundle:
       f'--fold_normalization: the mean {mean} cannot be folded exactly, as the first convolution '
       f'pads with zeros, which stand for it; accepted: weights with mean 0, 0, 0'
     )
-  name = family_of(bundle.model).first_convolution(bundle.model.architecture)
-  params = traverse_util.flatten_dict(bundle.variables['params'])
-  kernel = params[name, 'kernel']
+  rgb = in_rgb(bundle, '--fold_normalization')
+  path = _first_kernel(rgb)
+  params = traverse_util.flatten_dict(rgb.variables['params'])
+  kernel = params[path]
   std = np.asarray(preprocessing.std, np.float64)
-  if preprocessing.channel_order == 'bgr':
-    kernel = _in_rgb(kernel)
   depthwise = kernel.shape[2] == 1  # one input channel for each group of outputs
   scale = np.repeat(std, kernel.shape[3] // 3) if depthwise else std[:, None]
-  params[name, 'kernel'] = (kernel / scale).astype(np.float32)
+  params[path] = (kernel / scale).astype(np.float32)
+  variables = {**rgb.variables, 'params': traverse_util.unflatten_dict(params)}
+  plain = dataclasses.replace(rgb.preprocessing, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
+  return dataclasses.replace(rgb, variables=variables, preprocessing=plain)
+
+
+def in_rgb(bundle: Bundle, where: str) -> Bundle:
+  """The same network for pixels in the order R, G, B, whichever order it was trained on.
+
+  Raises:
+    UserError: it is for B, G, R and begins with a depthwise convolution; names `where`.
+  """
+  if bundle.preprocessing.channel_order == 'rgb':
+    return bundle
+  path = _first_kernel(bundle)
+  params = traverse_util.flatten_dict(bundle.variables['params'])
+  if params[path].shape[2] == 1:
+    raise UserError(f'{where}: a depthwise stem for B, G and R; accepted: channel order rgb')
+  params[path] = params[path][:, :, ::-1]
   variables = {**bundle.variables, 'params': traverse_util.unflatten_dict(params)}
-  plain = dataclasses.replace(
-    preprocessing, channel_order='rgb', mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0)
-  )
-  return dataclasses.replace(bundle, variables=variables, preprocessing=plain)
+  rgb = dataclasses.replace(bundle.preprocessing, channel_order='rgb')
+  return dataclasses.replace(bundle, variables=variables, preprocessing=rgb)
 
 
-def _in_rgb(kernel: np.ndarray) -> np.ndarray:
-  """A kernel for B, G, R as one for R, G, B."""
-  if kernel.shape[2] == 1:
-    raise UserError('--fold_normalization: accepted for a depthwise stem: channel order rgb')
-  return kernel[:, :, ::-1]
+def _first_kernel(bundle: Bundle) -> tuple[str, str]:
+  return family_of(bundle.model).first_convolution(bundle.model.architecture), 'kernel'

@@ -14,6 +14,7 @@ from googlenet_jax.models import CLASSIFIER, PREFIX, Network
 from googlenet_jax.training.step.state import TrainState
 from googlenet_jax.weights import bundle as bundles
 from googlenet_jax.weights.bundle import Bundle
+from googlenet_jax.weights.fold import in_rgb
 
 _NEW = (CLASSIFIER, PREFIX)  # modules whose outputs are classes, or lead to them alone
 _FREE = ('dropout', 'head', 'kernel_init', 'bias_init')  # what says nothing about a trunk's weights
@@ -56,13 +57,7 @@ def open_weights(path: pathlib.Path, model: Network, normalization: Normalizatio
         f'config.data.{name}={tuple(value)}: accepted: {tuple(wanted)}, which the weights in '
         f'{path} were trained with'
       )
-  if bundle.preprocessing.channel_order == 'bgr':
-    if model.architecture.stem == 'separable':
-      raise UserError(f'config.init.weights={path}: a separable stem of B, G and R: not accepted')
-    params = dict(bundle.variables['params'])
-    params['conv1'] = {**params['conv1'], 'kernel': params['conv1']['kernel'][:, :, ::-1]}
-    bundle = dataclasses.replace(bundle, variables={**bundle.variables, 'params': params})
-  return bundle
+  return in_rgb(bundle, f'config.init.weights={path}')
 
 
 def begin_with(state: TrainState, bundle: Bundle, classes: tuple[str, ...]) -> TrainState:

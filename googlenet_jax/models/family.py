@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 
 from googlenet_jax.errors import UserError
+from googlenet_jax.models.kernels import LRN
 from googlenet_jax.models.layers import DTYPES
 
 CLASSIFIER = 'classifier'
@@ -77,6 +78,29 @@ class Knobs:
   variant: str = knob('', "the network to start from, an entry of the family's variants")
   aux: tuple[str, ...] = knob((), 'places that carry an auxiliary head in training')
   dtype: str = knob('float32', 'type of computation, float32 or bfloat16; parameters are float32')
+
+
+@dataclasses.dataclass(frozen=True)
+class LRNKnobs:
+  """Local response normalization, in families that know it; none: as the variant has it."""
+
+  enabled: bool | None = knob(None, 'whether there is any')
+  size: int | None = knob(None, 'channels in a window')
+  alpha: float | None = knob(None, 'factor of the sum of squares, divided by `size` as in Caffe')
+  beta: float | None = knob(None, 'exponent')
+  k: float | None = knob(None, 'what is added to the sum')
+
+  def apply(self, variant: LRN | None, paper: LRN) -> LRN | None:
+    """The constants of a variant as the knobs change them; where it has none, the paper's.
+
+    Raises:
+      UserError: names the constant and what it accepts.
+    """
+    if self.enabled is False or not (self.enabled or variant):
+      return None
+    given = {field.name: getattr(self, field.name) for field in dataclasses.fields(LRN)}
+    changes = {name: value for name, value in given.items() if value is not None}
+    return dataclasses.replace(variant or paper, **changes)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from googlenet_jax.models.kernels import adaptive_avg_pool
-from googlenet_jax.models.layers import KERNEL_INITIALIZERS, Classifier
+from googlenet_jax.models.layers import Classifier, FullyConnected
 
 PREFIX = 'aux_'
 """Begins the name of a head's module in every network: `aux_4a` is the head on module 4a."""
@@ -48,14 +48,10 @@ class AuxiliaryHead(nn.Module):
       x = nn.avg_pool(x, window, strides=(3, 3), padding='VALID')
     x = self.conv(self.structure.conv, 1, name='conv')(x, train)  # [n, 4, 4, 128]
     x = x.reshape(x.shape[0], -1)
-    x = nn.Dense(
-      self.structure.fc,
-      dtype=self.dtype,
-      kernel_init=KERNEL_INITIALIZERS[self.kernel_init],
-      bias_init=nn.initializers.constant(self.bias_init),
-      name='fc',
-    )(x)
-    x = nn.Dropout(self.structure.dropout, deterministic=not train, name='dropout')(nn.relu(x))
+    x = FullyConnected(self.structure.fc, self.kernel_init, self.bias_init, self.dtype, name='fc')(
+      x
+    )
+    x = nn.Dropout(self.structure.dropout, deterministic=not train, name='dropout')(x)
     return Classifier(self.classes, self.kernel_init, name='classifier')(x)
 
 

@@ -138,6 +138,32 @@ class GlobalAvgPool(nn.Module):
     return f'avg pool {before}x{before}/1'
 
 
+class FullyConnected(nn.Module):
+  """A hidden fully connected layer: a linear map with a bias, then ReLU."""
+
+  features: int
+  kernel_init: str
+  bias_init: float = 0.0
+  dtype: Any = jnp.float32
+
+  @nn.compact
+  def __call__(self, x: jax.Array) -> jax.Array:
+    """float[n, c] -> `dtype`[n, features]."""
+    kernel = self.param(
+      'kernel', KERNEL_INITIALIZERS[self.kernel_init], (x.shape[-1], self.features), jnp.float32
+    )
+    bias = self.param(
+      'bias', nn.initializers.constant(self.bias_init), (self.features,), jnp.float32
+    )
+    x = x.astype(self.dtype) @ kernel.astype(self.dtype)
+    return nn.relu(x + bias.astype(self.dtype))
+
+  @nn.nowrap
+  def row_type(self, before: int, after: int) -> str:
+    """Always `fully connected`."""
+    return 'fully connected'
+
+
 class Classifier(nn.Module):
   """A linear layer whose logits are float32 whatever the network computes in."""
 

@@ -22,7 +22,7 @@ POOLS = [
   (window, stride, padding, sides)
   for window, stride, padding in itertools.product((2, 3), (1, 2), ('same', 'caffe'))
   for sides in ((7, 8), (2, 5))
-]
+] + [(3, 2, 'torch', (7, 8)), (3, 2, 'torch', (2, 5))]
 
 
 def window_pool(x, window, stride, padding):
@@ -31,6 +31,8 @@ def window_pool(x, window, stride, padding):
   if padding == 'caffe' and stride > 1:
     ends = [(math.ceil((size - window) / stride) * stride + window, size) for size in x.shape[1:3]]
     pads = [(0, 0), *((0, end - size) for end, size in ends), (0, 0)]
+  elif padding == 'torch':
+    pads = [(0, 0), *[(window // 2, window // 2)] * 2, (0, 0)]
   return lax.reduce_window(
     x, -jnp.inf, lax.max, (1, window, window, 1), (1, stride, stride, 1), pads
   )
@@ -161,16 +163,26 @@ def test_adaptive_avg_pool(size):
   np.testing.assert_allclose(pooled, loops.adaptive_avg_pool(x.astype(np.float64), 4), atol=5e-7)
 
 
-@pytest.mark.parametrize('padding', ['same', 'caffe'])
-@pytest.mark.parametrize(('kernel', 'stride'), [(1, 1), (3, 1), (5, 1), (3, 2), (7, 2)])
-def test_conv_unit(kernel, stride, padding):
-  x = loops.whole_numbers((2, 9, 8, 3), 0)
+@pytest.mark.parametrize(
+  ('kernel', 'stride', 'padding', 'groups'),
+  [
+    *(
+      (*shape, padding, 1)
+      for shape in ((1, 1), (3, 1), (5, 1), (3, 2), (7, 2))
+      for padding in ('same', 'caffe')
+    ),
+    (5, 3, 1, 1),
+    (3, 1, 1, 2),
+  ],
+)
+def test_conv_unit(kernel, stride, padding, groups):
+  x = loops.whole_numbers((2, 9, 8, 4), 0)
   params = {
-    'kernel': loops.whole_numbers((kernel, kernel, 3, 5), 1),
-    'bias': loops.whole_numbers((5,), 2) * 9,
+    'kernel': loops.whole_numbers((kernel, kernel, 4 // groups, 6), 1),
+    'bias': loops.whole_numbers((6,), 2) * 9,
   }
-  unit = ConvUnit(5, kernel, stride, padding=padding)
-  expected = loops.conv(x, params['kernel'], stride, padding) + params['bias']
+  unit = ConvUnit(6, kernel, stride, groups, padding=padding)
+  expected = loops.conv(x, params['kernel'], stride, padding, groups) + params['bias']
   assert (expected < 0).any()
   assert (expected > 0).any()
   np.testing.assert_array_equal(unit.apply({'params': params}, x), np.maximum(expected, 0))
@@ -220,14 +232,15 @@ def test_conv_unit_in_bfloat16():
   assert {leaf.dtype for leaf in jax.tree.leaves(specs)} == {jnp.dtype(jnp.float32)}
 
 
-# Name: bound and standard deviation at a fan-in f. A normal cut at two standard deviations keeps
-# 0.8796 of its own; `truncated_normal` gives the uncut one, `he_normal` corrects for the cut.
+# Name: bound (None: there is none) and standard deviation at a fan-in f. A normal cut at two
+# standard deviations keeps 0.8796 of its own; `truncated_normal` gives the uncut one, `he_normal`
+# corrects for the cut.
 CUT = 0.87962566
 INITIALIZERS = {
   'lecun_uniform': lambda f: (math.sqrt(3 / f), math.sqrt(1 / f)),
   'truncated_normal': lambda f: (0.02, 0.01 * CUT),
   'he_normal': lambda f: (2 * math.sqrt(2 / f) / CUT, math.sqrt(2 / f)),
-  'normal': lambda f: (math.inf, 0.01),  # never cut
+  'normal': lambda f: (None, 0.01),
 }
 
 
@@ -246,7 +259,9 @@ def test_kernel_initializer(name, kernel, inputs, groups):
   values = jax.jit(lambda key: unit.init(key, x)['params']['kernel'])(jax.random.key(0))
   bound, deviation = INITIALIZERS[name](kernel * kernel * inputs // groups)
   assert values.shape == (kernel, kernel, inputs // groups, features)
-  if bound < math.inf:
+  if bound is None:
+    assert np.abs(values).max() > 3 * deviation
+  else:
     assert 0.99 * bound < np.abs(values).max() <= bound * (1 + 1e-6)
   count = values.size
   assert abs(values.mean()) < 4 * deviation / math.sqrt(count)

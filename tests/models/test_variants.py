@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from googlenet_jax.errors import UserError
 from googlenet_jax.models import build
+from googlenet_jax.models.family import LRNKnobs
 from googlenet_jax.models.googlenet.inception import MODULES, TABLE1, Widths
-from googlenet_jax.models.googlenet.knobs import LRNKnobs
 from googlenet_jax.models.googlenet.variants import VARIANTS, replace_widths, scale
 from googlenet_jax.models.kernels import LRN
 from googlenet_jax.models.layers import BatchNorm

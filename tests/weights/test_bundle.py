@@ -10,7 +10,7 @@ import pytest
 
 from googlenet_jax.errors import UserError
 from googlenet_jax.models import build
-from googlenet_jax.models.googlenet.knobs import LRNKnobs
+from googlenet_jax.models.family import LRNKnobs
 from googlenet_jax.normalization import Normalization
 from googlenet_jax.weights import bundle as bundles
 from googlenet_jax.weights.bundle import (

@@ -13,7 +13,7 @@ import reference
 from googlenet_jax.cli import main
 from googlenet_jax.errors import UserError
 from googlenet_jax.models import build, endpoints
-from googlenet_jax.models.googlenet.knobs import LRNKnobs
+from googlenet_jax.models.family import LRNKnobs
 from googlenet_jax.normalization import Normalization
 from googlenet_jax.weights.bundle import PUBLISHED, Bundle, Preprocessing, load, save
 from googlenet_jax.weights.convert import convert, read

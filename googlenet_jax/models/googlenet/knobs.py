@@ -3,21 +3,10 @@
 import dataclasses
 from typing import Any
 
-from googlenet_jax.models.family import Knobs, check_rate, choose, knob
+from googlenet_jax.models.family import Knobs, LRNKnobs, check_rate, choose, knob
 from googlenet_jax.models.googlenet.variants import Architecture, replace_widths, scale
 from googlenet_jax.models.kernels import LRN
 from googlenet_jax.models.layers import KERNEL_INITIALIZERS, BatchNorm
-
-
-@dataclasses.dataclass(frozen=True)
-class LRNKnobs:
-  """Local response normalization in the stem."""
-
-  enabled: bool | None = knob(None, 'whether there is any; none: as the variant has it')
-  size: int = knob(5, 'channels in a window')
-  alpha: float = knob(1e-4, 'factor of the sum of squares, divided by `size` as in Caffe')
-  beta: float = knob(0.75, 'exponent')
-  k: float = knob(1.0, 'what is added to the sum')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,7 +31,7 @@ class GoogLeNetKnobs(Knobs):
   bias_init: float | None = knob(
     None, 'value that biases of hidden layers start at; none: as the variant has it'
   )
-  lrn: LRNKnobs = LRNKnobs()
+  lrn: LRNKnobs = dataclasses.field(default=LRNKnobs())
 
 
 def apply_knobs(architecture: Architecture, knobs: GoogLeNetKnobs) -> Architecture:
@@ -61,11 +50,7 @@ def apply_knobs(architecture: Architecture, knobs: GoogLeNetKnobs) -> Architectu
   changes: dict[str, Any] = {}
   if knobs.batch_norm is not None:
     changes['batch_norm'] = (arch.batch_norm or BatchNorm()) if knobs.batch_norm else None
-  lrn = knobs.lrn
-  if lrn.enabled is False:
-    changes['lrn'] = None
-  elif lrn.enabled or arch.lrn:
-    changes['lrn'] = LRN(lrn.size, lrn.alpha, lrn.beta, lrn.k)
+  changes['lrn'] = knobs.lrn.apply(arch.lrn, paper=LRN())
   if knobs.kernel_init is not None:
     choose('kernel_init', knobs.kernel_init, KERNEL_INITIALIZERS)
     changes['kernel_init'] = knobs.kernel_init

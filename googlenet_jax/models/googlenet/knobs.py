@@ -31,7 +31,7 @@ class GoogLeNetKnobs(Knobs):
   bias_init: float | None = knob(
     None, 'value that biases of hidden layers start at; none: as the variant has it'
   )
-  lrn: LRNKnobs = dataclasses.field(default=LRNKnobs())
+  lrn: LRNKnobs = LRNKnobs(**dataclasses.asdict(LRN()))  # Caffe's, whatever the variant
 
 
 def apply_knobs(architecture: Architecture, knobs: GoogLeNetKnobs) -> Architecture:

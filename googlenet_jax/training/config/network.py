@@ -21,7 +21,7 @@ def model_section(family: str) -> ConfigDict:
   """
   chosen = _family(family)
   section = ConfigDict({'family': family})
-  section.update(_section(chosen.knobs))
+  section.update(_section(chosen.knobs()))
   section.aux = chosen.heads
   return section
 
@@ -84,18 +84,19 @@ def _family(name: str) -> Family:
     raise UserError(f'config.model.family={name!r}: accepted: {", ".join(FAMILIES)}') from error
 
 
-def _section(kind: type) -> ConfigDict:
+def _section(defaults: Any) -> ConfigDict:
   """A key for each field of a dataclass; a field that is a dataclass itself is a section."""
   section = ConfigDict()
-  hints = typing.get_type_hints(kind)
-  for field in dataclasses.fields(kind):
-    options = [hint for hint in typing.get_args(hints[field.name]) if hint is not types.NoneType]
-    if dataclasses.is_dataclass(field.default):
-      section[field.name] = _section(type(field.default))
-    elif field.default is None:
-      section[field.name] = config_dict.placeholder(options[0])
+  hints = typing.get_type_hints(type(defaults))
+  for field in dataclasses.fields(defaults):
+    value = getattr(defaults, field.name)
+    if dataclasses.is_dataclass(value):
+      section[field.name] = _section(value)
+    elif value is None:
+      kinds = [hint for hint in typing.get_args(hints[field.name]) if hint is not types.NoneType]
+      section[field.name] = config_dict.placeholder(kinds[0])
     else:
-      section[field.name] = field.default
+      section[field.name] = value
   return section
 
 

@@ -31,7 +31,8 @@ class GoogLeNetKnobs(Knobs):
   bias_init: float | None = knob(
     None, 'value that biases of hidden layers start at; none: as the variant has it'
   )
-  lrn: LRNKnobs = LRNKnobs(**dataclasses.asdict(LRN()))  # Caffe's, whatever the variant
+  # Caffe's constants, whatever the variant.
+  lrn: LRNKnobs = dataclasses.field(default=LRNKnobs(**dataclasses.asdict(LRN())))
 
 
 def apply_knobs(architecture: Architecture, knobs: GoogLeNetKnobs) -> Architecture:

@@ -23,7 +23,7 @@ from googlenet_jax.training.config.network import build_model
 from googlenet_jax.training.devices.device_data import device_batches
 from googlenet_jax.training.devices.parallelism import parallel_by
 from googlenet_jax.training.run.checkpoints import Checkpoints, restore_newest
-from googlenet_jax.training.run.metrics import evaluate
+from googlenet_jax.training.run.figures import run_evaluation
 from googlenet_jax.training.step.state import create_state
 from googlenet_jax.training.step.step import hyperparameters, make_eval_step, make_train_step
 
@@ -195,7 +195,7 @@ def evaluations(trainers):
     sums = compiled(variables, trainer.parallel.shard(images), trainer.hyper)
     for path, value in trainer.leaves(sums).items():
       found[f'evaluation/{kind}/{path}'] = value
-    whole = evaluate(compiled, variables, [trainer.parallel.shard(images)] * 2, trainer.hyper)
+    whole = run_evaluation(compiled, variables, [trainer.parallel.shard(images)] * 2, trainer.hyper)
     found[f'evaluation/{kind}/images of two'] = whole['main']['images']
   return found
 

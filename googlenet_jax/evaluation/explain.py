@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from googlenet_jax.data.augment import test_transform
-from googlenet_jax.data.opencv import opencv
+from googlenet_jax.data.geometry import opencv
 from googlenet_jax.models import GoogLeNet, endpoints
 from googlenet_jax.weights.bundle import Bundle, Preprocessing
 

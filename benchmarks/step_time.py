@@ -99,9 +99,9 @@ def _parameters(options: argparse.Namespace, heads: bool) -> dict[str, Any]:
   """The same parameters for all: He's initialization, drawn by numpy."""
   import jax
 
-  from googlenet_jax.models import googlenet
+  from googlenet_jax.models import build
 
-  model = googlenet('table1', classes=CLASSES, aux=('4a', '4d') if heads else ())
+  model = build('googlenet', 'table1', classes=CLASSES, aux=('4a', '4d') if heads else ())
   size = options.image_size
   shapes = jax.eval_shape(model.init, jax.random.key(0), np.zeros((1, size, size, 3), np.float32))
   rng = np.random.default_rng(1)

@@ -1,8 +1,9 @@
-"""What `googlenet evaluate` and `googlenet predict` do, from their flags to lines of text."""
+"""What `googlenet evaluate`, `predict`, `convert` of a run and `export` do with their flags."""
 
 import json
 import pathlib
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 from googlenet_jax.data.decode import decode_image
 from googlenet_jax.data.sources.files import read_file
@@ -11,13 +12,14 @@ from googlenet_jax.evaluation import pages, predictions, render
 from googlenet_jax.evaluation.data import open_data
 from googlenet_jax.evaluation.evaluate import about, own_data, result
 from googlenet_jax.evaluation.evaluate import evaluate as evaluate_members
-from googlenet_jax.evaluation.explain import overlay
+from googlenet_jax.evaluation.explain import check, overlay
+from googlenet_jax.evaluation.export import export
 from googlenet_jax.evaluation.predict import find_images
 from googlenet_jax.evaluation.predict import predict as predict_files
 from googlenet_jax.evaluation.predictions import Predictions
 from googlenet_jax.evaluation.predictors import all_matching, open_members, without_auxiliary
 from googlenet_jax.evaluation.table3 import table3 as paper_table
-from googlenet_jax.weights import convert, dialects
+from googlenet_jax.weights import convert
 
 TABLE3_CROPS = (1, 10, 144)
 Progress = Callable[[int, int], None]
@@ -44,7 +46,7 @@ def evaluate(
     weights: files of weights.
     cache_dir: where embedded data are kept.
     data: the images, as `open_data` takes them; None: the run's own test images.
-    split: of `data`.
+    split: the split of `data`; None: test, or all images of a folder or manifest.
     crops: 1, 10 or 144; None: 1.
     parameters: `raw` or `ema`; None as each run's config says.
     batch_size: crops that a network is given at once; None: about 128, fewer large ones.
@@ -118,7 +120,7 @@ def convert_run(
   """Writes the newest checkpoint of a run, its heads with it, as a file of weights.
 
   Args:
-    workdir: of the run.
+    workdir: the run's work directory.
     destination: as in `weights.convert.convert`, as are `to` and `fold_normalization`.
     cache_dir: where embedded data are kept.
     parameters: `raw` or `ema`; None as the run's config says.
@@ -131,8 +133,39 @@ def convert_run(
     accepted = 'a file of weights, or the folder of a run'
     raise UserError(f'{workdir}: a folder without config.json; accepted: {accepted}')
   (member,) = open_members([workdir], [], cache_dir, parameters)
-  report = convert.Report(member.bundle, 'checkpoint of a run', dialects.PLAIN.name)
+  report = convert.Report(member.bundle, 'checkpoint of a run', 'plain')
   return convert.write(report, destination, to=to, fold_normalization=fold_normalization)
+
+
+def export_one(
+  out: pathlib.Path,
+  *,
+  workdir: pathlib.Path | None,
+  weights: pathlib.Path | None,
+  cache_dir: pathlib.Path,
+  parameters: str | None = None,
+  preprocessing: bool = False,
+  batch_size: int | None = None,
+) -> dict[str, Any]:
+  """Writes one network for other programs; returns what `export` returns.
+
+  Args:
+    out: the file or folder, as in `export`.
+    workdir: a run's folder, or a glob of one; None where `weights` is given.
+    weights: a file of weights, or a glob of one; None where `workdir` is given.
+    cache_dir: where embedded data are kept.
+    parameters: `raw` or `ema`; None as the run's config says.
+    preprocessing: whether the exported function normalizes images itself.
+    batch_size: images at a time; None: any number.
+
+  Raises:
+    UserError: names the folder or file and what is wrong or accepted.
+  """
+  workdirs, files = ([path] if path else [] for path in (workdir, weights))
+  members = open_members(workdirs, files, cache_dir, parameters)
+  if len(members) > 1:
+    raise UserError(f'{len(members)} networks match; accepted: one, a file holds one')
+  return export(members[0].bundle, out, preprocessing=preprocessing, batch=batch_size)
 
 
 def predict(
@@ -172,6 +205,8 @@ def predict(
     pages.check_path(out, len(files))
   members = open_members(workdirs, weights, cache_dir, parameters)
   bundles = [without_auxiliary(member.bundle) for member in members]
+  if explain:
+    check(bundles)
   bad: list[str] = []
   entries = []
   for found in predict_files(bundles, files, crops=crops, batch_size=batch_size, bad=bad):

@@ -20,7 +20,7 @@ from googlenet_jax.data.crops import Views, cut_views, view_limit
 from googlenet_jax.data.pipeline import SeenImage, each_image, stop
 from googlenet_jax.data.split import Records
 from googlenet_jax.errors import UserError
-from googlenet_jax.models import GoogLeNet
+from googlenet_jax.models import Network
 from googlenet_jax.training.devices.parallelism import DataParallel
 from googlenet_jax.training.step.losses import by_classifier
 from googlenet_jax.weights.bundle import Bundle, Preprocessing
@@ -151,7 +151,7 @@ def _on_devices(
 
 
 @functools.cache
-def _compiled(model: GoogLeNet, preprocessing: Preprocessing, mirrored: bool) -> Callable:
+def _compiled(model: Network, preprocessing: Preprocessing, mirrored: bool) -> Callable:
   def forward(variables: Any, batch: dict[str, jax.Array]) -> dict[str, jax.Array]:
     images = preprocessing.normalization(batch['image'])
     if mirrored:  # beside its image, so that both are on one device

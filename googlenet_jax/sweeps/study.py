@@ -23,10 +23,10 @@ from googlenet_jax.sweeps import grids
 from googlenet_jax.sweeps.members import Member, is_baseline, members, setting_name
 from googlenet_jax.training.config.durations import in_steps
 from googlenet_jax.training.config.flags import config_file, parse_config
+from googlenet_jax.training.config.network import build_model
 from googlenet_jax.training.config.schema import validate
 from googlenet_jax.training.run.workdir import plain
 from googlenet_jax.training.step.optimizer import check_rates
-from googlenet_jax.training.step.state import build_model
 
 FORMAT = 1
 RETRIES = 2  # of a member that fails, unless the command says otherwise
@@ -247,7 +247,9 @@ def _overridden(config: ConfigDict, overrides: Any) -> ConfigDict:
 
 
 @functools.lru_cache(maxsize=256)  # members that differ in their seed alone share a network
-def _network_costs(model: Any, image_size: int) -> tuple[costs.Split, costs.Split, tuple[str, ...]]:
+def _network_costs(
+  model: Any, image_size: int
+) -> tuple[costs.Breakdown, costs.Breakdown, tuple[str, ...]]:
   """Parameters and multiply-adds, and the names of the modules that have parameters."""
   modules = tuple(costs.abstract_variables(model, image_size)['params'])
   return costs.parameters(model, image_size), costs.macs(model, image_size), modules

@@ -8,13 +8,14 @@ from collections.abc import Iterable
 from typing import Any
 
 from googlenet_jax.errors import UserError
-from googlenet_jax.models import MODULES, GoogLeNet
+from googlenet_jax.models import FAMILIES, Network, choose, family_of
 from googlenet_jax.normalization import IMAGENET, Normalization
 from googlenet_jax.weights import tensors
 from googlenet_jax.weights.formats.contents import first_bytes, is_safetensors
-from googlenet_jax.weights.metadata import rebuild, rebuild_architecture
+from googlenet_jax.weights.metadata import rebuild, rebuild_architecture, upgraded
 
-FORMAT = 1
+FORMAT = 2
+"""The form of the metadata; files of form 1, which knew one family alone, are read as well."""
 # One key of the metadata holds everything: the library writes several in an order that changes
 # from run to run, and equal weights are to give equal files.
 KEY = 'googlenet_jax'
@@ -98,7 +99,7 @@ class Bundle:
   as many as `model.classes`. `source` is one line: where the weights come from.
   """
 
-  model: GoogLeNet
+  model: Network
   variables: dict[str, Any]
   preprocessing: Preprocessing
   classes: tuple[str, ...]
@@ -158,7 +159,7 @@ def is_bundle(names: Iterable[str], described: str | None) -> bool:
 class Description:
   """What a file says about itself: everything of a bundle but the values."""
 
-  model: GoogLeNet
+  model: Network
   preprocessing: Preprocessing
   classes: tuple[str, ...]
   source: str
@@ -177,6 +178,7 @@ def describe(bundle: Bundle, crc32: int | None = None) -> str:
     )
   described = {
     'format': FORMAT,
+    'family': family_of(bundle.model).name,
     'architecture': dataclasses.asdict(bundle.model.architecture),
     'aux': bundle.model.aux,
     'preprocessing': bundle.preprocessing.described(),
@@ -207,23 +209,28 @@ def understand(where: str, text: str) -> Description:
 
 
 def _check(described: Any) -> Description:
-  if not isinstance(described, dict) or described.get('format') != FORMAT:
-    version = described.get('format') if isinstance(described, dict) else None
+  version = described.get('format') if isinstance(described, dict) else None
+  if version not in (1, FORMAT) or isinstance(version, bool):
     raise UserError(f'format={str(version)[:80]}: accepted: {FORMAT}')
-  names = ('architecture', 'aux', 'preprocessing', 'classes', 'source', 'crc32')
+  if version == 1:
+    described = upgraded(described)
+  names = ('family', 'architecture', 'aux', 'preprocessing', 'classes', 'source', 'crc32')
   absent = [name for name in names if name not in described]
   if absent:
     raise UserError(f'no {", ".join(absent)}')
-  architecture = rebuild_architecture(described['architecture'])
+  family = choose('family', rebuild(str, described['family'], 'family')[:80], FAMILIES)
+  architecture = rebuild_architecture(family, described['architecture'])
   aux = rebuild(tuple[str, ...], described['aux'], 'aux')
-  if list(aux) != sorted(set(aux) & set(MODULES)):
-    raise UserError(f'aux={str(aux)[:80]}: accepted: some of {", ".join(MODULES)}, in order')
+  places = family.places(architecture)
+  if list(aux) != [place for place in places if place in aux]:
+    accepted = f'some of {", ".join(places)}, in order' if places else 'none'
+    raise UserError(f'aux={str(aux)[:80]}: accepted: {accepted}')
   preprocessing = rebuild(DescribedPreprocessing, described['preprocessing'], 'preprocessing')
   classes = rebuild(tuple[str, ...], described['classes'], 'classes')
   if not 1 <= len(classes) <= MAX_CLASSES:
     raise UserError(f'{len(classes)} classes: accepted: 1 to {MAX_CLASSES}')
   return Description(
-    model=GoogLeNet(architecture=architecture, classes=len(classes), aux=aux),
+    model=family.network(architecture=architecture, classes=len(classes), aux=aux),
     preprocessing=preprocessing.understood(),
     classes=classes,
     source=rebuild(str, described['source'], 'source'),

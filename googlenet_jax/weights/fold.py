@@ -5,14 +5,14 @@ import dataclasses
 import numpy as np
 
 from googlenet_jax.errors import UserError
-from googlenet_jax.models import GoogLeNet
+from googlenet_jax.models import Network, family_of
 from googlenet_jax.normalization import Normalization
 from googlenet_jax.weights.bundle import Bundle
 
 
-def first_convolution(model: GoogLeNet) -> str:
-  """Name of the module whose kernel meets the image."""
-  return 'conv1' if model.architecture.stem != 'separable' else 'conv1_depthwise'
+def first_convolution(model: Network) -> str:
+  """The name of the module that sees the images."""
+  return family_of(model).first_convolution(model.architecture)
 
 
 def fold_normalization(bundle: Bundle) -> Bundle:

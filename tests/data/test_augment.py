@@ -31,7 +31,7 @@ def views(image, size, count, seed=0, **switches):
   return [train_transform(image, size, augmentation, rng) for _ in range(count)]
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(
   height=st.integers(1, 70),
   width=st.integers(1, 70),

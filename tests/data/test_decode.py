@@ -340,7 +340,7 @@ def test_the_error_survives_pickling():
 
 @pytest.mark.filterwarnings('ignore:.*:UserWarning:PIL')
 @pytest.mark.parametrize('signature', sorted({data[:12] for data in FILES.values()}))
-@hypothesis.settings(max_examples=30, deadline=None)
+@hypothesis.settings(max_examples=30)
 @hypothesis.given(rest=st.binary(max_size=200))
 def test_no_bytes_raise_anything_else(signature, rest):
   outcome(signature + rest)

@@ -9,44 +9,13 @@ import resource
 import numpy as np
 import pytest
 from PIL import Image
+from prepared_files import data_files, encoded, stored, write_files
 
 from googlenet_jax.data.decode import decode_image
 from googlenet_jax.data.prepare import prepare
 from googlenet_jax.data.prepare.pixels import PixelSums
 from googlenet_jax.data.sources import open_split
 from googlenet_jax.errors import UserError
-
-
-def encoded(seed, size=(12, 9), kind='PNG'):
-  """A file of noise, height by width."""
-  pixels = np.random.default_rng(seed).integers(0, 256, (*size, 3), np.uint8)
-  buffer = io.BytesIO()
-  Image.fromarray(pixels).save(buffer, kind)
-  return buffer.getvalue()
-
-
-def write_files(root, contents):
-  for name, data in contents.items():
-    (root / name).parent.mkdir(parents=True, exist_ok=True)
-    (root / name).write_bytes(data)
-  return root
-
-
-def stored(out, split):
-  """{name: (label, file)} of what our own source reads."""
-  records = open_split(f'prepared:{out}', split, cache_dir=pathlib.Path('unused')).records
-  read = [records[i] for i in range(len(records))]
-  assert len({record['name'] for record in read}) == len(read), 'an image twice'
-  return {record['name']: (record['label'], record['image']) for record in read}
-
-
-def data_files(out):
-  """{name: bytes} of all that must not depend on how the run went."""
-  return {
-    path.name: path.read_bytes()
-    for path in [*out.iterdir(), *(out / '.prepare').iterdir()]
-    if path.is_file() and path.name != 'report.json'
-  }
 
 
 @pytest.fixture(scope='module')

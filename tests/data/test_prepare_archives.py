@@ -7,7 +7,7 @@ import tarfile
 import numpy as np
 import pytest
 from PIL import Image
-from test_prepare import data_files, encoded, stored, write_files
+from prepared_files import data_files, encoded, stored, write_files
 
 from googlenet_jax.data.decode import decode_image
 from googlenet_jax.data.prepare import prepare

@@ -5,7 +5,7 @@ import pathlib
 import struct
 
 import pytest
-from test_prepare import data_files, encoded, stored
+from prepared_files import data_files, encoded, stored
 
 from googlenet_jax.data.prepare import prepare
 from googlenet_jax.errors import UserError

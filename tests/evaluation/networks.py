@@ -8,7 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from googlenet_jax.data.split import Split
-from googlenet_jax.models import MODULES, googlenet
+from googlenet_jax.models import build
+from googlenet_jax.models.googlenet.inception import MODULES
 from googlenet_jax.normalization import Normalization
 from googlenet_jax.weights.bundle import Bundle, Preprocessing
 
@@ -19,7 +20,7 @@ _LEAN = ','.join(f'{m}.reduce_3x3=none,{m}.reduce_5x5=none,{m}.pool_proj=none' f
 @functools.cache
 def bundle(seed=0, size=32, resize=37, order='bgr', aux=(), variant='small'):
   """A network of random parameters whose answers differ from image to image."""
-  model = googlenet(variant, width=0.06, widths=_LEAN, classes=len(CLASSES), aux=aux)
+  model = build('googlenet', variant, width=0.06, widths=_LEAN, classes=len(CLASSES), aux=aux)
   rng = np.random.default_rng(seed)
   shapes = jax.eval_shape(model.init, jax.random.key(0), jnp.zeros((1, size, size, 3)))
 

@@ -16,7 +16,7 @@ from googlenet_jax import cli
 from googlenet_jax.evaluation.data import open_data
 from googlenet_jax.evaluation.evaluate import evaluate, result
 from googlenet_jax.evaluation.predictors import Member
-from googlenet_jax.models import googlenet
+from googlenet_jax.models import build
 from googlenet_jax.weights import bundle as bundles
 from googlenet_jax.weights.bundle import PUBLISHED, Bundle
 
@@ -29,7 +29,7 @@ def bvlc(shared_data):
   spec = importlib.util.spec_from_file_location('caffe_reader', MODELS / 'caffe.py')
   caffe = importlib.util.module_from_spec(spec)
   spec.loader.exec_module(caffe)
-  model = googlenet('bvlc')
+  model = build('googlenet', 'bvlc')
   shapes = jax.eval_shape(model.init, jax.random.key(0), jnp.zeros((1, 224, 224, 3)))['params']
   layers = caffe.read(shared_data / 'bvlc_googlenet' / 'bvlc_googlenet.caffemodel')
   words = (shared_data / 'bvlc_googlenet' / 'synset_words.txt').read_text().splitlines()

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from googlenet_jax.errors import UserError
-from googlenet_jax.models import LRN, googlenet
+from googlenet_jax.models import build
+from googlenet_jax.models.family import LRNKnobs
 from googlenet_jax.normalization import Normalization
 from googlenet_jax.weights import bundle as bundles
 from googlenet_jax.weights.bundle import (
@@ -25,7 +26,7 @@ from googlenet_jax.weights.tensors import flatten
 
 
 def random_bundle(image_size=224, **knobs):
-  model = googlenet(**{'width': 0.1, 'classes': 4, **knobs})
+  model = build('googlenet', **{'width': 0.1, 'classes': 4, **knobs})
   images = jax.ShapeDtypeStruct((1, image_size, image_size, 3), np.float32)
   tree = jax.eval_shape(model.init, jax.random.key(0), images)
   random = np.random.default_rng(0)
@@ -39,7 +40,7 @@ def random_bundle(image_size=224, **knobs):
 @pytest.mark.parametrize(
   'knobs',
   [
-    {'variant': 'table1', 'aux': ('4a', '5a'), 'lrn_constants': LRN(7, 2e-4, 0.5, 2.0)},
+    {'variant': 'table1', 'aux': ('4a', '5a'), 'lrn': LRNKnobs(None, 7, 2e-4, 0.5, 2.0)},
     {'variant': 'torchvision', 'reduction_3x3': 0.5, 'widths': '3a.conv1x1=5,5b.pool_proj=none'},
     {'variant': 'naive', 'batch_norm': True},
     {'variant': 'separable', 'dropout': 0.123, 'kernel_init': 'he_normal'},
@@ -95,7 +96,10 @@ def rewritten(path, bundle, change):
 @pytest.mark.parametrize(
   ('keys', 'value', 'named'),
   [
-    (('format',), 2, 'format=2: accepted: 1'),
+    (('format',), 3, 'format=3: accepted: 2'),
+    (('format',), True, 'format=True: accepted: 2'),
+    (('family',), 'vgg', 'family=vgg: accepted: googlenet'),
+    (('family',), 2, 'family=2: accepted: one of type str'),
     (('architecture', 'stem'), 'odd', 'architecture.stem=odd: accepted: full, separable, small'),
     (('architecture', 'conv1'), 2**40, 'architecture.conv1=1099511627776'),
     (('architecture', 'conv1'), True, 'architecture.conv1=True'),

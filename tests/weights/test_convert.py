@@ -12,7 +12,8 @@ import reference
 
 from googlenet_jax.cli import main
 from googlenet_jax.errors import UserError
-from googlenet_jax.models import endpoints, googlenet
+from googlenet_jax.models import build, endpoints
+from googlenet_jax.models.family import LRNKnobs
 from googlenet_jax.normalization import Normalization
 from googlenet_jax.weights.bundle import PUBLISHED, Bundle, Preprocessing, load, save
 from googlenet_jax.weights.convert import convert, read
@@ -81,7 +82,7 @@ def test_both_layouts_of_caffe_with_heads(tmp_path, caffe_layers, images, old):
       unit = bundle.variables['params']['inception_4c']['conv5x5']
       np.testing.assert_array_equal(unit['kernel'][2, 3, 7], weight[:, 7, 2, 3])
       np.testing.assert_array_equal(unit['bias'], bias)
-  assert bundle.model == googlenet('bvlc', classes=CLASSES, aux=('4a', '4d'))
+  assert bundle.model == build('googlenet', 'bvlc', classes=CLASSES, aux=('4a', '4d'))
   assert bundle.preprocessing == PUBLISHED['caffe']
   if not old:  # the values are the same in both
     with jax.default_matmul_precision('float32'):
@@ -94,7 +95,7 @@ def test_a_state_dict_of_torchvision(tmp_path, torch_state, images):
   (tmp_path / 'pth').write_bytes(files.pth(torch_state))
   bundle = read(tmp_path / 'pth').bundle
   assert equal(bundle, read(tmp_path / 'safe').bundle)
-  assert bundle.model == googlenet('torchvision', classes=CLASSES, aux=('4a', '4d'))
+  assert bundle.model == build('googlenet', 'torchvision', classes=CLASSES, aux=('4a', '4d'))
   with jax.default_matmul_precision('float32'):
     theirs = jax.jit(reference.torchvision_logits)(torch_state, images.transpose(0, 3, 1, 2))
   check_logits(our_logits(bundle, images), theirs)
@@ -179,7 +180,7 @@ def test_the_way_back_is_exact(tmp_path, thin_layers, thin_state, source):
 
 
 def test_other_widths_are_recognized(tmp_path):
-  model = googlenet('bvlc', width=0.25, reduction_5x5=0.5, classes=3, aux=('4d',))
+  model = build('googlenet', 'bvlc', width=0.25, reduction_5x5=0.5, classes=3, aux=('4d',))
   bundle = random_bundle(model)
   save(bundle, tmp_path / 'a.safetensors')
   convert(tmp_path / 'a.safetensors', tmp_path / 'a.caffemodel')
@@ -218,13 +219,13 @@ def test_caffes_names_in_an_npz(tmp_path, thin_layers):
   [
     ('table1', {}, '.caffemodel', 'padding=same'),
     ('bn', {}, '.caffemodel', 'padding=same'),
-    ('bvlc', {'lrn': False}, '.caffemodel', 'lrn=None'),
+    ('bvlc', {'lrn': LRNKnobs(enabled=False)}, '.caffemodel', 'lrn=None'),
     ('bvlc', {'aux': ('4b',)}, '.caffemodel', '4b'),
     ('bvlc', {}, 'torchvision', 'large_kernel=5'),
   ],
 )
 def test_a_network_that_others_cannot_hold_is_refused(tmp_path, variant, knobs, to, named):
-  bundle = random_bundle(googlenet(variant, width=0.1, classes=2, **knobs))
+  bundle = random_bundle(build('googlenet', variant, width=0.1, classes=2, **knobs))
   save(bundle, tmp_path / 'a.safetensors')
   target = tmp_path / ('b.safetensors' if to == 'torchvision' else f'b{to}')
   with pytest.raises(UserError, match=named):
@@ -252,7 +253,7 @@ def test_every_missing_extra_and_misshaped_tensor_is_named(tmp_path, caffe_layer
 
 
 def test_folding_keeps_the_function_or_is_refused(tmp_path, capsys):
-  model = googlenet('bvlc', width=0.25, classes=5, aux=('4a', '4d'))
+  model = build('googlenet', 'bvlc', width=0.25, classes=5, aux=('4a', '4d'))
   without_mean = Preprocessing(
     normalization=Normalization((0.0, 0.0, 0.0), (50.0, 60.0, 70.0), 'bgr')
   )
@@ -276,7 +277,7 @@ def test_folding_keeps_the_function_or_is_refused(tmp_path, capsys):
 
 
 def test_a_depthwise_stem_is_folded_in_rgb_and_refused_in_bgr():
-  model = googlenet('separable', width=0.1, classes=2)
+  model = build('googlenet', 'separable', width=0.1, classes=2)
   std = (50.0, 60.0, 70.0)
   taken = Preprocessing(normalization=Normalization((0.0, 0.0, 0.0), std))
   bundle = random_bundle(model, taken)

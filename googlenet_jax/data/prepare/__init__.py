@@ -6,6 +6,6 @@ the data set (`dataset_info`), without which nothing reads it.
 """
 
 from googlenet_jax.data.prepare.preparing import prepare
-from googlenet_jax.data.prepare.report import Report
+from googlenet_jax.data.prepare.report import Report, describe
 
-__all__ = ['Report', 'prepare']
+__all__ = ['Report', 'describe', 'prepare']

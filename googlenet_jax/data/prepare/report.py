@@ -20,9 +20,9 @@ class Report:
     bad: (name, reason) of every image that was left out, by split and then by name.
     written: images read in this run; fewer than all where an earlier one was interrupted.
     stored: size of the shards in bytes.
-    mean: of the training images' channels, on the scale 0 to 255.
-    std: likewise.
-    seconds: that this run took.
+    mean: mean of each channel over the training images, on the scale 0 to 255.
+    std: standard deviation of each channel, on the same scale.
+    seconds: duration of this run.
   """
 
   out: pathlib.Path
@@ -52,3 +52,14 @@ class Report:
     }
     text = json.dumps(fields, ensure_ascii=False, indent=2)
     files.write_whole(self.out / 'report.json', f'{text}\n'.encode(), unfinished)
+
+
+def describe(report: Report) -> str:
+  """Images, size, time and the first ten bad images of a finished data set, as text."""
+  images = ', '.join(f'{count:,} {split}' for split, count in report.images.items())
+  size = f'{report.stored / 2**20:,.1f} MiB'
+  lines = [f'{images} images, {size} in {report.seconds:.0f} s: {report.out}']
+  lines += [f'left out: {name}: {reason}' for name, reason in report.bad[:10]]
+  if report.bad:
+    lines.append(f'{len(report.bad)} bad in all, listed in {report.out / "bad.csv"}')
+  return '\n'.join(lines)

@@ -85,6 +85,15 @@ def export(
   return about
 
 
+def describe(about: dict[str, Any], path: pathlib.Path) -> str:
+  """Types and shapes of an exported network, and its two files, as text."""
+  takes, gives = (
+    f'{about[end]["dtype"]}[{", ".join(map(str, about[end]["shape"]))}]'
+    for end in ('input', 'output')
+  )
+  return f'{takes} -> {gives}\n{path}, and {path.with_suffix(".json")}'
+
+
 def _stablehlo(
   function: Function, images: jax.ShapeDtypeStruct, path: pathlib.Path
 ) -> dict[str, Any]:

@@ -12,15 +12,16 @@ from ml_collections import ConfigDict
 from googlenet_jax.data.augment import Augmentation, from_config
 from googlenet_jax.data.pipeline import eval_batches, train_batches
 from googlenet_jax.data.sources import Split, open_split
-from googlenet_jax.models import GoogLeNet
+from googlenet_jax.models import Network
 from googlenet_jax.normalization import Normalization
 from googlenet_jax.training.config.durations import Durations, in_steps
+from googlenet_jax.training.config.network import build_model
 from googlenet_jax.training.config.schema import validate
 from googlenet_jax.training.devices import device_data
 from googlenet_jax.training.devices.parallelism import Batch, DataParallel, parallel_by
 from googlenet_jax.training.step.initial import begin_with, open_weights
 from googlenet_jax.training.step.optimizer import check_rates
-from googlenet_jax.training.step.state import TrainState, build_model, create_state
+from googlenet_jax.training.step.state import TrainState, create_state
 from googlenet_jax.training.step.step import hyperparameters
 from googlenet_jax.weights.bundle import Bundle
 
@@ -35,7 +36,7 @@ class Experiment:
   train_split: Split
   eval_split: Split
   augmentation: Augmentation
-  model: GoogLeNet
+  model: Network
   parallel: DataParallel
   schedule: Durations
   normalization: Normalization

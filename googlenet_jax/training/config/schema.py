@@ -14,6 +14,7 @@ from ml_collections import ConfigDict, config_dict
 
 from googlenet_jax.data.augment import Augmentation
 from googlenet_jax.errors import UserError
+from googlenet_jax.training.config.network import model_section
 
 CHOICES: dict[str, tuple[str, ...]] = {
   'optimizer.name': ('sgd', 'rmsprop'),
@@ -34,8 +35,12 @@ AUGMENT_KEYS: dict[str, type] = {
 }
 
 
-def defaults() -> ConfigDict:
-  """The default of every key: the paper's network, with a plain recipe, on the embedded digits."""
+def defaults(family: str = 'googlenet') -> ConfigDict:
+  """The default of every key: the paper's network, with a plain recipe, on the embedded digits.
+
+  Args:
+    family: an entry of `models.FAMILIES`; its knobs are the keys of `config.model`.
+  """
   optional = config_dict.placeholder
   config = ConfigDict()
   config.seed = 0  # of everything random: parameters, order, augmentation, dropout
@@ -46,26 +51,7 @@ def defaults() -> ConfigDict:
   config.on_nonfinite = 'stop'  # loss or gradient: stop, skip the step, or rollback to a checkpoint
   config.nonfinite_limit = 10  # steps skipped, or times rolled back, before the run stops
 
-  config.model = model = ConfigDict()
-  model.variant = 'table1'  # an entry of models.VARIANTS
-  model.width = 1.0  # multiplies every channel count
-  model.reduction = 1.0  # multiplies both 1x1 reductions of every module
-  model.reduction_3x3 = optional(float)  # in place of `reduction` for the 3x3 branch
-  model.reduction_5x5 = optional(float)  # in place of `reduction` for the 5x5 branch
-  model.widths = ''  # of single modules or of all: '3a.reduce_3x3=64,pool_proj=none'
-  model.aux = ('4a', '4d')  # modules that carry an auxiliary head
-  model.batch_norm = optional(bool)  # in place of biases; none = as the variant has it
-  model.dropout = optional(float)  # before the classifier; none = as the variant has it
-  model.aux_dropout = optional(float)  # in the heads; none = as the variant has it
-  model.kernel_init = optional(str)  # lecun_uniform, truncated_normal or he_normal
-  model.bias_init = optional(float)  # start of hidden biases; none = as the variant has it
-  model.dtype = 'float32'  # of computation, float32 or bfloat16; parameters are float32
-  model.lrn = lrn = ConfigDict()  # local response normalization in the stem
-  lrn.enabled = optional(bool)  # none = as the variant has it
-  lrn.size = 5  # channels in a window
-  lrn.alpha = 1e-4  # divided by `size`, as in Caffe
-  lrn.beta = 0.75
-  lrn.k = 1.0
+  config.model = model_section(family)  # the network: `family`, and every knob of that family
 
   config.data = data = ConfigDict()
   data.source = 'digits'  # or folder:DIR, manifest:CSV, prepared:DIR, tfds:NAME, synthetic[:N]

@@ -1,35 +1,37 @@
-"""The life of a run: build or restore the state, step, evaluate, save, finish."""
+"""The life of a run: build or restore the state, step, log, evaluate, save, stop, finish."""
 
-import collections
 import contextlib
 import dataclasses
 import logging
 import pathlib
 import time
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 from ml_collections import ConfigDict
 
 from googlenet_jax.errors import Preempted, UserError
+from googlenet_jax.training.config.durations import Durations
 from googlenet_jax.training.config.experiment import Experiment, prepare
 from googlenet_jax.training.devices.distributed import any_process
+from googlenet_jax.training.devices.parallelism import Batch
+from googlenet_jax.training.devices.stopping import StopTogether
 from googlenet_jax.training.run import curves
 from googlenet_jax.training.run.checkpoints import Checkpoints
-from googlenet_jax.training.run.metrics import (
-  MetricsLog,
+from googlenet_jax.training.run.figures import (
+  Evaluation,
   NonFiniteError,
-  check_finite,
-  evaluate,
+  StepFigures,
   evaluation_scalars,
-  read_metrics,
+  run_evaluation,
 )
+from googlenet_jax.training.run.metrics import MetricsLog, read_metrics
 from googlenet_jax.training.run.progress import Progress, show_progress
 from googlenet_jax.training.run.signals import StopSignal
 from googlenet_jax.training.run.workdir import WorkDirectory, plain, provenance
 from googlenet_jax.training.step.state import TrainState
-from googlenet_jax.training.step.step import make_eval_step, make_train_step
+from googlenet_jax.training.step.step import Metrics, make_eval_step, make_train_step
 
 logger = logging.getLogger('googlenet_jax')
 
@@ -42,8 +44,8 @@ def train(
   Of several processes all compute, and the first one writes.
 
   Args:
-    config: of the run.
-    workdir: its folder.
+    config: the run's config.
+    workdir: the run's folder.
     cache_dir: where embedded data are kept.
     change_config: whether a run of another config goes on under this one.
 
@@ -78,7 +80,7 @@ def train(
       'steps': experiment.schedule.steps,
       'parameters': config.evaluation.parameters,
       'test': evaluated,
-      'train': dataclasses.asdict(run.figures),
+      'train': dataclasses.asdict(run.totals),
       'seed': config.seed,
       **provenance(),
     }
@@ -88,8 +90,34 @@ def train(
     return result
 
 
+class Due(NamedTuple):
+  """What is to be done after a step, in this order."""
+
+  log: bool
+  evaluate: bool
+  save: bool
+  stop: bool
+
+
+def due_after(step: int, durations: Durations, asked: bool) -> Due:
+  """What is due after a step.
+
+  A run that is asked to stop saves first, and makes an evaluation only where it ends anyway.
+
+  Args:
+    step: the step, from 1.
+    durations: the run's durations in steps.
+    asked: whether the run is asked to stop.
+  """
+  last = step == durations.steps
+  stop = asked and not last
+  evaluate = last or (step % durations.eval_every == 0 and not stop)
+  save = last or stop or step % durations.save_every == 0
+  return Due(save or evaluate or step % durations.log_every == 0, evaluate, save, stop)
+
+
 @dataclasses.dataclass
-class _Figures:
+class _Totals:
   """What `result.json` says of the training since the run was last started."""
 
   seconds: float = 0.0
@@ -98,7 +126,7 @@ class _Figures:
 
 
 class _Run:
-  """The loop itself, with what it keeps between steps."""
+  """A run, with what all its attempts share."""
 
   def __init__(
     self,
@@ -107,21 +135,17 @@ class _Run:
     checkpoints: Checkpoints,
     signals: StopSignal,
   ) -> None:
-    self._experiment, self._workdir = experiment, workdir
-    self._checkpoints, self._signals = checkpoints, signals
+    self.experiment, self.workdir = experiment, workdir
+    self.checkpoints, self.signals = checkpoints, signals
     parallel = experiment.parallel
-    self._hyper = parallel.replicate(experiment.hyper)
+    self.hyper = parallel.replicate(experiment.hyper)
     step = make_train_step(experiment.model, experiment.config, parallel.axis_name)
-    self._train_step = parallel.compile_train(step)
+    self.train_step = parallel.compile_train(step)
     eval_step = make_eval_step(experiment.model, parallel.axis_name)
-    self._eval_step = parallel.compile_eval(eval_step)
-    # Metrics of the steps since the last line, still on the device.
-    self._pending: collections.deque[Any] = collections.deque()
-    self._log: MetricsLog
-    self._progress: Progress
-    self.figures = _Figures()
+    self.eval_step = parallel.compile_eval(eval_step)
+    self.totals = _Totals()
 
-  def to_the_end(self) -> dict[str, Any]:
+  def to_the_end(self) -> Evaluation:
     """Trains from the newest checkpoint, going back to it as often as the config allows.
 
     Returns:
@@ -131,12 +155,12 @@ class _Run:
       Preempted: a signal came; the state is saved.
       UserError: training has diverged, or something cannot be read or written.
     """
-    config = self._experiment.config
+    config = self.experiment.config
     state = self._restored()
     rollbacks = int(jax.device_get(state.nonfinite)) if config.on_nonfinite == 'rollback' else 0
     while True:
       try:
-        return self._steps(state, rollbacks)
+        return self._attempt(state, rollbacks)
       except NonFiniteError as error:
         rollbacks += 1
         if config.on_nonfinite != 'rollback':
@@ -145,13 +169,13 @@ class _Run:
           raise UserError(f'{error} (rolled back {config.nonfinite_limit} times)') from error
         logger.warning('%s; rolled back (%d)', str(error).partition(':')[0], rollbacks)
         # Counted in the state, so that a run that is killed from here on takes the same way.
-        count = self._experiment.parallel.replicate(np.int32(rollbacks))
+        count = self.experiment.parallel.replicate(np.int32(rollbacks))
         state = dataclasses.replace(self._restored(), nonfinite=count)
 
   def _restored(self) -> TrainState:
     """The state of the newest good checkpoint, or the first one."""
-    experiment = self._experiment
-    state = self._checkpoints.restore_newest(
+    experiment = self.experiment
+    state = self.checkpoints.restore_newest(
       experiment.abstract_state(), experiment.parallel.replicated
     )
     if state is not None:
@@ -160,160 +184,132 @@ class _Run:
     seed = config.seed if config.init.seed is None else config.init.seed
     return experiment.create_state(jax.random.key(seed))
 
-  def _steps(self, state: TrainState, rollbacks: int) -> dict[str, Any]:
-    """Steps from a state to the end; returns the last evaluation."""
+  def _attempt(self, state: TrainState, rollbacks: int) -> Evaluation:
+    """Trains from a state on, with a log and a bar of its own; what it took counts if it fails."""
     began = time.perf_counter()
     start = int(jax.device_get(state.step))
-    config, schedule = self._experiment.config, self._experiment.schedule
     silent = jax.process_index() > 0
-    self._pending.clear()
+    steps, batch_size = self.experiment.schedule.steps, self.experiment.config.batch_size
     with contextlib.ExitStack() as stack:
-      self._log = MetricsLog(None if silent else self._workdir.path, start)
-      stack.callback(self._log.close)
-      self._progress = stack.enter_context(
-        show_progress(start, schedule.steps, config.batch_size, silent)
-      )
+      log = MetricsLog(None if silent else self.workdir.path, start)
+      stack.callback(log.close)
+      progress = stack.enter_context(show_progress(start, steps, batch_size, silent))
       if start:
-        self._progress.line(f'resumed at step {start} from {self._workdir.checkpoints}')
-      batches = stack.enter_context(
-        contextlib.closing(self._experiment.train_batches(start, rollbacks))
-      )
-      if any_process(self._signals.asked is not None):  # before the step is compiled
-        raise self._stopped(start)
-      wishes = _Wishes(self._experiment.parallel, self._signals)
-      evaluated: dict[str, Any] | None = None
-      if 0 < start < schedule.steps and start % schedule.eval_every == 0:
-        self._catch_up(start, state)
-      for step in range(start + 1, schedule.steps + 1):
-        batch = wishes.attach(next(batches))
-        with jax.transfer_guard('disallow'):  # whatever crosses the bus here does so by mistake
-          state, metrics = self._train_step(state, batch, self._hyper)
-        stopping = wishes.agreed(metrics) and step < schedule.steps
-        self._pending.append(metrics)
-        if len(self._pending) > 1:  # the step before is finished, this one is under way
-          self._progress.update(step - 1, float(jax.device_get(self._pending[-2]['loss'])))
-        last = step == schedule.steps
-        evaluating = last or (step % schedule.eval_every == 0 and not stopping)
-        saving = last or step % schedule.save_every == 0
-        if saving or evaluating or stopping or step % schedule.log_every == 0:
-          self._flush(step)
-        error = None
-        if evaluating:
-          with self._progress.pause():
-            evaluated = self._evaluate(step, state)
-          if evaluated is None:
-            stopping = True
-          else:
-            error = evaluated['main']['top1_error']
-        if saving or stopping:
-          with self._progress.pause():
-            self._checkpoints.save(step, state, error)
-        if stopping:
-          self._checkpoints.wait()
-          raise self._stopped(step)
-      if evaluated is None:  # the run was stopped in its last evaluation
-        evaluated = self._evaluate(start, state)
-      if evaluated is None:
-        raise self._stopped(start)
-      self.figures.seconds += time.perf_counter() - began
-      self.figures.images_per_second = self._progress.images_per_second
-      return evaluated
+        progress.line(f'resumed at step {start} from {self.workdir.checkpoints}')
+      attempt = _Attempt(self, log, progress)
+      try:
+        return attempt.to_the_end(start, state, rollbacks)
+      finally:
+        self.totals.seconds += time.perf_counter() - began
+        self.totals.images_per_second = progress.images_per_second
+        self.totals.skipped_images += attempt.figures.skipped_images
 
-  def _stopped(self, step: int) -> Preempted:
-    return Preempted(f'stopped at step {step} by {self._signals.asked or "another process"}')
 
-  def _catch_up(self, step: int, state: TrainState) -> None:
-    """Makes the evaluation of a checkpoint that was due when the run was stopped."""
-    log = read_metrics(self._workdir.metrics) if jax.process_index() == 0 else []
-    there = any(line['step'] == step and 'eval/loss' in line for line in log)
-    if any_process(jax.process_index() == 0 and not there):
-      evaluated = self._evaluate(step, state)
-      if evaluated is None:
-        raise self._stopped(step)
-      self._checkpoints.judge(step, evaluated['main']['top1_error'])
+class _Attempt:
+  """The steps from one state to the end of the run, or to one that is not finite."""
 
-  def _flush(self, step: int) -> None:
-    """Writes the mean of the pending metrics, after making sure that all are finite."""
-    history = jax.device_get(list(self._pending))
-    self._pending.clear()
-    if not history:
-      return
-    self._progress.update(step, float(history[-1]['loss']))
-    scalars = {}
-    if self._experiment.config.on_nonfinite == 'skip':
-      scalars['train/nonfinite'] = float(history[-1]['nonfinite'])
-      history = self._finite(step, history)
-    else:
-      check_finite(step - len(history) + 1, history)
-    for name in history[0] if history else ():
-      if name not in ('stop', 'nonfinite'):
-        scalars[f'train/{name}'] = float(sum(metrics[name] for metrics in history) / len(history))
-    if history and 'skipped_images' in history[0]:
-      scalars['train/skipped_images'] = skipped = sum(int(m['skipped_images']) for m in history)
-      self.figures.skipped_images += skipped
-    rate = self._progress.images_per_second
-    if rate:
-      scalars['train/images_per_second'] = rate
-    self._log.write(step, scalars)
+  def __init__(self, run: _Run, log: MetricsLog, progress: Progress) -> None:
+    self._run, self._log, self._progress = run, log, progress
+    self._stop = StopTogether(run.experiment.parallel, self._asked)
+    self.figures = StepFigures(run.experiment.config, log, progress)
 
-  def _finite(self, step: int, history: list[Any]) -> list[Any]:
-    """The metrics of the steps that were not skipped.
+  def to_the_end(self, start: int, state: TrainState, rollbacks: int) -> Evaluation:
+    """Steps, and does after each what is due; returns the last evaluation.
+
+    Args:
+      start: steps done.
+      state: the state after them.
+      rollbacks: how often the run has gone back.
 
     Raises:
-      UserError: more were skipped than the config allows.
+      NonFiniteError: a loss or gradient is not finite, and is not to be skipped.
+      Preempted: a signal came; the state is saved.
+      UserError: something cannot be read or written, or too many steps were skipped.
     """
-    skipped, limit = int(history[-1]['nonfinite']), self._experiment.config.nonfinite_limit
-    if skipped > limit:
-      raise UserError(
-        f'loss or gradient was not finite in {skipped} steps, the last one by step {step}: more '
-        f'than nonfinite_limit={limit}; try a lower optimizer.learning_rate or a warm-up'
-      )
-    return [m for m in history if np.isfinite(m['loss']) and np.isfinite(m['gradient_norm'])]
+    experiment, checkpoints = self._run.experiment, self._run.checkpoints
+    with contextlib.closing(experiment.train_batches(start, rollbacks)) as batches:
+      if any_process(self._asked()):  # before the step is compiled
+        raise self._stopped(start)
+      evaluated = self._catch_up(start, state)
+      for step in range(start + 1, experiment.schedule.steps + 1):
+        state, metrics = self._step(state, next(batches))
+        due = due_after(step, experiment.schedule, self._stop.agreed(metrics))
+        self.figures.add(step, metrics)
+        if due.log:
+          self.figures.write(step)
+        if due.evaluate:
+          evaluated = self._evaluate(step, state)
+          if evaluated is None:  # a signal came
+            due = due._replace(save=True, stop=True)
+        if due.save:
+          self._save(step, state, evaluated if due.evaluate else None)
+        if due.stop:
+          checkpoints.wait()
+          raise self._stopped(step)
+    assert evaluated is not None  # the last step has one
+    return evaluated
 
-  def _evaluate(self, step: int, state: TrainState) -> dict[str, Any] | None:
-    """Figures of the test images, written to the log; None where a signal came."""
-    variables = state.variables(self._experiment.config.evaluation.parameters)
-    with contextlib.closing(self._experiment.eval_batches()) as batches:
-      results = evaluate(
-        self._eval_step,
-        variables,
-        batches,
-        self._hyper,
-        stop=lambda: any_process(self._signals.asked is not None),
-      )
-    if results is None:
+  def _asked(self) -> bool:
+    return self._run.signals.asked is not None
+
+  def _stopped(self, step: int) -> Preempted:
+    by = self._run.signals.asked or 'another process'
+    return Preempted(f'stopped at step {step} by {by}')
+
+  def _catch_up(self, step: int, state: TrainState) -> Evaluation | None:
+    """Makes the evaluation that was due at a checkpoint when the run was stopped.
+
+    Returns:
+      The evaluation; None where none was due, or its figures are in the log and not the last.
+    """
+    schedule = self._run.experiment.schedule
+    last = step == schedule.steps
+    if not last and (step == 0 or step % schedule.eval_every or self._is_logged(step)):
       return None
-    self._log.write(step, evaluation_scalars(results))
-    main = results['main']
-    self._progress.line(
-      f'step {step}: test loss {main["loss"]:.4f}, top-1 error {main["top1_error"]:.2%}, '
-      f'top-5 error {main["top5_error"]:.2%}'
-    )
-    return results
+    evaluated = self._evaluate(step, state)
+    if evaluated is None:
+      raise self._stopped(step)
+    self._run.checkpoints.judge(step, evaluated['main']['top1_error'])
+    return evaluated
 
+  def _is_logged(self, step: int) -> bool:
+    """Whether the log, which the first process has, holds the evaluation of a step."""
+    first = jax.process_index() == 0
+    log = read_metrics(self._run.workdir.metrics) if first else []
+    there = any(line['step'] == step and 'eval/loss' in line for line in log)
+    return any_process(there)
 
-class _Wishes:
-  """Whether to stop after a step, agreed among all processes.
+  def _step(self, state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
+    """Begins a step, which the devices go on with."""
+    batch = self._stop.with_wish(batch)
+    with jax.transfer_guard('disallow'):  # whatever crosses the bus here does so by mistake
+      return self._run.train_step(state, batch, self._run.hyper)
 
-  Each process's wish goes into the step with its batch, and the sum comes out with the metrics. All
-  read it one step later, when it is there anyway, so that they stop at the same step.
-  """
+  def _evaluate(self, step: int, state: TrainState) -> Evaluation | None:
+    """Figures of the test images, written to the log; None where a signal came."""
+    experiment = self._run.experiment
+    variables = state.variables(experiment.config.evaluation.parameters)
+    with self._progress.pause():
+      with contextlib.closing(experiment.eval_batches()) as batches:
+        evaluated = run_evaluation(
+          self._run.eval_step,
+          variables,
+          batches,
+          self._run.hyper,
+          stop=lambda: any_process(self._asked()),
+        )
+      if evaluated is None:
+        return None
+      self._log.write(step, evaluation_scalars(evaluated))
+      main = evaluated['main']
+      self._progress.line(
+        f'step {step}: test loss {main["loss"]:.4f}, top-1 error {main["top1_error"]:.2%}, '
+        f'top-5 error {main["top5_error"]:.2%}'
+      )
+      return evaluated
 
-  def __init__(self, parallel: Any, signals: StopSignal) -> None:
-    self._signals = signals
-    self._several = jax.process_count() > 1
-    self._metrics: Any = None
-    if self._several:
-      local = np.ones(jax.local_device_count(), np.int32)
-      self._batches = [parallel.shard({'stop': local * wish}) for wish in (0, 1)]
-
-  def attach(self, batch: dict[str, jax.Array]) -> dict[str, jax.Array]:
-    """The batch of a step with this process's wish."""
-    return batch | self._batches[self._signals.asked is not None] if self._several else batch
-
-  def agreed(self, metrics: Any) -> bool:
-    """Whether all stop after the step that has just begun, whose metrics these are."""
-    if not self._several:
-      return self._signals.asked is not None
-    before, self._metrics = self._metrics, metrics
-    return before is not None and bool(jax.device_get(before['stop']))
+  def _save(self, step: int, state: TrainState, evaluated: Evaluation | None) -> None:
+    """Begins to save a checkpoint, with the error of its evaluation if there was one."""
+    error = None if evaluated is None else evaluated['main']['top1_error']
+    with self._progress.pause():
+      self._run.checkpoints.save(step, state, error)

@@ -1,4 +1,4 @@
-"""Named scalars: summed up on the way, written to `metrics.jsonl` and TensorBoard events."""
+"""The log of a run: named scalars in `metrics.jsonl` and in TensorBoard's event files."""
 
 import contextlib
 import errno
@@ -6,79 +6,11 @@ import io
 import json
 import os
 import pathlib
-from collections.abc import Callable, Iterable, Iterator
-from typing import Any
-
-import jax
-import numpy as np
+import time
+from collections.abc import Iterator
 
 from googlenet_jax import files
 from googlenet_jax.errors import UserError
-from googlenet_jax.training.run.events import Events
-
-
-def evaluate(
-  eval_step: Callable[..., Any],
-  variables: Any,
-  batches: Iterable[Any],
-  hyper: Any,
-  stop: Callable[[], bool] = lambda: False,
-) -> dict[str, dict[str, float]] | None:
-  """Loss and errors over a whole split, each image counted once.
-
-  Args:
-    eval_step: sums over one batch.
-    variables: of the model.
-    batches: of the split.
-    hyper: the numbers the step reads.
-    stop: asked every eight batches; of several processes all must say the same.
-
-  Returns:
-    For `main` and each head (`aux_4a`, ...): `images`, `loss` (nats), `top1_error` and
-    `top5_error` (shares of 1). None where it was stopped.
-  """
-  sums: list[Any] = []
-  for batch in batches:
-    if len(sums) % 8 == 0 and stop():
-      return None
-    sums.append(eval_step(variables, batch, hyper))
-    if len(sums) > 2:  # or else the batches of a whole split pile up on the device
-      jax.block_until_ready(sums[-3])
-  totals = jax.tree.map(lambda *parts: np.sum(parts, dtype=np.float64), *jax.device_get(sums))
-  return {
-    name: {
-      'images': int(total['images']),
-      'loss': float(total['loss'] / total['images']),
-      'top1_error': float(1 - total['top1'] / total['images']),
-      'top5_error': float(1 - total['top5'] / total['images']),
-    }
-    for name, total in totals.items()
-  }
-
-
-def evaluation_scalars(results: dict[str, dict[str, float]]) -> dict[str, float]:
-  """Results of `evaluate` under the names of the log: `eval/loss`, `eval/aux_4a_loss`, ..."""
-  return {
-    f'eval/{metric}' if name == 'main' else f'eval/{name}_{metric}': value
-    for name, result in results.items()
-    for metric, value in result.items()
-    if metric != 'images'
-  }
-
-
-class NonFiniteError(UserError):
-  """A loss or gradient is not finite."""
-
-
-def check_finite(first_step: int, history: list[dict[str, np.ndarray]]) -> None:
-  """Raises NonFiniteError naming the first step whose loss or gradient is not finite."""
-  for step, metrics in enumerate(history, first_step):
-    for name in ('loss', 'gradient_norm'):
-      if not np.isfinite(metrics[name]):
-        raise NonFiniteError(
-          f'{name} is {metrics[name]} at step {step}: training has diverged; try a lower '
-          'optimizer.learning_rate, a warm-up, optimizer.clip_norm or batch normalization'
-        )
 
 
 class MetricsLog:
@@ -90,7 +22,7 @@ class MetricsLog:
 
   def __init__(self, workdir: pathlib.Path | None, step: int) -> None:
     self._file: io.FileIO | None = None
-    self._events: Events | None = None
+    self._events: _Events | None = None
     self._before: set[tuple[int, frozenset[str]]] = set()
     if workdir is None:
       return
@@ -103,12 +35,13 @@ class MetricsLog:
       self._file = self._path.open('ab', buffering=0)
       # Accelerator images may lack tensorboardX; metrics.jsonl holds the same.
       with contextlib.suppress(ImportError):
-        self._events = Events(workdir / 'events', step)
+        self._events = _Events(workdir / 'events', step)
 
   def write(self, step: int, scalars: dict[str, float]) -> None:
     """Writes one line; it is on disk when the call returns.
 
-    A line of before the run was resumed, as of its last evaluation, is not written again.
+    A line that was there before the run was resumed, such as its last evaluation, is not written
+    again.
 
     Raises:
       UserError: it cannot be written, as on a full disk.
@@ -141,8 +74,45 @@ class MetricsLog:
       ) from error
 
 
+class _Events:
+  """A new event file of TensorBoard's, written at once by the thread that has the figures.
+
+  tensorboardX's `SummaryWriter` hands them to a thread of its own; once that has died, as on a full
+  disk, its queue fills up and the run stands still for ever.
+  """
+
+  def __init__(self, folder: pathlib.Path, step: int) -> None:
+    """Begins after `step`: whatever the folder's other files hold of later steps is void.
+
+    Raises:
+      ImportError: tensorboardX is not installed.
+    """
+    from tensorboardX.event_file_writer import EventsWriter
+    from tensorboardX.proto.event_pb2 import Event, SessionLog
+
+    folder.mkdir(exist_ok=True)
+    self._writer = EventsWriter(str(folder / 'events'), f'.{os.getpid()}')
+    begin = SessionLog(status=SessionLog.START)
+    self._writer.write_event(Event(step=step + 1, wall_time=time.time(), session_log=begin))
+    self._writer.flush()
+
+  def write(self, step: int, scalars: dict[str, float]) -> None:
+    """Writes scalars; they are on disk when the call returns."""
+    from tensorboardX.proto.event_pb2 import Event
+    from tensorboardX.summary import scalar
+
+    for name, value in scalars.items():
+      event = Event(step=step, wall_time=time.time(), summary=scalar(name, value))
+      self._writer.write_event(event)
+    self._writer.flush()
+
+  def close(self) -> None:
+    """Closes the file."""
+    self._writer.close()
+
+
 def read_metrics(path: pathlib.Path) -> list[dict[str, float]]:
-  """Lines of a `metrics.jsonl`; a last line that a kill cut short is left out."""
+  """The lines of a `metrics.jsonl`; a last line that a kill cut short is left out."""
   if not path.exists():
     return []
   lines = []

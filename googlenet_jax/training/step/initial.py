@@ -10,18 +10,18 @@ import numpy as np
 from flax import traverse_util
 
 from googlenet_jax.errors import UserError
-from googlenet_jax.models import GoogLeNet
+from googlenet_jax.models import CLASSIFIER, PREFIX, Network
 from googlenet_jax.normalization import Normalization
 from googlenet_jax.training.step.state import TrainState
 from googlenet_jax.weights import bundle as bundles
 from googlenet_jax.weights.bundle import Bundle
 from googlenet_jax.weights.fold import in_rgb
 
-_NEW = ('classifier', 'aux_')  # modules whose outputs are classes, or lead to them alone
+_NEW = (CLASSIFIER, PREFIX)  # modules whose outputs are classes, or lead to them alone
 _FREE = ('dropout', 'head', 'kernel_init', 'bias_init')  # what says nothing about a trunk's weights
 
 
-def open_weights(path: pathlib.Path, model: GoogLeNet, normalization: Normalization) -> Bundle:
+def open_weights(path: pathlib.Path, model: Network, normalization: Normalization) -> Bundle:
   """Reads weights that a network of this trunk can begin with, turned to take R, G and B.
 
   Args:

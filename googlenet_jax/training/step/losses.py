@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from googlenet_jax.models import Outputs
+from googlenet_jax.models import PREFIX, Outputs
 
 
 def cross_entropy(
@@ -24,7 +24,7 @@ def cross_entropy(
 
 def by_classifier(outputs: Outputs) -> dict[str, jax.Array]:
   """Logits by the name of their classifier: `main`, then `aux_4a`, `aux_4d` and so on."""
-  return {'main': outputs.logits, **{f'aux_{name}': aux for name, aux in outputs.aux.items()}}
+  return {'main': outputs.logits, **{f'{PREFIX}{name}': aux for name, aux in outputs.aux.items()}}
 
 
 def total_loss(

@@ -10,7 +10,7 @@ import numpy as np
 import optax
 from ml_collections import ConfigDict
 
-from googlenet_jax.models import GoogLeNet, Outputs
+from googlenet_jax.models import Network, Outputs
 from googlenet_jax.normalization import Normalization
 from googlenet_jax.training.devices.parallelism import Batch
 from googlenet_jax.training.step import schedules
@@ -61,7 +61,7 @@ def hyperparameters(
 
 
 def forward(
-  model: GoogLeNet, rates: str, params: Any, batch_stats: Any, images: jax.Array, key: jax.Array
+  model: Network, rates: str, params: Any, batch_stats: Any, images: jax.Array, key: jax.Array
 ) -> tuple[Outputs, Any]:
   """The network in training: its outputs, and the batch statistics after it.
 
@@ -89,7 +89,7 @@ def forward(
 
 
 def make_train_step(
-  model: GoogLeNet, config: ConfigDict, axis_name: str | None = None
+  model: Network, config: ConfigDict, axis_name: str | None = None
 ) -> Callable[[TrainState, Batch, dict[str, Any]], tuple[TrainState, Metrics]]:
   """The function (state, batch, hyper) -> (state, metrics), to be jitted.
 
@@ -108,7 +108,7 @@ def make_train_step(
   gradients, metrics and batch statistics are of the whole. Only the masks of dropout are other ones
   than without the axis, as each device draws its own.
   """
-  model = _over_axis(model, axis_name)
+  model = model.clone(axis_name=axis_name)
   accumulate = config.optimizer.accumulate
 
   def loss_of(params, batch_stats, part, hyper, key):
@@ -185,21 +185,12 @@ def make_train_step(
   return train_step
 
 
-def _over_axis(model: GoogLeNet, axis_name: str | None) -> GoogLeNet:
-  """The same network, whose batch statistics are those of all devices along an axis."""
-  architecture = model.architecture
-  if axis_name is None or architecture.batch_norm is None:
-    return model
-  batch_norm = dataclasses.replace(architecture.batch_norm, axis_name=axis_name)
-  return model.clone(architecture=dataclasses.replace(architecture, batch_norm=batch_norm))
-
-
 def _sum_over(axis_name: str | None, tree: Any) -> Any:
   return tree if axis_name is None else jax.lax.psum(tree, axis_name)
 
 
 def make_eval_step(
-  model: GoogLeNet, axis_name: str | None = None
+  model: Network, axis_name: str | None = None
 ) -> Callable[[dict[str, Any], Batch, dict[str, Any]], dict[str, Metrics]]:
   """The function (variables, batch, hyper) -> sums over the images that `mask` counts.
 

@@ -1,8 +1,10 @@
 """A run as a whole: exact resume, going back, refusing, and what a work directory allows."""
 
+import itertools
 import json
 import os
 import signal
+import types
 
 import jax
 import numpy as np
@@ -11,10 +13,13 @@ from short_runs import final_state, short
 
 from googlenet_jax import cli, files
 from googlenet_jax.errors import Preempted, UserError
+from googlenet_jax.training.config.durations import Durations
 from googlenet_jax.training.config.experiment import Experiment, prepare
-from googlenet_jax.training.run import loop
+from googlenet_jax.training.run import figures, loop
 from googlenet_jax.training.run.checkpoints import steps
-from googlenet_jax.training.run.metrics import NonFiniteError, check_finite, read_metrics
+from googlenet_jax.training.run.figures import NonFiniteError, refuse_nonfinite
+from googlenet_jax.training.run.loop import Due, due_after
+from googlenet_jax.training.run.metrics import read_metrics
 from googlenet_jax.training.run.workdir import WorkDirectory
 
 
@@ -27,18 +32,42 @@ def run(folder, cache, change_config=False, **changes):
   return loop.train(short(**changes), WorkDirectory(folder), cache, change_config)
 
 
+EVERY = {'log_every': 2, 'eval_every': 3, 'save_every': 4}
+
+
+@pytest.mark.parametrize(
+  ('step', 'due', 'due_if_asked'),
+  [
+    (1, Due(False, False, False, False), Due(True, False, True, True)),
+    (2, Due(True, False, False, False), Due(True, False, True, True)),
+    (3, Due(True, True, False, False), Due(True, False, True, True)),  # no evaluation first
+    (4, Due(True, False, True, False), Due(True, False, True, True)),
+    (12, Due(True, True, True, False), Due(True, False, True, True)),
+    (13, Due(True, True, True, False), Due(True, True, True, False)),  # the end comes anyway
+  ],
+)
+def test_what_is_due_after_a_step(step, due, due_if_asked):
+  durations = Durations(steps=13, warmup=0, stair=1, ema_start=0, **EVERY)
+  assert due_after(step, durations, asked=False) == due
+  assert due_after(step, durations, asked=True) == due_if_asked
+
+
 def test_goes_back_to_the_newest_checkpoint(tmp_path, cache, monkeypatch, caplog):
   """A loss that is not finite once, in steps 13 to 16, is passed by in another order of images."""
   failed = []
 
   def finite_but_once(first_step, history):
-    check_finite(first_step, history)
+    refuse_nonfinite(first_step, history)
     if first_step == 13 and not failed:
       failed.append(first_step)
       raise NonFiniteError('loss is nan at step 14: training has diverged')
 
-  monkeypatch.setattr(loop, 'check_finite', finite_but_once)
+  monkeypatch.setattr(figures, 'refuse_nonfinite', finite_but_once)
+  # A clock that goes on by a second at each look: one at the beginning of an attempt, one after it.
+  clock = types.SimpleNamespace(perf_counter=itertools.count().__next__)
+  monkeypatch.setattr(loop, 'time', clock)
   result = run(tmp_path, cache, on_nonfinite='rollback')
+  assert result['train']['seconds'] == 2  # the attempt that failed counts
   assert result['steps'] == 24 and (tmp_path / 'DONE').exists()
   warned = [record.getMessage() for record in caplog.records]
   assert 'loss is nan at step 14; rolled back (1)' in warned

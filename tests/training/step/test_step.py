@@ -12,8 +12,9 @@ from short_runs import PLAIN
 from googlenet_jax.models import endpoints
 from googlenet_jax.normalization import Normalization
 from googlenet_jax.training.config import defaults
-from googlenet_jax.training.run.metrics import evaluate
-from googlenet_jax.training.step.state import build_model, create_state
+from googlenet_jax.training.config.network import build_model
+from googlenet_jax.training.run.figures import run_evaluation
+from googlenet_jax.training.step.state import create_state
 from googlenet_jax.training.step.step import hyperparameters, make_eval_step, make_train_step
 
 SIZE = 32
@@ -282,7 +283,7 @@ def test_masked_evaluation_equals_the_images_counted_once():
   step = jax.jit(make_eval_step(model), compiler_options=FAST_COMPILE)
   hyper = hyper_of(config)
   images = batch(size=11, mask=np.ones(11, bool))
-  whole = evaluate(step, state.variables(), [images], hyper)
+  whole = run_evaluation(step, state.variables(), [images], hyper)
 
   def part(first, last, size):
     padded = batch(size=size, seed=9, mask=np.arange(size) < last - first)
@@ -290,7 +291,7 @@ def test_masked_evaluation_equals_the_images_counted_once():
       padded[name][: last - first] = images[name][first:last]
     return padded
 
-  parts = evaluate(step, state.variables(), [part(0, 8, 8), part(8, 11, 8)], hyper)
+  parts = run_evaluation(step, state.variables(), [part(0, 8, 8), part(8, 11, 8)], hyper)
   assert set(parts) == {'main', 'aux_4a', 'aux_4d'}
   for name, result in whole.items():
     assert parts[name]['images'] == 11

@@ -4,9 +4,10 @@ import functools
 
 import pytest
 
-from googlenet_jax.analysis import paper, table1
+from googlenet_jax.analysis import table
+from googlenet_jax.analysis.papers.googlenet import PAPER, ROWS, reduction_example
 from googlenet_jax.errors import UserError
-from googlenet_jax.models import VARIANTS
+from googlenet_jax.models.googlenet.variants import VARIANTS
 
 # FACTS, "Table 1": weights, biases, MACs and the MACs of the `explained` column, in millions.
 FACTS = {
@@ -26,7 +27,7 @@ FACTS = {
 UNEXPLAINED = {f'inception_{name}' for name in ('4c', '4d', '4e', '5a', '5b')}
 
 
-audit_of = functools.cache(table1.audit)  # audits do not change
+audit_of = functools.cache(functools.partial(table.audit, 'googlenet'))  # audits do not change
 
 
 @pytest.fixture
@@ -57,7 +58,7 @@ def test_rows_as_in_facts(printed_net, separable):
 
 
 def test_columns_are_the_printed_ones(printed_net):
-  assert [row.name for row in printed_net.rows] == [row.name for row in paper.ROWS]
+  assert [row.name for row in printed_net.rows] == [row.name for row in ROWS]
   for row in printed_net.rows:
     columns = (row.type, row.output, row.depth, row.widths)
     printed = row.printed
@@ -76,10 +77,10 @@ def test_totals(printed_net):
 
 
 def test_sums_of_the_printed_cells():
-  printed = [row for row in paper.ROWS if row.params and row.macs]
+  printed = [row for row in ROWS if row.params and row.macs]
   assert round(sum(float(row.params[:-1]) for row in printed), 1) == 6_797.7
-  assert sum(paper.figure(row.macs) for row in printed) == 1_502e6
-  assert sum(row.depth for row in paper.ROWS) == 22
+  assert sum(PAPER.figure(row.macs) for row in printed) == 1_502e6
+  assert sum(row.depth for row in ROWS) == 22
 
 
 def rounds(row):
@@ -179,7 +180,7 @@ def test_no_claims_about_the_paper_from_other_layers(knobs):
 
 
 def test_other_input_sizes_compare_parameters_only(printed_net):
-  audit = table1.audit(image_size=256)
+  audit = audit_of(image_size=256)
   assert not any(row.macs_differ for row in audit.rows)
   marks = [row.params_differ for row in audit.rows]
   assert marks == [row.params_differ for row in printed_net.rows]
@@ -203,7 +204,7 @@ def test_depth_is_counted():
   # Without reductions a module is one layer deep; the factors of the separable kernel are one.
   assert depths == dict.fromkeys(VARIANTS, 22) | {'naive': 13}
   # One reduction is enough for two layers.
-  mixed = rows(table1.audit(widths='3a.reduce_3x3=none,3b.reduce_3x3=none,3b.reduce_5x5=none'))
+  mixed = rows(audit_of(widths='3a.reduce_3x3=none,3b.reduce_3x3=none,3b.reduce_5x5=none'))
   assert (mixed['inception_3a'].depth, mixed['inception_3b'].depth) == (2, 1)
 
 
@@ -222,13 +223,13 @@ def test_naive_widths():
 
 
 def test_knobs_reach_the_network(printed_net):
-  one = table1.audit(widths='4a.conv3x3=204')
+  one = audit_of(widths='4a.conv3x3=204')
   assert rows(one)['inception_4a'].widths['conv3x3'] == 204
   assert one.knobs == {'widths': '4a.conv3x3=204'}
-  both = table1.audit(reduction_3x3=0.5, reduction_5x5=0.5)
+  both = audit_of(reduction_3x3=0.5, reduction_5x5=0.5)
   assert both.params == audit_of(reduction=0.5).params
-  assert table1.audit(aux=()).training_params == printed_net.params
-  assert [head.name for head in table1.audit(aux=('5b', '3a')).aux] == ['aux_3a', 'aux_5b']
+  assert audit_of(aux=()).training_params == printed_net.params
+  assert [head.name for head in audit_of(aux=('5b', '3a')).aux] == ['aux_3a', 'aux_5b']
   assert printed_net.knobs == {}
 
 
@@ -237,12 +238,14 @@ def test_alexnet_ratio(printed_net):
   convolutions = [(11, 3, 96), (5, 48, 256), (3, 256, 384), (3, 192, 384), (3, 192, 256)]
   dense = [(6 * 6 * 256, 4096), (4096, 4096), (4096, 1000)]
   alexnet = sum(k * k * c * f + f for k, c, f in convolutions) + sum(r * c + c for r, c in dense)
-  assert alexnet == paper.ALEXNET_PARAMETERS
-  assert round(printed_net.alexnet_ratio, 1) == 8.7
+  (claim,) = (claim.values['alexnet'] for claim in printed_net.claims if claim.label == 'AlexNet')
+  assert claim == {'params': alexnet, 'computed_ratio': 8.711, 'paper_ratio': 12}
 
 
 def test_worked_examples(printed_net):
-  five, three = printed_net.examples
+  five, three = reduction_example('5x5'), reduction_example('3x3')
+  said = [claim.text for claim in printed_net.claims if claim.label.endswith('reduce')]
+  assert ['89.7% less' in said[0], '41.7% less' in said[1]] == [True, True]
   assert (five.source, five.kernel, five.features, five.reduction) == ((28, 28, 192), 5, 32, 16)
   assert (five.direct, five.reduced) == (28 * 28 * 192 * 25 * 32, 28 * 28 * (192 * 16 + 400 * 32))
   assert (round(five.direct / 1e6, 1), millions(five.reduced)) == (120.4, 12.44)
@@ -265,4 +268,4 @@ def test_worked_examples(printed_net):
 )
 def test_bad_knobs(knobs, named):
   with pytest.raises(UserError, match=named):
-    table1.audit(**knobs)
+    audit_of(**knobs)

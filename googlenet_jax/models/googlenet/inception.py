@@ -7,7 +7,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from googlenet_jax.models.layers import Padding, max_pool
+from googlenet_jax.models.kernels import Padding, max_pool
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,3 +71,9 @@ class Inception(nn.Module):
     branch_5x5 = unit('conv5x5', unit('reduce_5x5', x), self.large_kernel)
     branch_pool = unit('pool_proj', max_pool(x, 3, 1, self.padding))
     return jnp.concatenate([branch_1x1, branch_3x3, branch_5x5, branch_pool], axis=-1)
+
+  @nn.nowrap
+  def row_type(self, before: int, after: int) -> str:
+    """`inception`, and what takes the place of its 5x5 convolution."""
+    size = self.large_kernel
+    return 'inception' if size == 5 else f'inception, {size}x{size} for 5x5'

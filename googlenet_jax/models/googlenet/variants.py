@@ -5,9 +5,11 @@ import math
 from typing import Literal
 
 from googlenet_jax.errors import UserError
+from googlenet_jax.models.family import MAX_CHANNELS, Variant, check_factor, choose, scaled
+from googlenet_jax.models.googlenet.inception import MODULES, REDUCTIONS, TABLE1, Widths
 from googlenet_jax.models.heads import HeadStructure
-from googlenet_jax.models.inception import MODULES, REDUCTIONS, TABLE1, Widths
-from googlenet_jax.models.layers import LRN, BatchNorm, Padding, pool_padding
+from googlenet_jax.models.kernels import LRN, Padding, pool_padding
+from googlenet_jax.models.layers import KERNEL_INITIALIZERS, BatchNorm
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,6 +36,11 @@ class Architecture:
   kernel_init: str = 'lecun_uniform'
   bias_init: float = 0.2
 
+  def __post_init__(self) -> None:
+    if len(self.modules) != len(MODULES):
+      raise UserError(f'modules={len(self.modules)}: accepted: {len(MODULES)} modules')
+    choose('kernel_init', self.kernel_init, KERNEL_INITIALIZERS)
+
   @property
   def widths(self) -> dict[str, Widths]:
     """Widths by module name."""
@@ -45,10 +52,6 @@ class Architecture:
     return [*first, ('pool2', 3), ('pool3', 3), ('pool4', self.pool4_window)]
 
 
-MAX_CHANNELS = 2**20
-"""Of one layer; beyond it a multiplier is a slip of the hand."""
-
-
 def _with_widths(changes: dict[str, dict[str, int]]) -> tuple[Widths, ...]:
   return tuple(
     dataclasses.replace(widths, **changes.get(name, {})) for name, widths in TABLE1.items()
@@ -57,36 +60,51 @@ def _with_widths(changes: dict[str, dict[str, int]]) -> tuple[Widths, ...]:
 
 # Caffe's `xavier` with bias 0.2 is the one published recipe for the printed network. Under batch
 # normalization the bias is gone and He's initializer suits ReLU.
-VARIANTS: dict[str, Architecture] = {
-  # Table 1 as printed, padding and Figure 3's order of the stem; LRN constants from BVLC Caffe.
-  'table1': Architecture(),
-  # BVLC Caffe's network: the same widths, padding on both sides, pools in ceil mode.
-  'bvlc': Architecture(padding='caffe'),
-  # The audit's hypothesis for the printed ops: a depthwise-separable stem (1502.03167, appendix)
-  # and the widths of the released `inception5h` graph in 4a and 5a.
-  'separable': Architecture(
-    stem='separable',
-    modules=_with_widths({'4a': {'conv3x3': 204}, '5a': {'reduce_5x5': 48}}),
+VARIANTS: dict[str, Variant] = {
+  'table1': Variant(
+    Architecture(),
+    "Table 1 as printed, with Figure 3's order of the stem and Caffe's constants of LRN",
   ),
-  # torchvision's network, ported from TF-slim: batch norm, 3x3 in place of 5x5, 2x2 last pool.
-  'torchvision': Architecture(
-    padding='caffe',
-    large_kernel=3,
-    pool4_window=2,
-    lrn=None,
-    batch_norm=BatchNorm(),
-    dropout=0.2,
-    head=HeadStructure(pool='adaptive'),
-    kernel_init='truncated_normal',
-    bias_init=0.0,
+  'bvlc': Variant(
+    Architecture(padding='caffe'),
+    "BVLC Caffe's network: the same widths, padding on both sides, pools in ceil mode",
   ),
-  # Table 1 with batch normalization after each convolution in place of biases and LRN.
-  'bn': Architecture(lrn=None, batch_norm=BatchNorm(), kernel_init='he_normal', bias_init=0.0),
-  # Figure 2a: no reductions, pooling branch unprojected.
-  'naive': Architecture(modules=tuple(widths.naive() for widths in TABLE1.values())),
-  # Table 1's modules behind a stem for images of 32 to 64 pixels.
-  'small': Architecture(
-    stem='small', lrn=None, batch_norm=BatchNorm(), kernel_init='he_normal', bias_init=0.0
+  'separable': Variant(
+    Architecture(
+      stem='separable',
+      modules=_with_widths({'4a': {'conv3x3': 204}, '5a': {'reduce_5x5': 48}}),
+    ),
+    "the audit's hypothesis for the printed operations: a depthwise-separable stem (1502.03167, "
+    'appendix) and the widths of the released `inception5h` graph in 4a and 5a',
+  ),
+  'torchvision': Variant(
+    Architecture(
+      padding='caffe',
+      large_kernel=3,
+      pool4_window=2,
+      lrn=None,
+      batch_norm=BatchNorm(),
+      dropout=0.2,
+      head=HeadStructure(pool='adaptive'),
+      kernel_init='truncated_normal',
+      bias_init=0.0,
+    ),
+    "torchvision's network, ported from TF-slim: batch norm, 3x3 in place of 5x5, 2x2 last pool",
+  ),
+  'bn': Variant(
+    Architecture(lrn=None, batch_norm=BatchNorm(), kernel_init='he_normal', bias_init=0.0),
+    'Table 1 with batch normalization after each convolution in place of biases and LRN',
+  ),
+  'naive': Variant(
+    Architecture(modules=tuple(widths.naive() for widths in TABLE1.values())),
+    'Figure 2a: no reductions, pooling branch unprojected',
+  ),
+  'small': Variant(
+    Architecture(
+      stem='small', lrn=None, batch_norm=BatchNorm(), kernel_init='he_normal', bias_init=0.0
+    ),
+    "Table 1's modules behind a stem for images of 32 to 64 pixels",
+    image_size=32,
   ),
 }
 
@@ -104,23 +122,13 @@ def scale(
   knobs = {'reduce_3x3': 'reduction_3x3', 'reduce_5x5': 'reduction_5x5'}
   factors = {'width': width, 'reduction_3x3': reduction_3x3, 'reduction_5x5': reduction_5x5}
   for knob, factor in factors.items():
-    if not (math.isfinite(factor) and factor > 0):
-      raise UserError(f'{knob}={factor}: a finite number above 0 is accepted')
+    check_factor(knob, factor)
 
-  def scaled(where: str, channels: int, knob: str = 'width') -> int:
-    factor = width if knob == 'width' else width * factors[knob]
-    used = f'width={width}' if knob == 'width' else f'width={width}, {knob}={factors[knob]}'
-    if channels * factor > MAX_CHANNELS:
-      raise UserError(
-        f'{used}: {where} would have more than the {MAX_CHANNELS:,} channels accepted'
-      )
-    result = round(channels * factor)
-    if result < 1:
-      raise UserError(
-        f'{used}: {where} would have no channels ({channels} x {factor:g}); '
-        f'a product above {0.5 / channels:g} is accepted there'
-      )
-    return result
+  def multiplied(where: str, channels: int, knob: str = 'width') -> int:
+    if knob == 'width':
+      return scaled(f'width={width}', width, where, channels)
+    factor = factors[knob]
+    return scaled(f'width={width}, {knob}={factor}', width * factor, where, channels)
 
   modules = []
   for name, widths in architecture.widths.items():
@@ -131,19 +139,19 @@ def scale(
       if channels is None and factors[knob] != 1 and knob != 'width':
         raise UserError(f'{knob}={factors[knob]}: {name} has no {field.name}; only 1 is accepted')
       where = f'inception_{name}/{field.name}'
-      new[field.name] = None if channels is None else scaled(where, channels, knob)
+      new[field.name] = None if channels is None else multiplied(where, channels, knob)
     modules.append(Widths(**new))  # type: ignore[arg-type]
   head = dataclasses.replace(
     architecture.head,
-    conv=scaled('head.conv', architecture.head.conv),
-    fc=scaled('head.fc', architecture.head.fc),
+    conv=multiplied('head.conv', architecture.head.conv),
+    fc=multiplied('head.fc', architecture.head.fc),
   )
   return dataclasses.replace(
     architecture,
     modules=tuple(modules),
-    conv1=scaled('conv1', architecture.conv1),
-    conv2_reduce=scaled('conv2_reduce', architecture.conv2_reduce),
-    conv2=scaled('conv2', architecture.conv2),
+    conv1=multiplied('conv1', architecture.conv1),
+    conv2_reduce=multiplied('conv2_reduce', architecture.conv2_reduce),
+    conv2=multiplied('conv2', architecture.conv2),
     head=head,
   )
 
@@ -180,22 +188,12 @@ def replace_widths(architecture: Architecture, widths: str) -> Architecture:
   return dataclasses.replace(architecture, modules=tuple(modules.values()))
 
 
-def check_image_size(architecture: Architecture, height: int, width: int) -> None:
-  """Raises UserError where a max pool would have less than two pixels to choose from."""
-
-  def starved_pool(size: int) -> str | None:
-    if architecture.stem != 'small':
-      size = math.ceil(size / 2)
-    for name, window in architecture.pools():
-      if size < 2:
-        return name
-      size = (size + sum(pool_padding(size, window, 2, architecture.padding)) - window) // 2 + 1
-    return None
-
-  pool = starved_pool(min(height, width))
-  if pool:
-    least = next(size for size in range(1, 1024) if starved_pool(size) is None)
-    raise UserError(
-      f'image_size={height}x{width}: too small for the max pools (nothing left to pool at {pool}); '
-      f'at least {least}x{least} is accepted'
-    )
+def starved_pool(architecture: Architecture, size: int) -> str | None:
+  """The first max pool that has less than two pixels to choose from, None where all have more."""
+  if architecture.stem != 'small':
+    size = math.ceil(size / 2)
+  for name, window in architecture.pools():
+    if size < 2:
+      return name
+    size = (size + sum(pool_padding(size, window, 2, architecture.padding)) - window) // 2 + 1
+  return None

@@ -20,7 +20,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from googlenet_jax.data.opencv import opencv
+from googlenet_jax.data.geometry import opencv
 
 LUMA = np.array([0.299, 0.587, 0.114])
 """Weights of red, green and blue in grey (ITU-R BT.601, what Pillow's mode L uses)."""

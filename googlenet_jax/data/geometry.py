@@ -1,17 +1,30 @@
 """Boxes, resizing and padding of single images; no randomness of its own."""
 
+import functools
 import math
+import types
 from typing import NamedTuple
 
 import numpy as np
-
-from googlenet_jax.data.opencv import opencv
 
 INTERPOLATIONS = ('linear', 'area', 'nearest', 'cubic')
 """The paper's four; 'auto', which `resize` also takes, is not one of the draw."""
 
 _LONGEST = 4  # Sides beyond this multiple of the shorter one never reach a central square crop.
 _MAX_AS_FLOATS = 2**24  # Values; 64 MB as float32.
+
+
+@functools.cache
+def opencv() -> types.ModuleType:
+  """The module cv2, set up once in each process that transforms images.
+
+  OpenCV would split a resize to more than about 300 x 300 pixels over all cores, inside each of the
+  pipeline's threads. The pipeline already keeps every core busy with an image of its own.
+  """
+  import cv2
+
+  cv2.setNumThreads(0)
+  return cv2
 
 
 class Box(NamedTuple):

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from googlenet_jax.data.pipeline import ON_BAD_IMAGE
 from googlenet_jax.data.sources import ACCEPTED
 from googlenet_jax.data.split import Split
 from googlenet_jax.errors import UserError
@@ -44,9 +45,8 @@ def evaluate(
   if len(bundles) > 1:
     bundles = [without_auxiliary(bundle) for bundle in bundles]
   names, labels, found, heads = [], [], [], []
-  on_bad = scoring.skip if on_bad_image == 'skip' else None
   for image in scoring.score(
-    bundles, split.records, crops, batch_size=batch_size, on_bad_image=on_bad
+    bundles, split.records, crops, batch_size=batch_size, handle_bad=ON_BAD_IMAGE[on_bad_image]
   ):
     names.append(str(image.name))
     labels.append(image.label)

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from googlenet_jax.data.augment import test_transform
-from googlenet_jax.data.opencv import opencv
+from googlenet_jax.data.geometry import opencv
 from googlenet_jax.errors import UserError
 from googlenet_jax.models import CLASSIFIER, FAMILIES, Family, Network, endpoints, family_of
 from googlenet_jax.weights.bundle import Bundle, Preprocessing

@@ -85,7 +85,7 @@ def predict(
 
   classes = bundles[0].classes
   records = Files([(file, NO_LABEL) for file in files])
-  for image in scoring.score(bundles, records, (crops,), batch_size=batch_size, on_bad_image=note):
+  for image in scoring.score(bundles, records, (crops,), batch_size=batch_size, handle_bad=note):
     logs = image.log_probabilities[scoring.MAIN][:, 0].astype(np.float64)  # [networks, classes]
     probabilities = np.exp(logs).mean(0)
     if np.isnan(probabilities).any():

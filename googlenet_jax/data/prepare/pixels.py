@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from googlenet_jax.data.opencv import opencv
+from googlenet_jax.data.geometry import opencv
 
 _LEVELS = np.arange(256)
 _SQUARES = _LEVELS**2

@@ -15,7 +15,8 @@ from collections.abc import Callable
 from typing import Any
 
 from googlenet_jax import files
-from googlenet_jax.data.prepare import dataset_info, workers
+from googlenet_jax.data import workers
+from googlenet_jax.data.prepare import dataset_info
 from googlenet_jax.data.prepare.listing import Listing, deal, shard_counts
 from googlenet_jax.data.prepare.pixels import PixelSums
 from googlenet_jax.data.prepare.report import Report

@@ -1,19 +1,21 @@
-"""A pool of processes that never hangs: a dead worker is an error, a dead parent ends the workers.
+"""Worker processes: they end with their parent, and a pool of them never hangs.
 
 `multiprocessing.Pool` waits for ever for the result of a worker that was killed, as for want of
 memory, and its workers outlive a parent that was.
 """
 
+import functools
 import itertools
 import multiprocessing
 import multiprocessing.connection
+import os
 import pickle
 import signal
+import threading
 import traceback
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
-from googlenet_jax.data.parent import end_with_parent
 from googlenet_jax.errors import UserError
 
 Work = Callable[[Any, Callable[[int], None]], Any]
@@ -126,3 +128,21 @@ def _portable(error):
   except Exception:
     return RuntimeError(''.join(traceback.format_exception(error)))
   return error
+
+
+@functools.cache
+def end_with_parent() -> None:
+  """Ends this process when the one that started it is gone, however that died.
+
+  Without it a killed run leaves its workers behind, each with its memory. Nothing happens in a
+  process that `multiprocessing` did not start.
+  """
+  parent = multiprocessing.parent_process()
+  if parent is None:
+    return
+
+  def watch() -> None:
+    multiprocessing.connection.wait([parent.sentinel])
+    os._exit(1)
+
+  threading.Thread(target=watch, daemon=True).start()

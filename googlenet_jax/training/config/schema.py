@@ -15,6 +15,7 @@ from ml_collections import ConfigDict, config_dict
 from googlenet_jax.data.augment import Augmentation
 from googlenet_jax.errors import UserError
 from googlenet_jax.training.config.network import model_section
+from googlenet_jax.training.step.losses import head_weights
 
 CHOICES: dict[str, tuple[str, ...]] = {
   'optimizer.name': ('sgd', 'rmsprop'),
@@ -75,7 +76,8 @@ def defaults(family: str = 'googlenet') -> ConfigDict:
   init.seed = optional(int)  # of random values; none = `seed`
 
   config.loss = loss = ConfigDict()
-  loss.aux_weight = 0.3  # of each auxiliary head's cross entropy (section 5)
+  loss.aux_weight = 0.3  # weight of each auxiliary head's cross entropy (section 5)
+  loss.head_weights = ''  # weights of single heads in its place: '4a=0.1,4d=0.3'
   loss.label_smoothing = 0.0
 
   config.optimizer = optimizer = ConfigDict()
@@ -141,6 +143,7 @@ def unknown_key(config: ConfigDict, key: str) -> UserError:
 def validate(config: ConfigDict) -> None:
   """Raises UserError for a value or a combination that cannot be meant, naming the key."""
   values = dict(keys(config))
+  head_weights(config.loss.head_weights, config.loss.aux_weight, config.model.aux)
 
   def need(condition: bool, key: str, accepted: str) -> None:
     if not condition:

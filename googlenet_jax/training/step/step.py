@@ -14,7 +14,12 @@ from googlenet_jax.models import Network, Outputs
 from googlenet_jax.normalization import Normalization
 from googlenet_jax.training.devices.parallelism import Batch
 from googlenet_jax.training.step import schedules
-from googlenet_jax.training.step.losses import by_classifier, cross_entropy, total_loss
+from googlenet_jax.training.step.losses import (
+  by_classifier,
+  cross_entropy,
+  head_weights,
+  total_loss,
+)
 from googlenet_jax.training.step.optimizer import frozen_modules, make_optimizer, scalars
 from googlenet_jax.training.step.state import TrainState
 
@@ -45,12 +50,11 @@ def hyperparameters(
     ema_start: the first averaged step.
     normalization: the statistics of the images' channels.
   """
-  numbers = scalars(config.optimizer) | {
-    'aux_weight': config.loss.aux_weight,
-    'label_smoothing': config.loss.label_smoothing,
-  }
+  numbers = scalars(config.optimizer) | {'label_smoothing': config.loss.label_smoothing}
+  weights = head_weights(config.loss.head_weights, config.loss.aux_weight, config.model.aux)
   return {
     **{name: np.float32(value) for name, value in numbers.items()},
+    'head_weights': {place: np.float32(weight) for place, weight in weights.items()},
     'learning_rates': schedules.learning_rates(
       config.schedule, config.optimizer.learning_rate, steps, warmup, every
     ),
@@ -116,7 +120,7 @@ def make_train_step(
     rates = config.optimizer.rates
     outputs, batch_stats = forward(model, rates, params, batch_stats, images, key)
     loss, metrics = total_loss(
-      outputs, part['label'], hyper['aux_weight'], hyper['label_smoothing']
+      outputs, part['label'], hyper['head_weights'], hyper['label_smoothing']
     )
     wrong = jnp.argmax(outputs.logits, -1) != part['label']
     metrics['top1_error'] = wrong.mean(dtype=jnp.float32)

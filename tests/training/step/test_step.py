@@ -150,6 +150,7 @@ def test_a_changed_number_does_not_recompile():
     'optimizer.weight_decay': 0.1,
     'optimizer.clip_norm': 2.0,
     'loss.aux_weight': 0.7,
+    'loss.head_weights': '4a=0.2',
     'loss.label_smoothing': 0.1,
     'schedule.name': 'cosine',
     'seed': 5,
@@ -313,7 +314,8 @@ def test_a_step_that_is_not_finite_is_skipped_and_counted():
   config = tiny(**structure)
   before = jax.device_get(initial_state(model, config))
   numbers = hyper_of(config)
-  bad = {**numbers, 'mean': np.full(3, np.nan, np.float32)}
+  unknown = Normalization(mean=(np.nan,) * 3, std=(1.0,) * 3).as_arrays()
+  bad = {**numbers, 'normalization': unknown}
   skipped, metrics = step(before, batch(), bad)
   assert not np.isfinite(metrics['loss']) and int(metrics['nonfinite']) == 1
   assert (int(skipped.step), int(skipped.nonfinite)) == (1, 1)

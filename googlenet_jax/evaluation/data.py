@@ -6,10 +6,11 @@ import re
 from collections.abc import Sequence
 
 from googlenet_jax.data import sources
-from googlenet_jax.data.sources import folder, manifest
+from googlenet_jax.data.sources import ACCEPTED, folder, manifest
 from googlenet_jax.data.sources.files import Files
 from googlenet_jax.data.split import Record, Records, Split, UnknownSplitError
 from googlenet_jax.errors import UserError
+from googlenet_jax.evaluation.predictors import Predictor
 
 _SYNSET = re.compile(r'n\d{8}')
 
@@ -97,6 +98,27 @@ def open_manifest(path: pathlib.Path, split: str | None, classes: Sequence[str])
       )
     files.append((path.parent / row.file, lookup[row.label]))
   return Split(path.stem, Files(files), tuple(classes))
+
+
+def own_data(predictors: Sequence[Predictor]) -> tuple[Split, str]:
+  """The test images of the runs' own data, where they are the same, and what to do with bad ones.
+
+  Raises:
+    UserError: a network has no data of its own, or two have different ones.
+  """
+  first = predictors[0].test
+  for predictor in predictors:
+    if predictor.test is None or first is None:
+      raise UserError(
+        f'--data: missing; {predictor.name} says nothing about its data; accepted: {ACCEPTED}'
+      )
+    if predictor.test.name != first.name or len(predictor.test.records) != len(first.records):
+      raise UserError(
+        f'--data: missing; {predictor.name} was tested on {predictor.test.name}, '
+        f'{predictors[0].name} on {first.name}'
+      )
+  assert first is not None
+  return first, predictors[0].on_bad_image
 
 
 def _by_name(classes: Sequence[str]) -> dict[str, int]:

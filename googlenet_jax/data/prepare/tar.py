@@ -10,7 +10,7 @@ from googlenet_jax.data.prepare.listing import printable
 from googlenet_jax.errors import UserError
 
 
-class Member(NamedTuple):
+class Entry(NamedTuple):
   """A file in an archive.
 
   Attributes:
@@ -24,12 +24,12 @@ class Member(NamedTuple):
   size: int
 
 
-def members(path: pathlib.Path, within: Member | None = None) -> Iterator[Member]:
+def entries(path: pathlib.Path, within: Entry | None = None) -> Iterator[Entry]:
   """Yields the regular files of an uncompressed archive, in their order.
 
   Args:
     path: of the archive.
-    within: the member that is the archive meant, one inside the file `path`; offsets are those in
+    within: the entry that is the archive meant, one inside the file `path`; offsets are those in
       the file.
 
   Raises:
@@ -45,11 +45,11 @@ def members(path: pathlib.Path, within: Member | None = None) -> Iterator[Member
     file.seek(start)
     try:
       archive = tarfile.TarFile(fileobj=file, encoding='utf-8')
-      while (member := archive.next()) is not None:
-        if member.offset_data + member.size > end:
-          raise UserError(f'{where}: ends within {member.name}')
-        if member.isreg():
-          yield Member(printable(member.name), member.offset_data, member.size)
+      while (entry := archive.next()) is not None:
+        if entry.offset_data + entry.size > end:
+          raise UserError(f'{where}: ends within {entry.name}')
+        if entry.isreg():
+          yield Entry(printable(entry.name), entry.offset_data, entry.size)
     except tarfile.TarError as error:
       raise UserError(f'{where}: not a whole, uncompressed tar archive: {error}') from error
     file.seek(archive.offset)

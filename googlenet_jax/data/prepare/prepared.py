@@ -10,7 +10,7 @@ from googlenet_jax import files
 
 
 @dataclasses.dataclass(frozen=True)
-class Report:
+class PreparedData:
   """A finished data set.
 
   Attributes:
@@ -54,12 +54,12 @@ class Report:
     files.write_whole(self.out / 'report.json', f'{text}\n'.encode(), unfinished)
 
 
-def describe(report: Report) -> str:
+def describe(prepared: PreparedData) -> str:
   """Images, size, time and the first ten bad images of a finished data set, as text."""
-  images = ', '.join(f'{count:,} {split}' for split, count in report.images.items())
-  size = f'{report.stored / 2**20:,.1f} MiB'
-  lines = [f'{images} images, {size} in {report.seconds:.0f} s: {report.out}']
-  lines += [f'left out: {name}: {reason}' for name, reason in report.bad[:10]]
-  if report.bad:
-    lines.append(f'{len(report.bad)} bad in all, listed in {report.out / "bad.csv"}')
+  images = ', '.join(f'{count:,} {split}' for split, count in prepared.images.items())
+  size = f'{prepared.stored / 2**20:,.1f} MiB'
+  lines = [f'{images} images, {size} in {prepared.seconds:.0f} s: {prepared.out}']
+  lines += [f'left out: {name}: {reason}' for name, reason in prepared.bad[:10]]
+  if prepared.bad:
+    lines.append(f'{len(prepared.bad)} bad in all, listed in {prepared.out / "bad.csv"}')
   return '\n'.join(lines)

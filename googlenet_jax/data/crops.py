@@ -3,10 +3,10 @@
 For a network that takes images of s x s pixels:
 
 - 1: the shorter side becomes `resize` pixels, and the central s x s are cut.
-- 10: of the same resized image the centre and the four corners, and their mirror images.
+- 10: of the same resized image the center and the four corners, and their mirror images.
 - 144: the shorter side becomes 256, 288, 320 and 352 pixels, times s / 224 and rounded; of each of
   the four the left, central and right square (of portraits the top, central and bottom one); of
-  each square its four corners and its centre, s x s, and the whole square resized to s x s; and
+  each square its four corners and its center, s x s, and the whole square resized to s x s; and
   the mirror image of each: 4 * 3 * 6 * 2.
 
 At 224 with `resize` 256 the one crop is among the ten, and these are among the 144. Of an image
@@ -64,7 +64,7 @@ def shorter_sides(image_size: int) -> tuple[int, ...]:
 
 
 def crop_list(crops: int, size: tuple[int, int], image_size: int, resize: int) -> list[Crop]:
-  """All crops of an image; a crop and its mirror image are neighbours.
+  """All crops of an image; a crop and its mirror image are neighbors.
 
   Args:
     crops: 1, 10 or 144.
@@ -84,12 +84,12 @@ def crop_list(crops: int, size: tuple[int, int], image_size: int, resize: int) -
       (side, box)
       for side in shorter_sides(image_size)
       for square in _squares(resized_size(size, side))
-      for box in (*_corners_and_centre(square, image_size), square)
+      for box in (*_corners_and_center(square, image_size), square)
     ]
   else:
     whole = Box(0, 0, *resized_size(size, resize))
-    *corners, centre = _corners_and_centre(whole, image_size)
-    unmirrored = [(resize, box) for box in ([centre] if crops == 1 else [centre, *corners])]
+    *corners, center = _corners_and_center(whole, image_size)
+    unmirrored = [(resize, box) for box in ([center] if crops == 1 else [center, *corners])]
   if crops == 1:
     return [Crop(side, box, False) for side, box in unmirrored]
   return [Crop(side, box, mirrored) for side, box in unmirrored for mirrored in (False, True)]
@@ -137,8 +137,8 @@ def _squares(size: tuple[int, int]) -> list[Box]:
   return [Box(start, 0, side, side) for start in starts]
 
 
-def _corners_and_centre(frame: Box, side: int) -> list[Box]:
-  """Squares inside a frame: top left, top right, bottom left, bottom right, centre."""
+def _corners_and_center(frame: Box, side: int) -> list[Box]:
+  """Squares inside a frame: top left, top right, bottom left, bottom right, center."""
   bottom, right = frame.height - side, frame.width - side
   places = ((0, 0), (0, right), (bottom, 0), (bottom, right), (bottom // 2, right // 2))
   return [Box(frame.top + top, frame.left + left, side, side) for top, left in places]

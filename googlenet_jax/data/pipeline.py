@@ -128,7 +128,7 @@ def eval_batches(
   Args:
     split: the images.
     image_size: side of an image in pixels.
-    resize: shorter side of an image before its centre is cut.
+    resize: shorter side of an image before its center is cut.
     batch_size: images of a batch over all processes, a multiple of `process_count`.
     process_index: which rows of the global batch to compute.
     process_count: how many processes share a batch; each gets as many batches.

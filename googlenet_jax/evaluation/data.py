@@ -72,7 +72,7 @@ def with_labels_of(split: Split, classes: Sequence[str]) -> Split:
     )
   labels = [known[name] for name in split.classes]
   return dataclasses.replace(
-    split, records=_Relabelled(split.records, labels), classes=tuple(classes)
+    split, records=_Relabeled(split.records, labels), classes=tuple(classes)
   )
 
 
@@ -131,7 +131,7 @@ def _by_name(classes: Sequence[str]) -> dict[str, int]:
   return known | {name: index for index, name in enumerate(classes)}
 
 
-class _Relabelled:
+class _Relabeled:
   """Records with labels looked up in a list."""
 
   def __init__(self, records: Records, labels: list[int]) -> None:

@@ -1,4 +1,4 @@
-"""What networks said about labelled images, kept so that ensembles and crops combine afterwards."""
+"""What networks said about labeled images, kept so that ensembles and crops combine afterwards."""
 
 import dataclasses
 import math

@@ -1,6 +1,6 @@
 """Handwritten digits that come with scikit-learn, as a TFDS data set written without TensorFlow.
 
-1,797 scans of 8x8 pixels with 17 levels of grey, a part of the UCI set "Optical Recognition of
+1,797 scans of 8x8 pixels with 17 levels of gray, a part of the UCI set "Optical Recognition of
 Handwritten Digits" (E. Alpaydin, C. Kaynak, 1998). The split is fixed: scan i is a test image where
 i % 5 == 4, which gives 1,438 and 359. Consecutive scans are by the same people, so that each
 person is in both splits: errors say how well known hands are read.

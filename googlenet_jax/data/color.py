@@ -51,8 +51,8 @@ def matrix(
     brightness: factor; 0 is black.
     contrast: factor on the distance from the mean gray; 0 is flat gray.
     saturation: factor on each color's distance from its own gray; 0 is a gray image.
-    turn: of the hue, in full turns.
-    noise: of the lighting, float[3]: times the principal components of ImageNet's colors.
+    turn: rotation of the hue, in full turns.
+    noise: float[3], the lighting's factors of the principal components of ImageNet's colors.
 
   Returns:
     float64[3, 4]: colors out = matrix @ (r, g, b, 1), in 0..255.

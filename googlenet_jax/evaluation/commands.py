@@ -53,11 +53,12 @@ def evaluate(
     data: the images, as `open_data` takes them; None: the run's own test images.
     split: the split of `data`; None: test, or all images of a folder or manifest.
     crops: 1, 10 or 144; None: 1.
-    parameters: `raw` or `ema`; None as each run's config says.
-    batch_size: crops that a network is given at once; None: about 128, fewer large ones.
+    parameters: `raw` or `ema`; None: what each run's config says.
+    batch_size: number of crops that a network is given at once; None: about 128, or fewer large
+      ones.
     table3: print the paper's Table 3 beside the figures.
     format: `text`, `markdown` or `json`.
-    progress: called with the images done and in all.
+    progress: called with the number of images done and of all images.
 
   Raises:
     UserError: names the flag, the file or the class, and what is accepted.
@@ -92,11 +93,11 @@ def evaluate_saved(
   table3: bool = False,
   format: str = 'text',
 ) -> tuple[str, Predictions]:
-  """Combines saved predictions of the same images without computing any again; returns as above.
+  """Combines saved predictions of the same images, and returns the same as `evaluate`.
 
   Args:
     paths: files that `predictions.save` has written, or globs of such.
-    crops: which of the numbers of crops; None where there is only one.
+    crops: one of the numbers of crops that were computed; None if there is only one.
     table3: print the paper's Table 3 beside the figures.
     format: `text`, `markdown` or `json`.
 
@@ -126,9 +127,9 @@ def convert_run(
 
   Args:
     workdir: the run's work directory.
-    destination: as in `weights.convert.convert`, as are `to` and `fold_normalization`.
+    destination: the file; it, `to` and `fold_normalization` are as in `weights.convert.convert`.
     cache_dir: where embedded data are kept.
-    parameters: `raw` or `ema`; None as the run's config says.
+    parameters: `raw` or `ema`; None: what the run's config says.
 
   Raises:
     UserError: names the folder or file and what is wrong or accepted; then nothing is written.
@@ -159,7 +160,7 @@ def export_one(
     workdir: a run's folder, or a glob of one; None where `weights` is given.
     weights: a file of weights, or a glob of one; None where `workdir` is given.
     cache_dir: where embedded data are kept.
-    parameters: `raw` or `ema`; None as the run's config says.
+    parameters: `raw` or `ema`; None: what the run's config says.
     preprocessing: whether the exported function normalizes images itself.
     batch_size: images at a time; None: any number.
 
@@ -194,8 +195,9 @@ def predict(
     weights: files of weights; several networks are one ensemble.
     cache_dir: where embedded data are kept.
     crops: 1, 10 or 144.
-    parameters: `raw` or `ema`; None as each run's config says.
-    batch_size: crops that a network is given at once; None: about 128, fewer large ones.
+    parameters: `raw` or `ema`; None: what each run's config says.
+    batch_size: number of crops that a network is given at once; None: about 128, or fewer large
+      ones.
     out: a page of images and bars, .html or .png.
     explain: show on that page where the networks look.
     format: `text` or `json` (one object a line).

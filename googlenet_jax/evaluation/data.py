@@ -22,8 +22,8 @@ def open_data(
 
   Args:
     data: a source as in `data.source`.
-    split: which split of the data. None: all images of a manifest or of a folder of class folders;
-      of other data `test`, or `validation` where there is no `test`.
+    split: name of a split. None: all images of a manifest or of a folder of class folders; of other
+      data `test`, or `validation` where there is no `test`.
     classes: names of the networks' classes.
     cache_dir: where embedded data are prepared on first use.
 

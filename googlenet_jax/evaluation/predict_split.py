@@ -29,13 +29,15 @@ def predict_split(
     predictors: the networks.
     split: the images; labels count in the networks' classes.
     crops: numbers of crops, each 1, 10 or 144.
-    batch_size: crops that a network is given at once; None: about 128, fewer large ones.
-    on_bad_image: `stop` raises its error; `skip` logs it and does not count it.
-    progress: called with the images done and in all.
+    batch_size: number of crops that a network is given at once; None: about 128, or fewer large
+      ones.
+    on_bad_image: `stop` raises the error of an image that cannot be read; `skip` logs it and does
+      not count the image.
+    progress: called with the number of images done and of all images.
 
   Returns:
-    The predictions, and `errors` of each auxiliary head of a single network by name, with the first
-    of the numbers of crops.
+    The predictions, and the `errors` of each auxiliary head of a single network by name, with the
+    first number of crops.
 
   Raises:
     UserError: an image that cannot be read; none that can; crops or a batch that cannot be.

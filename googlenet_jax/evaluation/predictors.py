@@ -25,7 +25,7 @@ class Predictor:
   Attributes:
     bundle: the network with its weights.
     name: one line that tells it from others: the whole path, and step and parameters of a run.
-    step: of the checkpoint; None for a file of weights.
+    step: step of the checkpoint; None for a file of weights.
     parameters: `raw` or `ema`; None for a file of weights.
     test: test images of the run's own data; None for a file of weights.
     on_bad_image: what the run does with test images that cannot be read, `stop` or `skip`.

@@ -84,7 +84,7 @@ def convert(
     family: the network's family, where the file does not tell; None: googlenet.
     variant: the network, where the file does not tell.
     preprocessing: a name of `PUBLISHED`, where the file does not tell.
-    fold_normalization: puts channel order and scale into the first convolution.
+    fold_normalization: whether channel order and scale go into the first convolution.
 
   Raises:
     UserError: names the file and what is wrong or accepted; then nothing is written.
@@ -222,7 +222,7 @@ def _identify(
 
 
 def _numbers(classes: int) -> tuple[str, ...]:
-  """What stands for names where there are none."""
+  """The names of classes that have none: numbers from 0."""
   return tuple(str(index) for index in range(classes))
 
 

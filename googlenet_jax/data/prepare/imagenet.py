@@ -9,7 +9,7 @@ split `validation`, `ILSVRC2012_img_val.tar` with its labels in one of
   `name label` in any order. A label is a synset (`n01440764`) or a number from 0, the place of the
   class in the sorted list of synsets.
 
-Classes are the sorted synsets, the order that published networks mean.
+Classes are the sorted synsets, the order that published networks use.
 """
 
 import io

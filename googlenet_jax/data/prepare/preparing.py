@@ -43,15 +43,16 @@ def prepare(
 
   Args:
     source: `folder:PATH`, `manifest:FILE.csv`, `imagenet:DIR` or `tfds:NAME`.
-    out: folder of the data set, new, empty, or of an earlier run of the same.
-    name: of the data set; a part of the shards' names.
+    out: folder of the data set: new, empty, or left by an earlier run of the same command.
+    name: name of the data set, and a part of the shards' names.
     short_side: images with a longer shorter side are shrunk to it and stored as JPEG; all others,
       and with None all, are stored byte for byte.
     strict: whether a bad image stops the run, instead of being left out and reported.
     verify: whether to read everything again in the end.
-    processes: that decode; the bytes written do not depend on it.
-    shards: files of the split train; None chooses.
-    progress: called with images done and in all, first for writing, then for verifying.
+    processes: number of processes that decode; the bytes written do not depend on it.
+    shards: number of files of the split train; None: chosen by size.
+    progress: called with the number of images done and of all images, first while writing, then
+      while verifying.
 
   Raises:
     UserError: in one line. What was finished stays, and the same call goes on from there.
@@ -98,7 +99,7 @@ def _check_options(name: str, short_side: int | None, processes: int, shards: in
 
 
 def _claim(out: pathlib.Path) -> pathlib.Path:
-  """The folder of the state, in a folder that is new, empty or of an earlier run."""
+  """The folder of the state, in a folder that is new, empty or left by an earlier run."""
   state = out / '.prepare'
   out.mkdir(parents=True, exist_ok=True)
   if not state.is_dir() and any(out.iterdir()):

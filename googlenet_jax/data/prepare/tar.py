@@ -14,9 +14,9 @@ class Entry(NamedTuple):
   """A file in an archive.
 
   Attributes:
-    name: with its folders, as the archive has it.
-    offset: of the first byte in the archive's file.
-    size: in bytes.
+    name: name with its folders, as the archive has it.
+    offset: position of its first byte in the archive's file.
+    size: size in bytes.
   """
 
   name: str
@@ -28,9 +28,9 @@ def entries(path: pathlib.Path, within: Entry | None = None) -> Iterator[Entry]:
   """Yields the regular files of an uncompressed archive, in their order.
 
   Args:
-    path: of the archive.
-    within: the entry that is the archive meant, one inside the file `path`; offsets are those in
-      the file.
+    path: the archive, or the one that holds it.
+    within: the entry of `path` that is the archive to read; None: `path` is. Offsets are positions
+      in the file `path`.
 
   Raises:
     UserError: no archive, compressed, or cut short: a damaged header and a missing end are errors,

@@ -38,6 +38,9 @@ def add_convert(commands: Any) -> None:
   convert.add_argument(
     '--classes', type=pathlib.Path, help='text file with the names of the classes, one per line'
   )
+  convert.add_argument(
+    '--family', help='family of the network, if SRC does not say (default: googlenet)'
+  )
   convert.add_argument('--variant', help='variant of the network, if SRC does not say')
   convert.add_argument(
     '--preprocessing',
@@ -56,7 +59,8 @@ def add_convert(commands: Any) -> None:
 
 def _convert(options: argparse.Namespace) -> None:
   common: Any = {'to': options.to, 'fold_normalization': options.fold_normalization}
-  told: Any = {name: getattr(options, name) for name in ('classes', 'variant', 'preprocessing')}
+  names = ('classes', 'family', 'variant', 'preprocessing')
+  told: Any = {name: getattr(options, name) for name in names}
   if options.source.is_dir():
     flags.refuse(options, list(told), 'not with a run, which says itself what its {name} is')
     from googlenet_jax.evaluation.commands import convert_run

@@ -56,7 +56,7 @@ def _prepare(options: argparse.Namespace) -> None:
   from googlenet_jax.data.prepare import describe, prepare
 
   with flags.counter() as progress:
-    report = prepare(
+    prepared = prepare(
       options.source,
       options.out,
       name=options.name,
@@ -68,11 +68,11 @@ def _prepare(options: argparse.Namespace) -> None:
       progress=progress,
     )
   if options.format == 'json':
-    print(json.dumps({'out': str(report.out), 'images': report.images, 'bad': report.bad}))
+    print(json.dumps({'out': str(prepared.out), 'images': prepared.images, 'bad': prepared.bad}))
     return
-  print(describe(report))
-  prepared = shlex.quote(f'prepared:{report.out}')
-  print(f'next:   {flags.program()} inspect {prepared} --out=grid.png')
+  print(describe(prepared))
+  source = shlex.quote(f'prepared:{prepared.out}')
+  print(f'next:   {flags.program()} inspect {source} --out=grid.png')
 
 
 def add_inspect(commands: Any) -> None:
@@ -81,7 +81,9 @@ def add_inspect(commands: Any) -> None:
     commands, 'inspect', _inspect, 'Draw a grid of augmented training images with their labels.'
   )
   inspect.add_argument(
-    'data', metavar='DATA', help='images: digits, folder:PATH, prepared:PATH or tfds:NAME'
+    'data',
+    metavar='DATA',
+    help='images: digits, folder:PATH, manifest:FILE.csv, prepared:PATH or tfds:NAME',
   )
   inspect.add_argument(
     '--out', type=pathlib.Path, required=True, help='picture to write, PNG or JPEG'

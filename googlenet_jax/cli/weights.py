@@ -65,7 +65,7 @@ def _convert(options: argparse.Namespace) -> None:
     flags.refuse(options, list(told), 'not with a run, which says itself what its {name} is')
     from googlenet_jax.evaluation.commands import convert_run
 
-    report = convert_run(
+    conversion = convert_run(
       options.source,
       options.destination,
       cache_dir=flags.cache_dir(options),
@@ -77,10 +77,10 @@ def _convert(options: argparse.Namespace) -> None:
       raise UserError(f'--parameters={options.parameters}: accepted with the folder of a run only')
     from googlenet_jax.weights.convert import convert
 
-    report = convert(options.source, options.destination, **told, **common)
+    conversion = convert(options.source, options.destination, **told, **common)
   from googlenet_jax.weights.summary import describe
 
-  found = report.figures()
+  found = conversion.figures()
   if options.format == 'json':
     print(json.dumps({'out': str(options.destination), **found}))
     return

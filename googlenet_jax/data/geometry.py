@@ -55,7 +55,7 @@ def area_box(
     size: height and width of the image, at least 1 x 1.
     area: least and greatest share of the image's area.
     aspect: least and greatest width / height.
-    draws: for area, aspect ratio, top and left, each in [0, 1).
+    draws: four random numbers in [0, 1), for area, aspect ratio, top and left.
 
   Returns:
     A box inside the image, sides rounded to pixels, at least 1 x 1.
@@ -74,7 +74,7 @@ def area_box(
 
 
 def cut(image: np.ndarray, box: Box) -> np.ndarray:
-  """The box as a view of the image."""
+  """Cuts a box out of an image, as a view of it."""
   top, left, height, width = box
   return image[top : top + height, left : left + width]
 
@@ -132,7 +132,7 @@ def central_square(
     image: uint8[h, w, 3].
     size: side of the square, at most `shorter_side`.
     shorter_side: the shorter side after resizing.
-    interpolation: as for `resize`.
+    interpolation: the kernel, as for `resize`.
 
   Returns:
     uint8[size, size, 3], perhaps a view of the image.
@@ -167,7 +167,7 @@ def pad_and_cut(image: np.ndarray, pad: int, draws: tuple[float, float]) -> np.n
   Args:
     image: uint8[h, w, 3].
     pad: pixels on each side.
-    draws: for top and left, each in [0, 1).
+    draws: two random numbers in [0, 1), for top and left.
 
   Returns:
     uint8[h, w, 3], a view of a new array.

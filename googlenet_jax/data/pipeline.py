@@ -31,23 +31,23 @@ def stop(error: UserError) -> None:
 
 
 def skip(error: UserError) -> None:
-  """Logs an image that cannot be decoded; other errors are raised, as a disk's that fails."""
+  """Logs an image that cannot be decoded; other errors, such as a failing disk's, are raised."""
   if not isinstance(error, DecodeError):
     raise error
   logger.warning('skipped a bad image: %s', error)
 
 
 ON_BAD_IMAGE: dict[str, Callable[[UserError], None]] = {'stop': stop, 'skip': skip}
-"""What `data.on_bad_image` does with the error of a test image that cannot be read."""
+"""What each value of `data.on_bad_image` does with the error of a test image."""
 
 
 class SeenImage(NamedTuple):
   """A test image, decoded.
 
   Attributes:
-    position: place of its record in the split.
+    position: place of the image in the split.
     name: name of its record.
-    label: label of its record.
+    label: index of its class.
     view: what was made of its pixels.
   """
 
@@ -71,25 +71,26 @@ def train_batches(
   workers: int = 0,
   on_bad_image: OnBadImage = 'stop',
 ) -> Generator[Batch]:
-  """Batches without end from a step on; every epoch has a new order.
+  """Endless batches, from a given step on; every epoch has a new order.
 
   Args:
     split: the images.
     image_size: side of an image in pixels.
     augmentation: what may happen to an image.
-    batch_size: images of a batch over all processes, a multiple of `process_count`.
-    seed: of order and augmentation.
-    start_step: batches to skip, at no cost.
-    process_index: which rows of the global batch to compute.
-    process_count: how many processes share a batch.
-    threads: that prepare batches ahead.
-    workers: processes that do so instead; 0 for threads alone.
-    on_bad_image: `stop` raises its DecodeError; `skip` logs it and takes the next image of the
-      order in its place.
+    batch_size: number of images in a batch over all processes, a multiple of `process_count`.
+    seed: random seed for order and augmentation.
+    start_step: number of batches to skip, at no cost.
+    process_index: index of this process, which says what rows of a batch it computes.
+    process_count: number of processes that share a batch.
+    threads: number of threads that prepare batches ahead.
+    workers: number of processes that do so instead; 0 for threads alone.
+    on_bad_image: `stop` raises the DecodeError of a bad image; `skip` logs it and takes the next
+      image of the order in its place.
 
   Yields:
     `image` uint8[b, image_size, image_size, 3] and `label` int32[b], b = batch_size /
-    process_count; with `skip` also `skipped` int32[b], the bad images met on the way to each.
+    process_count; with `skip` also `skipped` int32[b], the number of bad images met on the way to
+    each.
   """
   import grain
 
@@ -128,12 +129,13 @@ def eval_batches(
   Args:
     split: the images.
     image_size: side of an image in pixels.
-    resize: shorter side of an image before its centre is cut.
-    batch_size: images of a batch over all processes, a multiple of `process_count`.
-    process_index: which rows of the global batch to compute.
-    process_count: how many processes share a batch; each gets as many batches.
-    threads: that prepare batches ahead.
-    on_bad_image: `stop` raises its DecodeError; `skip` logs it and does not count it.
+    resize: shorter side of an image before its center is cut.
+    batch_size: number of images in a batch over all processes, a multiple of `process_count`.
+    process_index: index of this process, which says what rows of a batch it computes.
+    process_count: number of processes that share a batch; all get the same number of batches.
+    threads: number of threads that prepare batches ahead.
+    on_bad_image: `stop` raises the DecodeError of a bad image; `skip` logs it and does not count
+      the image.
 
   Yields:
     `image` uint8[b, image_size, image_size, 3], `label` int32[b] and `mask` bool[b], False where

@@ -1,4 +1,4 @@
-"""What every source opens as."""
+"""The form that every source opens in: a split of images with labels."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -12,18 +12,18 @@ Record = dict[str, Any]
 
 
 class Records(Protocol):
-  """Random access to the records of a split; picklable."""
+  """The records of a split, in any order; picklable."""
 
   def __len__(self) -> int:
-    """How many there are."""
+    """Number of records."""
 
   def __getitem__(self, index: int) -> Record:
-    """One of them."""
+    """The record at an index."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Split:
-  """Images of one split, with what is known of them.
+  """The images of one split, with what is known about them.
 
   Attributes:
     name: one line for messages.

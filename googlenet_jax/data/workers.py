@@ -1,7 +1,7 @@
 """Worker processes: they end with their parent, and a pool of them never hangs.
 
-`multiprocessing.Pool` waits for ever for the result of a worker that was killed, as for want of
-memory, and its workers outlive a parent that was.
+`multiprocessing.Pool` waits forever for the result of a worker that was killed, for instance when
+memory ran out, and its workers outlive a parent that was killed.
 """
 
 import functools
@@ -30,8 +30,8 @@ def run(
   Args:
     work: what to do with a task.
     tasks: picklable; each is drawn when a process is free for it.
-    processes: with 1 the tasks run in this process.
-    advance: called here with what the workers report.
+    processes: number of worker processes; with 1 the tasks run in this process.
+    advance: called in this process with the number of images that a worker has finished.
 
   Raises:
     UserError: a worker process was killed. Whatever `work` raises is raised here too. Both end all
@@ -120,7 +120,7 @@ def _serve(connection, work):
 
 
 def _portable(error):
-  """The error as it can be sent, with its traceback unless it is the user's."""
+  """The error in a form that can be sent, with its traceback unless it is a UserError."""
   if not isinstance(error, UserError):
     error.add_note(traceback.format_exc())
   try:
@@ -132,7 +132,7 @@ def _portable(error):
 
 @functools.cache
 def end_with_parent() -> None:
-  """Ends this process when the one that started it is gone, however that died.
+  """Ends this process when the one that started it has ended, for whatever reason.
 
   Without it a killed run leaves its workers behind, each with its memory. Nothing happens in a
   process that `multiprocessing` did not start.

@@ -6,10 +6,11 @@ import re
 from collections.abc import Sequence
 
 from googlenet_jax.data import sources
-from googlenet_jax.data.sources import folder, manifest
+from googlenet_jax.data.sources import ACCEPTED, folder, manifest
 from googlenet_jax.data.sources.files import Files
 from googlenet_jax.data.split import Record, Records, Split, UnknownSplitError
 from googlenet_jax.errors import UserError
+from googlenet_jax.evaluation.predictors import Predictor
 
 _SYNSET = re.compile(r'n\d{8}')
 
@@ -21,8 +22,8 @@ def open_data(
 
   Args:
     data: a source as in `data.source`.
-    split: which split of the data. None: all images of a manifest or of a folder of class folders;
-      of other data `test`, or `validation` where there is no `test`.
+    split: name of a split. None: all images of a manifest or of a folder of class folders; of other
+      data `test`, or `validation` where there is no `test`.
     classes: names of the networks' classes.
     cache_dir: where embedded data are prepared on first use.
 
@@ -71,7 +72,7 @@ def with_labels_of(split: Split, classes: Sequence[str]) -> Split:
     )
   labels = [known[name] for name in split.classes]
   return dataclasses.replace(
-    split, records=_Relabelled(split.records, labels), classes=tuple(classes)
+    split, records=_Relabeled(split.records, labels), classes=tuple(classes)
   )
 
 
@@ -99,6 +100,27 @@ def open_manifest(path: pathlib.Path, split: str | None, classes: Sequence[str])
   return Split(path.stem, Files(files), tuple(classes))
 
 
+def own_data(predictors: Sequence[Predictor]) -> tuple[Split, str]:
+  """The test images of the runs' own data, where they are the same, and what to do with bad ones.
+
+  Raises:
+    UserError: a network has no data of its own, or two have different ones.
+  """
+  first = predictors[0].test
+  for predictor in predictors:
+    if predictor.test is None or first is None:
+      raise UserError(
+        f'--data: missing; {predictor.name} says nothing about its data; accepted: {ACCEPTED}'
+      )
+    if predictor.test.name != first.name or len(predictor.test.records) != len(first.records):
+      raise UserError(
+        f'--data: missing; {predictor.name} was tested on {predictor.test.name}, '
+        f'{predictors[0].name} on {first.name}'
+      )
+  assert first is not None
+  return first, predictors[0].on_bad_image
+
+
 def _by_name(classes: Sequence[str]) -> dict[str, int]:
   """Index by name, and by synset where a name begins with one that no other begins with."""
   synsets: dict[str, list[int]] = {}
@@ -109,7 +131,7 @@ def _by_name(classes: Sequence[str]) -> dict[str, int]:
   return known | {name: index for index, name in enumerate(classes)}
 
 
-class _Relabelled:
+class _Relabeled:
   """Records with labels looked up in a list."""
 
   def __init__(self, records: Records, labels: list[int]) -> None:

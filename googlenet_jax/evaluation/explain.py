@@ -80,7 +80,7 @@ def overlay(bundles: Sequence[Bundle], image: np.ndarray, index: int) -> np.ndar
   Args:
     bundles: the networks.
     image: uint8[h, w, 3], RGB, the whole image.
-    index: of the class.
+    index: index of the class.
 
   Returns:
     uint8[s, s, 3], s what the first network takes.

@@ -72,8 +72,9 @@ def predict(
     bundles: the networks, of the same classes.
     files: the images.
     crops: 1, 10 or 144.
-    batch_size: crops that a network is given at once; None: about 128, fewer large ones.
-    bad: gets the message of each file that cannot be read, which is logged and left out.
+    batch_size: number of crops that a network is given at once; None: about 128, or fewer large
+      ones.
+    bad: list to which the message of each file that cannot be read is added; the file is left out.
 
   Raises:
     UserError: what the networks say is not a number, so that no class is likelier than another.

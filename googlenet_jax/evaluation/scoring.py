@@ -32,11 +32,11 @@ class Scored(NamedTuple):
   """What the networks say about one image.
 
   Attributes:
-    position: of its record.
-    name: of its record.
-    label: of its record.
+    position: place of the image among the records.
+    name: name of its record.
+    label: index of its class.
     log_probabilities: float32[networks, crop counts, classes], the logarithm of the softmax
-      averaged over the crops; of the classifier (`main`) and of each auxiliary head.
+      averaged over the crops, for the classifier (`main`) and for each auxiliary head.
   """
 
   position: int
@@ -66,8 +66,8 @@ def score(
     bundles: the networks, of the same classes and the same heads.
     records: the images.
     crops: numbers of crops, each 1, 10 or 144.
-    batch_size: crops, mirror images among them, that a network is given at once, over all devices;
-      None: about 128, or fewer where they have more than 224 x 224 pixels.
+    batch_size: number of crops, mirror images among them, that a network is given at once, over all
+      devices; None: about 128, or fewer where they have more than 224 x 224 pixels.
     handle_bad: takes the error of each image that cannot be read, in order, which is left out
       unless the error is raised.
 
@@ -175,7 +175,7 @@ class _Lane:
   """Fills batches with the views of image after image, for networks that take the same size.
 
   Attributes:
-    finished: by image, for each network: float32[views, 1 or 2, classes] by classifier.
+    finished: float32[views, 1 or 2, classes] by image, network and classifier.
   """
 
   def __init__(self, rows: int, size: int, forward: list[Callable]) -> None:

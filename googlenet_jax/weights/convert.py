@@ -32,7 +32,7 @@ TARGETS = ('.safetensors', '.npz', '.caffemodel')
 
 
 @dataclasses.dataclass(frozen=True)
-class Report:
+class Conversion:
   """What a conversion found: the bundle, the kind of file it came from and whose names it uses."""
 
   bundle: Bundle
@@ -73,7 +73,7 @@ def convert(
   variant: str | None = None,
   preprocessing: str | None = None,
   fold_normalization: bool = False,
-) -> Report:
+) -> Conversion:
   """Reads weights of any known kind and writes them as the destination's ending says.
 
   Args:
@@ -84,16 +84,16 @@ def convert(
     family: the network's family, where the file does not tell; None: googlenet.
     variant: the network, where the file does not tell.
     preprocessing: a name of `PUBLISHED`, where the file does not tell.
-    fold_normalization: puts channel order and scale into the first convolution.
+    fold_normalization: whether channel order and scale go into the first convolution.
 
   Raises:
     UserError: names the file and what is wrong or accepted; then nothing is written.
   """
   check_destination(destination, to)
-  report = read(
+  conversion = read(
     source, classes=classes, family=family, variant=variant, preprocessing=preprocessing
   )
-  return write(report, destination, to=to, fold_normalization=fold_normalization)
+  return write(conversion, destination, to=to, fold_normalization=fold_normalization)
 
 
 def check_destination(destination: pathlib.Path, to: str | None) -> None:
@@ -109,25 +109,25 @@ def check_destination(destination: pathlib.Path, to: str | None) -> None:
 
 
 def write(
-  report: Report,
+  conversion: Conversion,
   destination: pathlib.Path,
   *,
   to: str | None = None,
   fold_normalization: bool = False,
-) -> Report:
+) -> Conversion:
   """Writes what was read, and returns it as written; the arguments are those of `convert`."""
   suffix = destination.suffix.lower()
   if fold_normalization:
-    report = dataclasses.replace(report, bundle=fold(report.bundle))
+    conversion = dataclasses.replace(conversion, bundle=fold(conversion.bundle))
   if to == 'torchvision':
-    write_foreign(report.bundle, destination, 'torchvision', safetensors_file.write)
+    write_foreign(conversion.bundle, destination, 'torchvision', safetensors_file.write)
   elif suffix == '.caffemodel':
-    write_foreign(report.bundle, destination, 'caffe', caffe.write)
+    write_foreign(conversion.bundle, destination, 'caffe', caffe.write)
   elif suffix == '.npz':
-    write_foreign(report.bundle, destination, 'plain', npz.write)
+    write_foreign(conversion.bundle, destination, 'plain', npz.write)
   else:
-    save(report.bundle, destination)
-  return report
+    save(conversion.bundle, destination)
+  return conversion
 
 
 def read(
@@ -137,7 +137,7 @@ def read(
   family: str | None = None,
   variant: str | None = None,
   preprocessing: str | None = None,
-) -> Report:
+) -> Conversion:
   """A bundle from a file of any known kind; the arguments are those of `convert`."""
   given = {'family': family, 'variant': variant, 'preprocessing': preprocessing}
   told = {knob: value for knob, value in given.items() if value}
@@ -148,9 +148,9 @@ def read(
       choose(f'--{knob}', told[knob], table)
   names = None if classes is None else read_classes(classes)
   with _opened(source) as contents:
-    report = _assemble(source, contents, names, told)
-  tensors.check_finite(str(source), tensors.flatten(report.bundle.variables))
-  return report
+    conversion = _assemble(source, contents, names, told)
+  tensors.check_finite(str(source), tensors.flatten(conversion.bundle.variables))
+  return conversion
 
 
 def _opened(path: pathlib.Path) -> contextlib.AbstractContextManager[Contents]:
@@ -173,7 +173,7 @@ def _assemble(
   contents: Contents,
   classes: tuple[str, ...] | None,
   told: dict[str, str],
-) -> Report:
+) -> Conversion:
   """The bundle of a file; its network is known and its shapes are checked before any is read."""
   if contents.described is not None:
     for knob, value in told.items():
@@ -197,7 +197,7 @@ def _assemble(
     if len(classes) != bundle.model.classes:
       raise UserError(f'{path}: {bundle.model.classes} classes; {len(classes)} names were given')
     bundle = dataclasses.replace(bundle, classes=classes)
-  return Report(bundle, contents.layout, names)
+  return Conversion(bundle, contents.layout, names)
 
 
 def _identify(
@@ -222,7 +222,7 @@ def _identify(
 
 
 def _numbers(classes: int) -> tuple[str, ...]:
-  """What stands for names where there are none."""
+  """The names of classes that have none: numbers from 0."""
   return tuple(str(index) for index in range(classes))
 
 

@@ -5,7 +5,7 @@ from typing import Any
 
 
 def describe(figures: dict[str, Any], destination: pathlib.Path) -> str:
-  """The figures of a conversion (`convert.Report.figures`) and where it was written, as text."""
+  """A conversion's figures (`convert.Conversion.figures`) and where it was written, as text."""
   taken = figures['preprocessing']
   mean, std = (', '.join(f'{value:g}' for value in taken[key]) for key in ('mean', 'std'))
   named = 'named' if figures['named_classes'] else 'without names (--classes=FILE gives them)'

@@ -54,8 +54,8 @@ def run(source, out, processes=1):
 def whole(source, tmp_path_factory):
   """The files of a run that nobody disturbed."""
   out = tmp_path_factory.mktemp('whole')
-  report = run(source, out)
-  assert len(stored(out, 'train')) == IMAGES and len(report.bad) == 1
+  prepared = run(source, out)
+  assert len(stored(out, 'train')) == IMAGES and len(prepared.bad) == 1
   return data_files(out)
 
 

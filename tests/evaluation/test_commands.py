@@ -14,8 +14,9 @@ from PIL import Image
 
 from googlenet_jax import cli
 from googlenet_jax.evaluation.data import open_data
-from googlenet_jax.evaluation.evaluate import evaluate, result
-from googlenet_jax.evaluation.predictors import Member
+from googlenet_jax.evaluation.measures import result
+from googlenet_jax.evaluation.predict_split import predict_split
+from googlenet_jax.evaluation.predictors import Predictor
 from googlenet_jax.models import build
 from googlenet_jax.weights import bundle as bundles
 from googlenet_jax.weights.bundle import PUBLISHED, Bundle
@@ -45,7 +46,7 @@ def bvlc(shared_data):
 def test_bvlc_on_the_photos(bvlc, shared_data):
   """The published network gives the reference's figures and probabilities from the JPEG files."""
   photos = open_data(f'manifest:{shared_data}/photos/photos.csv', None, bvlc.classes, shared_data)
-  found, heads = evaluate([Member(bvlc, 'bvlc')], photos, (1,), batch_size=40)
+  found, heads = predict_split([Predictor(bvlc, 'bvlc')], photos, (1,), batch_size=40)
   figures = result(found)
   assert (figures['images'], figures['crops'], figures['models']) == (40, 1, 1)
   assert (figures['top1_error'], figures['top5_error']) == pytest.approx((0.325, 0.1))

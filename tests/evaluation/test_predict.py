@@ -186,7 +186,7 @@ def test_a_png_holds_every_image(tmp_path):
   with Image.open(path) as picture:
     pixels = np.asarray(picture.convert('RGB'))
   assert picture.format == 'PNG'
-  assert (pixels == 200).all(-1).sum() > 5000  # the grey image of the first row
+  assert (pixels == 200).all(-1).sum() > 5000  # the gray image of the first row
   assert (pixels == (0x35, 0x67, 0xB0)).all(-1).sum() > 3000  # the bars
 
 

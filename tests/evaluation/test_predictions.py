@@ -14,7 +14,7 @@ import pytest
 from googlenet_jax import cli
 from googlenet_jax.errors import UserError
 from googlenet_jax.evaluation import predictions
-from googlenet_jax.evaluation.evaluate import result
+from googlenet_jax.evaluation.measures import result
 from googlenet_jax.evaluation.predictions import Predictions, combine
 from googlenet_jax.evaluation.table3 import PAPER, table3
 

@@ -5,7 +5,7 @@ in some process (`data.workers`, `shards`), and when all are there writes TFDS's
 the data set (`dataset_info`), without which nothing reads it.
 """
 
+from googlenet_jax.data.prepare.prepared import PreparedData, describe
 from googlenet_jax.data.prepare.preparing import prepare
-from googlenet_jax.data.prepare.report import Report, describe
 
-__all__ = ['Report', 'describe', 'prepare']
+__all__ = ['PreparedData', 'describe', 'prepare']

@@ -10,7 +10,7 @@ SIZE = 64
 
 
 def open_synthetic(count: str, split: str) -> Split:
-  """`count` random images (1,024 where it is empty) of 64x64 pixels in 10 classes."""
+  """Opens `count` random images (1,024 if it is empty) of 64x64 pixels in 10 classes."""
   if count and not (count.isdecimal() and int(count)):
     raise UserError(f'synthetic:{count}: accepted: a positive number of images')
   if split not in ('train', 'test'):

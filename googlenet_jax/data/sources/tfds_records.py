@@ -9,9 +9,9 @@ from googlenet_jax.normalization import IMAGENET, Normalization
 
 
 def open_builder(builder: Any, split: str) -> Split:
-  """A split of a prepared TFDS builder with the features `image` and `label`.
+  """Opens a split of a prepared TFDS builder with the features `image` and `label`.
 
-  `mean`, `std` and, if there are any, file names come from what `prepare` stored.
+  The normalization and, if there are any, the names of files are those that `prepare` stored.
 
   Raises:
     UserError: the split is not there, or the data are not ArrayRecord.
@@ -41,7 +41,7 @@ def open_builder(builder: Any, split: str) -> Split:
 
 
 def open_prepared(path: pathlib.Path, split: str) -> Split:
-  """A split of a data set by its folder, the one that holds `dataset_info.json`."""
+  """Opens a split of a data set by its folder, the one that holds `dataset_info.json`."""
   if not path.is_dir():
     raise UserError(f'prepared:{path}: no such folder')
   found = sorted(path.rglob('dataset_info.json')) if path.is_dir() else []
@@ -55,7 +55,7 @@ def open_prepared(path: pathlib.Path, split: str) -> Split:
 
 
 def open_named(name: str, split: str) -> Split:
-  """A split of a data set by its TFDS name, from TFDS's own data folder."""
+  """Opens a split of a data set by its TFDS name, from TFDS's own data folder."""
   import tensorflow_datasets as tfds
 
   try:

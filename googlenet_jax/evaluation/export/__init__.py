@@ -36,7 +36,7 @@ def export(
     path: a file that ends in .stablehlo or .onnx, or a new folder that ends in .savedmodel.
     preprocessing: whether images are uint8, R, G and B, and the function normalizes them; or else
       float32, normalized and in the network's order of channels. Resizing stays the caller's.
-    batch: images at a time; None: any number.
+    batch: number of images at a time; None: any number.
 
   Returns:
     What the .json holds.

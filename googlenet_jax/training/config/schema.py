@@ -59,7 +59,7 @@ def defaults(family: str = 'googlenet') -> ConfigDict:
   data.train_split = 'train'
   data.eval_split = 'test'
   data.image_size = 224  # pixels, height and width of what the network sees
-  data.resize = 256  # shorter side before the centre crop at test time
+  data.resize = 256  # shorter side before the center crop at test time
   data.mean = optional(tuple)  # of R, G and B from 0 to 255; none = as stored with the data
   data.std = optional(tuple)  # likewise
   data.threads = 2  # that decode and augment

@@ -1,4 +1,4 @@
-"""What came of a preparation, for people and as files beside the data."""
+"""What a preparation has made, as text and as files beside the data."""
 
 import csv
 import dataclasses
@@ -10,15 +10,15 @@ from googlenet_jax import files
 
 
 @dataclasses.dataclass(frozen=True)
-class Report:
+class PreparedData:
   """A finished data set.
 
   Attributes:
     out: folder of the data set.
     images: number of images by split.
-    counts: images of each class, in the order of the labels, by split.
+    counts: number of images of each class, in the order of the labels, by split.
     bad: (name, reason) of every image that was left out, by split and then by name.
-    written: images read in this run; fewer than all where an earlier one was interrupted.
+    written: number of images read in this run; fewer than all where an earlier one was interrupted.
     stored: size of the shards in bytes.
     mean: mean of each channel over the training images, on the scale 0 to 255.
     std: standard deviation of each channel, on the same scale.
@@ -54,12 +54,12 @@ class Report:
     files.write_whole(self.out / 'report.json', f'{text}\n'.encode(), unfinished)
 
 
-def describe(report: Report) -> str:
+def describe(prepared: PreparedData) -> str:
   """Images, size, time and the first ten bad images of a finished data set, as text."""
-  images = ', '.join(f'{count:,} {split}' for split, count in report.images.items())
-  size = f'{report.stored / 2**20:,.1f} MiB'
-  lines = [f'{images} images, {size} in {report.seconds:.0f} s: {report.out}']
-  lines += [f'left out: {name}: {reason}' for name, reason in report.bad[:10]]
-  if report.bad:
-    lines.append(f'{len(report.bad)} bad in all, listed in {report.out / "bad.csv"}')
+  images = ', '.join(f'{count:,} {split}' for split, count in prepared.images.items())
+  size = f'{prepared.stored / 2**20:,.1f} MiB'
+  lines = [f'{images} images, {size} in {prepared.seconds:.0f} s: {prepared.out}']
+  lines += [f'left out: {name}: {reason}' for name, reason in prepared.bad[:10]]
+  if prepared.bad:
+    lines.append(f'{len(prepared.bad)} bad in all, listed in {prepared.out / "bad.csv"}')
   return '\n'.join(lines)

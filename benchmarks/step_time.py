@@ -156,7 +156,7 @@ class _Jax:
     )
     zeros = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), abstract)
     self._state = parallel.replicate(zeros).replace(params=params)
-    self._train_step = parallel.compile_train(step.make_train_step(self._model, config))
+    self._train_step = parallel.compile_train(step.make_train_step(self._model, config, {}))
     inference = self._model.clone(aux=())
     self._inference = jax.jit(
       lambda variables, batch, hyper: (

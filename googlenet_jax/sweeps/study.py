@@ -26,7 +26,7 @@ from googlenet_jax.training.config.flags import config_file, parse_config
 from googlenet_jax.training.config.network import build_model
 from googlenet_jax.training.config.schema import validate
 from googlenet_jax.training.run.workdir import plain
-from googlenet_jax.training.step.optimizer import check_rates
+from googlenet_jax.training.step.optimizer import module_rates
 
 FORMAT = 1
 RETRIES = 2  # of a member that fails, unless the command says otherwise
@@ -107,7 +107,7 @@ class Study:
     try:
       steps = in_steps(config, examples).steps
       parameters, macs, modules = _network_costs(build_model(config.model, classes), size)
-      check_rates(config.optimizer.rates, modules)
+      module_rates(config.optimizer.rates, modules)
     except UserError as error:
       raise UserError(f'sweep {self.name}, member {member.name}: {error}') from error
     return Costs(

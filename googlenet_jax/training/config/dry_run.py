@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from googlenet_jax.models import FAMILIES
 from googlenet_jax.training.config.experiment import Experiment
 from googlenet_jax.training.step.losses import total_loss
+from googlenet_jax.training.step.optimizer import frozen_modules
 from googlenet_jax.training.step.state import TrainState
 from googlenet_jax.training.step.step import forward
 
@@ -45,11 +46,11 @@ def _bytes(tree: Any) -> int:
 
 def _activations(experiment: Experiment, state: TrainState, batch: int) -> int:
   config = experiment.config
-  size, rates = config.data.image_size, config.optimizer.rates
+  size, frozen = config.data.image_size, frozen_modules(experiment.rates)
 
   def loss(params: Any, batch_stats: Any, images: jax.Array, labels: jax.Array) -> jax.Array:
     key = jax.random.key(0)
-    outputs, _ = forward(experiment.model, rates, params, batch_stats, images, key)
+    outputs, _ = forward(experiment.model, frozen, params, batch_stats, images, key)
     return total_loss(outputs, labels, dict.fromkeys(outputs.aux, 0.3), 0.0)[0]
 
   def backward(params: Any, *rest: Any) -> Any:

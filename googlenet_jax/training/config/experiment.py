@@ -20,7 +20,7 @@ from googlenet_jax.training.config.schema import validate
 from googlenet_jax.training.devices import device_data
 from googlenet_jax.training.devices.parallelism import Batch, DataParallel, parallel_by
 from googlenet_jax.training.step.initial import begin_with, open_weights
-from googlenet_jax.training.step.optimizer import check_rates
+from googlenet_jax.training.step.optimizer import module_rates
 from googlenet_jax.training.step.state import TrainState, create_state
 from googlenet_jax.training.step.step import hyperparameters
 from googlenet_jax.weights.bundle import Bundle
@@ -58,6 +58,11 @@ class Experiment:
       ema_start=self.schedule.ema_start,
       normalization=self.normalization,
     )
+
+  @functools.cached_property
+  def rates(self) -> dict[str, float]:
+    """What multiplies the rates of modules, by their names."""
+    return module_rates(self.config.optimizer.rates, self.abstract_state().params)
 
   def create_state(self, key: jax.Array) -> TrainState:
     """The state before the first step, on every device."""
@@ -154,6 +159,5 @@ def prepare(config: ConfigDict, cache_dir: pathlib.Path) -> Experiment:
     in_steps(config, len(train_split.records)),
     normalization,
   )
-  abstract = experiment.abstract_state()  # finds an image size that the network cannot take
-  check_rates(config.optimizer.rates, abstract.params)
+  _ = experiment.rates  # finds an image size that the network cannot take, and rates of no module
   return experiment

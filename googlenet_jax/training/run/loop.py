@@ -139,7 +139,9 @@ class _Run:
     self.checkpoints, self.signals = checkpoints, signals
     parallel = experiment.parallel
     self.hyper = parallel.replicate(experiment.hyper)
-    step = make_train_step(experiment.model, experiment.config, parallel.axis_name)
+    step = make_train_step(
+      experiment.model, experiment.config, experiment.rates, parallel.axis_name
+    )
     self.train_step = parallel.compile_train(step)
     eval_step = make_eval_step(experiment.model, parallel.axis_name)
     self.eval_step = parallel.compile_eval(eval_step)

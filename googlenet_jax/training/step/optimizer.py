@@ -2,7 +2,7 @@
 
 import fnmatch
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import jax
@@ -16,16 +16,20 @@ from googlenet_jax.errors import UserError
 Hyperparameters = dict[str, jax.Array]
 
 
-def make_optimizer(config: ConfigDict, hyper: Hyperparameters) -> optax.GradientTransformation:
+def make_optimizer(
+  config: ConfigDict, hyper: Hyperparameters, rates: Mapping[str, float]
+) -> optax.GradientTransformation:
   """Gradient transformation whose updates are added to the parameters.
 
   Weight decay is added to the gradient of kernels alone, before momentum. Which transformations
-  take part follows from `config`; their numbers come from `hyper`, which may be traced.
+  take part follows from `config`; their numbers come from `hyper`, which may be traced, and from
+  `rates`.
 
   Args:
     config: the section `optimizer`.
     hyper: float32 scalars `learning_rate`, `momentum`, `weight_decay`, `clip_norm`, `bias_rate`,
       `decay` and `epsilon`.
+    rates: what multiplies the rates of modules, as `module_rates` gives it.
   """
   parts = []
   if config.clip_norm:
@@ -38,17 +42,44 @@ def make_optimizer(config: ConfigDict, hyper: Hyperparameters) -> optax.Gradient
   if config.bias_rate != 1:
     parts.append(optax.masked(optax.scale(hyper['bias_rate']), _biases))
   if config.rates:
-    parts.append(optax.stateless(lambda updates, _: _rated(updates, config.rates)))
+    parts.append(optax.stateless(lambda updates, _: _rated(updates, rates)))
   parts.append(optax.scale(-hyper['learning_rate']))
   return optax.chain(*parts)
 
 
-def parse_rates(text: str) -> dict[str, float]:
-  """Multipliers by the pattern of the modules they are for: `'conv*=0,inception_3*=0.1'`.
+def module_rates(text: str, modules: Iterable[str]) -> dict[str, float]:
+  """What multiplies the rates of a network's modules; of several patterns the last one counts.
+
+  Args:
+    text: patterns and multipliers as `optimizer.rates` has them: `'conv*=0,inception_3*=0.1'`.
+    modules: the names of the network's modules.
+
+  Returns:
+    Multipliers by module, of those that a pattern fits.
 
   Raises:
-    UserError: names the part that cannot be read and what is accepted.
+    UserError: names the part that cannot be read or fits no module, and what is accepted.
   """
+  modules = list(modules)
+  rates: dict[str, float] = {}
+  for pattern, rate in _patterns(text).items():
+    fitting = [module for module in modules if fnmatch.fnmatchcase(module, pattern)]
+    if not fitting:
+      raise UserError(
+        f'config.optimizer.rates={text!r}: no module {pattern!r}; accepted: patterns of '
+        f'{", ".join(modules)}'
+      )
+    rates |= dict.fromkeys(fitting, rate)
+  return rates
+
+
+def frozen_modules(rates: Mapping[str, float]) -> tuple[str, ...]:
+  """The modules that a multiplier of 0 freezes."""
+  return tuple(module for module, rate in rates.items() if not rate)
+
+
+def _patterns(text: str) -> dict[str, float]:
+  """Multipliers by the pattern of the modules they are for."""
   rates = {}
   for part in filter(None, (part.strip() for part in text.split(','))):
     pattern, _, value = (piece.strip() for piece in part.rpartition('='))
@@ -64,35 +95,11 @@ def parse_rates(text: str) -> dict[str, float]:
   return rates
 
 
-def check_rates(text: str, modules: Iterable[str]) -> None:
-  """Raises UserError for a pattern that fits no module of the network."""
-  modules = list(modules)
-  for pattern in parse_rates(text):
-    if not fnmatch.filter(modules, pattern):
-      raise UserError(
-        f'config.optimizer.rates={text!r}: no module {pattern!r}; accepted: patterns of '
-        f'{", ".join(modules)}'
-      )
-
-
-def frozen_modules(text: str, modules: Iterable[str]) -> tuple[str, ...]:
-  """Those of a network's modules that rates of 0 freeze."""
-  rates = parse_rates(text)
-  return tuple(module for module in modules if not _multiplier(rates, module))
-
-
-def _multiplier(rates: dict[str, float], module: str) -> float:
-  """That of the last pattern that fits a module, else 1."""
-  fitting = [rates[pattern] for pattern in rates if fnmatch.fnmatchcase(module, pattern)]
-  return fitting[-1] if fitting else 1.0
-
-
-def _rated(updates: Any, text: str) -> Any:
+def _rated(updates: Any, rates: Mapping[str, float]) -> Any:
   """Updates times the multipliers of their modules."""
-  rates = parse_rates(text)
 
   def rated(module: str, tree: Any) -> Any:
-    factor = _multiplier(rates, module)
+    factor = rates.get(module, 1.0)
     return jax.tree.map(lambda u: u * factor if factor else jnp.zeros_like(u), tree)
 
   return {module: rated(module, tree) for module, tree in updates.items()}

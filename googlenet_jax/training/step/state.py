@@ -46,7 +46,7 @@ def create_state(model: Network, config: ConfigDict, key: jax.Array) -> TrainSta
   params, batch_stats = variables['params'], variables.get('batch_stats', {})
   # The numbers do not matter to the initial state, only which transformations there are.
   hyper = {name: jnp.float32(value) for name, value in scalars(config.optimizer).items()}
-  optimizer = make_optimizer(config.optimizer, hyper | {'learning_rate': jnp.float32(0)})
+  optimizer = make_optimizer(config.optimizer, hyper | {'learning_rate': jnp.float32(0)}, {})
   average = {'params': params, 'batch_stats': batch_stats}
   return TrainState(
     step=jnp.zeros((), jnp.int32),

@@ -1,7 +1,7 @@
 """One training step and one evaluation step: pure functions of arrays, jitted over a mesh."""
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 import jax
@@ -65,24 +65,27 @@ def hyperparameters(
 
 
 def forward(
-  model: Network, rates: str, params: Any, batch_stats: Any, images: jax.Array, key: jax.Array
+  model: Network,
+  frozen: Collection[str],
+  params: Any,
+  batch_stats: Any,
+  images: jax.Array,
+  key: jax.Array,
 ) -> tuple[Outputs, Any]:
   """The network in training: its outputs, and the batch statistics after it.
 
   Args:
     model: the network.
-    rates: `optimizer.rates`; the modules that it freezes compute as at inference, and pass no
-      gradient to their parameters.
-    params: of the network.
-    batch_stats: of the network, {} without batch normalization.
+    frozen: modules that compute as at inference, and pass no gradient to their parameters.
+    params: the network's parameters.
+    batch_stats: the network's batch statistics, {} without batch normalization.
     images: float32[n, h, w, 3], normalized.
-    key: of dropout.
+    key: the random key of dropout.
   """
-  frozen = frozen_modules(rates, params)
   params = {
     name: jax.lax.stop_gradient(tree) if name in frozen else tree for name, tree in params.items()
   }
-  outputs, updated = model.clone(frozen=frozen).apply(
+  outputs, updated = model.clone(frozen=tuple(frozen)).apply(
     {'params': params, 'batch_stats': batch_stats},
     images,
     train=True,
@@ -93,7 +96,10 @@ def forward(
 
 
 def make_train_step(
-  model: Network, config: ConfigDict, axis_name: str | None = None
+  model: Network,
+  config: ConfigDict,
+  rates: Mapping[str, float],
+  axis_name: str | None = None,
 ) -> Callable[[TrainState, Batch, dict[str, Any]], tuple[TrainState, Metrics]]:
   """The function (state, batch, hyper) -> (state, metrics), to be jitted.
 
@@ -105,20 +111,23 @@ def make_train_step(
   averaged, which equals the whole batch but for batch normalization, whose statistics are each
   part's own.
 
-  Modules that `optimizer.rates` freezes have no gradients: they count in no norm, and what only
-  they would need of the backward pass is not computed.
-
-  Where `axis_name` names a mapped axis (`pmap`), each device has its part of the batch, and
-  gradients, metrics and batch statistics are of the whole. Only the masks of dropout are other ones
-  than without the axis, as each device draws its own.
+  Args:
+    model: the network.
+    config: the whole config.
+    rates: what multiplies the rates of modules, as `module_rates` reads `optimizer.rates`. Modules
+      that it freezes have no gradients: they count in no norm, and what only they would need of the
+      backward pass is not computed.
+    axis_name: the mapped axis (`pmap`), None for none. Each device has its part of the batch there;
+      gradients, metrics and batch statistics are still those of the whole. Only the masks of
+      dropout differ from those without the axis, as each device draws its own.
   """
   model = model.clone(axis_name=axis_name)
   accumulate = config.optimizer.accumulate
+  frozen = frozen_modules(rates)
 
   def loss_of(params, batch_stats, part, hyper, key):
     images = hyper['normalization'](part['image'])
-    rates = config.optimizer.rates
-    outputs, batch_stats = forward(model, rates, params, batch_stats, images, key)
+    outputs, batch_stats = forward(model, frozen, params, batch_stats, images, key)
     loss, metrics = total_loss(
       outputs, part['label'], hyper['head_weights'], hyper['label_smoothing']
     )
@@ -166,7 +175,7 @@ def make_train_step(
       grads, (metrics, batch_stats) = gradient(state.params, state.batch_stats, batch, hyper, key)
     if axis_name:
       grads, metrics = jax.lax.pmean((grads, metrics), axis_name)
-    optimizer = make_optimizer(config.optimizer, hyper | {'learning_rate': rate})
+    optimizer = make_optimizer(config.optimizer, hyper | {'learning_rate': rate}, rates)
     updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
     params = optax.apply_updates(state.params, updates)
     ema = state.ema

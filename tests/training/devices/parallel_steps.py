@@ -116,7 +116,7 @@ class Trainer:
     dtype = np.float64 if short.batch_norm else np.float32
     self.model = model.clone(architecture=short, dtype=dtype)
     self.parallel = parallel_by(kind)
-    step = make_train_step(self.model, self.config, self.parallel.axis_name)
+    step = make_train_step(self.model, self.config, {}, self.parallel.axis_name)
     self._step = self.parallel.compile_train(step)
     numbers = hyperparameters(
       self.config,
@@ -232,7 +232,7 @@ def dropout_masks():
   changes = {**SMALL, 'model.batch_norm': False, 'model.aux': ()}
   for rate in (0.0, 0.5):
     trainer = Trainer('pmap', (), **changes, **{'model.dropout': rate})
-    step = make_train_step(trainer.model, trainer.config, 'data')
+    step = make_train_step(trainer.model, trainer.config, {}, 'data')
     alone = jax.jit(jax.vmap(step, in_axes=(None, 0, None), out_axes=None, axis_name='data'))
     first = alone(
       jax.device_get(trainer.state),

@@ -12,7 +12,7 @@ from googlenet_jax.normalization import Normalization
 from googlenet_jax.training.config.experiment import prepare
 from googlenet_jax.training.run import loop
 from googlenet_jax.training.run.workdir import WorkDirectory
-from googlenet_jax.training.step.optimizer import parse_rates
+from googlenet_jax.training.step.optimizer import module_rates
 from googlenet_jax.weights import bundle as bundles
 from googlenet_jax.weights.bundle import Bundle, Preprocessing
 
@@ -147,6 +147,12 @@ def test_what_does_not_fit_is_refused(changes, message, saved, cache):
   assert '\n' not in str(error.value)
 
 
-def test_rates_are_read_in_order():
-  assert parse_rates(' conv*=0, inception_3*=0.1 ') == {'conv*': 0.0, 'inception_3*': 0.1}
-  assert parse_rates('') == {}
+def test_of_several_rates_the_last_counts():
+  modules = ['conv1', 'conv2', 'inception_3a', 'inception_4a', 'classifier']
+  assert module_rates(' conv*=0, inception_*=0.1,conv2=2 ', modules) == {
+    'conv1': 0.0,
+    'conv2': 2.0,
+    'inception_3a': 0.1,
+    'inception_4a': 0.1,
+  }
+  assert module_rates('', modules) == {}

@@ -14,6 +14,7 @@ from googlenet_jax.normalization import Normalization
 from googlenet_jax.training.config import defaults
 from googlenet_jax.training.config.network import build_model
 from googlenet_jax.training.run.figures import run_evaluation
+from googlenet_jax.training.step.optimizer import module_rates
 from googlenet_jax.training.step.state import create_state
 from googlenet_jax.training.step.step import hyperparameters, make_eval_step, make_train_step
 
@@ -90,7 +91,9 @@ def compiled(**structure):
   """Network and jitted step of a config; numbers do not matter."""
   config = tiny(**structure)
   model = build_model(config.model, CLASSES)
-  return model, jax.jit(make_train_step(model, config), compiler_options=FAST_COMPILE)
+  text = config.optimizer.rates
+  rates = module_rates(text, initial_state(model, config).params) if text else {}
+  return model, jax.jit(make_train_step(model, config, rates), compiler_options=FAST_COMPILE)
 
 
 def run(batches, numbers=None, **structure):

@@ -140,6 +140,19 @@ def keys(config: ConfigDict, prefix: str = '') -> Iterator[tuple[str, Any]]:
       yield f'{prefix}{name}', value
 
 
+def with_family(config: ConfigDict, family: str) -> ConfigDict:
+  """A config whose section `model` holds the defaults of a family of networks.
+
+  A config that is of the family already stays as it is.
+
+  Raises:
+    UserError: there is no such family.
+  """
+  if family != 'googlenet':
+    raise UserError(f'config.model.family={family}: accepted: googlenet')
+  return config
+
+
 def unknown_key(config: ConfigDict, key: str) -> UserError:
   """The error for a key that is not in `config`, with the nearest that are."""
   near = difflib.get_close_matches(key, [name for name, _ in keys(config)], n=3, cutoff=0.5)

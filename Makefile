@@ -1,15 +1,17 @@
-# Each target does its own set-up; only Python 3.11 or 3.12, make and a package index are needed.
-# PYTHON=... chooses the interpreter of the virtual environment.
+# Each target does its own set-up; only Python 3.11 to 3.13, make and a package index are needed.
+# PYTHON=... chooses the interpreter of the virtual environments, NEWEST=... that of test-newest.
 
 SHELL := /bin/bash
-works = $(shell for p in python3.11 python3.12 python3; do \
-  "$$p" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 12))' 2>/dev/null \
-  && echo "$$p" && break; done)
-PYTHON ?= $(works)
+# $(call first,VERSION,NAMES): the first of these interpreters that runs and has this version.
+first = $(shell for p in $(2); do \
+  case "$$("$$p" -c 'import platform; print(platform.python_version())' 2>/dev/null)" in \
+  ($(1).*) echo "$$p"; break;; esac; done)
+PYTHON ?= $(call first,3.1[1-3],python3.11 python3.12 python3.13 python3)
+NEWEST ?= $(call first,3.13,python3.13 python3)
 RUN := .venv/bin/python
 WORKDIR ?= runs/digits
 
-.PHONY: help demo test faults lint format bench bench-input clean
+.PHONY: help demo test test-newest faults lint format bench bench-input clean
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 14
 
@@ -18,6 +20,9 @@ demo: .venv/installed  ## train GoogLeNet on handwritten digits (about two minut
 
 test: .venv/installed  ## the tests, two files at a time
 	@"$(RUN)" -m pytest -q -n 2 --dist loadfile
+
+test-newest: .venv-newest/installed  ## the tests on Python 3.13 with the newest jax
+	@.venv-newest/bin/python -m pytest -q -n 2 --dist loadfile
 
 faults: .venv/installed  ## attack real runs: kills, signals, damaged checkpoints, a full disk (20 minutes)
 	@"$(RUN)" tests/faults/drill.py
@@ -39,23 +44,33 @@ bench-input: .venv/installed  ## the input pipeline against plain decoding
 	@"$(RUN)" benchmarks/input_pipeline.py
 
 clean:  ## remove the environments; runs stay
-	rm -rf .venv .venv-bench
+	rm -rf .venv .venv-newest .venv-bench
 
-.venv/installed: requirements.txt setup.cfg
-	@$(call environment,.venv)
-	@echo 'installing the pinned requirements (a minute or two) ...'
-	@.venv/bin/python -m pip install -q --disable-pip-version-check -r requirements.txt
+.venv/installed: requirements.txt requirements-newest.txt setup.cfg
+	@$(call environment,.venv,PYTHON,3.11 to 3.13)
 	@.venv/bin/python -m pip install -q --disable-pip-version-check --no-deps -e .
 	@touch $@
 
-.venv-bench/installed: requirements.txt setup.cfg
-	@$(call environment,.venv-bench)
-	@echo 'installing the requirements and PyTorch ...'
-	@.venv-bench/bin/python -m pip install -q --disable-pip-version-check -r requirements.txt
+.venv-newest/installed: requirements-newest.txt setup.cfg
+	@$(call environment,.venv-newest,NEWEST,3.13)
+	@.venv-newest/bin/python -m pip install -q --disable-pip-version-check --no-deps -e .
+	@touch $@
+
+.venv-bench/installed: requirements.txt requirements-newest.txt setup.cfg
+	@$(call environment,.venv-bench,PYTHON,3.11 to 3.13)
+	@echo 'installing PyTorch ...'
 	@.venv-bench/bin/python -m pip install -q --disable-pip-version-check -e '.[benchmark]'
 	@touch $@
 
+# $(call environment,FOLDER,VARIABLE,VERSIONS): a virtual environment of the variable's Python, with
+# the pins for it.
 define environment
-if [ -z '$(PYTHON)' ]; then echo 'no Python 3.11 or 3.12 found; accepted: make PYTHON=/path/to/python3.11' >&2; exit 1; fi; \
-'$(PYTHON)' -m venv --clear $(1)
+if [ -z '$($(2))' ]; then \
+  echo 'no Python $(3) found; accepted: make $(2)=/path/to/python' >&2; exit 1; \
+fi; \
+'$($(2))' -m venv --clear $(1) && \
+case "$$($(1)/bin/python -c 'import platform; print(platform.python_version())')" in \
+(3.11.*) pins=requirements.txt;; (*) pins=requirements-newest.txt;; esac && \
+echo "installing the pinned $$pins (a minute or two) ..." && \
+$(1)/bin/python -m pip install -q --disable-pip-version-check -r $$pins
 endef

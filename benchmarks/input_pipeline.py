@@ -254,14 +254,29 @@ def line_up(
 def main() -> None:
   """Measures and prints."""
   parser = argparse.ArgumentParser(description=(__doc__ or '').split('\n', 1)[0])
-  parser.add_argument('--folder', type=pathlib.Path, help='measure these JPEGs, not synthetic ones')
-  parser.add_argument('--images', type=int, default=128, help='how many (default %(default)s)')
-  parser.add_argument('--rounds', type=int, default=9, help='default %(default)s')
+  parser.add_argument(
+    '--folder', type=pathlib.Path, help='measure these JPEGs instead of synthetic ones'
+  )
+  parser.add_argument(
+    '--images', type=int, default=128, help='number of images (default: %(default)s)'
+  )
+  parser.add_argument(
+    '--rounds', type=int, default=9, help='number of rounds (default: %(default)s)'
+  )
   parser.add_argument('--image_size', type=int, default=224)
   parser.add_argument('--batch_size', type=int, default=32)
-  parser.add_argument('--threads', type=int, default=1, help='of the pipeline')
-  parser.add_argument('--quality', type=int, default=90, help='of shrunk images as JPEG')
-  parser.add_argument('--short_side', type=int, default=256, help='of shrunk images; 0: none')
+  parser.add_argument(
+    '--threads', type=int, default=1, help='threads of the pipeline (default: %(default)s)'
+  )
+  parser.add_argument(
+    '--quality', type=int, default=90, help='JPEG quality of shrunk images (default: %(default)s)'
+  )
+  parser.add_argument(
+    '--short_side',
+    type=int,
+    default=256,
+    help='shorter side of shrunk images; 0: shrink none (default: %(default)s)',
+  )
   parser.add_argument('--format', choices=('text', 'json'), default='text')
   arguments = parser.parse_args()
   pinned = pin()

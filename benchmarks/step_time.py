@@ -99,9 +99,9 @@ def _parameters(options: argparse.Namespace, heads: bool) -> dict[str, Any]:
   """The same parameters for all: He's initialization, drawn by numpy."""
   import jax
 
-  from googlenet_jax.models import googlenet
+  from googlenet_jax.models import build
 
-  model = googlenet('table1', classes=CLASSES, aux=('4a', '4d') if heads else ())
+  model = build('googlenet', 'table1', classes=CLASSES, aux=('4a', '4d') if heads else ())
   size = options.image_size
   shapes = jax.eval_shape(model.init, jax.random.key(0), np.zeros((1, size, size, 3), np.float32))
   rng = np.random.default_rng(1)
@@ -126,6 +126,7 @@ class _Jax:
     runtime.configure()
     import jax
 
+    from googlenet_jax.normalization import Normalization
     from googlenet_jax.training.config import defaults
     from googlenet_jax.training.devices import parallelism
     from googlenet_jax.training.step import state, step
@@ -140,7 +141,12 @@ class _Jax:
     images, labels = _batch(options)
     self._batch = parallel.shard({'image': images, 'label': labels})
     hyper = step.hyperparameters(
-      config, steps=10_000, warmup=0, every=100, ema_start=0, mean=(128,) * 3, std=(64,) * 3
+      config,
+      steps=10_000,
+      warmup=0,
+      every=100,
+      ema_start=0,
+      normalization=Normalization((128,) * 3, (64,) * 3),
     )
     self._hyper = parallel.replicate(hyper)
     self._model = state.build_model(config.model, CLASSES)
@@ -154,7 +160,7 @@ class _Jax:
     inference = self._model.clone(aux=())
     self._inference = jax.jit(
       lambda variables, batch, hyper: (
-        inference.apply(variables, step.normalize(batch['image'], hyper)).logits
+        inference.apply(variables, hyper['normalization'](batch['image'])).logits
       )
     )
     self._trunk = {name: value for name, value in params.items() if not name.startswith('aux_')}
@@ -170,12 +176,13 @@ class _Jax:
     import jax
     import jax.numpy as jnp
 
-    from googlenet_jax.training.step.step import losses, step
+    from googlenet_jax.training.step import losses
 
     batch = {name: value[:2] for name, value in self._batch.items()}
 
     def loss(params: Any) -> tuple[Any, Any]:
-      outputs = self._model.apply({'params': params}, step.normalize(batch['image'], self._hyper))
+      images = self._hyper['normalization'](batch['image'])
+      outputs = self._model.apply({'params': params}, images)
       return losses.total_loss(outputs, batch['label'], 0.3, 0.0)[0], outputs.logits
 
     gradients, logits = jax.jit(jax.grad(loss, has_aux=True))(self._state.params)

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from googlenet_jax.models import TABLE1, Widths
+from googlenet_jax.models.googlenet.inception import TABLE1, Widths
 
 
 class Unit(nn.Module):

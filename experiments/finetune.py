@@ -13,10 +13,13 @@ cores of an AMD EPYC, 2026-11-25): `--sweep=scratch`, docs/finetuning.md.
 
 import pathlib
 
-from googlenet_jax.models import VARIANTS
+from googlenet_jax.models import family_of
 from googlenet_jax.sweeps.grids import chainit, product, repeat, sweep
 from googlenet_jax.training.config import defaults
 from googlenet_jax.weights.bundle import load
+
+# The stem keeps its weights, the modules behind it learn slowly, the classifier is new.
+RATES = {'googlenet': 'conv*=0,inception_*=0.1'}
 
 
 def get_config(arg: str = ''):
@@ -26,10 +29,11 @@ def get_config(arg: str = ''):
     )
   bundle = load(pathlib.Path(arg))
   taken = bundle.preprocessing
-  names = [name for name, variant in VARIANTS.items() if variant == bundle.model.architecture]
+  family, architecture = family_of(bundle.model), bundle.model.architecture
+  names = [name for name, v in family.variants.items() if v.architecture == architecture]
   if not names:
     raise ValueError(f'{arg}: of other widths than a variant; begin with a config of its own')
-  config = defaults()
+  config = defaults(family.name)
   config.duration = '60 steps'
   config.batch_size = 16
   config.log_every = '5 steps'
@@ -40,12 +44,12 @@ def get_config(arg: str = ''):
   config.data.source = 'folder:'
   config.data.image_size = taken.image_size
   config.data.resize = taken.resize
-  config.data.mean = taken.mean
-  config.data.std = taken.std
+  config.data.mean = taken.normalization.mean
+  config.data.std = taken.normalization.std
   config.data.augment.preset = 'crop_flip'
 
   config.optimizer.learning_rate = 0.001
-  config.optimizer.rates = 'conv*=0,inception_*=0.1'
+  config.optimizer.rates = RATES[family.name]
   config.schedule.name = 'cosine'
   config.evaluation.every = '20 steps'
   config.evaluation.batch_size = 16

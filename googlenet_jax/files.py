@@ -8,6 +8,7 @@ import pathlib
 import platform
 import tempfile
 from collections.abc import Iterator
+from typing import IO
 
 from googlenet_jax.errors import UserError
 
@@ -88,11 +89,9 @@ def locked(lock: pathlib.Path, what: str) -> Iterator[None]:
   Raises:
     UserError: another process holds it; names `what` and the holder.
   """
-  import fcntl
-
   with lock.open('a+') as file:
     try:
-      fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+      _lock(file)
     except BlockingIOError as error:
       file.seek(0)
       holder = file.read().strip() or 'unknown'
@@ -104,3 +103,32 @@ def locked(lock: pathlib.Path, what: str) -> Iterator[None]:
       file.write(f'process {os.getpid()} on {platform.node()}\n')
       file.flush()
     yield
+
+
+def is_locked(lock: pathlib.Path) -> bool:
+  """Whether a process holds the lock of `locked`; asking keeps none from taking it."""
+  import fcntl
+
+  try:
+    with lock.open() as file:
+      fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+  except BlockingIOError:
+    return True
+  except OSError:
+    pass
+  return False
+
+
+def _lock(file: IO[str]) -> None:
+  """Takes a lock, or raises BlockingIOError where another process holds it.
+
+  Those that only ask share it among themselves for a moment: they are waited for.
+  """
+  import fcntl
+
+  while True:
+    try:
+      return fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+      fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)  # refused where somebody holds it
+      fcntl.flock(file, fcntl.LOCK_UN)

@@ -3,15 +3,27 @@
 Whatever the user's own environment says wins; `GOOGLENET_JAX_DEFAULTS=0` turns all of it off.
 """
 
+import contextlib
 import hashlib
-import importlib.metadata
+import importlib.util
 import os
 import pathlib
 import platform
+import subprocess
 import sys
 import warnings
 
+# Dots in YNNPACK, convolutions in Eigen: 1.7 times the training steps per second on a CPU.
 _FUSION = '--xla_cpu_experimental_ynn_fusion_type'
+_DOTS_IN_YNNPACK = f'{_FUSION}=LIBRARY_FUSION_TYPE_INDIVIDUAL_DOT'
+
+# Compile options are filled from XLA_FLAGS, which ends the process at a flag that XLA refuses.
+_QUESTION = """
+from jaxlib import xla_client
+print('asked', flush=True)
+xla_client.CompileOptions()
+print('accepted', flush=True)
+"""
 
 
 def cache_dir() -> pathlib.Path:
@@ -35,22 +47,86 @@ def configure() -> None:
       'have no effect',
       stacklevel=2,
     )
-  # Dots in YNNPACK, convolutions in Eigen: 1.7 times the training steps per second on a CPU. XLA
-  # ends the process at a flag that it does not know, so only releases that have it get it.
-  flags = os.environ.get('XLA_FLAGS', '')
-  if _FUSION not in flags and _jaxlib().startswith('0.10.'):
-    os.environ['XLA_FLAGS'] = f'{flags} {_FUSION}=LIBRARY_FUSION_TYPE_INDIVIDUAL_DOT'.strip()
+  flags = os.environ.get('XLA_FLAGS', '').strip()
+  # XLA reads what does not begin with a dash as the name of a file of flags: it stays as it is.
+  if _FUSION not in flags and flags[:1] in ('', '-') and accepts(_DOTS_IN_YNNPACK):
+    os.environ['XLA_FLAGS'] = f'{flags} {_DOTS_IN_YNNPACK}'.strip()
   if cache := _compilation_cache():
     os.environ.setdefault('JAX_COMPILATION_CACHE_DIR', str(cache))
     os.environ.setdefault('JAX_PERSISTENT_CACHE_ENABLE_XLA_CACHES', 'none')
   os.environ['_GOOGLENET_JAX_SET'] = '1'
 
 
-def _jaxlib() -> str:
-  try:
-    return importlib.metadata.version('jaxlib')
-  except importlib.metadata.PackageNotFoundError:
+def accepts(flag: str) -> bool:
+  """Whether this jaxlib knows an XLA flag and takes its value.
+
+  Only jaxlib can tell, and XLA ends the process at a flag that it refuses, so a process of its own
+  asks (0.15 s). The answer is kept in `cache_dir()` for as long as jaxlib's files stay the same.
+
+  Args:
+    flag: the flag and its value, as in `XLA_FLAGS` (`--name=value`).
+
+  Returns:
+    False also where nobody could answer: without a jaxlib that loads, or without a process to ask.
+  """
+  installed = _installed_jaxlib()
+  if not installed:
+    return False
+  key = hashlib.sha256(f'{flag}\n{installed}'.encode()).hexdigest()[:24]
+  answer = _kept_answer(key)
+  if answer is None:
+    answer = _ask(flag)
+    if answer is not None:
+      _keep_answer(key, answer)
+  return answer == 'accepted'
+
+
+def _installed_jaxlib() -> str:
+  """The jaxlib that would be imported: its folder, its files' sizes and times; '' if none."""
+  spec = importlib.util.find_spec('jaxlib')
+  if spec is None or not spec.submodule_search_locations:
     return ''
+  folder = pathlib.Path(spec.submodule_search_locations[0])
+  try:
+    status = {file.name: file.stat() for file in sorted(folder.iterdir()) if file.is_file()}
+  except OSError:
+    return ''
+  files = [f'{name} {found.st_size} {found.st_mtime_ns}' for name, found in status.items()]
+  return '\n'.join([str(folder), *files])
+
+
+def _ask(flag: str) -> str | None:
+  """'accepted' or 'refused'; None where jaxlib was not reached."""
+  environment = {**os.environ, 'XLA_FLAGS': flag, 'PYTHONPATH': os.pathsep.join(sys.path)}
+  try:
+    run = subprocess.run(
+      [sys.executable or '', '-P', '-c', _QUESTION],
+      env=environment,
+      stdin=subprocess.DEVNULL,
+      stdout=subprocess.PIPE,
+      stderr=subprocess.DEVNULL,
+      text=True,
+      timeout=60,
+    )
+  except (OSError, subprocess.TimeoutExpired):
+    return None
+  last = run.stdout.split()[-1:]
+  return {'accepted': 'accepted', 'asked': 'refused'}.get(''.join(last))
+
+
+def _kept_answer(key: str) -> str | None:
+  try:
+    answer = (cache_dir() / 'xla_flags' / key).read_text()
+  except (OSError, ValueError, RuntimeError):
+    return None
+  return answer if answer in ('accepted', 'refused') else None
+
+
+def _keep_answer(key: str, answer: str) -> None:
+  if folder := _writable_folder('xla_flags'):
+    # Half an answer, of a full disk or of another process at this moment, is read as none.
+    with contextlib.suppress(OSError):
+      (folder / key).write_text(answer)
 
 
 def _compilation_cache() -> pathlib.Path | None:
@@ -64,10 +140,14 @@ def _compilation_cache() -> pathlib.Path | None:
     processor += next((line for line in lines if line.startswith('flags')), '')
   except OSError:
     pass
-  name = hashlib.sha256(processor.encode()).hexdigest()[:12]
-  folder = cache_dir() / 'compiled' / name
+  return _writable_folder('compiled', hashlib.sha256(processor.encode()).hexdigest()[:12])
+
+
+def _writable_folder(*names: str) -> pathlib.Path | None:
+  """A folder in `cache_dir()`, None where none can be made or written to."""
   try:
+    folder = cache_dir().joinpath(*names)
     folder.mkdir(parents=True, exist_ok=True)
-  except OSError:
+  except (OSError, RuntimeError):  # RuntimeError: a user without a home directory
     return None
   return folder if os.access(folder, os.W_OK) else None

@@ -2,11 +2,18 @@
 
 import pathlib
 
+import hypothesis
 import pytest
 
 from googlenet_jax import runtime
 
 runtime.configure()
+
+# How long an example takes says how busy the machine is, nothing of what is tested.
+hypothesis.settings.register_profile(
+  'without a clock', deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile('without a clock')
 
 SHARED_DATA = pathlib.Path(__file__).resolve().parents[2] / 'shared' / 'data'
 

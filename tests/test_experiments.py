@@ -8,11 +8,13 @@ import pytest
 
 from googlenet_jax.data.augment import from_config
 from googlenet_jax.errors import UserError
-from googlenet_jax.models import VARIANTS
+from googlenet_jax.models.googlenet.variants import VARIANTS
+from googlenet_jax.normalization import Normalization
 from googlenet_jax.sweeps.study import Study
 from googlenet_jax.training.config.flags import parse_config
+from googlenet_jax.training.config.network import build_model
 from googlenet_jax.training.config.schema import validate
-from googlenet_jax.training.step.state import build_model, create_state
+from googlenet_jax.training.step.state import create_state
 from googlenet_jax.weights.bundle import Bundle, Preprocessing, save
 
 FOLDER = pathlib.Path(__file__).resolve().parents[1] / 'experiments'
@@ -47,16 +49,17 @@ def test_an_experiment_refuses_an_argument_it_does_not_know(name):
 
 def test_finetuning_takes_everything_from_its_weights(tmp_path):
   model = build_model(parse_config([f'--config={FOLDER / "digits.py"}']).model, 3)
-  model = model.clone(architecture=VARIANTS['small'], aux=())
+  model = model.clone(architecture=VARIANTS['small'].architecture, aux=())
   shapes = jax.eval_shape(model.init, jax.random.key(0), jax.numpy.zeros((1, 32, 32, 3)))
   variables = jax.tree.map(lambda x: np.zeros(x.shape, np.float32), shapes)
-  taken = Preprocessing(image_size=32, resize=40, mean=(1.0, 2.0, 3.0), std=(4.0, 5.0, 6.0))
+  normalization = Normalization((1.0, 2.0, 3.0), (4.0, 5.0, 6.0))
+  taken = Preprocessing(image_size=32, resize=40, normalization=normalization)
   path = tmp_path / 'a b.safetensors'
   save(Bundle(model, variables, taken, ('x', 'y', 'z'), 'a test'), path)
   config = parse_config([f'--config={FOLDER / "finetune.py"}:{path}'])
   validate(config)
   assert (config.model.variant, config.data.image_size, config.data.resize) == ('small', 32, 40)
-  assert (config.data.mean, config.data.std) == (taken.mean, taken.std)
+  assert (config.data.mean, config.data.std) == (normalization.mean, normalization.std)
   assert config.init.weights == str(path)
   scratch = Study(tmp_path, [f'--config={FOLDER / "finetune.py"}:{path}'], 'scratch')
   begins = [scratch.config_of(member).init.weights for member in scratch.members]

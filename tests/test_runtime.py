@@ -7,28 +7,68 @@ import sys
 
 import pytest
 
+from googlenet_jax import runtime
+
 FUSION = '--xla_cpu_experimental_ynn_fusion_type'
+DOTS = f'{FUSION}=LIBRARY_FUSION_TYPE_INDIVIDUAL_DOT'
+# In jaxlib's place: it takes the flags that its file `known` lists, and ends at any other.
+STAND_IN = """
+import os, pathlib, sys
+def CompileOptions():
+  known = pathlib.Path(__file__).with_name('known').read_text().split()
+  if unknown := set(os.environ.get('XLA_FLAGS', '').split()) - set(known):
+    sys.exit(f'unknown: {unknown}')
+"""
 
 
-def configured(tmp_path, code='', **environment):
-  """The environment after configure(), in a process of its own."""
+def start(tmp_path, code='', **environment):
+  """A process that calls configure(), runs the code and prints its environment."""
   base = {k: v for k, v in os.environ.items() if 'XLA' not in k and 'JAX' not in k}
   script = f'from googlenet_jax import runtime\nruntime.configure()\n{code}\n' + (
     'import json, os, sys\nprint(json.dumps({**os.environ, "modules": list(sys.modules)}))'
   )
-  run = subprocess.run(
+  return subprocess.Popen(
     [sys.executable, '-c', script],
     env={**base, 'GOOGLENET_CACHE': str(tmp_path), **environment},
-    capture_output=True,
+    stdout=subprocess.PIPE,
     text=True,
-    check=True,
   )
-  return json.loads(run.stdout)
+
+
+def finish(process):
+  """The environment that a process of `start` ended with."""
+  printed, _ = process.communicate()
+  assert process.returncode == 0
+  return json.loads(printed)
+
+
+def configured(tmp_path, code='', **environment):
+  return finish(start(tmp_path, code, **environment))
+
+
+@pytest.fixture
+def cache(tmp_path, monkeypatch):
+  """An empty cache of this process."""
+  monkeypatch.setenv('GOOGLENET_CACHE', str(tmp_path / 'cache'))
+  return tmp_path / 'cache'
+
+
+@pytest.fixture
+def stand_in(tmp_path, monkeypatch):
+  """A package found in jaxlib's place, which knows no flag yet."""
+  package = tmp_path / 'found_first' / 'jaxlib'
+  package.mkdir(parents=True)
+  (package / '__init__.py').write_text('')
+  (package / 'xla_client.py').write_text(STAND_IN)
+  (package / 'known').write_text('')
+  monkeypatch.syspath_prepend(str(package.parent))
+  monkeypatch.delitem(sys.modules, 'jaxlib', raising=False)
+  return package
 
 
 def test_defaults_are_set_without_importing_jax(tmp_path):
   found = configured(tmp_path)
-  assert found['XLA_FLAGS'].startswith(FUSION)
+  assert found['XLA_FLAGS'] == DOTS
   assert found['JAX_COMPILATION_CACHE_DIR'].startswith(str(tmp_path / 'compiled'))
   assert not {'jax', 'numpy'} & set(found['modules'])
 
@@ -44,6 +84,10 @@ def test_the_users_flags_win(tmp_path, own):
   assert flags.startswith(own) and flags.count(FUSION) == 1
 
 
+def test_the_users_file_of_flags_wins(tmp_path):
+  assert configured(tmp_path, XLA_FLAGS='flags.txt')['XLA_FLAGS'] == 'flags.txt'
+
+
 def test_the_users_cache_wins(tmp_path):
   found = configured(tmp_path, JAX_COMPILATION_CACHE_DIR='/elsewhere')
   assert found['JAX_COMPILATION_CACHE_DIR'] == '/elsewhere'
@@ -57,7 +101,78 @@ def test_one_variable_turns_all_off(tmp_path):
 def test_a_cache_that_cannot_be_made_is_done_without(tmp_path):
   (tmp_path / 'file').write_text('')
   found = configured(tmp_path, GOOGLENET_CACHE=str(tmp_path / 'file'))
-  assert 'JAX_COMPILATION_CACHE_DIR' not in found and FUSION in found['XLA_FLAGS']
+  assert 'JAX_COMPILATION_CACHE_DIR' not in found and found['XLA_FLAGS'] == DOTS
+
+
+def test_a_user_without_a_home_is_served(tmp_path):
+  code = """
+import os, pathlib
+for name in ('GOOGLENET_CACHE', 'XLA_FLAGS', 'JAX_COMPILATION_CACHE_DIR', '_GOOGLENET_JAX_SET'):
+  del os.environ[name]
+os.environ.pop('XDG_CACHE_HOME', None)
+def home():
+  raise RuntimeError('Could not determine home directory.')
+pathlib.Path.home = home
+runtime.configure()
+"""
+  found = configured(tmp_path, code)
+  assert found['XLA_FLAGS'] == DOTS and 'JAX_COMPILATION_CACHE_DIR' not in found
+
+
+def test_several_processes_at_once_agree(tmp_path):
+  started = [start(tmp_path) for _ in range(4)]
+  assert {finish(process)['XLA_FLAGS'] for process in started} == {DOTS}
+
+
+@pytest.mark.parametrize(
+  ('flag', 'expected'),
+  [
+    (DOTS, True),
+    (f'{FUSION}=LIBRARY_FUSION_TYPE_MADE_UP', False),
+    (f'{FUSION}_made_up=LIBRARY_FUSION_TYPE_INDIVIDUAL_DOT', False),
+  ],
+)
+def test_jaxlib_says_which_flags_it_accepts(cache, monkeypatch, flag, expected):
+  assert runtime.accepts(flag) is expected
+  # From now on the answer is at hand: no process is needed, and none could be started.
+  monkeypatch.setattr(sys, 'executable', '/nowhere/python')
+  assert runtime.accepts(flag) is expected
+
+
+@pytest.mark.parametrize('executable', ['/nowhere/python', '', None])
+def test_an_answer_that_cannot_be_had_is_no_and_is_not_kept(cache, monkeypatch, executable):
+  with monkeypatch.context() as context:
+    context.setattr(sys, 'executable', executable)
+    assert not runtime.accepts(DOTS)
+  assert runtime.accepts(DOTS)
+
+
+@pytest.mark.parametrize('damage', [b'', b'acc', b'\xff\xfe'])
+def test_a_damaged_answer_is_asked_for_again(cache, damage):
+  assert runtime.accepts(DOTS)
+  (kept,) = (cache / 'xla_flags').iterdir()
+  kept.write_bytes(damage)
+  assert runtime.accepts(DOTS) and kept.read_text() == 'accepted'
+
+
+def test_another_jaxlib_is_asked_again(cache, stand_in):
+  assert not runtime.accepts('--new_flag=1')
+  (stand_in / 'known').write_text('--new_flag=1')
+  assert runtime.accepts('--new_flag=1')
+  (stand_in / 'known').write_text('--other=1234')
+  assert not runtime.accepts('--new_flag=1')
+
+
+def test_the_users_flags_are_not_part_of_the_question(cache, stand_in, monkeypatch):
+  (stand_in / 'known').write_text('--new_flag=1')
+  monkeypatch.setenv('XLA_FLAGS', '--a_typing_error=1')
+  assert runtime.accepts('--new_flag=1')
+
+
+def test_a_jaxlib_that_does_not_load_accepts_nothing(cache, stand_in):
+  (stand_in / 'xla_client.py').write_text('raise ImportError("no such processor")')
+  assert not runtime.accepts('--new_flag=1')
+  assert not (cache / 'xla_flags').exists()
 
 
 def test_calling_it_twice_or_in_a_child_changes_nothing(tmp_path):

@@ -1,45 +1,100 @@
-"""The columns of the rendered Table 1, and how its figures are written."""
+"""What a rendered table says: its columns, and the sentences around them, for every format."""
 
+import dataclasses
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from googlenet_jax.analysis import paper
+from googlenet_jax.analysis.papers import extent, mega
 from googlenet_jax.analysis.rows import Row
-from googlenet_jax.analysis.table1 import Audit
-
-WIDTHS = {
-  'conv1x1': '1x1',
-  'reduce_3x3': '3x3r',
-  'conv3x3': '3x3',
-  'reduce_5x5': '5x5r',
-  'conv5x5': '5x5',
-  'pool_proj': 'proj',
-}
+from googlenet_jax.analysis.table import Audit
+from googlenet_jax.models import FAMILIES
 
 
 class Column(NamedTuple):
-  """A column: its heading, the cells of a row and of the last line, the side they are aligned to.
+  """A column of a rendered table.
 
-  `differs` says whether a row's cell is to be marked. `rank` orders what a narrow terminal leaves
-  out: the highest rank first, rank 0 never.
+  Attributes:
+    heading: its heading.
+    cell: the text of a row's cell.
+    total: the text of the last line's cell.
+    left: whether it is aligned to the left.
+    differs: whether a row's cell is to be marked.
+    rank: order in which a narrow terminal leaves columns out, the highest first, 0 never.
   """
 
   heading: str
   cell: Callable[[Row], str]
-  total: Callable[[Audit], str] = lambda audit: ''
+  total: str = ''
   left: bool = False
   differs: Callable[[Row], bool] = lambda row: False
   rank: int = 0
 
 
-def extent(shape: tuple[int, int, int]) -> str:
-  """Height, width and channels as `28x28x192`."""
-  return 'x'.join(map(str, shape))
+def columns(audit: Audit) -> tuple[Column, ...]:
+  """The columns of an audit's table; printed figures only where the paper has some."""
+  widths = audit.paper.columns if audit.paper else {}
+  printed_params = [row.printed.params for row in audit.rows]
+  printed_macs = [row.printed.macs for row in audit.rows]
+  found = [
+    Column('row', lambda row: row.name, 'total', left=True),
+    Column('type', lambda row: row.type, left=True, rank=2),
+    Column('output', lambda row: extent(row.output), left=True),
+    Column('depth', lambda row: str(row.depth), str(audit.depth)),
+    *(Column(heading, _width(name), rank=1) for name, heading in widths.items()),
+    Column(
+      'weights',
+      lambda row: _whole(row.weights),
+      _whole(sum(row.weights for row in audit.rows)),
+      rank=3,
+    ),
+    Column(
+      'params',
+      lambda row: _whole(row.params),
+      _whole(audit.params),
+      differs=lambda row: row.params_differ,
+    ),
+    Column('paper', lambda row: row.printed.params or '', _printed_sum(printed_params, 1)),
+    Column(
+      'MACs',
+      lambda row: mega(row.macs) if row.macs else '',
+      mega(audit.macs),
+      differs=lambda row: row.macs_differ,
+    ),
+    Column('paper', lambda row: row.printed.macs or '', _printed_sum(printed_macs, 0)),
+  ]
+  filled = {'paper': [any(printed_params), any(printed_macs)]}
+  return tuple(c for c in found if c.heading != 'paper' or filled['paper'].pop(0))
 
 
-def mega(count: int) -> str:
-  """A count in millions, as `34.02M`."""
-  return f'{count / paper.MEGA:,.2f}M'
+def title(audit: Audit) -> str:
+  """One line that says which network the table is of."""
+  knobs = ''.join(f', {name}={_value(value)}' for name, value in audit.knobs.items())
+  size = f'{audit.image_size}x{audit.image_size}'
+  table = f'{audit.paper.table} for ' if audit.paper else ''
+  network = f'{FAMILIES[audit.family].title} {audit.variant}'
+  return f'{table}{network} at {size}, {audit.classes} classes{knobs}'
+
+
+def legend(audit: Audit, mark: str) -> str:
+  """What the columns and the mark mean."""
+  if audit.paper is None or not any(row.printed.params or row.printed.macs for row in audit.rows):
+    return 'MACs: multiply-adds of one image.'
+  return (
+    f'{mark}: computed, and not the printed figure beside it ("paper": {audit.paper.citation}; '
+    f'{audit.paper.note}). MACs: multiply-adds of one image. The printed totals are the sums of '
+    'the printed cells.'
+  )
+
+
+def below(audit: Audit) -> list[tuple[str, str]]:
+  """What follows the rows, as labels and sentences."""
+  heads = [
+    (head.name, f'{head.params:,} parameters, {mega(head.macs)} MACs (auxiliary head)')
+    for head in audit.aux
+  ]
+  training = [('training', f'{audit.training_params:,} parameters with the heads')]
+  claims = [(claim.label, claim.text) for claim in audit.claims if claim.text]
+  return [*heads, *(training if heads else []), *claims]
 
 
 def _whole(count: int) -> str:
@@ -50,44 +105,15 @@ def _width(name: str) -> Callable[[Row], str]:
   return lambda row: '-' if row.widths.get(name, 0) is None else str(row.widths.get(name, ''))
 
 
-def _printed_sum(cells: list[str | None], digits: int) -> str:
+def _printed_sum(cells: list[str | None], places: int) -> str:
   """The sum of printed cells, in their unit."""
   filled = [cell for cell in cells if cell]
-  return f'{sum(float(cell[:-1]) for cell in filled):.{digits}f}{filled[0][-1]}'
+  return f'{sum(float(cell[:-1]) for cell in filled):.{places}f}{filled[0][-1]}' if filled else ''
 
 
-COLUMNS = (
-  Column('row', lambda row: row.name, lambda audit: 'total', left=True),
-  Column('type', lambda row: row.type, left=True, rank=2),
-  Column('output', lambda row: extent(row.output), left=True),
-  Column('depth', lambda row: str(row.depth), lambda audit: str(audit.depth)),
-  *(Column(heading, _width(name), rank=1) for name, heading in WIDTHS.items()),
-  Column(
-    'weights',
-    lambda row: _whole(row.weights),
-    lambda audit: _whole(sum(row.weights for row in audit.rows)),
-    rank=3,
-  ),
-  Column(
-    'params',
-    lambda row: _whole(row.params),
-    lambda audit: _whole(audit.params),
-    differs=lambda row: row.params_differ,
-  ),
-  Column(
-    'paper',
-    lambda row: row.printed.params or '',
-    lambda audit: _printed_sum([row.params for row in paper.ROWS], 1),
-  ),
-  Column(
-    'MACs',
-    lambda row: mega(row.macs) if row.macs else '',
-    lambda audit: mega(audit.macs),
-    differs=lambda row: row.macs_differ,
-  ),
-  Column(
-    'paper',
-    lambda row: row.printed.macs or '',
-    lambda audit: _printed_sum([row.macs for row in paper.ROWS], 0),
-  ),
-)
+def _value(value: Any) -> str:
+  if isinstance(value, tuple):
+    return ','.join(map(str, value)) or 'none'
+  if dataclasses.is_dataclass(value):
+    return '/'.join(_value(getattr(value, field.name)) for field in dataclasses.fields(value))
+  return str(value)

@@ -16,8 +16,7 @@ import jax.numpy as jnp
 from flax import traverse_util
 
 from googlenet_jax.analysis import trace
-
-HEAD = 'aux_'  # what the names of auxiliary heads begin with
+from googlenet_jax.models import PREFIX
 
 
 class Parameters(NamedTuple):
@@ -33,7 +32,7 @@ class Parameters(NamedTuple):
     return self.weights + self.biases + self.scales
 
 
-class Split(NamedTuple):
+class Breakdown(NamedTuple):
   """A figure for the trunk, which is the inference network, and for each head by its name."""
 
   trunk: int
@@ -93,22 +92,22 @@ def module_path(scope: str) -> str:
   return scope.partition('/')[2]
 
 
-def parameters(model: nn.Module, image_size: int) -> Split:
+def parameters(model: nn.Module, image_size: int) -> Breakdown:
   """Parameters of a network, trunk and heads apart."""
   found = parameters_by_module(model, image_size)
-  return split({module: counts.total for module, counts in found.items()})
+  return breakdown({module: counts.total for module, counts in found.items()})
 
 
-def macs(model: nn.Module, image_size: int) -> Split:
+def macs(model: nn.Module, image_size: int) -> Breakdown:
   """Multiply-adds of a network for one image, trunk and heads apart."""
-  return split(macs_by_module(model, image_size))
+  return breakdown(macs_by_module(model, image_size))
 
 
-def split(by_module: Mapping[str, int]) -> Split:
+def breakdown(by_module: Mapping[str, int]) -> Breakdown:
   """Sums a figure by module over the trunk and over each head."""
   heads: Counter[str] = Counter()
   for module, figure in by_module.items():
     name = module.partition('/')[0]
-    if name.startswith(HEAD):
+    if name.startswith(PREFIX):
       heads[name] += figure
-  return Split(sum(by_module.values()) - sum(heads.values()), dict(heads))
+  return Breakdown(sum(by_module.values()) - sum(heads.values()), dict(heads))

@@ -1,25 +1,40 @@
-"""A row of Table 1 as computed, with the printed one beside it."""
+"""What each row of a network's table costs: one row a top-level module, or the paper's grouping."""
 
 import dataclasses
+from collections.abc import Mapping, Sequence
 
-from googlenet_jax.analysis.paper import PrintedRow
+import flax.linen as nn
+
+from googlenet_jax.analysis import costs, trace
+from googlenet_jax.analysis.papers import Paper, PrintedRow
+from googlenet_jax.models import PREFIX, Layer, Network, top_layers
 
 
 @dataclasses.dataclass(frozen=True)
 class Row:
-  """What a row of Table 1 costs in a network, for one image; `printed` is the paper's row.
+  """What a row of the table costs in a network, for one image; `printed` is the paper's row.
 
-  `output` is height, width and channels. `depth` is the number of weighted layers on the longest
-  path through the row. `widths` has the columns that the row fills, None for a layer left out.
-  `weights` are the entries of kernels, `params` all parameters. `params_differ` and `macs_differ`
-  mark cells that were compared and are not the printed figure; `note` explains them.
+  Attributes:
+    name: the module's, or the paper's where it puts several into one row.
+    type: the layer in words.
+    output: height, width and channels.
+    depth: weighted layers on the longest path through the row.
+    widths: output channels by the paper's columns, None for a layer left out.
+    weights: entries of kernels.
+    biases: entries of biases and shifts.
+    params: all parameters.
+    macs: multiply-adds.
+    printed: the paper's row; its cells are None where it has none.
+    note: why a cell is not the printed figure.
+    params_differ: whether `params` was compared and is not the printed figure.
+    macs_differ: whether `macs` was compared and is not the printed figure.
   """
 
   name: str
   type: str
-  output: tuple[int, int, int]
+  output: tuple[int, ...]
   depth: int
-  widths: dict[str, int | None]
+  widths: Mapping[str, int | None]
   weights: int
   biases: int
   params: int
@@ -28,3 +43,90 @@ class Row:
   note: str = ''
   params_differ: bool = False
   macs_differ: bool = False
+
+
+def measure(
+  model: Network, image_size: int, paper: Paper | None, printed: Sequence[PrintedRow]
+) -> tuple[tuple[Row, ...], costs.Breakdown, costs.Breakdown]:
+  """Rows without notes, and parameters and multiply-adds of trunk and heads.
+
+  Args:
+    model: the network.
+    image_size: height and width of the input.
+    paper: whose rows they are put into; None gives each module a row.
+    printed: the paper's rows.
+  """
+  variables = costs.abstract_variables(model, image_size)
+  by_module = costs.count_parameters(variables['params'])
+  found, _ = trace.contractions(model.apply, variables, costs.abstract_images(image_size))
+  macs: dict[str, int] = {}
+  for contraction in found:
+    module = costs.module_path(contraction.scope)
+    macs[module] = macs.get(module, 0) + contraction.macs
+
+  def row_of(module: str) -> str:
+    name = module.partition('/')[0]
+    return paper.row_of(name) if paper and printed else name
+
+  groups: dict[str, list[Layer]] = {}
+  for layer in top_layers(model, image_size):
+    if row_of(layer.name) and not layer.name.startswith(PREFIX):
+      groups.setdefault(row_of(layer.name), []).append(layer)
+  rows: list[Row] = []
+  by_name = {row.name: row for row in printed}
+  for name, layers in groups.items():
+    mine = [counts for module, counts in by_module.items() if row_of(module) == name]
+    above = max((c.depth for c in found if row_of(costs.module_path(c.scope)) == name), default=0)
+    rows.append(
+      Row(
+        name=name,
+        type=_type(layers),
+        output=_extent(layers[-1].after),
+        depth=max(0, above - sum(row.depth for row in rows)),
+        widths=_widths(layers, paper.widths_of.get(name, {}) if paper else {}),
+        weights=sum(counts.weights for counts in mine),
+        biases=sum(counts.biases for counts in mine),
+        params=sum(counts.total for counts in mine),
+        macs=sum(figure for module, figure in macs.items() if row_of(module) == name),
+        printed=by_name.get(name, PrintedRow(name)),
+      )
+    )
+  for name, module in paper.same_output.items() if paper and printed else ():
+    (same,) = (row for row in rows if row.name == module)
+    rows.append(Row(name, name, same.output, 0, {}, 0, 0, 0, 0, by_name[name]))
+  parameters = costs.breakdown({name: counts.total for name, counts in by_module.items()})
+  return tuple(rows), parameters, costs.breakdown(macs)
+
+
+def _extent(shape: tuple[int, ...]) -> tuple[int, int, int]:
+  """Height, width and channels of [h, w, c] or [c]."""
+  return (shape[0], shape[1], shape[2]) if len(shape) == 3 else (1, 1, shape[0])
+
+
+def _widths(layers: Sequence[Layer], columns: Mapping[str, str]) -> dict[str, int | None]:
+  if columns:
+    features = {layer.name: layer.module.features for layer in layers}
+    return {column: features[module] for column, module in columns.items()}
+  widths = getattr(layers[-1].module, 'widths', None)
+  return dataclasses.asdict(widths) if dataclasses.is_dataclass(widths) else {}  # type: ignore[arg-type]
+
+
+def _type(layers: Sequence[Layer]) -> str:
+  """The column "type" of the modules of a row."""
+  first, last = layers[0].module, layers[-1].module
+  if len(layers) > 1 and getattr(first, 'groups', 1) == layers[0].before[-1]:
+    return f'separable {_one(layers[0]).partition(" ")[2]}'  # depthwise, then pointwise
+  if len(layers) > 1 and type(first) is type(last) and not hasattr(first, 'features'):
+    return f'{_one(layers[-1])} x{len(layers)}'
+  return _one(layers[-1])
+
+
+def _one(layer: Layer) -> str:
+  module = layer.module
+  if isinstance(module, nn.Dropout):
+    return f'dropout ({module.rate:.0%})'
+  if isinstance(module, nn.Dense):
+    return 'linear'
+  if row_type := getattr(module, 'row_type', None):
+    return row_type(layer.before[0], layer.after[0])
+  return {'LocalResponseNorm': 'LRN'}.get(type(module).__name__, type(module).__name__)

@@ -2,13 +2,13 @@
 
 Howard (arXiv 1312.5402), whom the GoogLeNet paper cites, changes contrast, brightness and color in
 random order, each by a factor from 0.5 to 1.5, and then adds the lighting noise of Krizhevsky et
-al. (NIPS 2012, section 4.1). Written on an image's colors x with their grey y(x), and the image's
-mean grey m:
+al. (NIPS 2012, section 4.1). Written on an image's colors x with their gray y(x), and the image's
+mean gray m:
 
   brightness  x -> b x
   contrast    x -> c x + (1 - c) m
   saturation  x -> s x + (1 - s) y(x)
-  hue         x -> H x, a rotation about the grey axis that keeps y(x)
+  hue         x -> H x, a rotation about the gray axis that keeps y(x)
 
 As long as nothing is clipped these four commute: m and y(x) go through the other steps as any color
 does. All orders are therefore the one matrix that `matrix` builds, and there is none to draw. What
@@ -20,10 +20,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from googlenet_jax.data.opencv import opencv
+from googlenet_jax.data.geometry import opencv
 
 LUMA = np.array([0.299, 0.587, 0.114])
-"""Weights of red, green and blue in grey (ITU-R BT.601, what Pillow's mode L uses)."""
+"""Weights of red, green and blue in gray (ITU-R BT.601, what Pillow's mode L uses)."""
 
 _YIQ = np.array([LUMA, [0.5959, -0.2746, -0.3213], [0.2115, -0.5227, 0.3112]])
 _YIQ_INVERSE = np.linalg.inv(_YIQ)
@@ -49,21 +49,21 @@ def matrix(
   Args:
     mean: red, green and blue averaged over the image, in 0..255.
     brightness: factor; 0 is black.
-    contrast: factor on the distance from the mean grey; 0 is flat grey.
-    saturation: factor on each color's distance from its own grey; 0 is a grey image.
-    turn: of the hue, in full turns.
-    noise: of the lighting, float[3]: times the principal components of ImageNet's colors.
+    contrast: factor on the distance from the mean gray; 0 is flat gray.
+    saturation: factor on each color's distance from its own gray; 0 is a gray image.
+    turn: rotation of the hue, in full turns.
+    noise: float[3], the lighting's factors of the principal components of ImageNet's colors.
 
   Returns:
     float64[3, 4]: colors out = matrix @ (r, g, b, 1), in 0..255.
   """
-  greys = brightness * contrast
-  chroma = greys * saturation
+  grays = brightness * contrast
+  chroma = grays * saturation
   result = np.empty((3, 4))
   if turn:
-    result[:, :3] = chroma * _hue_rotation(turn) + (greys - chroma) * LUMA
+    result[:, :3] = chroma * _hue_rotation(turn) + (grays - chroma) * LUMA
   else:
-    result[:, :3] = (greys - chroma) * LUMA
+    result[:, :3] = (grays - chroma) * LUMA
     result.flat[:11:5] += chroma
   result[:, 3] = _LIGHTING @ noise + brightness * (1 - contrast) * (LUMA @ mean)
   return result

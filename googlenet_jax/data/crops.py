@@ -3,17 +3,17 @@
 For a network that takes images of s x s pixels:
 
 - 1: the shorter side becomes `resize` pixels, and the central s x s are cut.
-- 10: of the same resized image the centre and the four corners, and their mirror images.
-- 144: the shorter side becomes 256, 288, 320 and 352 pixels, times s / 224 and rounded; of each of
-  the four the left, central and right square (of portraits the top, central and bottom one); of
-  each square its four corners and its centre, s x s, and the whole square resized to s x s; and
-  the mirror image of each: 4 * 3 * 6 * 2.
+- 10: the center and the four corners of the same resized image, and their mirror images.
+- 144: the shorter side becomes 256, 288, 320 and 352 pixels, times s / 224 and rounded. Each of the
+  four gives its left, central and right square (portraits: top, central and bottom). Each square
+  gives its four corners and its center, s x s, and the whole square resized to s x s. Each of these
+  comes with its mirror image: 4 * 3 * 6 * 2.
 
-At 224 with `resize` 256 the one crop is among the ten, and these are among the 144. Of an image
-over 4 times as long as wide the middle part, 4 times as long, is what all crops are cut from.
+At 224 with `resize` 256 the one crop is among the ten, and these are among the 144. All crops of an
+image over 4 times as long as wide are cut from its middle part, 4 times as long.
 
-Equal boxes, as the three squares of a square image give, are cut and computed once and count as
-often as they are asked for.
+Equal boxes, such as the three squares of a square image, are cut and computed once, and count as
+often as they occur.
 """
 
 from typing import NamedTuple
@@ -25,7 +25,7 @@ from googlenet_jax.data.geometry import Box, cut, resized_size, without_far_ends
 from googlenet_jax.errors import UserError
 
 CROPS = (1, 10, 144)
-"""Numbers of crops there are rules for."""
+"""The numbers of crops that can be asked for."""
 
 _SHORTER_SIDES = (256, 288, 320, 352)  # section 7, point 2, for a network that takes 224 x 224
 _NETWORK = 224
@@ -36,7 +36,7 @@ class Crop(NamedTuple):
 
   Attributes:
     shorter_side: what the shorter side of the whole image becomes before the box is cut, in pixels.
-    box: inside that image; it is resized to what the network takes if it is larger.
+    box: the part of that image; if it is larger than what the network takes, it is resized to that.
     mirrored: whether left and right are exchanged then.
   """
 
@@ -64,7 +64,7 @@ def shorter_sides(image_size: int) -> tuple[int, ...]:
 
 
 def crop_list(crops: int, size: tuple[int, int], image_size: int, resize: int) -> list[Crop]:
-  """All crops of an image; a crop and its mirror image are neighbours.
+  """All crops of an image; a crop and its mirror image are neighbors.
 
   Args:
     crops: 1, 10 or 144.
@@ -84,19 +84,19 @@ def crop_list(crops: int, size: tuple[int, int], image_size: int, resize: int) -
       (side, box)
       for side in shorter_sides(image_size)
       for square in _squares(resized_size(size, side))
-      for box in (*_corners_and_centre(square, image_size), square)
+      for box in (*_corners_and_center(square, image_size), square)
     ]
   else:
     whole = Box(0, 0, *resized_size(size, resize))
-    *corners, centre = _corners_and_centre(whole, image_size)
-    unmirrored = [(resize, box) for box in ([centre] if crops == 1 else [centre, *corners])]
+    *corners, center = _corners_and_center(whole, image_size)
+    unmirrored = [(resize, box) for box in ([center] if crops == 1 else [center, *corners])]
   if crops == 1:
     return [Crop(side, box, False) for side, box in unmirrored]
   return [Crop(side, box, mirrored) for side, box in unmirrored for mirrored in (False, True)]
 
 
 def view_limit(crops: tuple[int, ...]) -> int:
-  """The most different views, mirror images aside, that an image can have in these crops."""
+  """The largest number of different views of an image in these crops, mirror images aside."""
   return sum(max(1, count // 2) for count in set(crops))
 
 
@@ -137,8 +137,8 @@ def _squares(size: tuple[int, int]) -> list[Box]:
   return [Box(start, 0, side, side) for start in starts]
 
 
-def _corners_and_centre(frame: Box, side: int) -> list[Box]:
-  """Squares inside a frame: top left, top right, bottom left, bottom right, centre."""
+def _corners_and_center(frame: Box, side: int) -> list[Box]:
+  """Squares inside a frame: top left, top right, bottom left, bottom right, center."""
   bottom, right = frame.height - side, frame.width - side
   places = ((0, 0), (0, right), (bottom, 0), (bottom, right), (bottom // 2, right // 2))
   return [Box(frame.top + top, frame.left + left, side, side) for top, left in places]

@@ -3,7 +3,7 @@
 What is read, and how:
 
 - JPEG through libjpeg-turbo (simplejpeg) in strict mode: whatever libjpeg would only warn about
-  and paint over with grey is refused. CMYK and YCCK become RGB as (1 - ink) (1 - black), with
+  and paint over with gray is refused. CMYK and YCCK become RGB as (1 - ink) (1 - black), with
   Adobe's inverted storage where the Adobe marker says so.
 - PNG (every chunk's CRC is checked first, which Pillow leaves out for pixels), WebP, BMP, GIF, TIFF
   and PPM/PGM/PBM through Pillow, each only as the format that its first bytes announce. Animations
@@ -233,7 +233,7 @@ def _to_rgb(image, png_depth):
   """A loaded Pillow image of any mode that has one meaning as RGB -> uint8[h, w, 3]."""
   mode = image.mode
   if mode.startswith('I;16') or (mode == 'I' and image.format in ('PNG', 'PPM')):
-    return _sixteen_bit_grey(np.asarray(image), image.info.get('transparency'))
+    return _sixteen_bit_gray(np.asarray(image), image.info.get('transparency'))
   if mode == 'CMYK':
     return _paper_under_ink(255 - np.asarray(image))
   if mode not in ('1', 'L', 'LA', 'La', 'P', 'PA', 'RGB', 'RGBA', 'RGBa', 'RGBX', 'YCbCr'):
@@ -248,14 +248,14 @@ def _to_rgb(image, png_depth):
   return np.array(image.convert('RGB'))
 
 
-def _sixteen_bit_grey(values, transparent):
+def _sixteen_bit_gray(values, transparent):
   """integer[h, w] in 0..65535 -> uint8[h, w, 3] by the high byte; the transparent one is white."""
   if values.min() < 0 or values.max() > 65535:
-    raise ValueError('grey values beyond 16 bits')
-  grey = (values >> 8).astype(np.uint8)
+    raise ValueError('gray values beyond 16 bits')
+  gray = (values >> 8).astype(np.uint8)
   if transparent is not None:
-    grey[values == transparent] = 255
-  return np.repeat(grey[..., None], 3, axis=2)
+    gray[values == transparent] = 255
+  return np.repeat(gray[..., None], 3, axis=2)
 
 
 def _onto_white(rgba):

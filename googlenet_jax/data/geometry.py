@@ -1,17 +1,30 @@
 """Boxes, resizing and padding of single images; no randomness of its own."""
 
+import functools
 import math
+import types
 from typing import NamedTuple
 
 import numpy as np
-
-from googlenet_jax.data.opencv import opencv
 
 INTERPOLATIONS = ('linear', 'area', 'nearest', 'cubic')
 """The paper's four; 'auto', which `resize` also takes, is not one of the draw."""
 
 _LONGEST = 4  # Sides beyond this multiple of the shorter one never reach a central square crop.
 _MAX_AS_FLOATS = 2**24  # Values; 64 MB as float32.
+
+
+@functools.cache
+def opencv() -> types.ModuleType:
+  """The module cv2, set up once in each process that transforms images.
+
+  OpenCV would split a resize to more than about 300 x 300 pixels over all cores, inside each of the
+  pipeline's threads. The pipeline already keeps every core busy with an image of its own.
+  """
+  import cv2
+
+  cv2.setNumThreads(0)
+  return cv2
 
 
 class Box(NamedTuple):
@@ -42,7 +55,7 @@ def area_box(
     size: height and width of the image, at least 1 x 1.
     area: least and greatest share of the image's area.
     aspect: least and greatest width / height.
-    draws: for area, aspect ratio, top and left, each in [0, 1).
+    draws: four random numbers in [0, 1), for area, aspect ratio, top and left.
 
   Returns:
     A box inside the image, sides rounded to pixels, at least 1 x 1.
@@ -61,7 +74,7 @@ def area_box(
 
 
 def cut(image: np.ndarray, box: Box) -> np.ndarray:
-  """The box as a view of the image."""
+  """Cuts a box out of an image, as a view of it."""
   top, left, height, width = box
   return image[top : top + height, left : left + width]
 
@@ -119,7 +132,7 @@ def central_square(
     image: uint8[h, w, 3].
     size: side of the square, at most `shorter_side`.
     shorter_side: the shorter side after resizing.
-    interpolation: as for `resize`.
+    interpolation: the kernel, as for `resize`.
 
   Returns:
     uint8[size, size, 3], perhaps a view of the image.
@@ -154,7 +167,7 @@ def pad_and_cut(image: np.ndarray, pad: int, draws: tuple[float, float]) -> np.n
   Args:
     image: uint8[h, w, 3].
     pad: pixels on each side.
-    draws: for top and left, each in [0, 1).
+    draws: two random numbers in [0, 1), for top and left.
 
   Returns:
     uint8[h, w, 3], a view of a new array.

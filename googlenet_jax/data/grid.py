@@ -24,15 +24,15 @@ def save_grid(
   images: int,
   seed: int,
 ) -> None:
-  """Writes the first training images of a seed as one PNG or JPEG.
+  """Draws the first training images that a seed gives, as one PNG or JPEG.
 
   Args:
     split: the images.
     out: the picture; its suffix names the format.
     image_size: side of an image in pixels; small ones are enlarged by whole factors.
     augmentation: what may happen to an image.
-    images: how many.
-    seed: of order and augmentation, as `config.seed`.
+    images: number of images.
+    seed: random seed for order and augmentation, as `config.seed`.
 
   Raises:
     UserError: the picture cannot be written.

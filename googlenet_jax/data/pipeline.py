@@ -1,4 +1,4 @@
-"""Batches of images: shuffled and augmented for training, each image once for evaluation.
+"""Images in batches, shuffled and augmented for training, and each image once for evaluation.
 
 A batch is a function of the seed and the step alone. Each process computes its own rows of the
 global batch, whose content and order do not depend on the number of processes, threads or workers.
@@ -8,21 +8,53 @@ import functools
 import logging
 import math
 import sys
-from collections.abc import Generator
-from typing import Any, Literal
+from collections.abc import Callable, Generator
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
 from googlenet_jax.data.augment import Augmentation, test_transform, train_transform
 from googlenet_jax.data.decode import DecodeError, decode_image
-from googlenet_jax.data.parent import end_with_parent
-from googlenet_jax.data.split import Record, Split
+from googlenet_jax.data.split import Record, Records, Split
+from googlenet_jax.data.workers import end_with_parent
 from googlenet_jax.errors import UserError
 
 Batch = dict[str, np.ndarray]
 OnBadImage = Literal['stop', 'skip']
 
 logger = logging.getLogger('googlenet_jax')
+
+
+def stop(error: UserError) -> None:
+  """Raises the error of an image that cannot be read."""
+  raise error
+
+
+def skip(error: UserError) -> None:
+  """Logs an image that cannot be decoded; other errors, such as a failing disk's, are raised."""
+  if not isinstance(error, DecodeError):
+    raise error
+  logger.warning('skipped a bad image: %s', error)
+
+
+ON_BAD_IMAGE: dict[str, Callable[[UserError], None]] = {'stop': stop, 'skip': skip}
+"""What each value of `data.on_bad_image` does with the error of a test image."""
+
+
+class SeenImage(NamedTuple):
+  """A test image, decoded.
+
+  Attributes:
+    position: place of the image in the split.
+    name: name of its record.
+    label: index of its class.
+    view: what was made of its pixels.
+  """
+
+  position: int
+  name: str
+  label: int
+  view: Any
 
 
 def train_batches(
@@ -39,25 +71,26 @@ def train_batches(
   workers: int = 0,
   on_bad_image: OnBadImage = 'stop',
 ) -> Generator[Batch]:
-  """Batches without end from a step on; every epoch has a new order.
+  """Endless batches, from a given step on; every epoch has a new order.
 
   Args:
     split: the images.
     image_size: side of an image in pixels.
     augmentation: what may happen to an image.
-    batch_size: images of a batch over all processes, a multiple of `process_count`.
-    seed: of order and augmentation.
-    start_step: batches to skip, at no cost.
-    process_index: which rows of the global batch to compute.
-    process_count: how many processes share a batch.
-    threads: that prepare batches ahead.
-    workers: processes that do so instead; 0 for threads alone.
-    on_bad_image: `stop` raises its DecodeError; `skip` logs it and takes the next image of the
-      order in its place.
+    batch_size: number of images in a batch over all processes, a multiple of `process_count`.
+    seed: random seed for order and augmentation.
+    start_step: number of batches to skip, at no cost.
+    process_index: index of this process, which says what rows of a batch it computes.
+    process_count: number of processes that share a batch.
+    threads: number of threads that prepare batches ahead.
+    workers: number of processes that do so instead; 0 for threads alone.
+    on_bad_image: `stop` raises the DecodeError of a bad image; `skip` logs it and takes the next
+      image of the order in its place.
 
   Yields:
     `image` uint8[b, image_size, image_size, 3] and `label` int32[b], b = batch_size /
-    process_count; with `skip` also `skipped` int32[b], the bad images met on the way to each.
+    process_count; with `skip` also `skipped` int32[b], the number of bad images met on the way to
+    each.
   """
   import grain
 
@@ -96,12 +129,13 @@ def eval_batches(
   Args:
     split: the images.
     image_size: side of an image in pixels.
-    resize: shorter side of an image before its centre is cut.
-    batch_size: images of a batch over all processes, a multiple of `process_count`.
-    process_index: which rows of the global batch to compute.
-    process_count: how many processes share a batch; each gets as many batches.
-    threads: that prepare batches ahead.
-    on_bad_image: `stop` raises its DecodeError; `skip` logs it and does not count it.
+    resize: shorter side of an image before its center is cut.
+    batch_size: number of images in a batch over all processes, a multiple of `process_count`.
+    process_index: index of this process, which says what rows of a batch it computes.
+    process_count: number of processes that share a batch; all get the same number of batches.
+    threads: number of threads that prepare batches ahead.
+    on_bad_image: `stop` raises the DecodeError of a bad image; `skip` logs it and does not count
+      the image.
 
   Yields:
     `image` uint8[b, image_size, image_size, 3], `label` int32[b] and `mask` bool[b], False where
@@ -116,13 +150,42 @@ def eval_batches(
   )
   batches = (
     grain.MapDataset.range(count * rows)
-    .map(_TestImage(split, index, image_size, resize, on_bad_image))
+    .map(_TestRow(split, index, image_size, resize, on_bad_image))
     .batch(rows, drop_remainder=True)
   )
   yield from _iterate(batches, threads, 0)
 
 
-def _iterate(batches: Any, threads: int, workers: int) -> Generator[Batch]:
+def each_image(
+  records: Records,
+  view: Callable[[np.ndarray], Any],
+  *,
+  threads: int = 2,
+  handle_bad: Callable[[UserError], None] = stop,
+) -> Generator[SeenImage]:
+  """Every image once, in order, decoded in threads a few images ahead of their use.
+
+  Args:
+    records: the images.
+    view: takes uint8[h, w, 3], RGB, and makes of it what is asked for, in one of the threads.
+    threads: number of threads.
+    handle_bad: takes the error of each image that cannot be read, in order, which is left out
+      unless the error is raised.
+
+  Yields:
+    The images that can be read.
+  """
+  import grain
+
+  images = grain.MapDataset.range(len(records)).map(_TestImages(records, view))
+  for found in _iterate(images, threads, 0):
+    if isinstance(found, UserError):
+      handle_bad(found)
+    else:
+      yield found
+
+
+def _iterate(batches: Any, threads: int, workers: int) -> Generator[Any]:
   import grain
 
   ahead = max(2, threads)
@@ -190,35 +253,45 @@ class _Lookup:
       try:
         return {**self._images[index + skipped], 'skipped': np.int32(skipped)}
       except DecodeError as error:
-        logger.warning('skipped a bad image: %s', error)
+        skip(error)
     raise UserError('data.on_bad_image=skip: not one image can be read')
 
 
-class _TestImage:
-  """The test image at a process's position, or padding after the last."""
+class _TestImages:
+  """The test image at a position, or the error of one that cannot be read."""
+
+  def __init__(self, records: Records, view: Callable[[np.ndarray], Any]) -> None:
+    self._records, self._view = records, view
+
+  def __call__(self, position: int) -> SeenImage | UserError:
+    try:
+      record = self._records[position]
+      image = _decoded(record)
+    except UserError as error:
+      return error
+    return SeenImage(position, record['name'], record['label'], self._view(image))
+
+
+class _TestRow:
+  """A row of a test batch: the image at a process's position, or padding."""
 
   def __init__(
     self, split: Split, index: Any, image_size: int, resize: int, on_bad_image: OnBadImage
   ) -> None:
-    self._split, self._index = split, index
-    self._image_size, self._resize = image_size, resize
-    self._on_bad_image = on_bad_image
+    view = functools.partial(test_transform, image_size=image_size, resize=resize)
+    self._images, self._count = _TestImages(split.records, view), len(split.records)
+    self._index, self._image_size = index, image_size
+    self._handle_bad = ON_BAD_IMAGE[on_bad_image]
 
   def __call__(self, local: int) -> dict[str, Any]:
     index = self._index(local)
-    blank = {
+    if index < self._count:
+      found = self._images(index)
+      if not isinstance(found, UserError):
+        return {'image': found.view, 'label': np.int32(found.label), 'mask': np.bool_(True)}
+      self._handle_bad(found)
+    return {
       'image': np.zeros((self._image_size, self._image_size, 3), np.uint8),
       'label': np.int32(0),
       'mask': np.bool_(False),
     }
-    if index >= len(self._split.records):
-      return blank
-    record = self._split.records[index]
-    try:
-      image = test_transform(_decoded(record), self._image_size, self._resize)
-    except DecodeError as error:
-      if self._on_bad_image == 'stop':
-        raise
-      logger.warning('skipped a bad image: %s', error)
-      return blank
-    return {'image': image, 'label': np.int32(record['label']), 'mask': np.bool_(True)}

@@ -1,41 +1,50 @@
-"""What every source opens as."""
+"""The form that every source opens in: a split of images with labels."""
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Any, Protocol
 
-# Channel statistics of ImageNet's training images on the scale 0 to 255, in common use since 2015
-# (reported); for sources that bring none of their own.
-IMAGENET_MEAN = (123.675, 116.28, 103.53)
-IMAGENET_STD = (58.395, 57.12, 57.375)
+from googlenet_jax.errors import UserError
+from googlenet_jax.normalization import IMAGENET, Normalization
 
 Record = dict[str, Any]
 """`image`: bytes of an image file or uint8[h, w, 3]; `label`: int; `name`: str."""
 
 
 class Records(Protocol):
-  """Random access to the records of a split; picklable."""
+  """The records of a split, in any order; picklable."""
 
   def __len__(self) -> int:
-    """How many there are."""
+    """Number of records."""
 
   def __getitem__(self, index: int) -> Record:
-    """One of them."""
+    """The record at an index."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Split:
-  """Images of one split, with what is known of them.
+  """The images of one split, with what is known about them.
 
   Attributes:
-    name: of the split, for messages.
+    name: one line for messages.
     records: random access to images and labels.
-    classes: their names, in the order of the labels.
-    mean: of the training images' channels, on the scale 0 to 255.
-    std: likewise.
+    classes: names of the classes, in the order of the labels.
+    normalization: statistics of the training images' channels; ImageNet's where a source has none.
   """
 
   name: str
   records: Records
   classes: tuple[str, ...]
-  mean: tuple[float, float, float] = IMAGENET_MEAN
-  std: tuple[float, float, float] = IMAGENET_STD
+  normalization: Normalization = IMAGENET
+
+
+class UnknownSplitError(UserError):
+  """A split that a source does not have.
+
+  Attributes:
+    accepted: names of the splits that it has.
+  """
+
+  def __init__(self, split: str, where: str, accepted: Sequence[str]) -> None:
+    super().__init__(f'split {split!r} of {where}: accepted: {", ".join(accepted) or "none"}')
+    self.accepted = tuple(accepted)

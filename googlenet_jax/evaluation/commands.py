@@ -1,21 +1,30 @@
-"""What `googlenet evaluate` and `googlenet predict` do, from their flags to lines of text."""
+"""What `googlenet evaluate`, `predict`, `convert` of a run and `export` do with their flags."""
 
 import json
 import pathlib
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
+from googlenet_jax.data.decode import decode_image
+from googlenet_jax.data.sources.files import read_file
 from googlenet_jax.errors import UserError
 from googlenet_jax.evaluation import pages, predictions, render
-from googlenet_jax.evaluation.data import open_data
-from googlenet_jax.evaluation.evaluate import about, own_data, result
-from googlenet_jax.evaluation.evaluate import evaluate as evaluate_members
-from googlenet_jax.evaluation.explain import overlay
-from googlenet_jax.evaluation.predict import find_images, read
+from googlenet_jax.evaluation.data import open_data, own_data
+from googlenet_jax.evaluation.explain import check, overlay
+from googlenet_jax.evaluation.export import export
+from googlenet_jax.evaluation.measures import result
+from googlenet_jax.evaluation.predict import find_images
 from googlenet_jax.evaluation.predict import predict as predict_files
+from googlenet_jax.evaluation.predict_split import predict_split
 from googlenet_jax.evaluation.predictions import Predictions
-from googlenet_jax.evaluation.predictors import all_matching, open_members, without_auxiliary
+from googlenet_jax.evaluation.predictors import (
+  Predictor,
+  all_matching,
+  open_predictors,
+  without_auxiliary,
+)
 from googlenet_jax.evaluation.table3 import table3 as paper_table
-from googlenet_jax.weights import convert, dialects
+from googlenet_jax.weights import convert
 
 TABLE3_CROPS = (1, 10, 144)
 Progress = Callable[[int, int], None]
@@ -42,13 +51,14 @@ def evaluate(
     weights: files of weights.
     cache_dir: where embedded data are kept.
     data: the images, as `open_data` takes them; None: the run's own test images.
-    split: of `data`.
+    split: the split of `data`; None: test, or all images of a folder or manifest.
     crops: 1, 10 or 144; None: 1.
-    parameters: `raw` or `ema`; None as each run's config says.
-    batch_size: crops that a network is given at once; None: about 128, fewer large ones.
+    parameters: `raw` or `ema`; None: what each run's config says.
+    batch_size: number of crops that a network is given at once; None: about 128, or fewer large
+      ones.
     table3: print the paper's Table 3 beside the figures.
     format: `text`, `markdown` or `json`.
-    progress: called with the images done and in all.
+    progress: called with the number of images done and of all images.
 
   Raises:
     UserError: names the flag, the file or the class, and what is accepted.
@@ -57,14 +67,14 @@ def evaluate(
     raise UserError(f'--crops={crops}: not with --table3, which has its own')
   if split is not None and data is None:
     raise UserError(f'--split={split}: accepted with --data only')
-  members = open_members(workdirs, weights, cache_dir, parameters)
+  predictors = open_predictors(workdirs, weights, cache_dir, parameters)
   if data is None:
-    images, on_bad_image = own_data(members)
+    images, on_bad_image = own_data(predictors)
   else:
-    images = open_data(data, split, members[0].bundle.classes, cache_dir)
+    images = open_data(data, split, predictors[0].bundle.classes, cache_dir)
     on_bad_image = 'stop'
-  found, heads = evaluate_members(
-    members,
+  found, heads = predict_split(
+    predictors,
     images,
     TABLE3_CROPS if table3 else (crops or 1,),
     batch_size=batch_size,
@@ -73,7 +83,7 @@ def evaluate(
   )
   if table3:
     return render.table3(paper_table(found), format), found
-  return render.result({**result(found), **about(members, heads)}, format), found
+  return render.result({**result(found), **_about(predictors, heads)}, format), found
 
 
 def evaluate_saved(
@@ -83,11 +93,11 @@ def evaluate_saved(
   table3: bool = False,
   format: str = 'text',
 ) -> tuple[str, Predictions]:
-  """Combines saved predictions of the same images without computing any again; returns as above.
+  """Combines saved predictions of the same images, and returns the same as `evaluate`.
 
   Args:
     paths: files that `predictions.save` has written, or globs of such.
-    crops: which of the numbers of crops; None where there is only one.
+    crops: one of the numbers of crops that were computed; None if there is only one.
     table3: print the paper's Table 3 beside the figures.
     format: `text`, `markdown` or `json`.
 
@@ -112,14 +122,14 @@ def convert_run(
   parameters: str | None = None,
   to: str | None = None,
   fold_normalization: bool = False,
-) -> convert.Report:
+) -> convert.Conversion:
   """Writes the newest checkpoint of a run, its heads with it, as a file of weights.
 
   Args:
-    workdir: of the run.
-    destination: as in `weights.convert.convert`, as are `to` and `fold_normalization`.
+    workdir: the run's work directory.
+    destination: the file; it, `to` and `fold_normalization` are as in `weights.convert.convert`.
     cache_dir: where embedded data are kept.
-    parameters: `raw` or `ema`; None as the run's config says.
+    parameters: `raw` or `ema`; None: what the run's config says.
 
   Raises:
     UserError: names the folder or file and what is wrong or accepted; then nothing is written.
@@ -128,9 +138,40 @@ def convert_run(
   if not (workdir / 'config.json').exists():
     accepted = 'a file of weights, or the folder of a run'
     raise UserError(f'{workdir}: a folder without config.json; accepted: {accepted}')
-  (member,) = open_members([workdir], [], cache_dir, parameters)
-  report = convert.Report(member.bundle, 'checkpoint of a run', dialects.PLAIN.name)
-  return convert.write(report, destination, to=to, fold_normalization=fold_normalization)
+  (predictor,) = open_predictors([workdir], [], cache_dir, parameters)
+  conversion = convert.Conversion(predictor.bundle, 'checkpoint of a run', 'plain')
+  return convert.write(conversion, destination, to=to, fold_normalization=fold_normalization)
+
+
+def export_one(
+  out: pathlib.Path,
+  *,
+  workdir: pathlib.Path | None,
+  weights: pathlib.Path | None,
+  cache_dir: pathlib.Path,
+  parameters: str | None = None,
+  preprocessing: bool = False,
+  batch_size: int | None = None,
+) -> dict[str, Any]:
+  """Writes one network for other programs; returns what `export` returns.
+
+  Args:
+    out: the file or folder, as in `export`.
+    workdir: a run's folder, or a glob of one; None where `weights` is given.
+    weights: a file of weights, or a glob of one; None where `workdir` is given.
+    cache_dir: where embedded data are kept.
+    parameters: `raw` or `ema`; None: what the run's config says.
+    preprocessing: whether the exported function normalizes images itself.
+    batch_size: images at a time; None: any number.
+
+  Raises:
+    UserError: names the folder or file and what is wrong or accepted.
+  """
+  workdirs, files = ([path] if path else [] for path in (workdir, weights))
+  predictors = open_predictors(workdirs, files, cache_dir, parameters)
+  if len(predictors) > 1:
+    raise UserError(f'{len(predictors)} networks match; accepted: one, a file holds one')
+  return export(predictors[0].bundle, out, preprocessing=preprocessing, batch=batch_size)
 
 
 def predict(
@@ -154,8 +195,9 @@ def predict(
     weights: files of weights; several networks are one ensemble.
     cache_dir: where embedded data are kept.
     crops: 1, 10 or 144.
-    parameters: `raw` or `ema`; None as each run's config says.
-    batch_size: crops that a network is given at once; None: about 128, fewer large ones.
+    parameters: `raw` or `ema`; None: what each run's config says.
+    batch_size: number of crops that a network is given at once; None: about 128, or fewer large
+      ones.
     out: a page of images and bars, .html or .png.
     explain: show on that page where the networks look.
     format: `text` or `json` (one object a line).
@@ -168,8 +210,10 @@ def predict(
   files = find_images(images)
   if out:
     pages.check_path(out, len(files))
-  members = open_members(workdirs, weights, cache_dir, parameters)
-  bundles = [without_auxiliary(member.bundle) for member in members]
+  predictors = open_predictors(workdirs, weights, cache_dir, parameters)
+  bundles = [without_auxiliary(predictor.bundle) for predictor in predictors]
+  if explain:
+    check(bundles)
   bad: list[str] = []
   entries = []
   for found in predict_files(bundles, files, crops=crops, batch_size=batch_size, bad=bad):
@@ -180,14 +224,21 @@ def predict(
       rows = (f'  {one.probability:>7.2%}  {one.name}' for one in found.classes)
       yield '\n'.join([str(found.file), *rows])
     if out:
-      image = read(found.file)
+      image = decode_image(read_file(found.file), str(found.file))
       pictures = [pages.thumbnail(image)]
       if explain:
         pictures.append(overlay(bundles, image, found.classes[0].label))
       entries.append(pages.Entry(str(found.file), pictures, found.classes))
   if out and entries:
-    names = [pathlib.PurePath(member.name).name for member in members]
+    names = [pathlib.PurePath(predictor.name).name for predictor in predictors]
     counted = render.count(len(entries), 'image')
     pages.save(entries, out, f'{", ".join(names)}: {counted}')
   if bad:
     raise UserError(f'{len(bad)} of {len(files)} files cannot be read')
+
+
+def _about(predictors: Sequence[Predictor], heads: dict[str, Any]) -> dict[str, Any]:
+  """What a result says about a single run, nothing of an ensemble or a file of weights."""
+  if len(predictors) > 1 or predictors[0].step is None:
+    return {'heads': heads} if heads else {}
+  return {'step': predictors[0].step, 'parameters': predictors[0].parameters, 'heads': heads}

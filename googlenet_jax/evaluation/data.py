@@ -1,57 +1,52 @@
 """Images that networks are evaluated on, with labels as indices into the networks' classes."""
 
-import csv
 import dataclasses
 import pathlib
 import re
 from collections.abc import Sequence
 
 from googlenet_jax.data import sources
-from googlenet_jax.data.sources import folder
-from googlenet_jax.data.split import Record, Records, Split
+from googlenet_jax.data.sources import ACCEPTED, folder, manifest
+from googlenet_jax.data.sources.files import Files
+from googlenet_jax.data.split import Record, Records, Split, UnknownSplitError
 from googlenet_jax.errors import UserError
+from googlenet_jax.evaluation.predictors import Predictor
 
-ACCEPTED = 'folder:DIR, manifest:FILE.csv, prepared:DIR, tfds:NAME, digits or synthetic[:N]'
 _SYNSET = re.compile(r'n\d{8}')
 
 
 def open_data(
   data: str, split: str | None, classes: Sequence[str], cache_dir: pathlib.Path
 ) -> Split:
-  """Opens labelled images.
+  """Opens labeled images.
 
   Args:
-    data: a source as in `data.source`, or `manifest:FILE.csv`, a CSV file in UTF-8 with the columns
-      `file` (relative to its folder) and `label` (names of classes, or their indices from 0), and
-      perhaps `split` and others.
-    split: of the data. None: all images of a manifest or of a folder of class folders; `test` of
-      other data, or `validation` where there is no `test`.
-    classes: of the networks.
+    data: a source as in `data.source`.
+    split: name of a split. None: all images of a manifest or of a folder of class folders; of other
+      data `test`, or `validation` where there is no `test`.
+    classes: names of the networks' classes.
     cache_dir: where embedded data are prepared on first use.
 
   Returns:
     The images; labels and `classes` are those of the networks. Names of classes match whole, or by
-    the synset that they begin with ('n01440764 tench' is 'n01440764').
+    the synset that they begin with ('n01440764 tench' is 'n01440764'). Labels of a manifest may be
+    indices into `classes` as well.
 
   Raises:
     UserError: names the source, file, line or class, and what is accepted.
   """
   kind, _, rest = data.partition(':')
-  if kind == 'manifest' and rest:
-    return open_manifest(pathlib.Path(rest).expanduser(), split, classes)
-  if kind not in ('folder', 'prepared', 'tfds', 'digits', 'synthetic'):
-    raise UserError(f'--data={data!r}: accepted: {ACCEPTED}')
   path = pathlib.Path(rest).expanduser()
+  if kind == 'manifest' and rest:
+    return open_manifest(path, split, classes)
   if kind == 'folder' and split is None and path.is_dir() and not (path / 'train').is_dir():
-    return with_labels_of(_all_of_folder(path), classes)
-  if split is not None or kind not in ('prepared', 'tfds'):
-    return with_labels_of(sources.open_split(data, split or 'test', cache_dir=cache_dir), classes)
+    return with_labels_of(folder.open_whole_folder(path), classes)
   try:
-    found = sources.open_split(data, 'test', cache_dir=cache_dir)
-  except UserError as error:
-    if "split 'test'" not in str(error):
+    found = sources.open_split(data, split or 'test', cache_dir=cache_dir, key='--data')
+  except UnknownSplitError as error:
+    if split is not None or 'validation' not in error.accepted:
       raise
-    found = sources.open_split(data, 'validation', cache_dir=cache_dir)
+    found = sources.open_split(data, 'validation', cache_dir=cache_dir, key='--data')
   return with_labels_of(found, classes)
 
 
@@ -77,60 +72,53 @@ def with_labels_of(split: Split, classes: Sequence[str]) -> Split:
     )
   labels = [known[name] for name in split.classes]
   return dataclasses.replace(
-    split, records=_Relabelled(split.records, labels), classes=tuple(classes)
+    split, records=_Relabeled(split.records, labels), classes=tuple(classes)
   )
 
 
 def open_manifest(path: pathlib.Path, split: str | None, classes: Sequence[str]) -> Split:
-  """All images of a CSV file, or those whose column `split` says `split`."""
-  rows = _read_rows(path, split)
+  """Opens the images of a manifest, all or those of one split.
+
+  Raises:
+    UserError: names the file, the line and what is accepted.
+  """
+  every = manifest.read_rows(path)
+  rows = every if split is None else [r for r in every if r.split == manifest.SPLITS.get(split)]
+  if not rows:
+    raise UnknownSplitError(str(split), f'manifest:{path}', manifest.splits_of(every))
   known = _by_name(classes)
   indices = {str(index): index for index in range(len(classes))}
-  lookup = known if all(label in known for _, _, label in rows) else indices
-  records = []
-  for line, file, label in rows:
-    if label not in lookup:
+  lookup = known if all(row.label in known for row in rows) else indices
+  files = []
+  for row in rows:
+    if row.label not in lookup:
       raise UserError(
-        f'{path}: line {line}: label {label!r}; accepted: the names of the classes, or numbers '
+        f'{row.where}: label {row.label!r}; accepted: the names of the classes, or numbers '
         f'from 0 to {len(classes) - 1}, one or the other in the whole file'
       )
-    records.append((path.parent / file, lookup[label]))
-  return Split(path.stem, folder._Files(path.parent, records), tuple(classes))
+    files.append((path.parent / row.file, lookup[row.label]))
+  return Split(path.stem, Files(files), tuple(classes))
 
 
-def _read_rows(path: pathlib.Path, split: str | None) -> list[tuple[int, str, str]]:
-  """(line, file, label) of each image."""
-  rows = []
-  try:
-    with path.open(encoding='utf-8-sig', newline='') as stream:
-      reader = csv.DictReader(stream, skipinitialspace=True, strict=True)
-      columns = reader.fieldnames or []
-      needed = ['file', 'label'] + (['split'] if split is not None else [])
-      for name in needed:
-        if name not in columns:
-          raise UserError(
-            f'{path}: line 1: no column {name!r}; accepted: a header with {", ".join(needed)}'
-          )
-      for row in reader:
-        file, label = ((row[name] or '').strip() for name in ('file', 'label'))
-        if not file or not label or '\0' in file:
-          raise UserError(f'{path}: line {reader.line_num}: file or label is empty or no text')
-        if split is None or row['split'] == split:
-          rows.append((reader.line_num, file, label))
-  except (UnicodeDecodeError, csv.Error) as error:
-    raise UserError(f'{path}: not a CSV file in UTF-8: {error}') from error
-  except OSError as error:
-    raise UserError(f'{path}: cannot be read: {error.strerror}') from error
-  if not rows:
-    raise UserError(f'{path}: no images' + (f' of split {split!r}' if split else ''))
-  return rows
+def own_data(predictors: Sequence[Predictor]) -> tuple[Split, str]:
+  """The test images of the runs' own data, where they are the same, and what to do with bad ones.
 
-
-def _all_of_folder(path: pathlib.Path) -> Split:
-  """Every image of a folder of class folders, none held out."""
-  files = folder._class_files(path)
-  records = [(file, label) for label, name in enumerate(files) for file in files[name]]
-  return Split(path.name, folder._Files(path, records), tuple(files))
+  Raises:
+    UserError: a network has no data of its own, or two have different ones.
+  """
+  first = predictors[0].test
+  for predictor in predictors:
+    if predictor.test is None or first is None:
+      raise UserError(
+        f'--data: missing; {predictor.name} says nothing about its data; accepted: {ACCEPTED}'
+      )
+    if predictor.test.name != first.name or len(predictor.test.records) != len(first.records):
+      raise UserError(
+        f'--data: missing; {predictor.name} was tested on {predictor.test.name}, '
+        f'{predictors[0].name} on {first.name}'
+      )
+  assert first is not None
+  return first, predictors[0].on_bad_image
 
 
 def _by_name(classes: Sequence[str]) -> dict[str, int]:
@@ -143,7 +131,7 @@ def _by_name(classes: Sequence[str]) -> dict[str, int]:
   return known | {name: index for index, name in enumerate(classes)}
 
 
-class _Relabelled:
+class _Relabeled:
   """Records with labels looked up in a list."""
 
   def __init__(self, records: Records, labels: list[int]) -> None:

@@ -1,4 +1,4 @@
-"""Where a network looks: Grad-CAM (Selvaraju et al., 1610.02391) on the last module's output."""
+"""Where a network looks: Grad-CAM (Selvaraju et al., 1610.02391) on the last map."""
 
 import functools
 from collections.abc import Callable, Sequence
@@ -9,18 +9,34 @@ import jax.numpy as jnp
 import numpy as np
 
 from googlenet_jax.data.augment import test_transform
-from googlenet_jax.data.opencv import opencv
-from googlenet_jax.models import GoogLeNet, endpoints
+from googlenet_jax.data.geometry import opencv
+from googlenet_jax.errors import UserError
+from googlenet_jax.models import CLASSIFIER, FAMILIES, Family, Network, endpoints, family_of
 from googlenet_jax.weights.bundle import Bundle, Preprocessing
 
-LAYER = 'inception_5b'
 _HEAT = 0.5  # share of the colored map over the picture
 
 
-def grad_cam(bundle: Bundle, images: np.ndarray, classes: Sequence[int]) -> np.ndarray:
-  """How much each place of the last module's output speaks for a class.
+def check(bundles: Sequence[Bundle]) -> None:
+  """Raises UserError for a network without a map that only an average and the classifier follow."""
+  for bundle in bundles:
+    family = family_of(bundle.model)
+    if family.last_map(bundle.model.architecture) is None:
+      shown = ', '.join(name for name, other in FAMILIES.items() if _has_map(other))
+      raise UserError(
+        f'--explain: {family.name} has no map that is averaged for the classifier, which could be '
+        f'shown; accepted: networks of {shown}'
+      )
 
-  Behind that output come the average over all places and one linear layer, so that the logit's
+
+def _has_map(family: Family) -> bool:
+  return any(family.last_map(variant.architecture) for variant in family.variants.values())
+
+
+def grad_cam(bundle: Bundle, images: np.ndarray, classes: Sequence[int]) -> np.ndarray:
+  """How much each place of the last map speaks for a class.
+
+  Behind that map come the average over all places and one linear layer, so that the logit's
   gradient is the same at every place, the layer's weights over the number of places: Grad-CAM is
   then CAM exactly, and no backward pass is needed.
 
@@ -42,10 +58,13 @@ def grad_cam(bundle: Bundle, images: np.ndarray, classes: Sequence[int]) -> np.n
 
 
 @functools.cache
-def _compiled(model: GoogLeNet, preprocessing: Preprocessing) -> Callable[..., jax.Array]:
+def _compiled(model: Network, preprocessing: Preprocessing) -> Callable[..., jax.Array]:
+  layer = family_of(model).last_map(model.architecture)
+  assert layer is not None
+
   def maps(variables: Any, images: jax.Array, classes: jax.Array) -> jax.Array:
-    x = endpoints(model, variables, preprocessing.normalize(images), [LAYER])[LAYER]
-    weights = variables['params']['classifier']['kernel'][:, classes]  # [channels, n]
+    x = endpoints(model, variables, preprocessing.normalization(images), [layer])[layer]
+    weights = variables['params'][CLASSIFIER]['kernel'][:, classes]  # [channels, n]
     parts = jnp.einsum('nhwc,cn->nhw', x.astype(jnp.float32), weights)
     return jax.nn.relu(parts) / (x.shape[1] * x.shape[2])
 
@@ -61,7 +80,7 @@ def overlay(bundles: Sequence[Bundle], image: np.ndarray, index: int) -> np.ndar
   Args:
     bundles: the networks.
     image: uint8[h, w, 3], RGB, the whole image.
-    index: of the class.
+    index: index of the class.
 
   Returns:
     uint8[s, s, 3], s what the first network takes.

@@ -1,10 +1,13 @@
-"""Errors, their intervals and losses from log-probabilities; pure functions of arrays."""
+"""Errors, their intervals and losses from log-probabilities; pure functions."""
 
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+
+from googlenet_jax.errors import UserError
+from googlenet_jax.evaluation.predictions import Predictions
 
 CONFIDENCE = 0.95
 
@@ -83,3 +86,40 @@ def worst(classes: dict[str, dict[str, Any]], count: int) -> list[str]:
     return -row['top1_error'], -row['top5_error'], -row['images']
 
   return sorted(wrong, key=order)[:count]
+
+
+def result(
+  predictions: Predictions, networks: Sequence[str] | None = None, crops: int | None = None
+) -> dict[str, Any]:
+  """The figures of an ensemble.
+
+  Args:
+    predictions: what the networks say, perhaps among others.
+    networks: names of the networks that count; None: all.
+    crops: number of crops; None where the predictions have only one.
+
+  Returns:
+    `data`, `images`, `crops`, `models` (how many), `networks` (their names), the figures of
+    `errors`, and `per_class`: `images`, `top1_error` and `top5_error` of each class by name.
+
+  Raises:
+    UserError: `crops` is not there, or must be said.
+  """
+  networks = predictions.networks() if networks is None else networks
+  held = predictions.crop_counts()
+  if crops is None:
+    if len(held) != 1:
+      there = ', '.join(map(str, held)) or 'none that all networks have'
+      raise UserError(f'--crops: missing; accepted: one of those predicted ({there})')
+    crops = held[0]
+  log_probabilities = predictions.ensemble(networks, crops)
+  found = errors(log_probabilities, predictions.labels)
+  return {
+    'data': predictions.data,
+    'images': found.pop('images'),
+    'crops': crops,
+    'models': len(networks),
+    'networks': list(networks),
+    **found,
+    'per_class': per_class(log_probabilities, predictions.labels, predictions.classes),
+  }

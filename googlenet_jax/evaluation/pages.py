@@ -25,7 +25,7 @@ class Entry(NamedTuple):
   """An image on the page.
 
   Attributes:
-    name: of its file.
+    name: name of its file.
     pictures: uint8[h, w, 3], RGB: its thumbnail, and where the networks look, if asked for.
     classes: the likeliest, the first one first.
   """

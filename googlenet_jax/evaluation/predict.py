@@ -8,9 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from googlenet_jax.data.decode import decode_image
-from googlenet_jax.data.sources.folder import SUFFIXES
-from googlenet_jax.data.split import Record
+from googlenet_jax.data.sources.files import NO_LABEL, SUFFIXES, Files, images_below
 from googlenet_jax.errors import UserError
 from googlenet_jax.evaluation import scoring
 from googlenet_jax.files import matching
@@ -50,7 +48,7 @@ def find_images(arguments: Sequence[str]) -> list[pathlib.Path]:
     images = [
       image
       for path in matching(argument)
-      for image in (_images_below(path) if os.path.isdir(path) else [path])
+      for image in (images_below(path) if os.path.isdir(path) else [path])
     ]
     if not images:
       folder = os.path.isdir(os.path.expanduser(argument))
@@ -58,12 +56,6 @@ def find_images(arguments: Sequence[str]) -> list[pathlib.Path]:
       raise UserError(f'{argument}: {what} ({", ".join(SUFFIXES)})')
     found |= dict.fromkeys(images)
   return list(found)
-
-
-def _images_below(folder: pathlib.Path) -> list[pathlib.Path]:
-  return sorted(
-    file for file in folder.rglob('*') if file.suffix.lower() in SUFFIXES and file.is_file()
-  )
 
 
 def predict(
@@ -80,8 +72,9 @@ def predict(
     bundles: the networks, of the same classes.
     files: the images.
     crops: 1, 10 or 144.
-    batch_size: crops that a network is given at once; None: about 128, fewer large ones.
-    bad: gets the message of each file that cannot be read, which is logged and left out.
+    batch_size: number of crops that a network is given at once; None: about 128, or fewer large
+      ones.
+    bad: list to which the message of each file that cannot be read is added; the file is left out.
 
   Raises:
     UserError: what the networks say is not a number, so that no class is likelier than another.
@@ -92,9 +85,8 @@ def predict(
     bad.append(str(error))
 
   classes = bundles[0].classes
-  for image in scoring.score(
-    bundles, Files(files), (crops,), batch_size=batch_size, on_bad_image=note
-  ):
+  records = Files([(file, NO_LABEL) for file in files])
+  for image in scoring.score(bundles, records, (crops,), batch_size=batch_size, handle_bad=note):
     logs = image.log_probabilities[scoring.MAIN][:, 0].astype(np.float64)  # [networks, classes]
     probabilities = np.exp(logs).mean(0)
     if np.isnan(probabilities).any():
@@ -105,31 +97,3 @@ def predict(
     first = np.argsort(-probabilities, kind='stable')[:TOP]
     named = [Class(classes[i], int(i), float(probabilities[i])) for i in first]
     yield Prediction(files[image.position], named)
-
-
-class Files:
-  """Files as records, read when asked for; they have no labels."""
-
-  def __init__(self, files: Sequence[pathlib.Path]) -> None:
-    self._files = files
-
-  def __len__(self) -> int:
-    return len(self._files)
-
-  def __getitem__(self, index: int) -> Record:
-    return {'image': read(self._files[index]), 'label': -1, 'name': str(self._files[index])}
-
-
-def read(file: pathlib.Path) -> np.ndarray:
-  """uint8[h, w, 3], RGB.
-
-  Raises:
-    UserError: it cannot be read, or is no image; names the file.
-  """
-  try:
-    if file.is_char_device():  # /dev/zero has no end; a pipe may well hold an image
-      raise UserError(f'{file}: is a device')
-    data = file.read_bytes()
-  except OSError as error:
-    raise UserError(f'{file}: cannot be read: {error.strerror}') from error
-  return decode_image(data, str(file))

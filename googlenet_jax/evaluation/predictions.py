@@ -1,4 +1,4 @@
-"""What networks said about labelled images, kept so that ensembles and crops combine afterwards."""
+"""What networks said about labeled images, kept so that ensembles and crops combine afterwards."""
 
 import dataclasses
 import math
@@ -35,7 +35,7 @@ class Predictions:
     data: one line that names the images.
     models: name of the network of each pair.
     crops: number of crops of each pair.
-    names: of the images, n of them.
+    names: names of the n images.
     labels: int32[n], indices into `classes`.
     classes: their names.
     log_probabilities: float32[pairs, n, classes]: the softmax averaged over the crops, as its

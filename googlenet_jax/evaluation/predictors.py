@@ -19,13 +19,13 @@ from googlenet_jax.weights.bundle import Bundle, Preprocessing
 
 
 @dataclasses.dataclass(frozen=True)
-class Member:
+class Predictor:
   """A network of an ensemble, or the only one.
 
   Attributes:
     bundle: the network with its weights.
     name: one line that tells it from others: the whole path, and step and parameters of a run.
-    step: of the checkpoint; None for a file of weights.
+    step: step of the checkpoint; None for a file of weights.
     parameters: `raw` or `ema`; None for a file of weights.
     test: test images of the run's own data; None for a file of weights.
     on_bad_image: what the run does with test images that cannot be read, `stop` or `skip`.
@@ -39,12 +39,12 @@ class Member:
   on_bad_image: str = 'stop'
 
 
-def open_members(
+def open_predictors(
   workdirs: Sequence[pathlib.Path],
   weights: Sequence[pathlib.Path],
   cache_dir: pathlib.Path,
   parameters: str | None = None,
-) -> list[Member]:
+) -> list[Predictor]:
   """Opens all networks of an ensemble, those of work directories first.
 
   Raises:
@@ -55,19 +55,22 @@ def open_members(
     raise UserError('no network: accepted: --workdir=DIR or --weights=FILE, one or several')
   if parameters and not workdirs:
     raise UserError(f'--parameters={parameters}: accepted with --workdir only')
-  members = [
-    _workdir_member(path, cache_dir, parameters) for path in all_matching('--workdir', workdirs)
+  predictors = [
+    _of_run(path, cache_dir, parameters) for path in all_matching('--workdir', workdirs)
   ]
-  members += [
-    Member(bundles.load(path), str(path.resolve())) for path in all_matching('--weights', weights)
+  predictors += [
+    Predictor(bundles.load(path), str(path.resolve()))
+    for path in all_matching('--weights', weights)
   ]
   seen = set()
-  for member in members:
-    if member.name in seen:
-      raise UserError(f'{member.name}: named twice; accepted: each network once')
-    seen.add(member.name)
-    check_classes(members[0].name, members[0].bundle.classes, member.name, member.bundle.classes)
-  return members
+  for predictor in predictors:
+    if predictor.name in seen:
+      raise UserError(f'{predictor.name}: named twice; accepted: each network once')
+    seen.add(predictor.name)
+    check_classes(
+      predictors[0].name, predictors[0].bundle.classes, predictor.name, predictor.bundle.classes
+    )
+  return predictors
 
 
 def all_matching(flag: str, paths: Sequence[pathlib.Path]) -> list[pathlib.Path]:
@@ -92,7 +95,7 @@ def check_classes(
   raise UserError(f'{other_name}: other classes than {first_name}: {difference}')
 
 
-def _workdir_member(path: pathlib.Path, cache_dir: pathlib.Path, parameters: str | None) -> Member:
+def _of_run(path: pathlib.Path, cache_dir: pathlib.Path, parameters: str | None) -> Predictor:
   experiment, state = _restored(path, cache_dir, parameters)
   config, split = experiment.config, experiment.train_split
   chosen, step = config.evaluation.parameters, int(state.step)
@@ -103,14 +106,12 @@ def _workdir_member(path: pathlib.Path, cache_dir: pathlib.Path, parameters: str
     preprocessing=Preprocessing(
       image_size=config.data.image_size,
       resize=config.data.resize,
-      channel_order='rgb',
-      mean=experiment.normalization[0],
-      std=experiment.normalization[1],
+      normalization=experiment.normalization,
     ),
     classes=split.classes,
     source=name,
   )
-  return Member(bundle, name, step, chosen, experiment.eval_split, config.data.on_bad_image)
+  return Predictor(bundle, name, step, chosen, experiment.eval_split, config.data.on_bad_image)
 
 
 def _restored(

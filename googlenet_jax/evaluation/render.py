@@ -61,7 +61,7 @@ def table3(found: dict[str, Any], format: str) -> str:
 
 
 def _json(found: dict[str, Any]) -> str:
-  """One line; null stands for the loss of a network that has diverged, as JSON has no NaN."""
+  """One line; the loss of a network that has diverged is null, as JSON has no NaN."""
 
   def plain(value: Any) -> Any:
     if isinstance(value, dict):

@@ -6,10 +6,7 @@ images are made on the devices.
 """
 
 import collections
-import concurrent.futures
 import functools
-import itertools
-import logging
 import math
 import os
 from collections.abc import Callable, Iterator, Sequence
@@ -20,28 +17,26 @@ import jax.numpy as jnp
 import numpy as np
 
 from googlenet_jax.data.crops import Views, cut_views, view_limit
-from googlenet_jax.data.decode import DecodeError, decode_image
+from googlenet_jax.data.pipeline import SeenImage, each_image, stop
 from googlenet_jax.data.split import Records
 from googlenet_jax.errors import UserError
-from googlenet_jax.models import GoogLeNet
+from googlenet_jax.models import Network
 from googlenet_jax.training.devices.parallelism import DataParallel
 from googlenet_jax.training.step.losses import by_classifier
 from googlenet_jax.weights.bundle import Bundle, Preprocessing
 
 MAIN = 'main'
 
-logger = logging.getLogger('googlenet_jax')
-
 
 class Scored(NamedTuple):
   """What the networks say about one image.
 
   Attributes:
-    position: of its record.
-    name: of its record.
-    label: of its record.
+    position: place of the image among the records.
+    name: name of its record.
+    label: index of its class.
     log_probabilities: float32[networks, crop counts, classes], the logarithm of the softmax
-      averaged over the crops; of the classifier (`main`) and of each auxiliary head.
+      averaged over the crops, for the classifier (`main`) and for each auxiliary head.
   """
 
   position: int
@@ -57,22 +52,13 @@ class _Geometry(NamedTuple):
   resize: int
 
 
-class _Loaded(NamedTuple):
-  """A decoded and cut image."""
-
-  position: int
-  name: str
-  label: int
-  views: dict[_Geometry, Views]
-
-
 def score(
   bundles: Sequence[Bundle],
   records: Records,
   crops: tuple[int, ...],
   *,
   batch_size: int | None = None,
-  on_bad_image: Callable[[UserError], None] | None = None,
+  handle_bad: Callable[[UserError], None] = stop,
 ) -> Iterator[Scored]:
   """Scores every image once, in order, on all devices.
 
@@ -80,9 +66,10 @@ def score(
     bundles: the networks, of the same classes and the same heads.
     records: the images.
     crops: numbers of crops, each 1, 10 or 144.
-    batch_size: crops, mirror images among them, that a network is given at once, over all devices;
-      None: about 128, or fewer where they have more than 224 x 224 pixels.
-    on_bad_image: called for each image that cannot be read, which is left out then; None raises.
+    batch_size: number of crops, mirror images among them, that a network is given at once, over all
+      devices; None: about 128, or fewer where they have more than 224 x 224 pixels.
+    handle_bad: takes the error of each image that cannot be read, in order, which is left out
+      unless the error is raised.
 
   Raises:
     UserError: an image that cannot be read, a number of crops or a batch that cannot be.
@@ -98,34 +85,44 @@ def score(
   rows = _rows(batch_size, parallel.devices, mirrored, len(records) * view_limit(crops))
   forward = [_on_devices(bundle, parallel, mirrored) for bundle in bundles]
   lanes = {
-    geometry: _Lane(rows, geometry.image_size, [forward[i] for i in members])
-    for geometry, members in geometries.items()
+    geometry: _Lane(rows, geometry.image_size, [forward[i] for i in networks])
+    for geometry, networks in geometries.items()
   }
-  waiting: collections.deque[_Loaded] = collections.deque()
+  waiting: collections.deque[SeenImage] = collections.deque()  # without its pixels
 
   def ready() -> Iterator[Scored]:
     while waiting and all(waiting[0].position in lane.finished for lane in lanes.values()):
       image = waiting.popleft()
       parts: list[dict[str, np.ndarray]] = [{}] * len(bundles)
-      for geometry, members in geometries.items():
+      for geometry, networks in geometries.items():
         results = lanes[geometry].finished.pop(image.position)
-        for i, result in zip(members, results, strict=True):
-          weights = image.views[geometry].weights
+        for i, result in zip(networks, results, strict=True):
+          weights = image.view[geometry]
           parts[i] = {name: _mean(value, weights) for name, value in result.items()}
       means = {name: np.stack([part[name] for part in parts]) for name in parts[0]}
       yield Scored(image.position, image.name, image.label, means)
 
-  for image in _load(records, tuple(geometries), crops, on_bad_image):
+  cut = functools.partial(_cut, geometries=tuple(geometries), crops=crops)
+  threads = min(16, os.cpu_count() or 1)
+  for image in each_image(records, cut, threads=threads, handle_bad=handle_bad):
     for geometry, lane in lanes.items():
-      lane.add(image.position, image.views[geometry].pixels)
-    pixels_gone = {
-      geometry: views._replace(pixels=views.pixels[:0]) for geometry, views in image.views.items()
-    }
-    waiting.append(image._replace(views=pixels_gone))
+      lane.add(image.position, image.view[geometry].pixels)
+    weights = {geometry: views.weights for geometry, views in image.view.items()}
+    waiting.append(image._replace(view=weights))
     yield from ready()
   for lane in lanes.values():
     lane.finish()
   yield from ready()
+
+
+def _cut(
+  image: np.ndarray, *, geometries: tuple[_Geometry, ...], crops: tuple[int, ...]
+) -> dict[_Geometry, Views]:
+  """The views of one image for networks that take different sizes."""
+  return {
+    geometry: cut_views(image, crops, image_size=geometry.image_size, resize=geometry.resize)
+    for geometry in geometries
+  }
 
 
 def _default_batch(image_size: int, devices: int, mirrored: bool) -> int:
@@ -148,16 +145,15 @@ def _on_devices(
   bundle: Bundle, parallel: DataParallel, mirrored: bool
 ) -> Callable[[np.ndarray], dict[str, jax.Array]]:
   """A network as uint8[n, s, s, 3] -> float32[n, 1 or 2, classes], log softmax by classifier."""
-  step = _compiled(bundle.model, bundle.preprocessing, mirrored)
+  forward = _compiled(bundle.model, bundle.preprocessing, mirrored)
   variables = parallel.replicate(bundle.variables)
-  return lambda pixels: step(variables, parallel.shard({'image': pixels}), {})
+  return lambda pixels: forward(variables, parallel.shard({'image': pixels}))
 
 
 @functools.cache
-def _compiled(model: GoogLeNet, preprocessing: Preprocessing, mirrored: bool) -> Callable:
-  def step(variables: Any, batch: dict[str, jax.Array], hyper: Any) -> dict[str, jax.Array]:
-    del hyper
-    images = preprocessing.normalize(batch['image'])
+def _compiled(model: Network, preprocessing: Preprocessing, mirrored: bool) -> Callable:
+  def forward(variables: Any, batch: dict[str, jax.Array]) -> dict[str, jax.Array]:
+    images = preprocessing.normalization(batch['image'])
     if mirrored:  # beside its image, so that both are on one device
       pairs = jnp.stack([images, images[:, :, ::-1]], 1)
       images = pairs.reshape(-1, *images.shape[1:])
@@ -167,14 +163,19 @@ def _compiled(model: GoogLeNet, preprocessing: Preprocessing, mirrored: bool) ->
       for name, logits in by_classifier(outputs).items()
     }
 
-  return DataParallel().compile_eval(step)
+  parallel = DataParallel()
+  return jax.jit(
+    forward,
+    in_shardings=(parallel.replicated, parallel.sharded),
+    out_shardings=parallel.replicated,
+  )
 
 
 class _Lane:
   """Fills batches with the views of image after image, for networks that take the same size.
 
   Attributes:
-    finished: by image, for each network: float32[views, 1 or 2, classes] by classifier.
+    finished: float32[views, 1 or 2, classes] by image, network and classifier.
   """
 
   def __init__(self, rows: int, size: int, forward: list[Callable]) -> None:
@@ -245,51 +246,3 @@ def _mean(log_probabilities: np.ndarray, weights: np.ndarray) -> np.ndarray:
     chosen = log_probabilities[view, side].astype(np.float64)
     means.append(logsumexp(chosen, axis=0, b=shares[side, view][:, None]))
   return np.stack(means).astype(np.float32)
-
-
-def _load(
-  records: Records,
-  geometries: tuple[_Geometry, ...],
-  crops: tuple[int, ...],
-  on_bad_image: Callable[[UserError], None] | None,
-) -> Iterator[_Loaded]:
-  """Decodes and cuts images in threads, a few ahead of their use, in order."""
-
-  def load(index: int) -> _Loaded | UserError:
-    try:
-      record = records[index]
-      image = record['image']
-      if isinstance(image, bytes):
-        image = decode_image(image, record['name'])
-    except UserError as error:
-      return error
-    views = {
-      geometry: cut_views(image, crops, image_size=geometry.image_size, resize=geometry.resize)
-      for geometry in geometries
-    }
-    return _Loaded(index, record['name'], record['label'], views)
-
-  threads = min(16, os.cpu_count() or 1)
-  indices = iter(range(len(records)))
-  with concurrent.futures.ThreadPoolExecutor(threads) as pool:
-    ahead = collections.deque(pool.submit(load, i) for i in itertools.islice(indices, 2 * threads))
-    try:
-      while ahead:
-        image = ahead.popleft().result()
-        ahead.extend(pool.submit(load, i) for i in itertools.islice(indices, 1))
-        if isinstance(image, _Loaded):
-          yield image
-        elif on_bad_image is None:
-          raise image
-        else:
-          on_bad_image(image)
-    finally:
-      for future in ahead:
-        future.cancel()
-
-
-def skip(error: UserError) -> None:
-  """What `on_bad_image=skip` does with an image that cannot be read; other errors stay errors."""
-  if not isinstance(error, DecodeError):
-    raise error
-  logger.warning('skipped a bad image: %s', error)

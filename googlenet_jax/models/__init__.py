@@ -1,28 +1,66 @@
-"""GoogLeNet and its variants as pure linen modules; needs jax and flax only."""
+"""Families of networks as pure linen modules behind one seam; needs jax and flax only.
 
-from googlenet_jax.models.googlenet import (
-  GoogLeNet,
+`build('googlenet', 'table1', classes=10)` makes a network, `FAMILIES` says what there is.
+"""
+
+from typing import Any
+
+from googlenet_jax.models import googlenet
+from googlenet_jax.models.endpoints import Layer, endpoint_names, endpoints, top_layers
+from googlenet_jax.models.family import (
+  CLASSIFIER,
+  MAX_CHANNELS,
+  Family,
+  Knobs,
+  Network,
   Outputs,
-  endpoint_names,
-  endpoints,
-  googlenet,
-  without_heads,
+  Variant,
+  choose,
 )
-from googlenet_jax.models.inception import MODULES, TABLE1, Widths
-from googlenet_jax.models.layers import LRN
-from googlenet_jax.models.variants import VARIANTS, Architecture
+from googlenet_jax.models.heads import PREFIX, without_heads
+
+FAMILIES: dict[str, Family] = {family.name: family for family in (googlenet.FAMILY,)}
+"""All families by name, the default first."""
+
+
+def build(family: str, variant: str | None = None, *, classes: int = 1000, **knobs: Any) -> Network:
+  """Builds a network.
+
+  Args:
+    family: an entry of `FAMILIES`.
+    variant: one of the family's variants; None for its first.
+    classes: outputs of the classifier and of each head.
+    **knobs: fields of the family's knobs that are to differ from their defaults, as `width=0.5`.
+
+  Raises:
+    UserError: names the argument and what it accepts.
+  """
+  chosen = choose('family', family, FAMILIES)
+  start = next(iter(chosen.variants)) if variant is None else variant
+  return chosen.build(chosen.knobs(variant=start, **knobs), classes)
+
+
+def family_of(model: Network) -> Family:
+  """The family that a network is of."""
+  return next(family for family in FAMILIES.values() if type(model) is family.network)
+
 
 __all__ = [
-  'LRN',
-  'MODULES',
-  'TABLE1',
-  'VARIANTS',
-  'Architecture',
-  'GoogLeNet',
+  'CLASSIFIER',
+  'FAMILIES',
+  'MAX_CHANNELS',
+  'PREFIX',
+  'Family',
+  'Knobs',
+  'Layer',
+  'Network',
   'Outputs',
-  'Widths',
+  'Variant',
+  'build',
+  'choose',
   'endpoint_names',
   'endpoints',
-  'googlenet',
+  'family_of',
+  'top_layers',
   'without_heads',
 ]

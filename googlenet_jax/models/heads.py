@@ -1,14 +1,18 @@
-"""The classifier at the end and the auxiliary classifiers on the way (section 5)."""
+"""Auxiliary classifiers on the way through a network (GoogLeNet, section 5)."""
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from googlenet_jax.models.layers import KERNEL_INITIALIZERS, adaptive_avg_pool
+from googlenet_jax.models.kernels import adaptive_avg_pool
+from googlenet_jax.models.layers import Classifier, FullyConnected
+
+PREFIX = 'aux_'
+"""Begins the name of a head's module in every network: `aux_4a` is the head on module 4a."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,24 +28,8 @@ class HeadStructure:
   pool: Literal['valid', 'adaptive'] = 'valid'
 
 
-class Classifier(nn.Module):
-  """A linear layer whose logits are float32 whatever the network computes in."""
-
-  classes: int
-  kernel_init: str
-
-  @nn.compact
-  def __call__(self, x: jax.Array) -> jax.Array:
-    """float[n, c] -> float32[n, classes]."""
-    kernel = self.param(
-      'kernel', KERNEL_INITIALIZERS[self.kernel_init], (x.shape[-1], self.classes), jnp.float32
-    )
-    bias = self.param('bias', nn.initializers.zeros_init(), (self.classes,), jnp.float32)
-    return x.astype(jnp.float32) @ kernel + bias
-
-
 class AuxiliaryHead(nn.Module):
-  """An auxiliary classifier on the output of an Inception module."""
+  """An auxiliary classifier on a map, such as the output of an Inception module."""
 
   structure: HeadStructure
   classes: int
@@ -60,12 +48,16 @@ class AuxiliaryHead(nn.Module):
       x = nn.avg_pool(x, window, strides=(3, 3), padding='VALID')
     x = self.conv(self.structure.conv, 1, name='conv')(x, train)  # [n, 4, 4, 128]
     x = x.reshape(x.shape[0], -1)
-    x = nn.Dense(
-      self.structure.fc,
-      dtype=self.dtype,
-      kernel_init=KERNEL_INITIALIZERS[self.kernel_init],
-      bias_init=nn.initializers.constant(self.bias_init),
-      name='fc',
-    )(x)
-    x = nn.Dropout(self.structure.dropout, deterministic=not train, name='dropout')(nn.relu(x))
+    x = FullyConnected(self.structure.fc, self.kernel_init, self.bias_init, self.dtype, name='fc')(
+      x
+    )
+    x = nn.Dropout(self.structure.dropout, deterministic=not train, name='dropout')(x)
     return Classifier(self.classes, self.kernel_init, name='classifier')(x)
+
+
+def without_heads(variables: Mapping[str, Any]) -> dict[str, Any]:
+  """The variables of the inference network: those of the auxiliary heads are left out."""
+  return {
+    collection: {name: value for name, value in tree.items() if not name.startswith(PREFIX)}
+    for collection, tree in variables.items()
+  }

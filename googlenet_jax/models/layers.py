@@ -1,79 +1,61 @@
-"""The layers GoogLeNet is made of: convolution units, pooling and local response normalization.
+"""The layers that the networks of all families are made of, as linen modules; arrays are NHWC.
 
-All arrays are NHWC. `padding` is one of two conventions:
-
-* `same`: SAME padding, the paper's (the surplus of an odd total goes to the right and bottom);
-* `caffe`: the same amount on each side of a convolution, and pooling windows that begin at the
-  first pixel and whose number is rounded up ("ceil mode"). Only strided layers differ from `same`.
+A module that makes up a row of a paper's table has a method `row_type(before, after)`: what the
+column "type" says of it, where its input has `before` and its output `after` pixels to a side.
 """
 
 import dataclasses
-import functools
-import itertools
-import math
-from typing import Any, Literal
+from typing import Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jax import lax
 
-from googlenet_jax.errors import UserError
+from googlenet_jax.models.kernels import LRN, Padding, local_response_norm, max_pool
 
-Padding = Literal['same', 'caffe']
+DTYPES = {'float32': jnp.float32, 'bfloat16': jnp.bfloat16}
+"""What a network may compute in, by the name of it in a config."""
 
-# Names of kernel initializers; `lecun_uniform` is Caffe's `xavier`, U(+-sqrt(3 / fan_in)), and
-# `truncated_normal` is TF-slim's: deviation 0.01 before it is cut at two of them (0.0088 after).
+# `lecun_uniform` is Caffe's `xavier`, U(+-sqrt(3 / fan_in)), `truncated_normal` TF-slim's:
+# deviation 0.01 before it is cut at two of them (0.0088 after), `normal` AlexNet's: deviation 0.01.
 KERNEL_INITIALIZERS: dict[str, nn.initializers.Initializer] = {
   'lecun_uniform': nn.initializers.lecun_uniform(),
   'truncated_normal': nn.initializers.truncated_normal(stddev=0.01),
   'he_normal': nn.initializers.he_normal(),
+  'normal': nn.initializers.normal(stddev=0.01),
 }
 
 
 @dataclasses.dataclass(frozen=True)
-class LRN:
-  """Constants of local response normalization; the paper gives none, these are BVLC Caffe's."""
-
-  size: int = 5
-  alpha: float = 1e-4
-  beta: float = 0.75
-  k: float = 1.0
-
-  def __post_init__(self) -> None:
-    if self.size < 1 or self.size % 2 == 0:
-      raise UserError(f'lrn.size={self.size}: an odd number of channels of at least 1 is accepted')
-    if self.k <= 0:
-      raise UserError(f'lrn.k={self.k}: a number above 0 is accepted')
-
-
-@dataclasses.dataclass(frozen=True)
 class BatchNorm:
-  """Constants of batch normalization (1502.03167); `momentum` keeps the running statistics.
-
-  In training, statistics are those of the array it is given and, where `axis_name` names a mapped
-  axis, of all that lie along it.
-  """
+  """Constants of batch normalization (1502.03167); `momentum` keeps the running statistics."""
 
   epsilon: float = 1e-3
   momentum: float = 0.9
-  axis_name: str | None = None
 
 
 class ConvUnit(nn.Module):
   """Convolution, then a bias or batch normalization (scale and shift), then ReLU.
 
   Parameters: `kernel` [k, k, c_in / groups, features] and `bias` [features], or the submodule `bn`
-  in place of the bias. Without `activate` it is the bare linear map, with neither.
+  in place of the bias. `bare` leaves all but the convolution out, `relu=False` the ReLU alone.
+
+  Attributes:
+    padding: a convention of `kernels`, or the number of pixels on each side.
+    axis_name: mapped axis over which batch statistics are shared; without one they are those of
+      the array that the unit is given.
   """
 
   features: int
   kernel: int = 1
   stride: int = 1
   groups: int = 1
-  activate: bool = True
-  padding: Padding = 'same'
+  bare: bool = False
+  relu: bool = True
+  padding: Padding | int = 'same'
   batch_norm: BatchNorm | None = None
+  axis_name: str | None = None
   kernel_init: str = 'lecun_uniform'
   bias_init: float = 0.0
   dtype: Any = jnp.float32
@@ -83,7 +65,7 @@ class ConvUnit(nn.Module):
     """float[n, h, w, c_in] -> `dtype`[n, h / stride, w / stride, features]."""
     shape = (self.kernel, self.kernel, x.shape[-1] // self.groups, self.features)
     kernel = self.param('kernel', KERNEL_INITIALIZERS[self.kernel_init], shape, jnp.float32)
-    side = self.kernel // 2
+    side = self.padding if isinstance(self.padding, int) else self.kernel // 2
     x = lax.conv_general_dilated(
       x.astype(self.dtype),
       kernel.astype(self.dtype),
@@ -92,14 +74,14 @@ class ConvUnit(nn.Module):
       dimension_numbers=('NHWC', 'HWIO', 'NHWC'),
       feature_group_count=self.groups,
     )
-    if not self.activate:
+    if self.bare:
       return x
     if self.batch_norm:
       x = nn.BatchNorm(
         use_running_average=not train,
         epsilon=self.batch_norm.epsilon,
         momentum=self.batch_norm.momentum,
-        axis_name=self.batch_norm.axis_name,
+        axis_name=self.axis_name,
         dtype=self.dtype,
         name='bn',
       )(x)
@@ -108,151 +90,96 @@ class ConvUnit(nn.Module):
         'bias', nn.initializers.constant(self.bias_init), (self.features,), jnp.float32
       )
       x = x + bias.astype(self.dtype)
-    return nn.relu(x)
+    return nn.relu(x) if self.relu else x
+
+  @nn.nowrap
+  def row_type(self, before: int, after: int) -> str:
+    """Such as `convolution 7x7/2`."""
+    return f'convolution {self.kernel}x{self.kernel}/{self.stride}'
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(1,))
-def local_response_norm(x: jax.Array, lrn: LRN) -> jax.Array:
-  """Divides by (k + alpha / size * sum of squares over `size` channels) ** beta, as Caffe does.
+class MaxPool(nn.Module):
+  """Max pooling; see `kernels.max_pool`."""
 
-  The gradient is written out, in reverse mode only: JAX's own takes twice as long on a CPU.
+  window: int
+  stride: int
+  padding: Padding = 'same'
 
-  Args:
-    x: float[n, h, w, c]; computed in float32, returned in the type of `x`.
-    lrn: the constants.
-  """
-  x32 = x.astype(jnp.float32)
-  return (x32 * _lrn_factor(_lrn_base(x32, lrn), lrn)).astype(x.dtype)
+  def __call__(self, x: jax.Array) -> jax.Array:
+    """float[n, h, w, c] -> float[n, h / stride, w / stride, c]."""
+    return max_pool(x, self.window, self.stride, self.padding)
 
-
-def _lrn_base(x: jax.Array, lrn: LRN) -> jax.Array:
-  return lrn.k + lrn.alpha / lrn.size * _sum_over_channels(jnp.square(x), lrn.size)
-
-
-def _lrn_factor(base: jax.Array, lrn: LRN) -> jax.Array:
-  # base ** -0.75 by square roots: `pow` costs several times as much.
-  return lax.rsqrt(base * lax.sqrt(base)) if lrn.beta == 0.75 else base**-lrn.beta
+  @nn.nowrap
+  def row_type(self, before: int, after: int) -> str:
+    """Such as `max pool 3x3/2`."""
+    return f'max pool {self.window}x{self.window}/{self.stride}'
 
 
-def _sum_over_channels(x: jax.Array, size: int) -> jax.Array:
-  """Sums over windows of `size` channels around each, float[n, h, w, c]."""
-  half, channels = size // 2, x.shape[-1]
-  padded = jnp.pad(x, [(0, 0)] * 3 + [(half, half)])
-  # A sum of shifted slices: XLA fuses it, where a window reduction stays a pass of its own.
-  # With an index it would be a gather in networks that are exported for any number of images.
-  slices = (lax.slice_in_dim(padded, i, i + channels, axis=-1) for i in range(size))
-  return sum(slices)  # type: ignore[return-value]
+class LocalResponseNorm(nn.Module):
+  """Local response normalization; see `kernels.local_response_norm`."""
+
+  constants: LRN
+
+  def __call__(self, x: jax.Array) -> jax.Array:
+    """float[n, h, w, c] -> the same shape and type."""
+    return local_response_norm(x, self.constants)
 
 
-def _lrn_forward(x: jax.Array, lrn: LRN) -> tuple[jax.Array, jax.Array]:
-  return local_response_norm(x, lrn), x
+class GlobalAvgPool(nn.Module):
+  """The mean over all places of a map."""
+
+  def __call__(self, x: jax.Array) -> jax.Array:
+    """float[n, h, w, c] -> float[n, c]."""
+    return x.mean((1, 2))
+
+  @nn.nowrap
+  def row_type(self, before: int, after: int) -> str:
+    """Such as `avg pool 7x7/1`."""
+    return f'avg pool {before}x{before}/1'
 
 
-def _lrn_backward(lrn: LRN, x: jax.Array, gradient: jax.Array) -> tuple[jax.Array]:
-  x32, g = x.astype(jnp.float32), gradient.astype(jnp.float32)
-  base = _lrn_base(x32, lrn)
-  factor = _lrn_factor(base, lrn)
-  shared = _sum_over_channels(g * x32 * factor / base, lrn.size)
-  return ((g * factor - 2 * lrn.alpha * lrn.beta / lrn.size * x32 * shared).astype(x.dtype),)
+class FullyConnected(nn.Module):
+  """A hidden fully connected layer: a linear map with a bias, then ReLU."""
 
+  features: int
+  kernel_init: str
+  bias_init: float = 0.0
+  dtype: Any = jnp.float32
 
-local_response_norm.defvjp(_lrn_forward, _lrn_backward)
-
-
-def pool_padding(size: int, window: int, stride: int, padding: Padding) -> tuple[int, int]:
-  """Pixels to add before and after an axis of `size` pixels for a max pool."""
-  if padding == 'caffe' and stride > 1:
-    outputs = math.ceil((size - window) / stride) + 1
-    return 0, (outputs - 1) * stride + window - size
-  outputs = math.ceil(size / stride)
-  total = max(0, (outputs - 1) * stride + window - size)
-  return total // 2, total - total // 2
-
-
-@functools.partial(jax.custom_vjp, nondiff_argnums=(1, 2, 3))
-def max_pool(x: jax.Array, window: int, stride: int, padding: Padding) -> jax.Array:
-  """Max pooling of float[n, h, w, c] as the maximum of shifted slices.
-
-  Equal maxima of a window share its gradient. That of `reduce_window` is a select-and-scatter,
-  which costs a fifth to a third of a whole training step on a CPU; this one is made of pads. It
-  exists in reverse mode only.
-  """
-  pads, places = _pool_geometry(x, window, stride, padding)
-  return functools.reduce(jnp.maximum, _pool_slices(x, pads, places, stride))
-
-
-def _pool_geometry(
-  x: jax.Array, window: int, stride: int, padding: Padding
-) -> tuple[list[tuple[int, int]], list[tuple[int, int]]]:
-  """Pixels before and after each of the two axes, and the places (row, column) in a window."""
-  pads = [pool_padding(size, window, stride, padding) for size in x.shape[1:3]]
-  return pads, list(itertools.product(range(window), range(window)))
-
-
-def _pool_slices(
-  x: jax.Array, pads: list[tuple[int, int]], places: list[tuple[int, int]], stride: int
-) -> list[jax.Array]:
-  """For each place, what all windows hold there: float[n, h / stride, w / stride, c]."""
-  padded = jnp.pad(x, [(0, 0), *pads, (0, 0)], constant_values=-jnp.inf)
-  window = places[-1][0] + 1
-  rows, columns = (size - window + 1 for size in padded.shape[1:3])
-  n, *_, c = x.shape
-  # As in `_sum_over_channels`, a slice and no index, which a symbolic n would turn into a gather.
-  return [
-    lax.slice(padded, (0, i, j, 0), (n, i + rows, j + columns, c), (1, stride, stride, 1))
-    for i, j in places
-  ]
-
-
-def _pool_forward(
-  x: jax.Array, window: int, stride: int, padding: Padding
-) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
-  pooled = max_pool(x, window, stride, padding)
-  return pooled, (x, pooled)
-
-
-def _pool_backward(
-  window: int,
-  stride: int,
-  padding: Padding,
-  kept: tuple[jax.Array, jax.Array],
-  gradient: jax.Array,
-) -> tuple[jax.Array]:
-  x, pooled = kept
-  pads, places = _pool_geometry(x, window, stride, padding)
-  maximal = [piece == pooled for piece in _pool_slices(x, pads, places, stride)]
-  count = sum(piece.astype(jnp.float32) for piece in maximal)
-  share = gradient.astype(jnp.float32) / count
-
-  def back(piece: jax.Array, place: tuple[int, int]) -> jax.Array:
-    """Puts what windows give to one place where it came from: float[n, h, w, c]."""
-    config = [(0, 0, 0)]
-    for axis in (0, 1):
-      before = place[axis] - pads[axis][0]
-      covered = (piece.shape[axis + 1] - 1) * stride + 1
-      config.append((before, x.shape[axis + 1] - before - covered, stride - 1))
-    return lax.pad(piece, jnp.zeros((), piece.dtype), [*config, (0, 0, 0)])
-
-  shares = [
-    back(jnp.where(is_maximal, share, 0), place)
-    for is_maximal, place in zip(maximal, places, strict=True)
-  ]
-  return (sum(shares).astype(x.dtype),)  # type: ignore[union-attr]
-
-
-max_pool.defvjp(_pool_forward, _pool_backward)
-
-
-def adaptive_avg_pool(x: jax.Array, outputs: int) -> jax.Array:
-  """Averages float[n, h, w, c] into [n, outputs, outputs, c] over windows that cover everything.
-
-  Window i of an axis of s pixels spans floor(i s / outputs) to ceil((i + 1) s / outputs), so that
-  windows overlap where s is no multiple and repeat pixels where s is less than `outputs`.
-  """
-  for axis in (1, 2):
-    size = x.shape[axis]
-    bounds = [(i * size // outputs, -(-(i + 1) * size // outputs)) for i in range(outputs)]
-    x = jnp.stack(
-      [lax.slice_in_dim(x, *bound, axis=axis).mean(axis) for bound in bounds], axis=axis
+  @nn.compact
+  def __call__(self, x: jax.Array) -> jax.Array:
+    """float[n, c] -> `dtype`[n, features]."""
+    kernel = self.param(
+      'kernel', KERNEL_INITIALIZERS[self.kernel_init], (x.shape[-1], self.features), jnp.float32
     )
-  return x
+    bias = self.param(
+      'bias', nn.initializers.constant(self.bias_init), (self.features,), jnp.float32
+    )
+    x = x.astype(self.dtype) @ kernel.astype(self.dtype)
+    return nn.relu(x + bias.astype(self.dtype))
+
+  @nn.nowrap
+  def row_type(self, before: int, after: int) -> str:
+    """Always `fully connected`."""
+    return 'fully connected'
+
+
+class Classifier(nn.Module):
+  """A linear layer whose logits are float32 whatever the network computes in."""
+
+  classes: int
+  kernel_init: str
+
+  @nn.compact
+  def __call__(self, x: jax.Array) -> jax.Array:
+    """float[n, c] -> float32[n, classes]."""
+    kernel = self.param(
+      'kernel', KERNEL_INITIALIZERS[self.kernel_init], (x.shape[-1], self.classes), jnp.float32
+    )
+    bias = self.param('bias', nn.initializers.zeros_init(), (self.classes,), jnp.float32)
+    return x.astype(jnp.float32) @ kernel + bias
+
+  @nn.nowrap
+  def row_type(self, before: int, after: int) -> str:
+    """Always `linear`."""
+    return 'linear'

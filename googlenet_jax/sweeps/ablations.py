@@ -13,7 +13,7 @@ from googlenet_jax.analysis import costs
 from googlenet_jax.data import augment
 from googlenet_jax.errors import UserError
 from googlenet_jax.sweeps.grids import Point, chainit, product, repeat, sweep
-from googlenet_jax.training.step.state import build_model
+from googlenet_jax.training.config.network import build_model
 
 SCALES = (0.125, 0.25, 0.5, 1.0, 2.0)
 _CLASSES = 10  # the classifier's part in the costs is small, however many there are

@@ -1,12 +1,13 @@
 """What the work directories of a study say of its members; nothing else is asked."""
 
 import dataclasses
-import fcntl
 import json
 import os
 import pathlib
 import time
 from typing import Any
+
+from googlenet_jax import files
 
 DONE, RUNNING, FAILED, STOPPED, WAITING = 'done', 'running', 'failed', 'stopped', 'waiting'
 FAILURES = 'failures.jsonl'
@@ -51,7 +52,7 @@ def status_of(workdir: pathlib.Path, retries: int) -> Status:
       return Status(DONE, step=int(result['steps']), **known)
     except (KeyError, TypeError, ValueError):
       return Status(FAILED, **known | {'message': f'{workdir / "result.json"}: cannot be read'})
-  if _held(workdir / 'lock'):
+  if files.is_locked(workdir / 'lock'):
     state = RUNNING
   elif len(failures) > retries:
     state = FAILED
@@ -82,17 +83,6 @@ def try_again(workdir: pathlib.Path) -> None:
     with (workdir / 'failures.before.jsonl').open('ab') as before:
       before.write(path.read_bytes())
     path.unlink()
-
-
-def _held(lock: pathlib.Path) -> bool:
-  try:
-    with lock.open() as file:
-      fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-  except BlockingIOError:
-    return True
-  except OSError:
-    pass
-  return False
 
 
 def _json(path: pathlib.Path) -> Any:

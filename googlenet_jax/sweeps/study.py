@@ -21,11 +21,11 @@ from googlenet_jax.sweeps.members import Member, is_baseline, members, setting_n
 from googlenet_jax.training.config.durations import in_steps
 from googlenet_jax.training.config.experiment_file import ExperimentFile
 from googlenet_jax.training.config.flags import parse
+from googlenet_jax.training.config.network import build_model
 from googlenet_jax.training.config.overrides import override
 from googlenet_jax.training.config.schema import validate
 from googlenet_jax.training.config.stored import changes, plain
 from googlenet_jax.training.step.optimizer import module_rates
-from googlenet_jax.training.step.state import build_model
 
 FORMAT = 1
 RETRIES = 2  # of a member that fails, unless the command says otherwise
@@ -237,7 +237,9 @@ def _points(function: Any, config: ConfigDict, name: str, file: ExperimentFile) 
 
 
 @functools.lru_cache(maxsize=256)  # members that differ in their seed alone share a network
-def _network_costs(model: Any, image_size: int) -> tuple[costs.Split, costs.Split, tuple[str, ...]]:
+def _network_costs(
+  model: Any, image_size: int
+) -> tuple[costs.Breakdown, costs.Breakdown, tuple[str, ...]]:
   """Parameters and multiply-adds, and the names of the modules that have parameters."""
   modules = tuple(costs.abstract_variables(model, image_size)['params'])
   return costs.parameters(model, image_size), costs.macs(model, image_size), modules

@@ -6,7 +6,8 @@ import os
 import pathlib
 import shlex
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
 
 import jax
 from rich.console import Console
@@ -38,15 +39,33 @@ class Options:
   sampler: str | None = None
   trials: int | None = None
 
+  @classmethod
+  def of(cls, flags: Mapping[str, Any], study: Study) -> 'Options':
+    """Picks a launch's options among the flags.
+
+    Args:
+      flags: value by name, None for `retries` where the command line does not say: then it is the
+        default, or for `status` what the launch was told.
+      study: the study to be launched.
+
+    Raises:
+      UserError: the study's folder holds one of another config.
+    """
+    given = {field.name: flags[field.name] for field in dataclasses.fields(cls)}
+    if given['retries'] is None:
+      before = study.before() if given['status'] else {}
+      given['retries'] = before.get('retries', RETRIES)
+    return cls(**given)
+
 
 def sweep(study: Study, options: Options, cache_dir: pathlib.Path, command: str) -> bool:
   """Launches a study, or says how it stands.
 
   Args:
-    study: to be launched.
-    options: of the launch.
+    study: the study to launch.
+    options: what the command line says of the launch.
     cache_dir: where embedded data are kept.
-    command: that was typed, for the record.
+    command: the command as typed, for the record.
 
   Returns:
     Whether no member has failed.

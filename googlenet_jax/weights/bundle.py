@@ -7,17 +7,15 @@ import struct
 from collections.abc import Iterable
 from typing import Any
 
-import jax
-import jax.numpy as jnp
-import numpy as np
-
 from googlenet_jax.errors import UserError
-from googlenet_jax.models import MODULES, GoogLeNet
+from googlenet_jax.models import FAMILIES, Network, choose, family_of
+from googlenet_jax.normalization import IMAGENET, Normalization
 from googlenet_jax.weights import tensors
 from googlenet_jax.weights.formats.contents import first_bytes, is_safetensors
-from googlenet_jax.weights.metadata import rebuild, rebuild_architecture
+from googlenet_jax.weights.metadata import rebuild, rebuild_architecture, upgraded
 
-FORMAT = 1
+FORMAT = 2
+"""The form of the metadata; files of form 1, which knew one family alone, are read as well."""
 # One key of the metadata holds everything: the library writes several in an order that changes
 # from run to run, and equal weights are to give equal files.
 KEY = 'googlenet_jax'
@@ -33,41 +31,62 @@ MAX_SOURCE = 1000  # characters
 class Preprocessing:
   """From a decoded RGB uint8 image to what the network takes.
 
-  `image_size` and `resize` (the shorter side before the center crop) are in pixels. `mean` and
-  `std` are on the scale 0 to 255 and always in the order R, G, B. `channel_order` is `rgb` or
-  `bgr`: what the network was trained on.
+  Attributes:
+    image_size: side of the square that the network takes, in pixels.
+    resize: shorter side of the image before its center is cut, in pixels.
+    normalization: what the network was trained with.
+
+  Raises:
+    UserError: a size or standard deviation out of range.
   """
 
   image_size: int = 224
   resize: int = 256
-  channel_order: str = 'rgb'
-  mean: tuple[float, float, float] = (123.675, 116.28, 103.53)
-  std: tuple[float, float, float] = (58.395, 57.12, 57.375)
+  normalization: Normalization = IMAGENET
 
   def __post_init__(self) -> None:
-    if self.channel_order not in ('rgb', 'bgr'):
-      raise UserError(f'channel_order={self.channel_order[:80]}: accepted: rgb, bgr')
     if not 1 <= self.image_size <= self.resize <= MAX_IMAGE_SIZE:
       raise UserError(
         f'image_size={self.image_size}, resize={self.resize}: accepted: a resize of at least '
         f'image_size and at most {MAX_IMAGE_SIZE}'
       )
-    if min(self.std) <= 0:
-      raise UserError(f'std={self.std}: numbers above 0 are accepted')
+    if min(self.normalization.std) <= 0:
+      raise UserError(f'std={self.normalization.std}: numbers above 0 are accepted')
 
-  def normalize(self, images: jax.Array) -> jax.Array:
-    """uint8[..., 3] RGB -> float32[..., 3] in `channel_order`, minus the mean, over the std."""
-    mean, std = np.asarray(self.mean, np.float32), np.asarray(self.std, np.float32)
-    normalized = (jnp.asarray(images, jnp.float32) - mean) / std
-    return jnp.flip(normalized, -1) if self.channel_order == 'bgr' else normalized
+  def described(self) -> dict[str, Any]:
+    """The flat form in which files and JSON hold it, `DescribedPreprocessing` as a dictionary."""
+    numbers = self.normalization
+    return dataclasses.asdict(
+      DescribedPreprocessing(
+        self.image_size, self.resize, numbers.channel_order, numbers.mean, numbers.std
+      )
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class DescribedPreprocessing:
+  """The fields of a `Preprocessing` as files and JSON name and order them."""
+
+  image_size: int
+  resize: int
+  channel_order: str
+  mean: tuple[float, float, float]
+  std: tuple[float, float, float]
+
+  def understood(self) -> Preprocessing:
+    """What it describes, its values checked."""
+    numbers = Normalization(self.mean, self.std, self.channel_order)
+    return Preprocessing(self.image_size, self.resize, numbers)
 
 
 # What published networks were trained with, by who published it first. Caffe's mean is given in the
 # order B, G, R there. torchvision's `transform_input` turns its own normalization into TF-slim's.
 PUBLISHED = {
   'imagenet': Preprocessing(),
-  'caffe': Preprocessing(channel_order='bgr', mean=(123.0, 117.0, 104.0), std=(1.0, 1.0, 1.0)),
-  'slim': Preprocessing(mean=(127.5, 127.5, 127.5), std=(127.5, 127.5, 127.5)),
+  'caffe': Preprocessing(
+    normalization=Normalization((123.0, 117.0, 104.0), (1.0, 1.0, 1.0), channel_order='bgr')
+  ),
+  'slim': Preprocessing(normalization=Normalization((127.5, 127.5, 127.5), (127.5, 127.5, 127.5))),
 }
 
 
@@ -80,7 +99,7 @@ class Bundle:
   as many as `model.classes`. `source` is one line: where the weights come from.
   """
 
-  model: GoogLeNet
+  model: Network
   variables: dict[str, Any]
   preprocessing: Preprocessing
   classes: tuple[str, ...]
@@ -140,7 +159,7 @@ def is_bundle(names: Iterable[str], described: str | None) -> bool:
 class Description:
   """What a file says about itself: everything of a bundle but the values."""
 
-  model: GoogLeNet
+  model: Network
   preprocessing: Preprocessing
   classes: tuple[str, ...]
   source: str
@@ -159,9 +178,10 @@ def describe(bundle: Bundle, crc32: int | None = None) -> str:
     )
   described = {
     'format': FORMAT,
+    'family': family_of(bundle.model).name,
     'architecture': dataclasses.asdict(bundle.model.architecture),
     'aux': bundle.model.aux,
-    'preprocessing': dataclasses.asdict(bundle.preprocessing),
+    'preprocessing': bundle.preprocessing.described(),
     'classes': bundle.classes,
     'source': ' '.join(bundle.source.split())[:MAX_SOURCE],
     'crc32': crc32,
@@ -189,24 +209,29 @@ def understand(where: str, text: str) -> Description:
 
 
 def _check(described: Any) -> Description:
-  if not isinstance(described, dict) or described.get('format') != FORMAT:
-    version = described.get('format') if isinstance(described, dict) else None
+  version = described.get('format') if isinstance(described, dict) else None
+  if version not in (1, FORMAT) or isinstance(version, bool):
     raise UserError(f'format={str(version)[:80]}: accepted: {FORMAT}')
-  names = ('architecture', 'aux', 'preprocessing', 'classes', 'source', 'crc32')
+  if version == 1:
+    described = upgraded(described)
+  names = ('family', 'architecture', 'aux', 'preprocessing', 'classes', 'source', 'crc32')
   absent = [name for name in names if name not in described]
   if absent:
     raise UserError(f'no {", ".join(absent)}')
-  architecture = rebuild_architecture(described['architecture'])
+  family = choose('family', rebuild(str, described['family'], 'family')[:80], FAMILIES)
+  architecture = rebuild_architecture(family, described['architecture'])
   aux = rebuild(tuple[str, ...], described['aux'], 'aux')
-  if list(aux) != sorted(set(aux) & set(MODULES)):
-    raise UserError(f'aux={str(aux)[:80]}: accepted: some of {", ".join(MODULES)}, in order')
-  preprocessing = rebuild(Preprocessing, described['preprocessing'], 'preprocessing')
+  places = family.places(architecture)
+  if list(aux) != [place for place in places if place in aux]:
+    accepted = f'some of {", ".join(places)}, in order' if places else 'none'
+    raise UserError(f'aux={str(aux)[:80]}: accepted: {accepted}')
+  preprocessing = rebuild(DescribedPreprocessing, described['preprocessing'], 'preprocessing')
   classes = rebuild(tuple[str, ...], described['classes'], 'classes')
   if not 1 <= len(classes) <= MAX_CLASSES:
     raise UserError(f'{len(classes)} classes: accepted: 1 to {MAX_CLASSES}')
   return Description(
-    model=GoogLeNet(architecture=architecture, classes=len(classes), aux=aux),
-    preprocessing=preprocessing,
+    model=family.network(architecture=architecture, classes=len(classes), aux=aux),
+    preprocessing=preprocessing.understood(),
     classes=classes,
     source=rebuild(str, described['source'], 'source'),
     crc32=rebuild(int | None, described['crc32'], 'crc32'),

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from googlenet_jax.errors import UserError
-from googlenet_jax.models import VARIANTS
+from googlenet_jax.models import FAMILIES, choose, family_of
 from googlenet_jax.weights import dialects, tensors
 from googlenet_jax.weights.bundle import (
   MAX_HEADER,
@@ -22,18 +22,17 @@ from googlenet_jax.weights.bundle import (
   save,
   understand,
 )
-from googlenet_jax.weights.dialects import CAFFE, PLAIN, TORCHVISION, Dialect
+from googlenet_jax.weights.dialects import COUNTER, Dialect
 from googlenet_jax.weights.fold import fold_normalization as fold
 from googlenet_jax.weights.formats import caffe, npz, pth, safetensors_file
 from googlenet_jax.weights.formats.archive import open_archive
 from googlenet_jax.weights.formats.contents import Contents, file_size, first_bytes, is_safetensors
-from googlenet_jax.weights.torchvision_names import COUNTER
 
 TARGETS = ('.safetensors', '.npz', '.caffemodel')
 
 
 @dataclasses.dataclass(frozen=True)
-class Report:
+class Conversion:
   """What a conversion found: the bundle, the kind of file it came from and whose names it uses."""
 
   bundle: Bundle
@@ -44,10 +43,14 @@ class Report:
     """Counts and facts for printing, values that JSON can hold."""
     model = self.bundle.model
     arrays = tensors.flatten(self.bundle.variables)
-    published = [name for name, arch in VARIANTS.items() if arch == model.architecture]
+    family = family_of(model)
+    published = [
+      name for name, v in family.variants.items() if v.architecture == model.architecture
+    ]
     return {
       'layout': self.layout,
       'names': self.dialect,
+      'family': family.name,
       'variant': published[0] if published else None,
       'layers': len({name.rpartition('/')[0] for name in arrays if name.endswith('/kernel')}),
       'tensors': len(arrays),
@@ -55,7 +58,7 @@ class Report:
       'heads': list(model.aux),
       'classes': model.classes,
       'named_classes': self.bundle.classes != _numbers(model.classes),
-      'preprocessing': dataclasses.asdict(self.bundle.preprocessing),
+      'preprocessing': self.bundle.preprocessing.described(),
       'source': self.bundle.source,
     }
 
@@ -66,10 +69,11 @@ def convert(
   *,
   to: str | None = None,
   classes: pathlib.Path | None = None,
+  family: str | None = None,
   variant: str | None = None,
   preprocessing: str | None = None,
   fold_normalization: bool = False,
-) -> Report:
+) -> Conversion:
   """Reads weights of any known kind and writes them as the destination's ending says.
 
   Args:
@@ -77,16 +81,19 @@ def convert(
     destination: .safetensors (ours, or torchvision's names with `to`), .npz or .caffemodel.
     to: `torchvision`, or None.
     classes: names of the classes, one a line.
+    family: the network's family, where the file does not tell; None: googlenet.
     variant: the network, where the file does not tell.
     preprocessing: a name of `PUBLISHED`, where the file does not tell.
-    fold_normalization: puts channel order and scale into the first convolution.
+    fold_normalization: whether channel order and scale go into the first convolution.
 
   Raises:
     UserError: names the file and what is wrong or accepted; then nothing is written.
   """
   check_destination(destination, to)
-  report = read(source, classes=classes, variant=variant, preprocessing=preprocessing)
-  return write(report, destination, to=to, fold_normalization=fold_normalization)
+  conversion = read(
+    source, classes=classes, family=family, variant=variant, preprocessing=preprocessing
+  )
+  return write(conversion, destination, to=to, fold_normalization=fold_normalization)
 
 
 def check_destination(destination: pathlib.Path, to: str | None) -> None:
@@ -102,46 +109,48 @@ def check_destination(destination: pathlib.Path, to: str | None) -> None:
 
 
 def write(
-  report: Report,
+  conversion: Conversion,
   destination: pathlib.Path,
   *,
   to: str | None = None,
   fold_normalization: bool = False,
-) -> Report:
+) -> Conversion:
   """Writes what was read, and returns it as written; the arguments are those of `convert`."""
   suffix = destination.suffix.lower()
   if fold_normalization:
-    report = dataclasses.replace(report, bundle=fold(report.bundle))
+    conversion = dataclasses.replace(conversion, bundle=fold(conversion.bundle))
   if to == 'torchvision':
-    write_foreign(report.bundle, destination, TORCHVISION, safetensors_file.write)
+    write_foreign(conversion.bundle, destination, 'torchvision', safetensors_file.write)
   elif suffix == '.caffemodel':
-    write_foreign(report.bundle, destination, CAFFE, caffe.write)
+    write_foreign(conversion.bundle, destination, 'caffe', caffe.write)
   elif suffix == '.npz':
-    write_foreign(report.bundle, destination, PLAIN, npz.write)
+    write_foreign(conversion.bundle, destination, 'plain', npz.write)
   else:
-    save(report.bundle, destination)
-  return report
+    save(conversion.bundle, destination)
+  return conversion
 
 
 def read(
   source: pathlib.Path,
   *,
   classes: pathlib.Path | None = None,
+  family: str | None = None,
   variant: str | None = None,
   preprocessing: str | None = None,
-) -> Report:
+) -> Conversion:
   """A bundle from a file of any known kind; the arguments are those of `convert`."""
-  for knob, name, table in (
-    ('variant', variant, VARIANTS),
-    ('preprocessing', preprocessing, PUBLISHED),
-  ):
-    if name is not None and name not in table:
-      raise UserError(f'--{knob}={name}: accepted: {", ".join(table)}')
+  given = {'family': family, 'variant': variant, 'preprocessing': preprocessing}
+  told = {knob: value for knob, value in given.items() if value}
+  of_family = choose('--family', told.get('family', next(iter(FAMILIES))), FAMILIES)
+  tables = {'variant': of_family.variants, 'preprocessing': PUBLISHED}
+  for knob, table in tables.items():
+    if knob in told:
+      choose(f'--{knob}', told[knob], table)
   names = None if classes is None else read_classes(classes)
   with _opened(source) as contents:
-    report = _assemble(source, contents, names, variant, preprocessing)
-  tensors.check_finite(str(source), tensors.flatten(report.bundle.variables))
-  return report
+    conversion = _assemble(source, contents, names, told)
+  tensors.check_finite(str(source), tensors.flatten(conversion.bundle.variables))
+  return conversion
 
 
 def _opened(path: pathlib.Path) -> contextlib.AbstractContextManager[Contents]:
@@ -163,88 +172,91 @@ def _assemble(
   path: pathlib.Path,
   contents: Contents,
   classes: tuple[str, ...] | None,
-  variant: str | None,
-  preprocessing: str | None,
-) -> Report:
+  told: dict[str, str],
+) -> Conversion:
   """The bundle of a file; its network is known and its shapes are checked before any is read."""
   if contents.described is not None:
-    for knob, value in (('variant', variant), ('preprocessing', preprocessing)):
-      if value:
-        raise UserError(f'--{knob}={value}: {path} says itself what its {knob} is')
+    for knob, value in told.items():
+      raise UserError(f'--{knob}={value}: {path} says itself what its {knob} is')
   if is_bundle(contents.shapes, contents.described):
-    bundle, dialect = load(path), PLAIN
+    bundle, names = load(path), 'plain'
   else:
     shapes = {name: shape for name, shape in contents.shapes.items() if not name.endswith(COUNTER)}
-    dialect = dialects.recognize(str(path), shapes)
     if contents.described is not None:
-      told = understand(str(path), contents.described)
-      expected = dialects.expected(dialect, told.model, told.preprocessing.image_size)
+      found = understand(str(path), contents.described)
+      dialect = dialects.recognize(str(path), shapes, family_of(found.model).name)
+      expected = dialects.expected(dialect, found.model, found.preprocessing.image_size)
       tensors.check_shapes(str(path), shapes, expected)
     else:
-      told = _identify(path, dialect, shapes, variant, preprocessing)
-    variables = _variables(contents, dialect, told.model, told.preprocessing.image_size)
-    bundle = Bundle(told.model, variables, told.preprocessing, told.classes, told.source)
+      dialect = dialects.recognize(str(path), shapes, told.get('family'))
+      found = _identify(path, dialect, shapes, told)
+    variables = _variables(contents, dialect, found.model, found.preprocessing.image_size)
+    bundle = Bundle(found.model, variables, found.preprocessing, found.classes, found.source)
+    names = dialect.source
   if classes:
     if len(classes) != bundle.model.classes:
       raise UserError(f'{path}: {bundle.model.classes} classes; {len(classes)} names were given')
     bundle = dataclasses.replace(bundle, classes=classes)
-  return Report(bundle, contents.layout, dialect.name)
+  return Conversion(bundle, contents.layout, names)
 
 
 def _identify(
-  path: pathlib.Path,
-  dialect: Dialect,
-  shapes: tensors.Shapes,
-  variant: str | None,
-  preprocessing: str | None,
+  path: pathlib.Path, dialect: Dialect, shapes: tensors.Shapes, told: dict[str, str]
 ) -> Description:
   """What a file of others is taken for: by names and shapes, and by what the user says."""
-  variant = variant or dialect.variant
-  preprocessing = preprocessing or dialect.preprocessing
-  for knob, value, table in (
-    ('variant', variant, VARIANTS),
-    ('preprocessing', preprocessing, PUBLISHED),
-  ):
+  taken_for = {
+    'variant': (dialect.variant, FAMILIES[dialect.family].variants),
+    'preprocessing': (dialect.preprocessing, PUBLISHED),
+  }
+  found = {}
+  for knob, (usual, table) in taken_for.items():
+    value = told.get(knob, usual)
     if value is None:
       raise UserError(f'{path}: says nothing of its {knob}; accepted: --{knob}={"|".join(table)}')
-  taken = PUBLISHED[str(preprocessing)]
-  model = dialects.identify(str(path), dialect, shapes, str(variant), taken.image_size)
+    found[knob] = value
+  taken = PUBLISHED[found['preprocessing']]
+  model = dialects.identify(str(path), dialect, shapes, found['variant'], taken.image_size)
   return Description(
-    model, taken, _numbers(model.classes), f'{path.name} (names of {dialect.name})', None
+    model, taken, _numbers(model.classes), f'{path.name} (names of {dialect.source})', None
   )
 
 
 def _numbers(classes: int) -> tuple[str, ...]:
-  """What stands for names where there are none."""
+  """The names of classes that have none: numbers from 0."""
   return tuple(str(index) for index in range(classes))
 
 
 def _variables(contents: Contents, dialect: Dialect, model: Any, image_size: int) -> dict[str, Any]:
-  head = model.architecture.head.conv
   arrays = {}
   for name in tensors.expected_shapes(model, image_size):
     array = contents.read(dialect.rename(name)).astype(np.float32)
-    arrays[name] = dialects.inward(dialect, name, array, head)
+    arrays[name] = dialects.inward(dialect, model, name, array)
   return tensors.unflatten(arrays)
 
 
 def write_foreign(
   bundle: Bundle,
   path: pathlib.Path,
-  dialect: Dialect,
+  source: str,
   write: Callable[[pathlib.Path, dict[str, np.ndarray], str], None],
 ) -> None:
-  """Writes a bundle under the names of a dialect; metadata of ours go along for the way back.
+  """Writes a bundle under the names of others; metadata of ours go along for the way back.
+
+  Args:
+    bundle: the network with its weights.
+    path: the file.
+    source: whose names they are: `plain`, `caffe` or `torchvision`.
+    write: writes arrays by name, and what describes them, into a file.
 
   Raises:
     UserError: the dialect has no such network, or the file cannot be written.
   """
-  dialects.check_speakable(dialect, bundle.model, str(path))
-  head = bundle.model.architecture.head.conv
+  dialect = dialects.dialect_of(bundle.model, source, str(path))
+  dialect.check_writable(dialect, bundle.model, str(path))
   arrays = {}
   for name, array in tensors.flatten(bundle.variables).items():
-    arrays[dialect.rename(name)] = dialects.outward(dialect, name, array, head)
-  if dialect is TORCHVISION:
+    arrays[dialect.rename(name)] = dialects.outward(dialect, bundle.model, name, array)
+  if source == 'torchvision':
     counters = [name.removesuffix('.running_mean') for name in arrays if '.running_mean' in name]
     arrays |= {f'{name}{COUNTER}': np.zeros((), np.int64) for name in counters}
   write(path, arrays, describe(bundle))

@@ -1,48 +1,75 @@
-"""Normalization folded into the first convolution, so that a network takes raw pixels."""
+"""What the first convolution's kernel can take over from the preprocessing: channels and scale."""
 
 import dataclasses
 
 import numpy as np
-from flax import traverse_util
 
 from googlenet_jax.errors import UserError
+from googlenet_jax.models import Network, family_of
+from googlenet_jax.normalization import Normalization
 from googlenet_jax.weights.bundle import Bundle
+
+
+def first_convolution(model: Network) -> str:
+  """The name of the module that sees the images."""
+  return family_of(model).first_convolution(model.architecture)
 
 
 def fold_normalization(bundle: Bundle) -> Bundle:
   """The same function of raw RGB pixels 0 to 255: channel order and scale go into the kernel.
 
-  A mean cannot follow them. The first convolution of every variant pads with zeros, which stand for
-  the mean before folding and for black after it: results would change along the border.
+  A mean cannot follow them. The first convolution of every variant pads with zeros, which are the
+  mean before folding and black after it: results would change along the border.
 
   Raises:
     UserError: the preprocessing subtracts a mean.
   """
-  preprocessing = bundle.preprocessing
-  if any(preprocessing.mean):
-    mean = ', '.join(f'{value:g}' for value in preprocessing.mean)
+  if any(bundle.preprocessing.normalization.mean):
+    mean = ', '.join(f'{value:g}' for value in bundle.preprocessing.normalization.mean)
     raise UserError(
       f'--fold_normalization: the mean {mean} cannot be folded exactly, as the first convolution '
-      f'pads with zeros, which stand for it; accepted: weights with mean 0, 0, 0'
+      f'pads with zeros, which would no longer be the mean; accepted: weights with mean 0, 0, 0'
     )
-  name = 'conv1' if bundle.model.architecture.stem != 'separable' else 'conv1_depthwise'
-  params = traverse_util.flatten_dict(bundle.variables['params'])
-  kernel = params[name, 'kernel']
-  std = np.asarray(preprocessing.std, np.float64)
-  if preprocessing.channel_order == 'bgr':
-    kernel = _in_rgb(kernel)
+  bundle = in_rgb(bundle, '--fold_normalization')
+  std = np.asarray(bundle.preprocessing.normalization.std, np.float64)
+  kernel = _first_kernel(bundle)
   depthwise = kernel.shape[2] == 1  # one input channel for each group of outputs
   scale = np.repeat(std, kernel.shape[3] // 3) if depthwise else std[:, None]
-  params[name, 'kernel'] = (kernel / scale).astype(np.float32)
-  variables = {**bundle.variables, 'params': traverse_util.unflatten_dict(params)}
-  plain = dataclasses.replace(
-    preprocessing, channel_order='rgb', mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0)
-  )
-  return dataclasses.replace(bundle, variables=variables, preprocessing=plain)
+  plain = Normalization(mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
+  return _with_first_kernel(bundle, (kernel / scale).astype(np.float32), plain)
 
 
-def _in_rgb(kernel: np.ndarray) -> np.ndarray:
-  """A kernel for B, G, R as one for R, G, B."""
+def in_rgb(bundle: Bundle, where: str) -> Bundle:
+  """The same network for images of R, G and B: a kernel for B, G and R is turned around.
+
+  Args:
+    bundle: a network for either order.
+    where: the flag or key that asks for it, for messages.
+
+  Raises:
+    UserError: the network takes B, G and R by a depthwise convolution, whose outputs would have to
+      change places as well.
+  """
+  normalization = bundle.preprocessing.normalization
+  if normalization.channel_order == 'rgb':
+    return bundle
+  kernel = _first_kernel(bundle)
   if kernel.shape[2] == 1:
-    raise UserError('--fold_normalization: accepted for a depthwise stem: channel order rgb')
-  return kernel[:, :, ::-1]
+    raise UserError(f'{where}: a depthwise first convolution of B, G and R; accepted: R, G and B')
+  turned = dataclasses.replace(normalization, channel_order='rgb')
+  return _with_first_kernel(bundle, kernel[:, :, ::-1], turned)
+
+
+def _first_kernel(bundle: Bundle) -> np.ndarray:
+  return bundle.variables['params'][first_convolution(bundle.model)]['kernel']
+
+
+def _with_first_kernel(bundle: Bundle, kernel: np.ndarray, normalization: Normalization) -> Bundle:
+  """A bundle with another kernel, and the normalization that fits it."""
+  name, params = first_convolution(bundle.model), bundle.variables['params']
+  params = {**params, name: {**params[name], 'kernel': np.ascontiguousarray(kernel)}}
+  return dataclasses.replace(
+    bundle,
+    variables={**bundle.variables, 'params': params},
+    preprocessing=dataclasses.replace(bundle.preprocessing, normalization=normalization),
+  )

@@ -4,15 +4,11 @@ import dataclasses
 import math
 import types
 import typing
+from collections.abc import Iterator
 from typing import Any
 
 from googlenet_jax.errors import UserError
-from googlenet_jax.models.inception import MODULES
-from googlenet_jax.models.layers import KERNEL_INITIALIZERS
-from googlenet_jax.models.variants import MAX_CHANNELS, Architecture
-
-# What no network of the family exceeds: a file may not make tracing the network take forever.
-_LARGEST = {'lrn.size': 255, 'pool4_window': 7, 'large_kernel': 15}
+from googlenet_jax.models import MAX_CHANNELS, Family
 
 
 def rebuild(kind: Any, value: Any, where: str) -> Any:
@@ -61,32 +57,55 @@ def _rebuild_fields(kind: Any, value: Any, where: str) -> Any:
   return kind(**{name: rebuild(hints[name], value[name], f'{where}.{name}') for name in names})
 
 
-def rebuild_architecture(value: Any) -> Architecture:
+def rebuild_architecture(family: Family, value: Any) -> Any:
   """The architecture that `dataclasses.asdict` and JSON turned into `value`.
+
+  A file may not make tracing the network take forever: integers are bounded by the family.
+
+  Args:
+    family: the network's.
+    value: what `json.loads` gave.
 
   Raises:
     UserError: names the field, its value and what is accepted.
   """
-  arch: Architecture = rebuild(Architecture, value, 'architecture')
-  if len(arch.modules) != len(MODULES):
-    raise _refused('architecture.modules', len(arch.modules), f'{len(MODULES)} modules')
-  if arch.kernel_init not in KERNEL_INITIALIZERS:
-    names = ', '.join(KERNEL_INITIALIZERS)
-    raise _refused('architecture.kernel_init', arch.kernel_init, names)
-  channels = {name: getattr(arch, name) for name in ('conv1', 'conv2_reduce', 'conv2')}
-  channels |= {'head.conv': arch.head.conv, 'head.fc': arch.head.fc}
-  for module, widths in arch.widths.items():
-    for name, width in dataclasses.asdict(widths).items():
-      channels[f'modules.{module}.{name}'] = 1 if width is None else width
-  bounds = {name: (count, MAX_CHANNELS) for name, count in channels.items()}
-  bounds['pool4_window'] = (arch.pool4_window, _LARGEST['pool4_window'])
-  bounds['large_kernel'] = (arch.large_kernel, _LARGEST['large_kernel'])
-  if arch.lrn:
-    bounds['lrn.size'] = (arch.lrn.size, _LARGEST['lrn.size'])
-  for name, (number, largest) in bounds.items():
+  kind = type(next(iter(family.variants.values())).architecture)
+  try:
+    architecture = rebuild(kind, value, 'architecture')
+  except UserError as error:
+    where = '' if str(error).startswith('architecture') else 'architecture.'
+    raise UserError(f'{where}{error}') from error
+  for field, place, number in _integers(architecture):
+    largest = family.bounds.get(field, MAX_CHANNELS)
     if not 1 <= number <= largest:
-      raise _refused(f'architecture.{name}', number, f'an integer from 1 to {largest}')
-  return arch
+      raise _refused(f'architecture.{place}', number, f'an integer from 1 to {largest}')
+  return architecture
+
+
+def _integers(value: Any, field: str = '', place: str = '') -> Iterator[tuple[str, str, int]]:
+  """All integers of a dataclass: field `modules.conv1x1`, place `modules[3].conv1x1`, value."""
+  if dataclasses.is_dataclass(value):
+    for inner in dataclasses.fields(value):
+      name = f'.{inner.name}' if field else inner.name
+      yield from _integers(getattr(value, inner.name), f'{field}{name}', f'{place}{name}')
+  elif isinstance(value, tuple):
+    for index, one in enumerate(value):
+      yield from _integers(one, field, f'{place}[{index}]')
+  elif isinstance(value, int) and not isinstance(value, bool):
+    yield field, place, value
+
+
+def upgraded(described: dict[str, Any]) -> dict[str, Any]:
+  """What a file of format 1 says about itself in today's form: its family was always googlenet.
+
+  Batch normalization carried the name of a mapped axis there, which never left training.
+  """
+  architecture: Any = described.get('architecture')
+  norm: Any = architecture.get('batch_norm') if isinstance(architecture, dict) else None
+  if isinstance(norm, dict) and norm.get('axis_name', '') is None:
+    norm = {name: value for name, value in norm.items() if name != 'axis_name'}
+    described = {**described, 'architecture': {**architecture, 'batch_norm': norm}}
+  return {**described, 'family': 'googlenet'}
 
 
 def _refused(where: str, value: Any, accepted: str) -> UserError:

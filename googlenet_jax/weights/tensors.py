@@ -13,13 +13,13 @@ from flax import traverse_util
 
 from googlenet_jax.errors import UserError
 from googlenet_jax.files import replacing
-from googlenet_jax.models import GoogLeNet
+from googlenet_jax.models import Network
 
 Shapes = dict[str, tuple[int, ...]]
 _NAMED = 500  # more names than a network has tensors are of a hostile file, and only counted
 
 
-def expected_shapes(model: GoogLeNet, image_size: int) -> Shapes:
+def expected_shapes(model: Network, image_size: int) -> Shapes:
   """Shapes of all tensors of a network by name, `params/conv1/kernel`; nothing is allocated.
 
   `image_size` matters to the heads alone: their fully connected layer sees the whole map.
@@ -28,7 +28,7 @@ def expected_shapes(model: GoogLeNet, image_size: int) -> Shapes:
 
 
 @functools.lru_cache(16)  # tracing takes most of a second, and reading a file asks several times
-def _traced_shapes(model: GoogLeNet, image_size: int) -> Shapes:
+def _traced_shapes(model: Network, image_size: int) -> Shapes:
   images = jax.ShapeDtypeStruct((1, image_size, image_size, 3), jnp.float32)
   return shapes_of(jax.eval_shape(model.init, jax.random.key(0), images))
 

@@ -8,7 +8,8 @@ import pytest
 from jax import lax
 
 from googlenet_jax.analysis import costs, trace
-from googlenet_jax.models import VARIANTS, googlenet, layers
+from googlenet_jax.models import build, layers
+from googlenet_jax.models.googlenet.variants import VARIANTS
 
 HEADS = ('4a', '4d')
 
@@ -111,7 +112,7 @@ def test_every_variant_has_a_golden_entry():
 @pytest.mark.parametrize('variant', VARIANTS)
 def test_golden_figures(variant):
   golden = GOLDEN[variant]
-  model = googlenet(variant, aux=HEADS)
+  model = build('googlenet', variant, aux=HEADS)
   parameters = costs.parameters(model, golden.image_size)
   macs = costs.macs(model, golden.image_size)
   found = Golden(parameters.trunk, macs.trunk, parameters.total, macs.total, golden.image_size)
@@ -121,7 +122,7 @@ def test_golden_figures(variant):
 
 
 def test_heads_as_in_facts():
-  model = googlenet('table1', aux=HEADS)
+  model = build('googlenet', 'table1', aux=HEADS)
   assert costs.parameters(model, 224).heads == {'aux_4a': 3_188_840, 'aux_4d': 3_190_888}
   macs = costs.macs(model, 224).heads
   assert {name: round(figure / 1e6, 2) for name, figure in macs.items()} == {
@@ -141,7 +142,7 @@ def test_rounded_figures_as_in_facts():
 
 
 def test_naive_modules_alone():
-  model = googlenet('naive')
+  model = build('googlenet', 'naive')
   parameters = costs.parameters_by_module(model, 224)
   modules = sum(found.total for name, found in parameters.items() if name.startswith('inception'))
   assert round(modules / 1e6, 1) == 92.5
@@ -153,7 +154,7 @@ def test_naive_modules_alone():
 @pytest.mark.parametrize('factor', [1 / 8, 1 / 2, 2])
 def test_reductions_enter_linearly(factor):
   """FACTS: params = 2,596,696 + 4,401,856 s and MACs = 691.5M + 891.2M s."""
-  model = googlenet('table1', reduction=factor)
+  model = build('googlenet', 'table1', reduction=factor)
   assert costs.parameters(model, 224).trunk == 2_596_696 + 4_401_856 * factor
   share, channels = 0, 192
   for name, (a, b, c, d, e, f) in WIDTHS.items():
@@ -168,22 +169,22 @@ def test_reductions_enter_linearly(factor):
 @pytest.mark.parametrize('variant', VARIANTS)
 def test_modules_with_weights_are_the_modules_with_macs(variant):
   size = GOLDEN[variant].image_size
-  model = googlenet(variant, aux=HEADS)
+  model = build('googlenet', variant, aux=HEADS)
   weighted = {name for name, found in costs.parameters_by_module(model, size).items() if found[0]}
   assert weighted == set(costs.macs_by_module(model, size))
 
 
 def test_weights_biases_and_scales_are_told_apart():
-  plain = costs.parameters_by_module(googlenet('table1'), 224)
+  plain = costs.parameters_by_module(build('googlenet', 'table1'), 224)
   assert plain['inception_3a/conv5x5'] == costs.Parameters(5 * 5 * 16 * 32, 32, 0)
-  normalized = costs.parameters_by_module(googlenet('bn'), 224)
+  normalized = costs.parameters_by_module(build('googlenet', 'bn'), 224)
   assert normalized['inception_3a/conv5x5'] == costs.Parameters(5 * 5 * 16 * 32, 0, 0)
   assert normalized['inception_3a/conv5x5/bn'] == costs.Parameters(0, 32, 32)
 
 
 def test_macs_are_those_of_one_image():
   batch = 3
-  model = googlenet('small', width=0.25, aux=HEADS)
+  model = build('googlenet', 'small', width=0.25, aux=HEADS)
   variables = costs.abstract_variables(model, 32)
   found, _ = trace.contractions(model.apply, variables, costs.abstract_images(32, batch))
   assert sum(contraction.macs for contraction in found) == batch * costs.macs(model, 32).total
@@ -204,7 +205,7 @@ def test_macs_against_the_operations_that_xla_counts(variant, monkeypatch):
     return convolution(x, kernel, window_strides, 'VALID', **settings)
 
   size = GOLDEN[variant].image_size
-  model = googlenet(variant, aux=HEADS)
+  model = build('googlenet', variant, aux=HEADS)
   arguments = costs.abstract_variables(model, size), costs.abstract_images(size)
   expected = 2 * costs.macs(model, size).total
   monkeypatch.setattr(layers.lax, 'conv_general_dilated', padded)
@@ -214,6 +215,8 @@ def test_macs_against_the_operations_that_xla_counts(variant, monkeypatch):
 
 
 def test_precision_changes_nothing():
-  full, half = (googlenet('small', width=0.25, dtype=name) for name in ('float32', 'bfloat16'))
+  full, half = (
+    build('googlenet', 'small', width=0.25, dtype=name) for name in ('float32', 'bfloat16')
+  )
   assert costs.macs_by_module(full, 32) == costs.macs_by_module(half, 32)
   assert costs.parameters_by_module(full, 32) == costs.parameters_by_module(half, 32)

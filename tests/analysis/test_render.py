@@ -6,18 +6,19 @@ import json
 
 import pytest
 
-from googlenet_jax.analysis import paper, render, table1
+from googlenet_jax.analysis import render, table
+from googlenet_jax.analysis.papers.googlenet import ROWS
 from googlenet_jax.errors import UserError
 
 
 @pytest.fixture(scope='module')
 def audit():
-  return table1.audit()
+  return table.audit('googlenet')
 
 
 @pytest.fixture(scope='module')
 def naive():
-  return table1.audit('naive')
+  return table.audit('googlenet', 'naive')
 
 
 def test_json_schema(audit, naive):
@@ -139,7 +140,7 @@ def test_below_the_table(audit):
 def test_markdown(audit):
   lines = render.render(audit, 'markdown').splitlines()
   table = [line for line in lines if line.startswith('|')]
-  assert len(table) == 2 + len(paper.ROWS) + 1
+  assert len(table) == 2 + len(ROWS) + 1
   assert len({line.count('|') for line in table}) == 1
   module = next(line for line in table if line.startswith('| inception_5a'))
   assert '| **1,043,456** | 1072K | **51.08M** | 54M | 54M fits `separable`' in module
@@ -147,7 +148,7 @@ def test_markdown(audit):
 
 
 def test_knobs_are_named():
-  audit = table1.audit('small', width=0.5, classes=10, aux=())
+  audit = table.audit('googlenet', 'small', width=0.5, classes=10, aux=())
   title = 'Table 1 for GoogLeNet small at 32x32, 10 classes, width=0.5, aux=none'
   assert render.render(audit, 'text', 120).startswith(title + '\n')
   assert json.loads(render.render(audit, 'json'))['knobs'] == {'width': 0.5, 'aux': []}

@@ -129,7 +129,7 @@ def test_depth_through_loops_and_calls():
 
 
 def test_a_factorized_kernel_is_one_layer():
-  stem = nn.Sequential([ConvUnit(24, 7, groups=3, activate=False), ConvUnit(64), ConvUnit(8)])
+  stem = nn.Sequential([ConvUnit(24, 7, groups=3, bare=True), ConvUnit(64), ConvUnit(8)])
   images = jax.ShapeDtypeStruct((1, 16, 16, 3), jnp.float32)
   found, _ = trace.contractions(stem.init, jax.random.key(0), images)
   assert [contraction.depth for contraction in found] == [1, 1, 2]

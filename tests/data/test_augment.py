@@ -31,7 +31,7 @@ def views(image, size, count, seed=0, **switches):
   return [train_transform(image, size, augmentation, rng) for _ in range(count)]
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(
   height=st.integers(1, 70),
   width=st.integers(1, 70),
@@ -197,7 +197,7 @@ def test_the_test_view_is_resized_then_cut_in_the_middle():
 
 
 def test_the_test_view_does_not_alias():
-  # Stripes of one pixel are a flat grey after shrinking to a third.
+  # Stripes of one pixel are a flat gray after shrinking to a third.
   stripes = np.zeros((150, 150, 3), np.uint8)
   stripes[:, ::2] = 255
   assert np.ptp(augment.test_transform(stripes, 47, 47)[:, 1:-1].astype(int)) < 100
@@ -215,7 +215,7 @@ def test_a_cut_larger_than_the_resized_image_is_refused():
 @pytest.mark.parametrize(
   'wrong',
   [
-    {'crop': 'centre'},
+    {'crop': 'center'},
     {'interpolation': 'lanczos'},
     {'pad': -1},
     {'area': (0.0, 1.0)},

@@ -18,7 +18,7 @@ def mid_range(seed=0, shape=(60, 80)):
 # --- the same steps pixel by pixel, in floats, without a matrix ---
 
 
-def grey_of(pixels):
+def gray_of(pixels):
   return 0.299 * pixels[..., 0] + 0.587 * pixels[..., 1] + 0.114 * pixels[..., 2]
 
 
@@ -27,18 +27,18 @@ def apply_brightness(pixels, factor):
 
 
 def apply_contrast(pixels, factor):
-  mean = grey_of(pixels).mean()
+  mean = gray_of(pixels).mean()
   return mean + (pixels - mean) * factor
 
 
 def apply_saturation(pixels, factor):
-  grey = grey_of(pixels)[..., None]
-  return grey + (pixels - grey) * factor
+  gray = gray_of(pixels)[..., None]
+  return gray + (pixels - gray) * factor
 
 
 def apply_hue(pixels, turn):
   """Turns (I, Q) as a complex number, by the definition of YIQ's two color axes."""
-  y = grey_of(pixels)
+  y = gray_of(pixels)
   i = 0.5959 * pixels[..., 0] - 0.2746 * pixels[..., 1] - 0.3213 * pixels[..., 2]
   q = 0.2115 * pixels[..., 0] - 0.5227 * pixels[..., 1] + 0.3112 * pixels[..., 2]
   turned = (i + 1j * q) * np.exp(2j * np.pi * turn)
@@ -96,9 +96,9 @@ def test_hue_turns_as_yiq_does():
     assert abs(color.distort(pixel, turn=0.1)[0, 0] - expected).max() < 3
 
 
-def test_hue_keeps_greys_and_comes_round():
-  grey = np.repeat(np.arange(256, dtype=np.uint8)[None, :, None], 3, axis=2)
-  np.testing.assert_array_equal(color.distort(grey, turn=0.37), grey)
+def test_hue_keeps_grays_and_comes_round():
+  gray = np.repeat(np.arange(256, dtype=np.uint8)[None, :, None], 3, axis=2)
+  np.testing.assert_array_equal(color.distort(gray, turn=0.37), gray)
   image = mid_range(3)
   np.testing.assert_array_equal(color.distort(image, turn=1.0), image)
   turned = color.matrix((1, 2, 3), turn=0.2)

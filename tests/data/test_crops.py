@@ -11,11 +11,11 @@ from googlenet_jax.data.geometry import Box, cut, mirror, resize, resized_size
 from googlenet_jax.errors import UserError
 
 # A photo of 375 x 500: by the shorter side, where the three squares begin on the longer side
-# (500 * 256 / 375 = 341.3 -> 341, so 0, (341 - 256) // 2 and 341 - 256), and where their centre
+# (500 * 256 / 375 = 341.3 -> 341, so 0, (341 - 256) // 2 and 341 - 256), and where their center
 # crop and their far corners begin inside a square.
 LONG = {256: (0, 42, 85), 288: (0, 48, 96), 320: (0, 53, 107), 352: (0, 58, 117)}
 SQUARE = {256: (0, 0, 0), 288: (0, 0, 0), 320: (0, 0, 0), 352: (0, 0, 0)}
-CENTRE = {256: 16, 288: 32, 320: 48, 352: 64}
+CENTER = {256: 16, 288: 32, 320: 48, 352: 64}
 FAR = {256: 32, 288: 64, 320: 96, 352: 128}
 # Written out in full: the first 18 boxes of the landscape photo.
 FIRST = [
@@ -30,8 +30,8 @@ def golden(starts, portrait=False):
   crops = []
   for side in (256, 288, 320, 352):
     for start in starts[side]:
-      far, centre = FAR[side], CENTRE[side]
-      corners = [(0, 0), (0, far), (far, 0), (far, far), (centre, centre)]
+      far, center = FAR[side], CENTER[side]
+      corners = [(0, 0), (0, far), (far, 0), (far, far), (center, center)]
       down, right = (start, 0) if portrait else (0, start)
       boxes = [Box(top + down, left + right, 224, 224) for top, left in corners]
       boxes.append(Box(down, right, side, side))

@@ -54,7 +54,7 @@ IMAGE = photo_like(37, 53)
 FILES = {
   'jpeg 4:2:0': encode(IMAGE, 'JPEG', quality=90),
   'jpeg 4:4:4': encode(IMAGE, 'JPEG', quality=90, subsampling=0),
-  'jpeg grey': encode(IMAGE[..., 0], 'JPEG', quality=90),
+  'jpeg gray': encode(IMAGE[..., 0], 'JPEG', quality=90),
   'jpeg progressive': encode(IMAGE, 'JPEG', quality=90, progressive=True),
   'jpeg restarts': encode(IMAGE, 'JPEG', quality=90, restart_marker_rows=1),
   'png': encode(IMAGE, 'PNG'),
@@ -95,11 +95,11 @@ def test_lossless_files_come_back_exactly(kind):
   np.testing.assert_array_equal(decode.decode_image(FILES[kind], 'x'), IMAGE)
 
 
-def test_grey_files_get_three_equal_channels():
-  grey = np.repeat(IMAGE[..., :1], 3, axis=2)
-  np.testing.assert_array_equal(decode.decode_image(FILES['pgm'], 'x'), grey)
-  jpeg = decode.decode_image(FILES['jpeg grey'], 'x')
-  assert (jpeg == jpeg[..., :1]).all() and abs(jpeg.astype(int) - grey).max() < 12
+def test_gray_files_get_three_equal_channels():
+  gray = np.repeat(IMAGE[..., :1], 3, axis=2)
+  np.testing.assert_array_equal(decode.decode_image(FILES['pgm'], 'x'), gray)
+  jpeg = decode.decode_image(FILES['jpeg gray'], 'x')
+  assert (jpeg == jpeg[..., :1]).all() and abs(jpeg.astype(int) - gray).max() < 12
 
 
 @pytest.mark.parametrize('kind', ['jpeg 4:2:0', 'jpeg 4:4:4', 'jpeg progressive', 'jpeg restarts'])
@@ -159,7 +159,7 @@ def test_cmyk_tiff_becomes_the_color_of_its_ink():
   assert abs(pixels - ink_as_rgb(INK)).max() <= 0.5
 
 
-def test_sixteen_bit_grey_keeps_its_high_byte():
+def test_sixteen_bit_gray_keeps_its_high_byte():
   values = np.array([[0, 255, 256], [32767, 40000, 65535]], '>u2')
   expected = np.repeat([[[0], [0], [1]], [[127], [156], [255]]], 3, axis=2)
   rows = [row.tobytes() for row in values]
@@ -177,7 +177,7 @@ def test_sixteen_bit_rgb_keeps_its_high_bytes():
 
 
 @pytest.mark.parametrize(
-  ('depth', 'row', 'greys', 'transparent'),
+  ('depth', 'row', 'grays', 'transparent'),
   [
     (1, b'\x50', [0, 255, 0, 255], 0),
     (2, b'\x1b', [0, 85, 170, 255], 2),
@@ -186,13 +186,13 @@ def test_sixteen_bit_rgb_keeps_its_high_bytes():
     (16, b'\x01\x00\x02\x00\x02\x01\x04\x00', [1, 2, 2, 4], 0x0201),
   ],
 )
-def test_grey_png_of_any_depth_with_and_without_a_transparent_value(depth, row, greys, transparent):
+def test_gray_png_of_any_depth_with_and_without_a_transparent_value(depth, row, grays, transparent):
   plain = decode.decode_image(png(4, 1, depth, 0, [row]), 'x')
-  assert plain[0, :, 0].tolist() == greys
+  assert plain[0, :, 0].tolist() == grays
   chunk = (b'tRNS', struct.pack('>H', transparent))
   raw = [*range(4)] if depth != 16 else [0x100, 0x200, 0x201, 0x400]
   raw = {1: [0, 1, 0, 1], 4: [0, 1, 2, 15], 8: [1, 2, 3, 4]}.get(depth, raw)
-  seen = [255 if value == transparent else grey for value, grey in zip(raw, greys, strict=True)]
+  seen = [255 if value == transparent else gray for value, gray in zip(raw, grays, strict=True)]
   onto_white = decode.decode_image(png(4, 1, depth, 0, [row], chunk), 'x')
   assert onto_white.tolist() == [[[value] * 3 for value in seen]]
 
@@ -217,7 +217,7 @@ def test_alpha_goes_onto_white(kind):
   assert abs(pixels - expected).max() <= 0.5
 
 
-def test_grey_with_alpha_goes_onto_white():
+def test_gray_with_alpha_goes_onto_white():
   rows = [bytes([100, 255, 100, 0, 0, 51])]
   pixels = decode.decode_image(png(3, 1, 8, 4, rows), 'x')
   assert pixels[0].tolist() == [[100] * 3, [255] * 3, [204] * 3]
@@ -296,7 +296,7 @@ def test_what_libjpeg_only_warns_about_is_refused():
   middle = data.rindex(b'\xff\xda') + 200
   with pytest.raises(decode.DecodeError, match='corrupt JPEG'):
     decode.decode_image(data[:middle] + b'\xff\xd9', 'x')
-  assert np.asarray(Image.open(io.BytesIO(data[:middle] + b'\xff\xd9'))).shape  # Pillow: grey.
+  assert np.asarray(Image.open(io.BytesIO(data[:middle] + b'\xff\xd9'))).shape  # Pillow: gray.
 
 
 @pytest.mark.filterwarnings('ignore:.*:UserWarning:PIL')
@@ -340,7 +340,7 @@ def test_the_error_survives_pickling():
 
 @pytest.mark.filterwarnings('ignore:.*:UserWarning:PIL')
 @pytest.mark.parametrize('signature', sorted({data[:12] for data in FILES.values()}))
-@hypothesis.settings(max_examples=30, deadline=None)
+@hypothesis.settings(max_examples=30)
 @hypothesis.given(rest=st.binary(max_size=200))
 def test_no_bytes_raise_anything_else(signature, rest):
   outcome(signature + rest)

@@ -9,44 +9,13 @@ import resource
 import numpy as np
 import pytest
 from PIL import Image
+from prepared_files import data_files, encoded, stored, write_files
 
 from googlenet_jax.data.decode import decode_image
 from googlenet_jax.data.prepare import prepare
 from googlenet_jax.data.prepare.pixels import PixelSums
 from googlenet_jax.data.sources import open_split
 from googlenet_jax.errors import UserError
-
-
-def encoded(seed, size=(12, 9), kind='PNG'):
-  """A file of noise, height by width."""
-  pixels = np.random.default_rng(seed).integers(0, 256, (*size, 3), np.uint8)
-  buffer = io.BytesIO()
-  Image.fromarray(pixels).save(buffer, kind)
-  return buffer.getvalue()
-
-
-def write_files(root, contents):
-  for name, data in contents.items():
-    (root / name).parent.mkdir(parents=True, exist_ok=True)
-    (root / name).write_bytes(data)
-  return root
-
-
-def stored(out, split):
-  """{name: (label, file)} of what our own source reads."""
-  records = open_split(f'prepared:{out}', split, cache_dir=pathlib.Path('unused')).records
-  read = [records[i] for i in range(len(records))]
-  assert len({record['name'] for record in read}) == len(read), 'an image twice'
-  return {record['name']: (record['label'], record['image']) for record in read}
-
-
-def data_files(out):
-  """{name: bytes} of all that must not depend on how the run went."""
-  return {
-    path.name: path.read_bytes()
-    for path in [*out.iterdir(), *(out / '.prepare').iterdir()]
-    if path.is_file() and path.name != 'report.json'
-  }
 
 
 @pytest.fixture(scope='module')
@@ -116,8 +85,8 @@ def test_bad_files_are_reported_with_their_reasons(prepared):
     assert expected[name] in reason
   with (prepared.out / 'bad.csv').open(encoding='utf-8', newline='') as file:
     assert [tuple(row) for row in csv.reader(file)] == [('file', 'reason'), *prepared.bad]
-  report = json.loads((prepared.out / 'report.json').read_text(encoding='utf-8'))
-  assert report['images'] == prepared.images and report['bad'] == 3
+  written = json.loads((prepared.out / 'report.json').read_text(encoding='utf-8'))
+  assert written['images'] == prepared.images and written['bad'] == 3
 
 
 def test_mean_and_deviation_are_those_of_the_training_pixels(folder, prepared):
@@ -125,9 +94,10 @@ def test_mean_and_deviation_are_those_of_the_training_pixels(folder, prepared):
     [decode_image(d, n).reshape(-1, 3) for n, d in good_files(folder, 'train').items()]
   ).astype(np.float64)
   opened = open_split(f'prepared:{prepared.out}', 'test', cache_dir=folder)
-  np.testing.assert_allclose(opened.mean, pixels.mean(0), rtol=1e-13)
-  np.testing.assert_allclose(opened.std, pixels.std(0), rtol=1e-13)
-  assert prepared.mean == list(opened.mean) and prepared.std == list(opened.std)
+  np.testing.assert_allclose(opened.normalization.mean, pixels.mean(0), rtol=1e-13)
+  np.testing.assert_allclose(opened.normalization.std, pixels.std(0), rtol=1e-13)
+  stored = opened.normalization
+  assert prepared.mean == list(stored.mean) and prepared.std == list(stored.std)
 
 
 def test_sums_are_exact_for_images_of_any_shape():
@@ -200,12 +170,14 @@ def test_a_manifest_with_splits(tmp_path):
     for i, name in enumerate(files)
   ]
   source = manifest(tmp_path, '\n'.join(['\ufefffile,label,split', *rows, '']))
-  report = prepare(source, tmp_path / 'out', name='listed')
-  assert report.images == {'train': 5, 'validation': 2, 'test': 1}
-  opened = open_split(f'prepared:{report.out}', 'train', cache_dir=tmp_path)
+  prepared = prepare(source, tmp_path / 'out', name='listed')
+  assert prepared.images == {'train': 5, 'validation': 2, 'test': 1}
+  opened = open_split(f'prepared:{prepared.out}', 'train', cache_dir=tmp_path)
   assert opened.classes == ('9', '10'), 'whole numbers in their own order'
   read = {
-    name: record for split in report.images for name, record in stored(report.out, split).items()
+    name: record
+    for split in prepared.images
+    for name, record in stored(prepared.out, split).items()
   }
   assert read == {name: (1 - i % 2, data) for i, (name, data) in enumerate(files.items())}
 
@@ -214,24 +186,19 @@ def test_a_manifest_without_splits_and_a_missing_file(tmp_path):
   files = {f'{i}.png': encoded(i, (2, 2)) for i in range(100)}
   write_files(tmp_path, files)
   source = manifest(tmp_path, 'file,label\n' + ''.join(f'{n},a\n' for n in [*files, '없음.png']))
-  report = prepare(source, tmp_path / 'out', name='x')
-  assert report.images['train'] + report.images['test'] == 100 and 2 <= report.images['test'] <= 25
-  assert report.bad == [('없음.png', 'cannot be read: No such file or directory')]
+  prepared = prepare(source, tmp_path / 'out', name='x')
+  assert (
+    prepared.images['train'] + prepared.images['test'] == 100 and 2 <= prepared.images['test'] <= 25
+  )
+  assert prepared.bad == [('없음.png', 'cannot be read: No such file or directory')]
 
 
 @pytest.mark.parametrize(
   ('text', 'message'),
   [
-    ('file,label\n', 'no images below the header'),
-    ('', 'line 1: accepted: file,label'),
-    ('path,label\na.png,1\n', 'line 1: accepted: file,label'),
-    ('file,label\na.png,x\nb.png,x\na.png,x\n', 'line 4: a.png again, as in 2'),
-    ('file,label\na.png\n', "line 2: 'a.png'; accepted: file,label"),
-    ('file,label\na.png, \n', "line 2: 'a.png, '"),
-    ('file,label,split\na.png,x,dev\n', "split 'dev'; accepted: train, val, validation, test"),
-    ('file,label,split\na.png,개,train\nb.png,곰,test\n', "label '곰' of b.png"),
-    ('file,label,split\na.png,x,test\n', "label 'x' of a.png"),
-    ('file,label\n"a.png,x\n', 'not a CSV file'),
+    ('path,label\na.png,1\n', "line 1: no column 'file'"),
+    ('file,label,split\na.png,개,train\nb.png,곰,test\n', "line 3: label '곰' of b.png (test)"),
+    ('file,label,split\na.png,x,test\n', "line 2: label 'x' of a.png"),
   ],
 )
 def test_manifests_that_cannot_be_used(tmp_path, text, message):
@@ -276,8 +243,8 @@ def test_short_side_shrinks_only_what_is_larger(tmp_path):
     smooth.save(buffer, 'PNG' if name.endswith('png') else 'JPEG', quality=98)
     contents[f'train/a/{name}'] = buffer.getvalue()
   source = write_files(tmp_path / 'in', contents)
-  report = prepare(f'folder:{source}', tmp_path / 'out', name='x', short_side=32, verify=True)
-  read = {name: data for name, (_, data) in stored(report.out, 'train').items()}
+  prepared = prepare(f'folder:{source}', tmp_path / 'out', name='x', short_side=32, verify=True)
+  read = {name: data for name, (_, data) in stored(prepared.out, 'train').items()}
   for name in ('train/a/small.png', 'train/a/exact.png'):
     assert read[name] == contents[name]
   expected = np.asarray(smooth.resize((48, 32), Image.Resampling.BOX), float)
@@ -288,7 +255,7 @@ def test_short_side_shrinks_only_what_is_larger(tmp_path):
     error = np.abs(image - expected).mean()  # 1.6 by JPEG alone; nearest neighbors give 2.9
     assert error < 2
   pixels = np.concatenate([decode_image(d, n).reshape(-1, 3) for n, d in read.items()])
-  np.testing.assert_allclose(report.mean, pixels.mean(0), rtol=1e-13)
+  np.testing.assert_allclose(prepared.mean, pixels.mean(0), rtol=1e-13)
 
 
 def test_another_preparation_in_the_same_folder_is_refused(folder, prepared, tmp_path):

@@ -7,12 +7,12 @@ import tarfile
 import numpy as np
 import pytest
 from PIL import Image
-from test_prepare import data_files, encoded, stored, write_files
+from prepared_files import data_files, encoded, stored, write_files
 
 from googlenet_jax.data.decode import decode_image
 from googlenet_jax.data.prepare import prepare
 from googlenet_jax.data.prepare.listing import Item, deal
-from googlenet_jax.data.prepare.tar import members
+from googlenet_jax.data.prepare.tar import entries
 from googlenet_jax.errors import UserError
 
 SYNSETS = ('n01440764', 'n01443537', 'n02110341')
@@ -83,8 +83,8 @@ def add_validation(folder):
 
 
 def test_damaged_and_odd_members(archives, tmp_path):
-  report = prepare(f'imagenet:{archives}', tmp_path / 'out', name='imagenet', shards=4)
-  read = stored(report.out, 'train')
+  prepared = prepare(f'imagenet:{archives}', tmp_path / 'out', name='imagenet', shards=4)
+  read = stored(prepared.out, 'train')
   expected = {
     f'{synset}/{name}': (label, data)
     for label, synset in enumerate(SYNSETS)
@@ -92,7 +92,7 @@ def test_damaged_and_odd_members(archives, tmp_path):
     if name not in BAD
   }
   assert read == expected
-  reasons = dict(report.bad)
+  reasons = dict(prepared.bad)
   assert set(reasons) == {f'{SYNSETS[1]}/{name}' for name in BAD}
   assert reasons[f'{SYNSETS[1]}/empty.JPEG'] == 'empty file'
   assert 'corrupt JPEG' in reasons[f'{SYNSETS[1]}/corrupt.JPEG']
@@ -230,7 +230,7 @@ def test_members_are_where_they_are_said_to_be(tmp_path, form):
   files = {'a': b'1', f'{long}.JPEG': b'22' * 700, 'empty': b'', 'd': None, 'z': b'3' * 512}
   (tmp_path / 'x.tar').write_bytes(tar(files, form))
   whole = (tmp_path / 'x.tar').read_bytes()
-  found = {m.name: whole[m.offset : m.offset + m.size] for m in members(tmp_path / 'x.tar')}
+  found = {e.name: whole[e.offset : e.offset + e.size] for e in entries(tmp_path / 'x.tar')}
   assert found == {name: data for name, data in files.items() if data is not None}
 
 

@@ -4,11 +4,12 @@ import multiprocessing
 import os
 import pathlib
 import random
+import shutil
 import signal
-import time
 
 import pytest
-from test_prepare import data_files, encoded, stored, write_files
+from prepared_files import data_files, encoded, stored, write_files
+from waiting import wait_until
 
 from googlenet_jax.data.prepare import prepare
 from googlenet_jax.data.sources import open_split
@@ -53,8 +54,8 @@ def run(source, out, processes=1):
 def whole(source, tmp_path_factory):
   """The files of a run that nobody disturbed."""
   out = tmp_path_factory.mktemp('whole')
-  report = run(source, out)
-  assert len(stored(out, 'train')) == IMAGES and len(report.bad) == 1
+  prepared = run(source, out)
+  assert len(stored(out, 'train')) == IMAGES and len(prepared.bad) == 1
   return data_files(out)
 
 
@@ -66,31 +67,32 @@ def check_unfinished(out, whole):
     assert len(shards) == SHARDS or not (out / 'dataset_info.json').exists()
 
 
-def run_counting(source, out, images):
+def run_and_die(source, out, images, seconds):
+  """Prepares, and dies wherever it is after a number of images and some computing more."""
+
   def progress(done, total):
-    images.value = done
+    if done >= images and not any(signal.getitimer(signal.ITIMER_PROF)):
+      signal.setitimer(signal.ITIMER_PROF, seconds)  # the default action of SIGPROF is death
 
   prepare(source, out, name='x', shards=SHARDS, progress=progress)
 
 
 def test_killed_at_ten_random_moments(server, source, whole, tmp_path):
   """Moments of the work, not of the clock: a busy machine must not move them all to one end."""
-  moments, killed, kept = random.Random(7), 0, []
-  for attempt in range(10):
-    out, images = tmp_path / str(attempt), server.Value('i', 0)
-    process = server.Process(target=run_counting, args=(source, out, images))
+  moments, kept = random.Random(7), []
+  while len(kept) < 10:
+    out = tmp_path / str(len(kept))
+    moment = (moments.randrange(IMAGES), moments.uniform(1e-6, 0.01))
+    process = server.Process(target=run_and_die, args=(source, out, *moment))
     process.start()
-    last = moments.randrange(IMAGES)
-    while images.value < last and process.is_alive():
-      time.sleep(0.0005)
-    time.sleep(moments.uniform(0, 0.01))
-    process.kill()
     process.join()
-    killed += process.exitcode == -signal.SIGKILL
+    if process.exitcode == 0:  # the moment would have come after the end
+      shutil.rmtree(out)
+      continue
+    assert process.exitcode == -signal.SIGPROF
     check_unfinished(out, whole)
     kept.append(IMAGES + 1 - run(source, out).written)
     assert data_files(out) == whole
-  assert killed >= 8, f'{killed} of 10 runs were killed before they had ended'
   assert len(set(kept)) > 2, f'{kept}: the moments should have differed'
 
 
@@ -160,16 +162,12 @@ def test_workers_end_with_their_parent(server, source, whole, tmp_path):
   pids = tmp_path / 'pids'
   process = server.Process(target=tell_workers, args=(source, tmp_path / 'out', pids))
   process.start()
-  deadline = time.monotonic() + 60
-  while not pids.exists() and process.is_alive() and time.monotonic() < deadline:
-    time.sleep(0.002)
+  wait_until(pids.exists, 'the run tells of no workers')
   process.kill()
   process.join()
   workers = [int(pid) for pid in pids.read_text().split()]
-  deadline = time.monotonic() + 10
-  while any(map(alive, workers)) and time.monotonic() < deadline:
-    time.sleep(0.01)
-  assert len(workers) == 2 and not any(map(alive, workers))
+  assert len(workers) == 2
+  wait_until(lambda: not any(map(alive, workers)), 'workers are left behind')
   check_unfinished(tmp_path / 'out', whole)
   run(source, tmp_path / 'out')
   assert data_files(tmp_path / 'out') == whole

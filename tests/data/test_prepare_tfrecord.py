@@ -5,7 +5,7 @@ import pathlib
 import struct
 
 import pytest
-from test_prepare import data_files, encoded, stored
+from prepared_files import data_files, encoded, stored
 
 from googlenet_jax.data.prepare import prepare
 from googlenet_jax.errors import UserError
@@ -73,16 +73,16 @@ def data_set(tmp_path):
 
 
 def test_records_come_out_as_they_went_in(data_set, tmp_path):
-  report = prepare(f'tfds:{data_set}', tmp_path / 'out', name='birds', shards=3)
+  prepared = prepare(f'tfds:{data_set}', tmp_path / 'out', name='birds', shards=3)
   expected = {
     f'birds-train.tfrecord-{shard:05d}-of-00002[{i}]': (i % 2, encoded(10 * shard + i))
     for shard, length in enumerate((6, 5))
     for i in range(length)
   }
-  assert stored(report.out, 'train') == expected
-  assert report.images == {'train': 11, 'validation': 3} and not report.bad
+  assert stored(prepared.out, 'train') == expected
+  assert prepared.images == {'train': 11, 'validation': 3} and not prepared.bad
   two = prepare(f'tfds:{data_set}', tmp_path / 'two', name='birds', shards=3, processes=2)
-  assert data_files(two.out) == data_files(report.out)
+  assert data_files(two.out) == data_files(prepared.out)
 
 
 def test_a_flipped_bit_in_a_record_is_found(data_set, tmp_path):
@@ -90,9 +90,9 @@ def test_a_flipped_bit_in_a_record_is_found(data_set, tmp_path):
   data = bytearray(path.read_bytes())
   data[len(data) // 2] ^= 1
   path.write_bytes(data)
-  report = prepare(f'tfds:{data_set}', tmp_path / 'out', name='birds')
-  assert report.images == {'train': 10, 'validation': 3}
-  assert report.bad == [(f'{path.name}[2]', 'wrong CRC of its TFRecord')]
+  prepared = prepare(f'tfds:{data_set}', tmp_path / 'out', name='birds')
+  assert prepared.images == {'train': 10, 'validation': 3}
+  assert prepared.bad == [(f'{path.name}[2]', 'wrong CRC of its TFRecord')]
 
 
 def test_files_that_are_cut_or_missing_are_named(data_set, tmp_path):

@@ -8,7 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from googlenet_jax.data.split import Split
-from googlenet_jax.models import MODULES, googlenet
+from googlenet_jax.models import build
+from googlenet_jax.models.googlenet.inception import MODULES
+from googlenet_jax.normalization import Normalization
 from googlenet_jax.weights.bundle import Bundle, Preprocessing
 
 CLASSES = ('개 dog', 'cat', 'crane', 'crane', '<b>newt</b> & co.', 'sax', 'zebra')
@@ -18,7 +20,7 @@ _LEAN = ','.join(f'{m}.reduce_3x3=none,{m}.reduce_5x5=none,{m}.pool_proj=none' f
 @functools.cache
 def bundle(seed=0, size=32, resize=37, order='bgr', aux=(), variant='small'):
   """A network of random parameters whose answers differ from image to image."""
-  model = googlenet(variant, width=0.06, widths=_LEAN, classes=len(CLASSES), aux=aux)
+  model = build('googlenet', variant, width=0.06, widths=_LEAN, classes=len(CLASSES), aux=aux)
   rng = np.random.default_rng(seed)
   shapes = jax.eval_shape(model.init, jax.random.key(0), jnp.zeros((1, size, size, 3)))
 
@@ -34,7 +36,9 @@ def bundle(seed=0, size=32, resize=37, order='bgr', aux=(), variant='small'):
   variables = jax.tree_util.tree_map_with_path(value, shapes)
   kernel = variables['params']['classifier']['kernel']
   kernel -= kernel.mean(0)  # what all images have in common would decide otherwise
-  preprocessing = Preprocessing(size, resize, order, (120.0, 110.0, 100.0), (60.0, 50.0, 40.0))
+  preprocessing = Preprocessing(
+    size, resize, Normalization((120.0, 110.0, 100.0), (60.0, 50.0, 40.0), order)
+  )
   return Bundle(model, {'batch_stats': {}, **variables}, preprocessing, CLASSES, f'random {seed}')
 
 

@@ -14,11 +14,12 @@ from PIL import Image
 
 from googlenet_jax import cli
 from googlenet_jax.evaluation.data import open_data
-from googlenet_jax.evaluation.evaluate import evaluate, result
-from googlenet_jax.evaluation.predictors import Member
-from googlenet_jax.models import googlenet
+from googlenet_jax.evaluation.measures import result
+from googlenet_jax.evaluation.predict_split import predict_split
+from googlenet_jax.evaluation.predictors import Predictor
+from googlenet_jax.models import build
 from googlenet_jax.weights import bundle as bundles
-from googlenet_jax.weights.bundle import Bundle, Preprocessing
+from googlenet_jax.weights.bundle import PUBLISHED, Bundle
 
 MODELS = pathlib.Path(__file__).resolve().parents[1] / 'models'
 
@@ -29,14 +30,14 @@ def bvlc(shared_data):
   spec = importlib.util.spec_from_file_location('caffe_reader', MODELS / 'caffe.py')
   caffe = importlib.util.module_from_spec(spec)
   spec.loader.exec_module(caffe)
-  model = googlenet('bvlc')
+  model = build('googlenet', 'bvlc')
   shapes = jax.eval_shape(model.init, jax.random.key(0), jnp.zeros((1, 224, 224, 3)))['params']
   layers = caffe.read(shared_data / 'bvlc_googlenet' / 'bvlc_googlenet.caffemodel')
   words = (shared_data / 'bvlc_googlenet' / 'synset_words.txt').read_text().splitlines()
   return Bundle(
     model,
     {'params': caffe.fill(layers, shapes), 'batch_stats': {}},
-    Preprocessing(224, 256, 'bgr', (123.0, 117.0, 104.0), (1.0, 1.0, 1.0)),
+    PUBLISHED['caffe'],
     tuple(words),
     'BVLC',
   )
@@ -45,7 +46,7 @@ def bvlc(shared_data):
 def test_bvlc_on_the_photos(bvlc, shared_data):
   """The published network gives the reference's figures and probabilities from the JPEG files."""
   photos = open_data(f'manifest:{shared_data}/photos/photos.csv', None, bvlc.classes, shared_data)
-  found, heads = evaluate([Member(bvlc, 'bvlc')], photos, (1,), batch_size=40)
+  found, heads = predict_split([Predictor(bvlc, 'bvlc')], photos, (1,), batch_size=40)
   figures = result(found)
   assert (figures['images'], figures['crops'], figures['models']) == (40, 1, 1)
   assert (figures['top1_error'], figures['top5_error']) == pytest.approx((0.325, 0.1))

@@ -57,7 +57,7 @@ def run(path, images, tmp_path):
 
 
 def expected(bundle, images):
-  normalized = bundle.preprocessing.normalize(images)
+  normalized = bundle.preprocessing.normalization(images)
   return jax.nn.softmax(jax.jit(bundle.model.apply)(bundle.variables, normalized).logits)
 
 
@@ -79,7 +79,7 @@ def test_normalized_images_and_a_fixed_number(bundle, tmp_path):
   path = tmp_path / 'a.stablehlo'
   about = export(bundle, path, batch=2)
   images = pixels(bundle, 2)
-  normalized = np.asarray(bundle.preprocessing.normalize(images))
+  normalized = np.asarray(bundle.preprocessing.normalization(images))
   np.testing.assert_allclose(run(path, normalized, tmp_path), expected(bundle, images), atol=1e-6)
   assert about == json.loads((tmp_path / 'a.json').read_text())
   assert about['input'] == {'shape': [2, *images.shape[1:]], 'dtype': 'float32'}
@@ -143,7 +143,7 @@ def test_onnx_says_the_same_of_any_number_of_images(onnx_file):
   session = onnxruntime.InferenceSession(path, providers=['CPUExecutionProvider'])
   for count in (1, 3):
     images = pixels(bundle, count)
-    given = images if preprocessing else np.asarray(bundle.preprocessing.normalize(images))
+    given = images if preprocessing else np.asarray(bundle.preprocessing.normalization(images))
     (said,) = session.run(['probabilities'], {'images': given})
     # Sums of another order: 22 layers of float32 differ by a few units in the last place.
     np.testing.assert_allclose(said, expected(bundle, images), rtol=1e-4, atol=1e-6)
@@ -202,7 +202,7 @@ def test_a_saved_model_says_the_same(preprocessing, tmp_path):
       assert (array.tobytes() in data) == (not name.startswith('aux_'))
   counts = (1, 3)
   given = [
-    images if preprocessing else np.asarray(bundle.preprocessing.normalize(images))
+    images if preprocessing else np.asarray(bundle.preprocessing.normalization(images))
     for images in (pixels(bundle, count) for count in counts)
   ]
   said = run_saved_model(path, given, tmp_path)

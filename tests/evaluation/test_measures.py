@@ -34,12 +34,12 @@ def test_errors_count_images():
 @pytest.mark.parametrize(('wrong', 'images'), [(13, 40), (0, 359), (50_000, 50_000), (1, 1)])
 def test_wilson_is_his_formula(wrong, images):
   z, p = 1.959963984540054, wrong / images
-  centre = p + z * z / (2 * images)
+  center = p + z * z / (2 * images)
   spread = z * math.sqrt(p * (1 - p) / images + z * z / (4 * images**2))
   scale = 1 + z * z / images
   low, high = wilson(wrong, images)
-  assert low == pytest.approx((centre - spread) / scale, abs=1e-12)
-  assert high == pytest.approx((centre + spread) / scale, abs=1e-12)
+  assert low == pytest.approx((center - spread) / scale, abs=1e-12)
+  assert high == pytest.approx((center + spread) / scale, abs=1e-12)
 
 
 def test_classes_are_told_apart_by_index_where_names_are_equal():

@@ -13,10 +13,11 @@ import simplejpeg
 from PIL import Image
 
 from googlenet_jax.data.crops import cut_views
+from googlenet_jax.data.sources.files import read_file
 from googlenet_jax.errors import UserError
 from googlenet_jax.evaluation import pages
 from googlenet_jax.evaluation.explain import LAYER, grad_cam, overlay
-from googlenet_jax.evaluation.predict import Class, find_images, predict, read
+from googlenet_jax.evaluation.predict import Class, find_images, predict
 from googlenet_jax.evaluation.scoring import score
 
 
@@ -59,7 +60,7 @@ def test_a_path_that_cannot_even_be_looked_up_is_one_file_that_cannot_be_read(fo
 def test_a_device_without_an_end_is_not_read(tmp_path):
   (tmp_path / 'a.png').symlink_to('/dev/null')  # the same kind of file, which would end
   with pytest.raises(UserError, match=r'a\.png: is a device'):
-    read(tmp_path / 'a.png')
+    read_file(tmp_path / 'a.png')
 
 
 def test_the_five_likeliest_and_the_files_that_cannot_be_read(folder):
@@ -95,7 +96,7 @@ def test_grad_cam_is_the_gradient_that_a_backward_pass_finds():
       return out
 
     with nn.intercept_methods(tap):
-      found = bundle.model.apply(bundle.variables, bundle.preprocessing.normalize(image)).logits
+      found = bundle.model.apply(bundle.variables, bundle.preprocessing.normalization(image)).logits
     return found[0, label], seen['output']
 
   shape = jax.eval_shape(logit, 0.0)[1].shape
@@ -185,7 +186,7 @@ def test_a_png_holds_every_image(tmp_path):
   with Image.open(path) as picture:
     pixels = np.asarray(picture.convert('RGB'))
   assert picture.format == 'PNG'
-  assert (pixels == 200).all(-1).sum() > 5000  # the grey image of the first row
+  assert (pixels == 200).all(-1).sum() > 5000  # the gray image of the first row
   assert (pixels == (0x35, 0x67, 0xB0)).all(-1).sum() > 3000  # the bars
 
 

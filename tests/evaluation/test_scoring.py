@@ -13,12 +13,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from googlenet_jax.data import geometry
+from googlenet_jax.data import geometry, pipeline
 from googlenet_jax.data.crops import crop_list
 from googlenet_jax.data.geometry import cut, mirror, resize, resized_size
 from googlenet_jax.errors import UserError
-from googlenet_jax.evaluation import scoring
-from googlenet_jax.evaluation.scoring import _default_batch, _mean, score, skip
+from googlenet_jax.evaluation.scoring import _default_batch, _mean, score
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 
@@ -32,8 +31,9 @@ def plain_mean(bundle, image, crops):
       cut(resize(image, resized_size(image.shape[:2], side)), box), (size.image_size,) * 2
     )
     views.append(mirror(view) if mirrored else view)
-  x = (np.stack(views).astype(np.float32) - np.float32(size.mean)) / np.float32(size.std)
-  x = x[..., ::-1] if size.channel_order == 'bgr' else x
+  numbers = size.normalization
+  x = (np.stack(views).astype(np.float32) - np.float32(numbers.mean)) / np.float32(numbers.std)
+  x = x[..., ::-1] if numbers.channel_order == 'bgr' else x
   filled = np.concatenate([x, np.zeros((-len(x) % 12, *x.shape[1:]), np.float32)])
   forward = compiled(bundle.model)  # once, for twelve
   parts = [forward(bundle.variables, part).logits for part in filled.reshape(-1, 12, *x.shape[1:])]
@@ -76,7 +76,7 @@ def test_all_crops_of_an_image_share_a_decode_and_a_resize_a_scale(monkeypatch):
       module, name, lambda image, *more: seen.append(figure(*more)) or real(image, *more)
     )
 
-  counting(scoring, 'decode_image', lambda name: 'decoded')
+  counting(pipeline, 'decode_image', lambda name: 'decoded')
   counting(geometry, 'resize', lambda size, *_: min(size))
   stream = io.BytesIO()
   Image.fromarray(networks.split().records.pixels(0)).save(stream, 'PNG')
@@ -91,7 +91,7 @@ def test_an_image_that_cannot_be_read_stops_or_is_left_out(caplog):
   split = networks.split(bad=(2,))
   with pytest.raises(UserError, match=r'2\.png: starts with'):
     list(score([networks.bundle(0)], split.records, (1,), batch_size=4))
-  found = score([networks.bundle(0)], split.records, (1,), batch_size=4, on_bad_image=skip)
+  found = score([networks.bundle(0)], split.records, (1,), batch_size=4, handle_bad=pipeline.skip)
   assert [image.position for image in found] == [0, 1, 3, 4, 5, 6]
   assert '2.png' in caplog.text
 

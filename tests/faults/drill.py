@@ -28,9 +28,13 @@ ALONE = ('peers',)  # two processes at once are enough
 def main(argv: list[str] | None = None) -> int:
   parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
   parser.add_argument('--short', action='store_true', help='each fault once or a few times')
-  parser.add_argument('--seed', type=int, default=0, help='of moments, places and bits (0)')
-  parser.add_argument('--jobs', type=int, default=2, help='drills at a time (2)')
-  parser.add_argument('--only', help=f'some of {",".join(DRILLS)}')
+  parser.add_argument(
+    '--seed', type=int, default=0, help='seed for moments, places and bits (default: %(default)s)'
+  )
+  parser.add_argument(
+    '--jobs', type=int, default=2, help='drills to run at a time (default: %(default)s)'
+  )
+  parser.add_argument('--only', help=f'run only these, out of {",".join(DRILLS)}')
   options = parser.parse_args(argv)
   names = options.only.split(',') if options.only else SHORT if options.short else DRILLS
   unknown = set(names) - set(DRILLS)

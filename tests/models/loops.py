@@ -12,9 +12,11 @@ def same_axis(size, window, stride):
 
 
 def pool_axis(size, window, stride, padding):
-  """Outputs and leading padding of a max pool; Caffe's strided pools have no padding."""
+  """Outputs and leading padding of a max pool: ceil mode from the first pixel, or both sides."""
   if padding == 'caffe' and stride > 1:
     return math.ceil((size - window) / stride) + 1, 0
+  if padding == 'torch' and stride > 1:
+    return (size + 2 * (window // 2) - window) // stride + 1, window // 2
   return same_axis(size, window, stride)
 
 
@@ -60,7 +62,8 @@ def conv(x, kernel, stride, padding, groups=1):
     if padding == 'same':
       axes.append(same_axis(side, size, stride))
     else:
-      axes.append(((side + 2 * (size // 2) - size) // stride + 1, size // 2))
+      around = padding if isinstance(padding, int) else size // 2
+      axes.append(((side + 2 * around - size) // stride + 1, around))
   (rows, top), (columns, left) = axes
   padded = np.pad(x, [(0, 0), (top, size), (left, size), (0, 0)])
   result = np.empty((x.shape[0], rows, columns, features))

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from googlenet_jax.models import endpoints, googlenet
+from googlenet_jax.models import build, endpoints
 
 # Our endpoints and the keys of reference.npz, where `pool5/7x7_s1` keeps its 1x1 map and
 # `conv1/7x7_s2` is recorded before its ReLU.
@@ -46,7 +46,7 @@ def reference(shared_data):
 @pytest.fixture(scope='module')
 def params(shared_data):
   images = jax.ShapeDtypeStruct((1, 224, 224, 3), jnp.float32)
-  tree = jax.eval_shape(googlenet('bvlc').init, jax.random.key(0), images)['params']
+  tree = jax.eval_shape(build('googlenet', 'bvlc').init, jax.random.key(0), images)['params']
   layers = caffe.read(shared_data / 'bvlc_googlenet' / 'bvlc_googlenet.caffemodel')
   paths = [path for path, _ in jax.tree_util.tree_leaves_with_path(tree)]
   ours = {caffe.caffe_name('/'.join(key.key for key in path[:-1])) for path in paths}
@@ -56,7 +56,7 @@ def params(shared_data):
 
 @functools.cache
 def compiled(variant):
-  model = googlenet(variant)
+  model = build('googlenet', variant)
   return jax.jit(lambda params, images: endpoints(model, {'params': params}, images, ENDPOINTS))
 
 

@@ -8,56 +8,21 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from trees import FLOAT32, images, paths, random_variables, specs
 
 from googlenet_jax.errors import UserError
-from googlenet_jax.models import (
-  MODULES,
-  VARIANTS,
-  Widths,
-  endpoint_names,
-  endpoints,
-  googlenet,
-  without_heads,
-)
+from googlenet_jax.models import build, endpoint_names, endpoints, without_heads
+from googlenet_jax.models.googlenet.inception import MODULES, Widths
+from googlenet_jax.models.googlenet.variants import VARIANTS
 
 BRANCHES = tuple(field.name for field in dataclasses.fields(Widths))
-FLOAT32 = jnp.dtype(jnp.float32)
-
-
-def images(size, count=2):
-  return jax.ShapeDtypeStruct((count, size, size, 3), jnp.float32)
-
-
-@functools.cache
-def specs(model, size=64):
-  """Shapes and types of the variables; nothing is computed."""
-  return jax.eval_shape(model.init, jax.random.key(0), images(size))
-
-
-def random_variables(model, size=64):
-  """Values that keep the signal alive through the depth, much cheaper than `init`."""
-  rng = np.random.default_rng(0)
-
-  def value(spec):
-    if len(spec.shape) == 1:
-      return rng.uniform(0, 0.2, spec.shape).astype(np.float32)
-    scale = (2 / np.prod(spec.shape[:-1])) ** 0.5
-    return rng.normal(0, scale, spec.shape).astype(np.float32)
-
-  return jax.tree.map(value, specs(model, size))
-
-
-def paths(tree):
-  return {
-    '/'.join(key.key for key in path) for path, _ in jax.tree_util.tree_leaves_with_path(tree)
-  }
 
 
 @pytest.mark.parametrize(
   ('variant', 'size'), [('table1', 224), ('table1', 17), ('torchvision', 31), ('small', 5)]
 )
 def test_a_head_on_every_module_down_to_maps_of_one_pixel(variant, size):
-  model = googlenet(variant, classes=7, aux=MODULES)
+  model = build('googlenet', variant, classes=7, aux=MODULES)
   outputs, _ = jax.eval_shape(model.init_with_output, jax.random.key(0), images(size))
   assert tuple(outputs.aux) == MODULES
   assert {head.shape for head in outputs.aux.values()} == {(2, 7)}
@@ -65,15 +30,15 @@ def test_a_head_on_every_module_down_to_maps_of_one_pixel(variant, size):
 
 
 def test_heads_are_sorted_and_single():
-  assert googlenet(aux=['4d', '4a', '4d']).aux == ('4a', '4d')
-  assert googlenet().aux == ()
+  assert build('googlenet', aux=['4d', '4a', '4d']).aux == ('4a', '4d')
+  assert build('googlenet').aux == ()
 
 
 @pytest.mark.parametrize('variant', ['table1', 'bn'])  # without and with `batch_stats`
 def test_without_heads_is_the_inference_network(variant):
-  trained = specs(googlenet(variant, aux=MODULES))
+  trained = specs(build('googlenet', variant, aux=MODULES))
   assert any(path.startswith('params/aux_') for path in paths(trained))
-  assert without_heads(trained) == specs(googlenet(variant))
+  assert without_heads(trained) == specs(build('googlenet', variant))
 
 
 def expected_paths(variant):
@@ -81,7 +46,7 @@ def expected_paths(variant):
   branches = ('conv1x1', 'conv3x3', 'conv5x5') if variant == 'naive' else BRANCHES
   units = [f'inception_{module}/{branch}' for module in MODULES for branch in branches]
   units += ['conv1', 'conv2_reduce', 'conv2', 'aux_4a/conv']
-  norm = VARIANTS[variant].batch_norm is not None
+  norm = VARIANTS[variant].architecture.batch_norm is not None
   vectors = ('bn/scale', 'bn/bias') if norm else ('bias',)
   names = {f'params/{unit}/{name}' for unit in units for name in ('kernel', *vectors)}
   if norm:
@@ -95,7 +60,7 @@ def expected_paths(variant):
 
 @pytest.mark.parametrize('variant', VARIANTS)
 def test_parameters_are_named_after_the_paper(variant):
-  assert paths(specs(googlenet(variant, aux=['4a']))) == expected_paths(variant)
+  assert paths(specs(build('googlenet', variant, aux=['4a']))) == expected_paths(variant)
 
 
 @pytest.mark.parametrize(
@@ -115,14 +80,14 @@ def test_parameters_are_named_after_the_paper(variant):
   ],
 )
 def test_shapes_of_kernels(variant, name, shape):
-  params = specs(googlenet(variant, aux=['4a']), 224)['params']
+  params = specs(build('googlenet', variant, aux=['4a']), 224)['params']
   leaf = functools.reduce(lambda tree, key: tree[key], name.split('/'), params)['kernel']
   assert leaf.shape == shape
 
 
 @pytest.mark.parametrize('variant', ['table1', 'bn'])
 def test_bfloat16_is_for_computing_only(variant):
-  model = googlenet(variant, dtype='bfloat16', aux=['4a'])
+  model = build('googlenet', variant, dtype='bfloat16', aux=['4a'])
   variables = specs(model)
   assert {leaf.dtype for leaf in jax.tree.leaves(variables)} == {FLOAT32}
   outputs = jax.eval_shape(functools.partial(model.apply, train=False), variables, images(64))
@@ -134,7 +99,10 @@ def test_bfloat16_is_for_computing_only(variant):
 
 
 def test_hidden_biases_start_at_the_variants_constant_and_classifiers_at_zero():
-  for model, hidden in ((googlenet('bvlc', aux=['4a']), 0.2), (googlenet(bias_init=0.0), 0.0)):
+  for model, hidden in (
+    (build('googlenet', 'bvlc', aux=['4a']), 0.2),
+    (build('googlenet', bias_init=0.0), 0.0),
+  ):
 
     def biases(key, model=model):
       params = model.init(key, jnp.zeros((1, 64, 64, 3)))['params']
@@ -157,7 +125,7 @@ def test_hidden_biases_start_at_the_variants_constant_and_classifiers_at_zero():
   ],
 )
 def test_each_dropout_rate_reaches_its_layer(rates, random):
-  model = googlenet(aux=['4a'], **rates)
+  model = build('googlenet', aux=['4a'], **rates)
   train = functools.partial(model.apply, train=True)
   if random:
     with pytest.raises(flax.errors.InvalidRngError, match='dropout'):
@@ -166,7 +134,7 @@ def test_each_dropout_rate_reaches_its_layer(rates, random):
     jax.eval_shape(train, specs(model), images(64))
 
 
-SMALL = functools.partial(googlenet, classes=5, width=0.125, dropout=0.5, aux_dropout=0.5)
+SMALL = functools.partial(build, 'googlenet', classes=5, width=0.125, dropout=0.5, aux_dropout=0.5)
 PHOTOS = np.random.default_rng(1).normal(size=(2, 33, 40, 3)).astype(np.float32)
 
 
@@ -221,7 +189,7 @@ def test_the_classifier_endpoint_is_the_logits(with_heads):
 
 @pytest.mark.parametrize('variant', ['table1', 'bn', 'small'])
 def test_endpoint_names(variant):
-  names = endpoint_names(googlenet(variant, aux=['4d']), 64)
+  names = endpoint_names(build('googlenet', variant, aux=['4d']), 64)
   modules = [f'inception_{module}' for module in MODULES]
   expected = {*modules, *(f'{module}/{branch}' for module in modules for branch in BRANCHES)}
   expected |= {'conv1', 'conv2_reduce', 'conv2', 'avg_pool', 'dropout', 'classifier'}
@@ -237,7 +205,7 @@ def test_endpoint_names(variant):
 
 
 def test_an_unknown_endpoint_names_itself_and_the_known():
-  model = googlenet()
+  model = build('googlenet')
   with pytest.raises(UserError) as error:
     endpoints(model, specs(model), images(64), ['pool1', 'inception_6a'])
   message = str(error.value)
@@ -259,7 +227,7 @@ PARTS = {
 @pytest.mark.skipif(jax.default_backend() != 'cpu', reason='other compilers count otherwise')
 @pytest.mark.parametrize(('name', 'macs'), PARTS.items())
 def test_an_early_endpoint_costs_only_its_part(name, macs):
-  model = googlenet()
+  model = build('googlenet')
   run = jax.jit(lambda variables, x: endpoints(model, variables, x, [name]))
   compiled = run.lower(specs(model), images(224, 1)).compile()
   # XLA counts no products with padding, and counts elementwise work: both are small.

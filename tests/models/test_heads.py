@@ -8,8 +8,8 @@ import loops
 import numpy as np
 import pytest
 
-from googlenet_jax.models.heads import AuxiliaryHead, Classifier, HeadStructure
-from googlenet_jax.models.layers import ConvUnit
+from googlenet_jax.models.heads import AuxiliaryHead, HeadStructure
+from googlenet_jax.models.layers import Classifier, ConvUnit
 
 
 def head(pool='valid', bias=0.0, dtype=jnp.float32):

@@ -7,7 +7,7 @@ import loops
 import numpy as np
 import pytest
 
-from googlenet_jax.models.inception import TABLE1, Inception, Widths
+from googlenet_jax.models.googlenet.inception import TABLE1, Inception, Widths
 from googlenet_jax.models.layers import ConvUnit
 
 WIDTHS = Widths(1, 2, 3, 4, 5, 6)

@@ -13,15 +13,16 @@ from jax import lax
 from jax.test_util import check_grads
 
 from googlenet_jax.errors import UserError
-from googlenet_jax.models import layers
-from googlenet_jax.models.layers import LRN, BatchNorm, ConvUnit
+from googlenet_jax.models import kernels, layers
+from googlenet_jax.models.kernels import LRN
+from googlenet_jax.models.layers import BatchNorm, ConvUnit
 
 # An odd and an even side for each window, and a side shorter than a window of 3.
 POOLS = [
   (window, stride, padding, sides)
   for window, stride, padding in itertools.product((2, 3), (1, 2), ('same', 'caffe'))
   for sides in ((7, 8), (2, 5))
-]
+] + [(3, 2, 'torch', (7, 8)), (3, 2, 'torch', (2, 5))]
 
 
 def window_pool(x, window, stride, padding):
@@ -30,6 +31,8 @@ def window_pool(x, window, stride, padding):
   if padding == 'caffe' and stride > 1:
     ends = [(math.ceil((size - window) / stride) * stride + window, size) for size in x.shape[1:3]]
     pads = [(0, 0), *((0, end - size) for end, size in ends), (0, 0)]
+  elif padding == 'torch':
+    pads = [(0, 0), *[(window // 2, window // 2)] * 2, (0, 0)]
   return lax.reduce_window(
     x, -jnp.inf, lax.max, (1, window, window, 1), (1, stride, stride, 1), pads
   )
@@ -48,7 +51,7 @@ def test_max_pool(window, stride, padding, sides):
 
   @jax.jit
   def both(x):
-    ours, pull = jax.vjp(lambda x: layers.max_pool(x, window, stride, padding), x)
+    ours, pull = jax.vjp(lambda x: kernels.max_pool(x, window, stride, padding), x)
     theirs, pull_theirs = jax.vjp(lambda x: window_pool(x, window, stride, padding), x)
     # Whole numbers, so that the order of the sums does not matter.
     weights = cotangent.integers(-99, 99, theirs.shape).astype(np.float32)
@@ -65,13 +68,13 @@ def test_max_pool(window, stride, padding, sides):
 )
 def test_max_pool_rounds_the_number_of_windows_up(size, same, caffe):
   for padding, outputs in (('same', same), ('caffe', caffe)):
-    pool = functools.partial(layers.max_pool, window=3, stride=2, padding=padding)
+    pool = functools.partial(kernels.max_pool, window=3, stride=2, padding=padding)
     assert jax.eval_shape(pool, jnp.zeros((1, size, 9, 1))).shape[1] == outputs
 
 
 def test_max_pool_in_bfloat16_keeps_type_and_values():
   x = jnp.asarray(np.random.default_rng(0).normal(-3, 1, (1, 6, 7, 2)), jnp.bfloat16)
-  pooled = layers.max_pool(x, 3, 2, 'same')
+  pooled = kernels.max_pool(x, 3, 2, 'same')
   assert pooled.dtype == jnp.bfloat16
   np.testing.assert_array_equal(
     pooled.astype(jnp.float32), loops.max_pool(np.asarray(x.astype(jnp.float32)), 3, 2, 'same')
@@ -79,7 +82,7 @@ def test_max_pool_in_bfloat16_keeps_type_and_values():
 
 
 def test_equal_maxima_share_the_gradient_of_their_window():
-  gradient = jax.grad(lambda x: (layers.max_pool(x, 2, 2, 'same') * 4).sum())(
+  gradient = jax.grad(lambda x: (kernels.max_pool(x, 2, 2, 'same') * 4).sum())(
     jnp.zeros((1, 4, 4, 1))
   )
   np.testing.assert_array_equal(gradient, np.ones((1, 4, 4, 1)))
@@ -100,7 +103,7 @@ def test_local_response_norm(lrn, channels):
   # Activations of the trained network before its first normalization reach some thousands.
   x = np.random.default_rng(0).normal(0, 1, (2, 3, 2, channels)) * [[[[1]]], [[[3000]]]]
   x = x.astype(np.float32)
-  normalized = layers.local_response_norm(jnp.asarray(x), lrn)
+  normalized = kernels.local_response_norm(jnp.asarray(x), lrn)
   np.testing.assert_allclose(normalized, loops.local_response_norm(x, lrn), rtol=2e-6)
 
 
@@ -111,7 +114,7 @@ def test_gradient_of_local_response_norm(lrn):
   x[..., 2] = 0  # what ReLU leaves
 
   def normalize(x):
-    return layers.local_response_norm(x, lrn)
+    return kernels.local_response_norm(x, lrn)
 
   check_grads(normalize, (x,), order=2, modes=('rev',), atol=1e-2, rtol=1e-2)
   # Tighter: central differences of the loop in float64.
@@ -133,9 +136,9 @@ def test_gradient_of_local_response_norm(lrn):
 
 def test_local_response_norm_in_bfloat16_computes_in_float32():
   x = jnp.asarray(np.random.default_rng(2).normal(0, 50, (1, 4, 4, 16)), jnp.bfloat16)
-  normalized = layers.local_response_norm(x, LRN(alpha=0.1))
+  normalized = kernels.local_response_norm(x, LRN(alpha=0.1))
   assert normalized.dtype == jnp.bfloat16
-  expected = layers.local_response_norm(x.astype(jnp.float32), LRN(alpha=0.1))
+  expected = kernels.local_response_norm(x.astype(jnp.float32), LRN(alpha=0.1))
   np.testing.assert_array_equal(normalized, expected.astype(jnp.bfloat16))
 
 
@@ -156,20 +159,30 @@ def test_constants_that_cannot_be(constants, message):
 @pytest.mark.parametrize('size', range(1, 16))
 def test_adaptive_avg_pool(size):
   x = np.random.default_rng(size).normal(size=(2, size, 16 - size, 3)).astype(np.float32)
-  pooled = jax.jit(layers.adaptive_avg_pool, static_argnums=1)(x, 4)
+  pooled = jax.jit(kernels.adaptive_avg_pool, static_argnums=1)(x, 4)
   np.testing.assert_allclose(pooled, loops.adaptive_avg_pool(x.astype(np.float64), 4), atol=5e-7)
 
 
-@pytest.mark.parametrize('padding', ['same', 'caffe'])
-@pytest.mark.parametrize(('kernel', 'stride'), [(1, 1), (3, 1), (5, 1), (3, 2), (7, 2)])
-def test_conv_unit(kernel, stride, padding):
-  x = loops.whole_numbers((2, 9, 8, 3), 0)
+@pytest.mark.parametrize(
+  ('kernel', 'stride', 'padding', 'groups'),
+  [
+    *(
+      (*shape, padding, 1)
+      for shape in ((1, 1), (3, 1), (5, 1), (3, 2), (7, 2))
+      for padding in ('same', 'caffe')
+    ),
+    (5, 3, 1, 1),
+    (3, 1, 1, 2),
+  ],
+)
+def test_conv_unit(kernel, stride, padding, groups):
+  x = loops.whole_numbers((2, 9, 8, 4), 0)
   params = {
-    'kernel': loops.whole_numbers((kernel, kernel, 3, 5), 1),
-    'bias': loops.whole_numbers((5,), 2) * 9,
+    'kernel': loops.whole_numbers((kernel, kernel, 4 // groups, 6), 1),
+    'bias': loops.whole_numbers((6,), 2) * 9,
   }
-  unit = ConvUnit(5, kernel, stride, padding=padding)
-  expected = loops.conv(x, params['kernel'], stride, padding) + params['bias']
+  unit = ConvUnit(6, kernel, stride, groups, padding=padding)
+  expected = loops.conv(x, params['kernel'], stride, padding, groups) + params['bias']
   assert (expected < 0).any()
   assert (expected > 0).any()
   np.testing.assert_array_equal(unit.apply({'params': params}, x), np.maximum(expected, 0))
@@ -178,7 +191,7 @@ def test_conv_unit(kernel, stride, padding):
 def test_depthwise_conv_unit_without_activation_is_the_bare_linear_map():
   x = loops.whole_numbers((1, 8, 8, 3), 0)
   kernel = loops.whole_numbers((7, 7, 1, 24), 1)
-  unit = ConvUnit(24, 7, 2, groups=3, activate=False)
+  unit = ConvUnit(24, 7, 2, groups=3, bare=True)
   expected = loops.conv(x, kernel, 2, 'same', groups=3)
   np.testing.assert_array_equal(unit.apply({'params': {'kernel': kernel}}, x), expected)
   assert list(jax.eval_shape(unit.init, jax.random.key(0), x)['params']) == ['kernel']
@@ -219,13 +232,15 @@ def test_conv_unit_in_bfloat16():
   assert {leaf.dtype for leaf in jax.tree.leaves(specs)} == {jnp.dtype(jnp.float32)}
 
 
-# Name: bound and standard deviation at a fan-in f. A normal cut at two standard deviations keeps
-# 0.8796 of its own; `truncated_normal` gives the uncut one, `he_normal` corrects for the cut.
+# Name: bound (None: there is none) and standard deviation at a fan-in f. A normal cut at two
+# standard deviations keeps 0.8796 of its own; `truncated_normal` gives the uncut one, `he_normal`
+# corrects for the cut.
 CUT = 0.87962566
 INITIALIZERS = {
   'lecun_uniform': lambda f: (math.sqrt(3 / f), math.sqrt(1 / f)),
   'truncated_normal': lambda f: (0.02, 0.01 * CUT),
   'he_normal': lambda f: (2 * math.sqrt(2 / f) / CUT, math.sqrt(2 / f)),
+  'normal': lambda f: (None, 0.01),
 }
 
 
@@ -244,7 +259,10 @@ def test_kernel_initializer(name, kernel, inputs, groups):
   values = jax.jit(lambda key: unit.init(key, x)['params']['kernel'])(jax.random.key(0))
   bound, deviation = INITIALIZERS[name](kernel * kernel * inputs // groups)
   assert values.shape == (kernel, kernel, inputs // groups, features)
-  assert 0.99 * bound < np.abs(values).max() <= bound * (1 + 1e-6)
+  if bound is None:
+    assert np.abs(values).max() > 3 * deviation
+  else:
+    assert 0.99 * bound < np.abs(values).max() <= bound * (1 + 1e-6)
   count = values.size
   assert abs(values.mean()) < 4 * deviation / math.sqrt(count)
   # The relative error of a sample's deviation is below 1 / sqrt(2 n) for both shapes.

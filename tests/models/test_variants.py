@@ -10,9 +10,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from googlenet_jax.errors import UserError
-from googlenet_jax.models import LRN, MODULES, TABLE1, VARIANTS, Widths, googlenet
+from googlenet_jax.models import build
+from googlenet_jax.models.family import LRNKnobs
+from googlenet_jax.models.googlenet.inception import MODULES, TABLE1, Widths
+from googlenet_jax.models.googlenet.variants import VARIANTS, replace_widths, scale
+from googlenet_jax.models.kernels import LRN
 from googlenet_jax.models.layers import BatchNorm
-from googlenet_jax.models.variants import replace_widths, scale
 
 FIELDS = tuple(field.name for field in dataclasses.fields(Widths))
 OPTIONAL = ('reduce_3x3', 'reduce_5x5', 'pool_proj')
@@ -50,16 +53,16 @@ FACTOR = st.floats(0.04, 4)
 
 
 @given(width=FACTOR, reduction_3x3=FACTOR, reduction_5x5=FACTOR)
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_widths_are_rounded_once_to_the_nearest(width, reduction_3x3, reduction_5x5):
   factors = {'width': width, 'reduction_3x3': reduction_3x3, 'reduction_5x5': reduction_5x5}
-  before = channels(VARIANTS['table1'])
+  before = channels(VARIANTS['table1'].architecture)
   exact = dict.fromkeys(before, width)
   for module in MODULES:
     exact[f'{module}.reduce_3x3'] *= reduction_3x3
     exact[f'{module}.reduce_5x5'] *= reduction_5x5
   try:
-    after = channels(scale(VARIANTS['table1'], **factors))
+    after = channels(scale(VARIANTS['table1'].architecture, **factors))
   except UserError:
     assert min(before[name] * exact[name] for name in before) <= 0.5
     return
@@ -71,12 +74,12 @@ def test_widths_are_rounded_once_to_the_nearest(width, reduction_3x3, reduction_
 
 def test_two_factors_round_as_their_product():
   # 32 x 0.33 x 0.33 = 3.48; rounded twice, 32 x 0.33 = 10.56 -> 11 and 11 x 0.33 = 3.63 -> 4.
-  assert googlenet(width=0.33, reduction=0.33).architecture.widths['3b'].reduce_5x5 == 3
+  assert build('googlenet', width=0.33, reduction=0.33).architecture.widths['3b'].reduce_5x5 == 3
 
 
 def test_reductions_scale_nothing_else():
-  plain = channels(VARIANTS['table1'])
-  scaled = channels(googlenet(reduction=0.5, reduction_5x5=2.0).architecture)
+  plain = channels(VARIANTS['table1'].architecture)
+  scaled = channels(build('googlenet', reduction=0.5, reduction_5x5=2.0).architecture)
   changed = {name: value for name, value in scaled.items() if value != plain[name]}
   assert changed == {
     **{f'{module}.reduce_3x3': row.reduce_3x3 // 2 for module, row in TABLE1.items()},
@@ -85,7 +88,7 @@ def test_reductions_scale_nothing_else():
 
 
 def test_width_scales_the_naive_modules():
-  architecture = googlenet('naive', width=0.5).architecture
+  architecture = build('googlenet', 'naive', width=0.5).architecture
   assert architecture.widths['5b'] == Widths(192, None, 192, None, 64, None)
 
 
@@ -96,13 +99,13 @@ ASSIGNMENTS = st.dictionaries(
 
 
 @given(assignments=ASSIGNMENTS, pad=PAD, end=st.sampled_from(['', ',', ' , ']))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_widths_text_sets_what_it_names_and_nothing_else(assignments, pad, end):
   parts = [
     f'{pad}{module}.{name}{pad}={pad}{value}' for (module, name), value in assignments.items()
   ]
-  after = channels(replace_widths(VARIANTS['bvlc'], ','.join(parts) + end))
-  expected = channels(VARIANTS['bvlc'])
+  after = channels(replace_widths(VARIANTS['bvlc'].architecture, ','.join(parts) + end))
+  expected = channels(VARIANTS['bvlc'].architecture)
   expected.update({f'{module}.{name}': value for (module, name), value in assignments.items()})
   assert after == expected
 
@@ -110,19 +113,21 @@ def test_widths_text_sets_what_it_names_and_nothing_else(assignments, pad, end):
 @pytest.mark.parametrize('name', OPTIONAL)
 def test_none_leaves_a_1x1_out(name):
   for text in ('none', 'None'):
-    row = replace_widths(VARIANTS['table1'], f'4c.{name}={text}').widths['4c']
+    row = replace_widths(VARIANTS['table1'].architecture, f'4c.{name}={text}').widths['4c']
     assert row == dataclasses.replace(TABLE1['4c'], **{name: None})
 
 
 def test_a_width_without_a_module_is_that_of_all():
   text = 'reduce_3x3=none,reduce_5x5=none,pool_proj=none'
-  assert replace_widths(VARIANTS['table1'], text) == VARIANTS['naive']
-  mixed = replace_widths(VARIANTS['table1'], 'conv1x1=8,4b.conv1x1=9').widths
+  assert replace_widths(VARIANTS['table1'].architecture, text) == VARIANTS['naive'].architecture
+  mixed = replace_widths(VARIANTS['table1'].architecture, 'conv1x1=8,4b.conv1x1=9').widths
   assert {name: row.conv1x1 for name, row in mixed.items()} == dict.fromkeys(MODULES, 8) | {'4b': 9}
 
 
 def test_widths_are_set_after_the_multipliers():
-  architecture = googlenet(width=0.5, reduction=0.5, widths='3a.reduce_3x3=77').architecture
+  architecture = build(
+    'googlenet', width=0.5, reduction=0.5, widths='3a.reduce_3x3=77'
+  ).architecture
   assert architecture.widths['3a'] == Widths(32, 77, 64, 4, 16, 16)
 
 
@@ -134,10 +139,10 @@ JUNK = st.one_of(st.text(max_size=20), st.lists(PIECE, max_size=12).map(''.join)
 
 
 @given(text=JUNK)
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_junk_as_widths_is_a_user_error_or_a_network(text):
   try:
-    architecture = replace_widths(VARIANTS['table1'], text)
+    architecture = replace_widths(VARIANTS['table1'].architecture, text)
   except UserError as error:
     assert str(error).startswith('widths=')
     assert 'accepted' in str(error)
@@ -189,7 +194,7 @@ REFUSED = [
 @pytest.mark.parametrize(('arguments', 'words'), REFUSED, ids=lambda value: str(value)[:60])
 def test_a_refusal_names_the_knob_and_what_is_accepted(arguments, words):
   with pytest.raises(UserError) as error:
-    googlenet(**arguments)
+    build('googlenet', **arguments)
   message = str(error.value)
   assert '\n' not in message
   assert message.startswith(words[0])
@@ -198,33 +203,33 @@ def test_a_refusal_names_the_knob_and_what_is_accepted(arguments, words):
 
 def test_the_product_that_the_message_of_a_zero_width_offers_is_accepted():
   factor = 0.5 / 16 * (1 + 1e-9)  # 16 is the narrowest width; see `above 0.03125` in REFUSED
-  assert min(value for value in channels(VARIANTS['table1']).values()) == 16
-  assert googlenet(width=factor).architecture.widths['3a'].reduce_5x5 == 1
+  assert min(value for value in channels(VARIANTS['table1'].architecture).values()) == 16
+  assert build('googlenet', width=factor).architecture.widths['3a'].reduce_5x5 == 1
   with pytest.raises(UserError, match='3a/reduce_5x5'):
-    googlenet(width=0.5 / 16)
+    build('googlenet', width=0.5 / 16)
 
 
 def test_normalization_knobs_override_the_variant():
   def choose(variant, **knobs):
-    architecture = googlenet(variant, **knobs).architecture
+    architecture = build('googlenet', variant, **knobs).architecture
     return architecture.lrn, architecture.batch_norm
 
   constants = LRN(size=3, k=2.0)
   assert choose('table1') == (LRN(5, 1e-4, 0.75, 1.0), None)
-  assert choose('table1', lrn=False) == (None, None)
-  assert choose('table1', lrn_constants=constants) == (constants, None)
-  assert choose('table1', lrn=False, batch_norm=True) == (None, BatchNorm())
+  assert choose('table1', lrn=LRNKnobs(enabled=False)) == (None, None)
+  assert choose('table1', lrn=LRNKnobs(size=3, k=2.0)) == (constants, None)
+  assert choose('table1', lrn=LRNKnobs(enabled=False), batch_norm=True) == (None, BatchNorm())
   assert choose('bn') == (None, BatchNorm())
-  assert choose('bn', batch_norm=False, lrn=True) == (LRN(), None)
-  assert choose('bn', lrn=True, lrn_constants=constants) == (constants, BatchNorm())
+  assert choose('bn', batch_norm=False, lrn=LRNKnobs(enabled=True)) == (LRN(), None)
+  assert choose('bn', lrn=LRNKnobs(enabled=True, size=3, k=2.0)) == (constants, BatchNorm())
 
 
 def test_other_knobs_override_the_variant():
-  architecture = googlenet(
-    'torchvision', kernel_init='he_normal', bias_init=0.5, dropout=0.0, aux_dropout=0.1
+  architecture = build(
+    'googlenet', 'torchvision', kernel_init='he_normal', bias_init=0.5, dropout=0.0, aux_dropout=0.1
   ).architecture
   changed = {'kernel_init': 'he_normal', 'bias_init': 0.5, 'dropout': 0.0}
-  original = VARIANTS['torchvision']
+  original = VARIANTS['torchvision'].architecture
   head = dataclasses.replace(original.head, dropout=0.1)
   assert architecture == dataclasses.replace(original, head=head, **changed)
 
@@ -235,7 +240,7 @@ def test_every_variant_has_a_least_size():
 
 @pytest.mark.parametrize(('variant', 'least'), LEAST.items())
 def test_least_image_size(variant, least):
-  model = googlenet(variant, classes=7)
+  model = build('googlenet', variant, classes=7)
   assert traced(model, least, least).logits.shape == (2, 7)
   for height, width in ((least - 1, least - 1), (least - 1, 64), (64, least - 1), (1, 1)):
     with pytest.raises(UserError) as error:
@@ -247,7 +252,7 @@ def test_least_image_size(variant, least):
 @pytest.mark.parametrize('variant', ['table1', 'bvlc'])  # the two paddings
 @pytest.mark.parametrize(('height', 'width'), [(31, 64), (97, 45), (225, 224)])
 def test_odd_and_oblong_images(variant, height, width):
-  outputs = traced(googlenet(variant, classes=7, aux=['4a', '5b']), height, width)
+  outputs = traced(build('googlenet', variant, classes=7, aux=['4a', '5b']), height, width)
   shapes = {outputs.logits.shape, *(head.shape for head in outputs.aux.values())}
   assert set(outputs.aux) == {'4a', '5b'}
   assert shapes == {(2, 7)}
@@ -264,7 +269,7 @@ def test_odd_and_oblong_images(variant, height, width):
 def test_maps_of_an_odd_oblong_image(variant, modules):
   # The 7x7/2 makes 23x40 of 45x79. SAME pools then round up, 12x20 -> 6x10 -> 3x5 -> 2x3; ceil
   # mode gives floor(n / 2) with a window of 3 and ceil(n / 2) with torchvision's last one of 2.
-  model = googlenet(variant)
+  model = build('googlenet', variant)
   images = jax.ShapeDtypeStruct((1, 45, 79, 3), jnp.float32)
   run = functools.partial(model.init_with_output, capture_intermediates=True)
   variables = jax.eval_shape(run, jax.random.key(0), images)[1]

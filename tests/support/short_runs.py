@@ -4,8 +4,7 @@ import pathlib
 
 import jax
 
-from googlenet_jax.models import MODULES
-from googlenet_jax.models.inception import REDUCTIONS
+from googlenet_jax.models.googlenet.inception import MODULES, REDUCTIONS
 from googlenet_jax.training.config import defaults
 from googlenet_jax.training.config.experiment import prepare
 from googlenet_jax.training.run.checkpoints import restore_newest

@@ -1,22 +1,27 @@
 """Members on this machine: slots, a stop, a kill of everything, failures and their retries."""
 
+import contextlib
+import fcntl
 import json
 import os
 import pathlib
 import signal
 import subprocess
 import sys
-import time
 
 import pytest
+from waiting import has_pending, paused, wait_until
 
-from googlenet_jax import arguments
+from googlenet_jax import cli, files
+from googlenet_jax.cli import flags
 from googlenet_jax.sweeps.local import last_line, slots
 from googlenet_jax.sweeps.status import (
   DONE,
   FAILED,
+  RUNNING,
   STOPPED,
   WAITING,
+  json_lines,
   record_failure,
   status_of,
   try_again,
@@ -71,6 +76,24 @@ def test_status_of_whatever_is_there(tmp_path):
   assert status_of(tmp_path, 2).state == STOPPED
 
 
+def test_a_status_asked_for_keeps_no_member_from_starting(tmp_path, monkeypatch):
+  lock, flock = tmp_path / 'lock', fcntl.flock
+  with lock.open('w') as asking:
+    flock(asking, fcntl.LOCK_SH | fcntl.LOCK_NB)  # as `status_of` does
+
+    def refused_once(*arguments):
+      try:
+        flock(*arguments)
+      except BlockingIOError:
+        asking.close()
+        raise
+
+    monkeypatch.setattr(fcntl, 'flock', refused_once)
+    with files.locked(lock, 'another run'):
+      assert asking.closed
+      assert status_of(tmp_path, 2).state == RUNNING
+
+
 def test_the_last_line_says_what_went_wrong(tmp_path):
   log = tmp_path / 'log'
   log.write_text('a\ngooglenet train: no room\nwarning: something else\n\n')
@@ -103,26 +126,27 @@ def start(root, cache, *more):
   )
 
 
-def wait(condition, seconds=300):
-  end = time.monotonic() + seconds
-  while not condition():
-    assert time.monotonic() < end
-    time.sleep(0.1)
+def step_of(member):
+  """The last step that it has logged."""
+  return max((line['step'] for line in json_lines(member / 'metrics.jsonl')), default=0)
 
 
-def begun(member):
-  return status_of(member, 2).step >= 3
+@contextlib.contextmanager
+def held_midway(members):
+  """Holds each member once it has made a few steps; yields their processes when all have."""
+  with contextlib.ExitStack() as held:
+    waiting, processes = set(members), []
 
+    def all_held():
+      for member in [member for member in waiting if step_of(member) >= 3]:
+        processes.append(int((member / 'lock').read_text().split()[1]))
+        held.enter_context(paused(processes[-1]))
+        waiting.remove(member)
+      return not waiting
 
-def free(lock):
-  import fcntl
-
-  with lock.open() as file:
-    try:
-      fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-      return False
-  return True
+    wait_until(all_held, lambda: f'no steps in {waiting}')
+    assert not any((member / 'DONE').exists() for member in members)
+    yield processes
 
 
 def test_stopped_killed_and_started_again(tmp_path, cache):
@@ -130,31 +154,39 @@ def test_stopped_killed_and_started_again(tmp_path, cache):
   members = [tmp_path / 'a b/seeds/members' / f'seed={seed}' for seed in range(2)]
   arguments = (tmp_path / 'a b', cache, '--sweep=seeds', '--parallel=2')
   launcher = start(*arguments)
-  wait(lambda: all(map(begun, members)))
-  launcher.send_signal(signal.SIGINT)
-  out, _ = launcher.communicate(timeout=120)
+  with held_midway(members) as processes:
+    launcher.send_signal(signal.SIGINT)
+    wait_until(
+      lambda: all(has_pending(process, signal.SIGTERM) for process in processes),
+      'the launcher tells its members nothing',
+    )
+  out, _ = launcher.communicate()
   assert launcher.returncode == 75, out
   assert 'SIGINT: 2 members save and stop' in out
   assert '0 of 2 done, 2 stopped; the same command goes on' in out
-  before = [status_of(member, 2).step for member in members]
+  before = [step_of(member) for member in members]
   launcher = start(*arguments)
-  wait(lambda: any(status_of(m, 2).step > b for m, b in zip(members, before, strict=True)))
+  wait_until(
+    lambda: all(step_of(m) > b for m, b in zip(members, before, strict=True)), 'they do not go on'
+  )
   launcher.kill()
   launcher.communicate()
-  wait(lambda: all(free(member / 'lock') for member in members), 60)
-  out, _ = (finished := start(*arguments)).communicate(timeout=300)
+  wait_until(
+    lambda: not any(files.is_locked(member / 'lock') for member in members), 'members do not stop'
+  )
+  out, _ = (finished := start(*arguments)).communicate()
   assert finished.returncode == 0, out
   assert '2 of 2 done' in out and 'report' in out.splitlines()[-1]
   assert [status_of(member, 2).state for member in members] == [DONE, DONE]
   assert 'resumed at step' in (tmp_path / 'a b/seeds/logs/seed=0.log').read_text()
   again = start(*arguments)
-  out, _ = again.communicate(timeout=120)
+  out, _ = again.communicate()
   assert again.returncode == 0 and 'started' not in out
 
 
 def test_a_member_that_fails_is_tried_again_and_stops_no_other(tmp_path, cache):
   arguments = ('--sweep=one_bad', '--retries=1', '--parallel=1')
-  out, _ = (launcher := start(tmp_path, cache, *arguments)).communicate(timeout=300)
+  out, _ = (launcher := start(tmp_path, cache, *arguments)).communicate()
   assert launcher.returncode == 1, out
   assert 'failed (1; again in 5 s)' in out and 'failed (2; given up)' in out
   assert '1 of 2 done, 1 failed' in out
@@ -163,7 +195,7 @@ def test_a_member_that_fails_is_tried_again_and_stops_no_other(tmp_path, cache):
   assert [line['attempt'] for line in lines] == [1, 2]
   assert all('nowhere' in line['message'] for line in lines)
   assert (good / 'DONE').exists()
-  out, _ = (status := start(tmp_path, cache, *arguments, '--status')).communicate(timeout=120)
+  out, _ = (status := start(tmp_path, cache, *arguments, '--status')).communicate()
   assert status.returncode == 1 and '1 of 2 done, 1 failed' in out
 
 
@@ -188,9 +220,9 @@ def test_bad_input_starts_nothing(more, said, tmp_path, cache, monkeypatch):
 
 def test_retries_are_never_negative(capsys):
   with pytest.raises(SystemExit):
-    arguments.parser().parse_args(['sweep', '--root=x', '--retries=-1'])
+    cli.main(['sweep', '--root=x', '--retries=-1'])
   assert "'-1' is neither 0 nor a positive integer" in capsys.readouterr().err
-  assert arguments.parser().parse_args(['sweep', '--root=x', '--retries=0']).retries == 0
+  assert flags.natural('0') == 0
 
 
 def test_a_root_that_cannot_be_written(tmp_path, cache):

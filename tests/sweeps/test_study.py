@@ -1,5 +1,6 @@
 """Studies read from experiment files, their costs, and what `sweep.json` keeps."""
 
+import dataclasses
 import json
 import pathlib
 
@@ -9,9 +10,10 @@ from googlenet_jax.analysis import costs
 from googlenet_jax.data.augment import from_config
 from googlenet_jax.errors import UserError
 from googlenet_jax.sweeps.ablations import SCALES, matched_width
-from googlenet_jax.sweeps.study import Study
+from googlenet_jax.sweeps.study import RETRIES, Study
+from googlenet_jax.sweeps.sweep import Options
 from googlenet_jax.training.config.flags import parse_config
-from googlenet_jax.training.step.state import build_model
+from googlenet_jax.training.config.network import build_model
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 STUDIES = (
@@ -150,6 +152,10 @@ def test_points_may_be_added_and_the_config_may_not_change(tmp_path):
   first = study(tmp_path, few)
   first.write(first.costs(10, 100), 'the command', retries=4)
   assert first.before()['retries'] == 4
+  flags = {**dataclasses.asdict(Options()), 'retries': None, 'root': 'ignored'}
+  assert Options.of(flags, first).retries == RETRIES
+  assert Options.of({**flags, 'status': True}, first).retries == 4  # what the launch was told
+  assert Options.of({**flags, 'status': True, 'retries': 0}, first).retries == 0
   first.workdir(first.members[0]).mkdir()
   second = study(tmp_path, more)
   second.write(second.costs(10, 100), 'the command')

@@ -9,19 +9,30 @@ import numpy as np
 import pytest
 
 from googlenet_jax.errors import UserError
-from googlenet_jax.models import LRN, googlenet
+from googlenet_jax.models import build
+from googlenet_jax.models.family import LRNKnobs
+from googlenet_jax.normalization import Normalization
 from googlenet_jax.weights import bundle as bundles
-from googlenet_jax.weights.bundle import KEY, Bundle, Preprocessing, load, save
+from googlenet_jax.weights.bundle import (
+  KEY,
+  Bundle,
+  DescribedPreprocessing,
+  Preprocessing,
+  load,
+  save,
+)
+from googlenet_jax.weights.metadata import rebuild
 from googlenet_jax.weights.tensors import flatten
 
 
 def random_bundle(image_size=224, **knobs):
-  model = googlenet(**{'width': 0.1, 'classes': 4, **knobs})
+  model = build('googlenet', **{'width': 0.1, 'classes': 4, **knobs})
   images = jax.ShapeDtypeStruct((1, image_size, image_size, 3), np.float32)
   tree = jax.eval_shape(model.init, jax.random.key(0), images)
   random = np.random.default_rng(0)
   variables = jax.tree.map(lambda leaf: random.normal(size=leaf.shape).astype('f4'), tree)
-  preprocessing = Preprocessing(image_size, image_size + 32, 'bgr', (1.0, 2.5, 1 / 3), (1, 2, 3))
+  normalization = Normalization((1.0, 2.5, 1 / 3), (1, 2, 3), 'bgr')
+  preprocessing = Preprocessing(image_size, image_size + 32, normalization)
   classes = tuple(f'이름, {index}' for index in range(model.classes))
   return Bundle(model, {'batch_stats': {}} | variables, preprocessing, classes, 'made by a test')
 
@@ -29,7 +40,7 @@ def random_bundle(image_size=224, **knobs):
 @pytest.mark.parametrize(
   'knobs',
   [
-    {'variant': 'table1', 'aux': ('4a', '5a'), 'lrn_constants': LRN(7, 2e-4, 0.5, 2.0)},
+    {'variant': 'table1', 'aux': ('4a', '5a'), 'lrn': LRNKnobs(None, 7, 2e-4, 0.5, 2.0)},
     {'variant': 'torchvision', 'reduction_3x3': 0.5, 'widths': '3a.conv1x1=5,5b.pool_proj=none'},
     {'variant': 'naive', 'batch_norm': True},
     {'variant': 'separable', 'dropout': 0.123, 'kernel_init': 'he_normal'},
@@ -51,13 +62,19 @@ def test_what_is_loaded_is_what_was_saved(tmp_path, knobs):
     np.testing.assert_array_equal(theirs[name], array)
 
 
-def test_normalize_by_hand():
-  preprocessing = Preprocessing(224, 256, 'bgr', (10.0, 20.0, 30.0), (1.0, 2.0, 4.0))
-  pixel = np.array([[110, 220, 130]], np.uint8)  # R, G, B
-  np.testing.assert_array_equal(preprocessing.normalize(pixel), [[25.0, 100.0, 100.0]])
-  rgb = dataclasses.replace(preprocessing, channel_order='rgb')
-  np.testing.assert_array_equal(rgb.normalize(pixel), [[100.0, 100.0, 25.0]])
-  assert rgb.normalize(pixel).dtype == np.float32
+# Written by the revision that first stored them; equal bundles give equal files to this day.
+DESCRIBED = (
+  '{"image_size": 32, "resize": 37, "channel_order": "bgr", "mean": [120.0, 110.0, 100.0], '
+  '"std": [60.0, 50.0, 40.0]}'
+)
+
+
+def test_the_stored_form_of_preprocessing_is_what_it_was():
+  normalization = Normalization((120.0, 110.0, 100.0), (60.0, 50.0, 40.0), 'bgr')
+  preprocessing = Preprocessing(32, 37, normalization)
+  assert json.dumps(preprocessing.described()) == DESCRIBED
+  read = rebuild(DescribedPreprocessing, json.loads(DESCRIBED), 'preprocessing')
+  assert read.understood() == preprocessing
 
 
 @pytest.fixture(scope='module')
@@ -79,7 +96,10 @@ def rewritten(path, bundle, change):
 @pytest.mark.parametrize(
   ('keys', 'value', 'named'),
   [
-    (('format',), 2, 'format=2: accepted: 1'),
+    (('format',), 3, 'format=3: accepted: 2'),
+    (('format',), True, 'format=True: accepted: 2'),
+    (('family',), 'vgg', 'family=vgg: accepted: googlenet'),
+    (('family',), 2, 'family=2: accepted: one of type str'),
     (('architecture', 'stem'), 'odd', 'architecture.stem=odd: accepted: full, separable, small'),
     (('architecture', 'conv1'), 2**40, 'architecture.conv1=1099511627776'),
     (('architecture', 'conv1'), True, 'architecture.conv1=True'),

@@ -12,9 +12,12 @@ import reference
 
 from googlenet_jax.cli import main
 from googlenet_jax.errors import UserError
-from googlenet_jax.models import endpoints, googlenet
-from googlenet_jax.weights.bundle import PUBLISHED, Bundle, load, save
+from googlenet_jax.models import build, endpoints
+from googlenet_jax.models.family import LRNKnobs
+from googlenet_jax.normalization import Normalization
+from googlenet_jax.weights.bundle import PUBLISHED, Bundle, Preprocessing, load, save
 from googlenet_jax.weights.convert import convert, read
+from googlenet_jax.weights.fold import fold_normalization, in_rgb
 from googlenet_jax.weights.tensors import flatten
 
 CLASSES = 10
@@ -79,7 +82,7 @@ def test_both_layouts_of_caffe_with_heads(tmp_path, caffe_layers, images, old):
       unit = bundle.variables['params']['inception_4c']['conv5x5']
       np.testing.assert_array_equal(unit['kernel'][2, 3, 7], weight[:, 7, 2, 3])
       np.testing.assert_array_equal(unit['bias'], bias)
-  assert bundle.model == googlenet('bvlc', classes=CLASSES, aux=('4a', '4d'))
+  assert bundle.model == build('googlenet', 'bvlc', classes=CLASSES, aux=('4a', '4d'))
   assert bundle.preprocessing == PUBLISHED['caffe']
   if not old:  # the values are the same in both
     with jax.default_matmul_precision('float32'):
@@ -92,7 +95,7 @@ def test_a_state_dict_of_torchvision(tmp_path, torch_state, images):
   (tmp_path / 'pth').write_bytes(files.pth(torch_state))
   bundle = read(tmp_path / 'pth').bundle
   assert equal(bundle, read(tmp_path / 'safe').bundle)
-  assert bundle.model == googlenet('torchvision', classes=CLASSES, aux=('4a', '4d'))
+  assert bundle.model == build('googlenet', 'torchvision', classes=CLASSES, aux=('4a', '4d'))
   with jax.default_matmul_precision('float32'):
     theirs = jax.jit(reference.torchvision_logits)(torch_state, images.transpose(0, 3, 1, 2))
   check_logits(our_logits(bundle, images), theirs)
@@ -106,7 +109,7 @@ def save_safetensors(state, path):
 
 def test_preprocessing_of_torchvision_is_its_transform_input(tmp_path, thin_state):
   pixels = np.arange(256, dtype=np.uint8)[:, None].repeat(3, 1)
-  ours = np.asarray(PUBLISHED['slim'].normalize(pixels))
+  ours = np.asarray(PUBLISHED['slim'].normalization(pixels))
   mean, std = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
   torch = (pixels / 255 - mean) / std
   theirs = torch * (std / 0.5) + (mean - 0.5) / 0.5
@@ -177,7 +180,7 @@ def test_the_way_back_is_exact(tmp_path, thin_layers, thin_state, source):
 
 
 def test_other_widths_are_recognized(tmp_path):
-  model = googlenet('bvlc', width=0.25, reduction_5x5=0.5, classes=3, aux=('4d',))
+  model = build('googlenet', 'bvlc', width=0.25, reduction_5x5=0.5, classes=3, aux=('4d',))
   bundle = random_bundle(model)
   save(bundle, tmp_path / 'a.safetensors')
   convert(tmp_path / 'a.safetensors', tmp_path / 'a.caffemodel')
@@ -216,13 +219,13 @@ def test_caffes_names_in_an_npz(tmp_path, thin_layers):
   [
     ('table1', {}, '.caffemodel', 'padding=same'),
     ('bn', {}, '.caffemodel', 'padding=same'),
-    ('bvlc', {'lrn': False}, '.caffemodel', 'lrn=None'),
+    ('bvlc', {'lrn': LRNKnobs(enabled=False)}, '.caffemodel', 'lrn=None'),
     ('bvlc', {'aux': ('4b',)}, '.caffemodel', '4b'),
     ('bvlc', {}, 'torchvision', 'large_kernel=5'),
   ],
 )
 def test_a_network_that_others_cannot_hold_is_refused(tmp_path, variant, knobs, to, named):
-  bundle = random_bundle(googlenet(variant, width=0.1, classes=2, **knobs))
+  bundle = random_bundle(build('googlenet', variant, width=0.1, classes=2, **knobs))
   save(bundle, tmp_path / 'a.safetensors')
   target = tmp_path / ('b.safetensors' if to == 'torchvision' else f'b{to}')
   with pytest.raises(UserError, match=named):
@@ -250,11 +253,9 @@ def test_every_missing_extra_and_misshaped_tensor_is_named(tmp_path, caffe_layer
 
 
 def test_folding_keeps_the_function_or_is_refused(tmp_path, capsys):
-  import dataclasses
-
-  model = googlenet('bvlc', width=0.25, classes=5, aux=('4a', '4d'))
-  without_mean = dataclasses.replace(
-    PUBLISHED['caffe'], mean=(0.0, 0.0, 0.0), std=(50.0, 60.0, 70.0)
+  model = build('googlenet', 'bvlc', width=0.25, classes=5, aux=('4a', '4d'))
+  without_mean = Preprocessing(
+    normalization=Normalization((0.0, 0.0, 0.0), (50.0, 60.0, 70.0), 'bgr')
   )
   bundle = random_bundle(model, without_mean)
   bundle.variables['params']['conv1']['kernel'] -= 0.5
@@ -262,8 +263,10 @@ def test_folding_keeps_the_function_or_is_refused(tmp_path, capsys):
   convert(tmp_path / 'a.safetensors', tmp_path / 'b.safetensors', fold_normalization=True)
   folded = load(tmp_path / 'b.safetensors')
   pixels = np.random.default_rng(0).integers(0, 256, (2, 224, 224, 3), np.uint8)
-  np.testing.assert_array_equal(folded.preprocessing.normalize(pixels), pixels.astype(np.float32))
-  theirs = our_logits(bundle, bundle.preprocessing.normalize(pixels))
+  np.testing.assert_array_equal(
+    folded.preprocessing.normalization(pixels), pixels.astype(np.float32)
+  )
+  theirs = our_logits(bundle, bundle.preprocessing.normalization(pixels))
   check_logits(our_logits(folded, pixels.astype(np.float32)), theirs)
   save(random_bundle(model), tmp_path / 'c.safetensors')
   for spelling in ('normalization', 'normalisation'):
@@ -271,6 +274,21 @@ def test_folding_keeps_the_function_or_is_refused(tmp_path, capsys):
     assert main(['convert', *files, f'--fold_{spelling}']) == 1
     assert 'mean 123, 117, 104 cannot be folded exactly' in capsys.readouterr().err
   assert not (tmp_path / 'd.safetensors').exists()
+
+
+def test_a_depthwise_stem_is_folded_in_rgb_and_refused_in_bgr():
+  model = build('googlenet', 'separable', width=0.1, classes=2)
+  std = (50.0, 60.0, 70.0)
+  taken = Preprocessing(normalization=Normalization((0.0, 0.0, 0.0), std))
+  bundle = random_bundle(model, taken)
+  kernel = bundle.variables['params']['conv1_depthwise']['kernel']
+  folded = fold_normalization(bundle).variables['params']['conv1_depthwise']['kernel']
+  multiplier = kernel.shape[-1] // 3  # outputs of each channel lie side by side
+  np.testing.assert_allclose(folded, kernel / np.repeat(std, multiplier), rtol=1e-6)
+  assert in_rgb(bundle, '') is bundle
+  in_bgr = Preprocessing(normalization=Normalization((0.0, 0.0, 0.0), std, 'bgr'))
+  with pytest.raises(UserError, match='--fold_normalization: a depthwise first convolution of B'):
+    fold_normalization(random_bundle(model, in_bgr))
 
 
 def test_the_published_weights_compute_what_caffe_does(tmp_path, shared_data, capsys):
@@ -298,7 +316,7 @@ def test_the_published_weights_compute_what_caffe_does(tmp_path, shared_data, ca
 
   def errors(photos):
     with jax.default_matmul_precision('float32'):
-      outputs = compute(bundle.variables, bundle.preprocessing.normalize(photos))
+      outputs = compute(bundle.variables, bundle.preprocessing.normalization(photos))
     prob = np.abs(jax.nn.softmax(outputs['classifier']) - expected['prob']).max()
     worst = {}
     for name, key in layers.items():

@@ -18,7 +18,7 @@ import pytest
 import reference
 
 from googlenet_jax.cli import main
-from googlenet_jax.models import googlenet
+from googlenet_jax.models import build
 from googlenet_jax.weights import tensors
 from googlenet_jax.weights.bundle import KEY
 from googlenet_jax.weights.formats import pth
@@ -168,7 +168,7 @@ HOSTILE = {
 def warm():
   """What the first call in a process costs is not the file's doing."""
   for variant in ('bvlc', 'torchvision'):
-    tensors.expected_shapes(googlenet(variant), 224)
+    tensors.expected_shapes(build('googlenet', variant), 224)
 
 
 @pytest.mark.parametrize('kind', HOSTILE)

@@ -46,7 +46,7 @@ def test_pixels_are_normalized_as_transform_input_does(tmp_path):
   with torch.no_grad():
     (theirs,) = (logits.numpy() for logits in model(torch.from_numpy(normalized)))
   bundle = read(tmp_path / 'theirs.pth').bundle
-  (mine,) = ours(bundle, bundle.preprocessing.normalize(pixels))
+  (mine,) = ours(bundle, bundle.preprocessing.normalization(pixels))
   assert np.abs(mine - theirs).max() < TOLERANCE * np.abs(theirs).max()
 
 

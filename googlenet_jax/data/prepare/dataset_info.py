@@ -29,7 +29,7 @@ def write(
 
   Args:
     out: folder of the shards.
-    name: of the data set.
+    name: name of the data set.
     classes: names in the order of the labels.
     shards: (images, bytes) of each shard, by split.
     metadata: JSON values, kept as `metadata.json`.
@@ -71,7 +71,7 @@ def write(
 
 
 def shard_lengths(out: pathlib.Path) -> dict[str, list[int]]:
-  """Images of each shard by split, as the description has them."""
+  """Number of images in each shard, by split, as the description has them."""
   stored = json.loads((out / MAIN_FILE).read_text(encoding='utf-8'))
   return {
     split['name']: [int(images) for images in split['shardLengths']] for split in stored['splits']

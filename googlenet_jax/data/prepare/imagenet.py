@@ -9,7 +9,7 @@ split `validation`, `ILSVRC2012_img_val.tar` with its labels in one of
   `name label` in any order. A label is a synset (`n01440764`) or a number from 0, the place of the
   class in the sorted list of synsets.
 
-Classes are the sorted synsets, the order that published networks mean.
+Classes are the sorted synsets, the order that published networks use.
 """
 
 import io
@@ -18,7 +18,7 @@ import tarfile
 import zlib
 
 from googlenet_jax.data.prepare.listing import Item, Listing
-from googlenet_jax.data.prepare.tar import Member, members
+from googlenet_jax.data.prepare.tar import Entry, entries
 from googlenet_jax.errors import UserError
 
 TRAIN, VALIDATION = 'ILSVRC2012_img_train.tar', 'ILSVRC2012_img_val.tar'
@@ -41,19 +41,19 @@ def list_archives(folder: pathlib.Path) -> Listing:
   train = folder / TRAIN
   if not train.is_file():
     raise UserError(f'imagenet:{folder}: no {TRAIN} there')
-  archives = {pathlib.PurePosixPath(member.name): member for member in members(train)}
+  archives = {pathlib.PurePosixPath(entry.name): entry for entry in entries(train)}
   other = next((name for name in archives if name.suffix != '.tar'), None)
   if other or not archives:
     raise UserError(f'{train}: holds {other or "nothing"}; accepted: one tar per class')
-  synsets = {name.stem: member for name, member in sorted(archives.items(), key=_stem)}
+  synsets = {name.stem: entry for name, entry in sorted(archives.items(), key=_stem)}
   if len(synsets) < len(archives):
     raise UserError(f'{train}: {len(archives)} archives for {len(synsets)} classes')
   classes = tuple(synsets)
   index = {synset: label for label, synset in enumerate(classes)}
   items = [
-    _item(f'{synset}/', member, index[synset], train)
+    _item(f'{synset}/', entry, index[synset], train)
     for synset, archive in synsets.items()
-    for member in members(train, archive)
+    for entry in entries(train, archive)
   ]
   splits = {'train': sorted(items, key=_offset)}
   if (folder / VALIDATION).is_file():
@@ -63,7 +63,7 @@ def list_archives(folder: pathlib.Path) -> Listing:
 
 def _list_validation(folder: pathlib.Path, classes: tuple[str, ...]) -> list[Item]:
   path = folder / VALIDATION
-  images = sorted(members(path), key=_file_name)
+  images = sorted(entries(path), key=_file_name)
   names = [_file_name(image) for image in images]
   labels = _validation_labels(folder, names, classes)
   index = {synset: label for label, synset in enumerate(classes)}
@@ -80,16 +80,16 @@ def _offset(item: Item) -> int:
   return item.offset
 
 
-def _stem(entry: tuple[pathlib.PurePosixPath, Member]) -> str:
-  return entry[0].stem
+def _stem(archive: tuple[pathlib.PurePosixPath, Entry]) -> str:
+  return archive[0].stem
 
 
-def _file_name(member: Member) -> str:
-  return pathlib.PurePosixPath(member.name).name
+def _file_name(entry: Entry) -> str:
+  return pathlib.PurePosixPath(entry.name).name
 
 
-def _item(prefix: str, member: Member, label: int, path: pathlib.Path) -> Item:
-  return Item(prefix + _file_name(member), label, str(path), member.offset, member.size)
+def _item(prefix: str, entry: Entry, label: int, path: pathlib.Path) -> Item:
+  return Item(prefix + _file_name(entry), label, str(path), entry.offset, entry.size)
 
 
 def _validation_labels(
@@ -116,7 +116,7 @@ def _devkit_labels(path: pathlib.Path) -> list[str]:
 
   try:
     with tarfile.open(path) as archive:
-      held = {pathlib.PurePosixPath(member.name).name: member for member in archive}
+      held = {pathlib.PurePosixPath(entry.name).name: entry for entry in archive}
 
       def content(name: str) -> bytes:
         return archive.extractfile(held[name]).read()  # type: ignore[union-attr]

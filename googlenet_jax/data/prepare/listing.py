@@ -20,11 +20,11 @@ from typing import Literal, NamedTuple
 from googlenet_jax.errors import UserError
 
 SHARD_BYTES = 2**27
-"""What a shard holds at most by default (128 MiB), and so what a killed process writes again."""
+"""The most that a shard holds by default (128 MiB), and so the most that a kill undoes."""
 
-_FEW_SHARDS = 16  # which a split gets even below SHARD_BYTES, for the sake of parallel writing
-_FEW_IMAGES, _FEW_BYTES = 500, 2**23  # as long as each holds so many of one or the other
-_RUNS = 16  # of an archive in each shard
+_FEW_SHARDS = 16  # a split gets up to so many even below SHARD_BYTES, to be written in parallel
+_FEW_IMAGES, _FEW_BYTES = 500, 2**23  # as long as each has so many images or bytes
+_RUNS = 16  # consecutive parts of an archive in each shard
 
 WHOLE_FILE = -1
 FROM_RECORD = -1
@@ -37,8 +37,8 @@ class Item(NamedTuple):
     key: its name in UTF-8, unique in its split, stored as the feature `file`.
     label: index of its class; `FROM_RECORD` where only the record itself tells.
     path: the file, or the archive that holds it.
-    offset: of its first byte in the archive; `WHOLE_FILE` for a file of its own.
-    size: in bytes; -1 for a file that does not exist.
+    offset: position of its first byte in the archive; `WHOLE_FILE` for a file of its own.
+    size: size in bytes; -1 for a file that does not exist.
   """
 
   key: str
@@ -56,7 +56,8 @@ class Listing:
     source: kind and resolved path, as in `folder:/data/birds`.
     classes: their names, in the order of the labels.
     splits: items by split, in the order in which the source holds them.
-    content: of an item's bytes: an image file, or a serialized `tf.train.Example` that holds one.
+    content: what the bytes of an item are: an image file, or a serialized `tf.train.Example` that
+      holds one.
   """
 
   source: str
@@ -104,9 +105,10 @@ def shard_counts(listing: Listing, shards: int | None) -> dict[str, int]:
   """Number of shards of each split.
 
   Args:
-    listing: of the source.
-    shards: of the split train; the others get theirs in proportion to their images. None: as few
-      as hold `SHARD_BYTES` each, but up to 16 where that leaves 500 images or 8 MiB to each.
+    listing: what the source holds.
+    shards: number of shards of the split train; the others get theirs in proportion to their
+      images. None: as few as hold `SHARD_BYTES` each, but up to 16 where that leaves 500 images or
+      8 MiB to each.
   """
   counts = {}
   for split, items in listing.splits.items():

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from googlenet_jax.data.opencv import opencv
+from googlenet_jax.data.geometry import opencv
 
 _LEVELS = np.arange(256)
 _SQUARES = _LEVELS**2
@@ -44,11 +44,11 @@ class PixelSums:
     self.squares = tuple(a + b for a, b in zip(self.squares, other.squares, strict=True))
 
   def mean(self) -> list[float]:
-    """Of each channel, rounded once."""
+    """The mean of each channel, rounded once."""
     return [float(Fraction(total, self.pixels)) for total in self.sums]
 
   def std(self) -> list[float]:
-    """Of each channel, of the population; the variance is exact before its root."""
+    """The standard deviation of each channel; the variance is exact before its root."""
     variances = [
       Fraction(self.pixels * square - total**2, self.pixels**2)
       for total, square in zip(self.sums, self.squares, strict=True)
@@ -56,7 +56,7 @@ class PixelSums:
     return [math.sqrt(variance) for variance in variances]
 
   def to_json(self) -> dict[str, Any]:
-    """As JSON holds it, integers of any size."""
+    """The sums as JSON holds them, integers of any size."""
     return dataclasses.asdict(self)
 
   @classmethod

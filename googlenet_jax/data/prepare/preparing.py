@@ -15,10 +15,11 @@ from collections.abc import Callable
 from typing import Any
 
 from googlenet_jax import files
-from googlenet_jax.data.prepare import dataset_info, workers
+from googlenet_jax.data import workers
+from googlenet_jax.data.prepare import dataset_info
 from googlenet_jax.data.prepare.listing import Listing, deal, shard_counts
 from googlenet_jax.data.prepare.pixels import PixelSums
-from googlenet_jax.data.prepare.report import Report
+from googlenet_jax.data.prepare.prepared import PreparedData
 from googlenet_jax.data.prepare.shards import Note, Shard, verify_shard, write_shard
 from googlenet_jax.data.prepare.sources import open_listing
 from googlenet_jax.errors import UserError
@@ -37,20 +38,21 @@ def prepare(
   processes: int = 1,
   shards: int | None = None,
   progress: Callable[[int, int], None] = lambda done, total: None,
-) -> Report:
+) -> PreparedData:
   """Prepares a data set, goes on with one that was interrupted, or finds it finished.
 
   Args:
     source: `folder:PATH`, `manifest:FILE.csv`, `imagenet:DIR` or `tfds:NAME`.
-    out: folder of the data set, new, empty, or of an earlier run of the same.
-    name: of the data set; a part of the shards' names.
+    out: folder of the data set: new, empty, or left by an earlier run of the same command.
+    name: name of the data set, and a part of the shards' names.
     short_side: images with a longer shorter side are shrunk to it and stored as JPEG; all others,
       and with None all, are stored byte for byte.
     strict: whether a bad image stops the run, instead of being left out and reported.
     verify: whether to read everything again in the end.
-    processes: that decode; the bytes written do not depend on it.
-    shards: files of the split train; None chooses.
-    progress: called with images done and in all, first for writing, then for verifying.
+    processes: number of processes that decode; the bytes written do not depend on it.
+    shards: number of files of the split train; None: chosen by size.
+    progress: called with the number of images done and of all images, first while writing, then
+      while verifying.
 
   Raises:
     UserError: in one line. What was finished stays, and the same call goes on from there.
@@ -77,15 +79,15 @@ def prepare(
       _keep_plan(out, state, plan)
       every = _shards(listing, counts, out, state, name, short_side, strict)
       notes, written = _write_all(every, processes, progress)
-      report = _report(out, listing, notes, written, time.monotonic() - started)
+      prepared = _prepared_data(out, listing, notes, written, time.monotonic() - started)
       if written or not (out / dataset_info.MAIN_FILE).is_file():
-        report.write(unfinished)
-        _describe(listing, notes, report, name, short_side, unfinished)
+        prepared.write(unfinished)
+        _describe(listing, notes, prepared, name, short_side, unfinished)
       if verify:
         _verify_all(out, every, notes, processes, progress)
   except OSError as error:
     raise UserError(f'{error.filename or out}: {error.strerror or error}') from error
-  return dataclasses.replace(report, seconds=time.monotonic() - started)
+  return dataclasses.replace(prepared, seconds=time.monotonic() - started)
 
 
 def _check_options(name: str, short_side: int | None, processes: int, shards: int | None) -> None:
@@ -97,7 +99,7 @@ def _check_options(name: str, short_side: int | None, processes: int, shards: in
 
 
 def _claim(out: pathlib.Path) -> pathlib.Path:
-  """The folder of the state, in a folder that is new, empty or of an earlier run."""
+  """The folder of the state, in a folder that is new, empty or left by an earlier run."""
   state = out / '.prepare'
   out.mkdir(parents=True, exist_ok=True)
   if not state.is_dir() and any(out.iterdir()):
@@ -195,13 +197,13 @@ def _counter(done: int, total: int, progress: Callable[[int, int], None]) -> Cal
   return advance
 
 
-def _report(
+def _prepared_data(
   out: pathlib.Path,
   listing: Listing,
   notes: dict[str, list[Note]],
   written: int,
   seconds: float,
-) -> Report:
+) -> PreparedData:
   sums = PixelSums()
   for note in notes['train']:
     sums.add(note.pixels)
@@ -215,7 +217,7 @@ def _report(
         f'{listing.source}: none of {len(listing.splits[split])} images of {split} can be read: '
         f'{": ".join(bad[0])}, and so on'
       )
-  return Report(
+  return PreparedData(
     out=out,
     images=images,
     counts={
@@ -236,21 +238,21 @@ def _report(
 def _describe(
   listing: Listing,
   notes: dict[str, list[Note]],
-  report: Report,
+  prepared: PreparedData,
   name: str,
   short_side: int | None,
   unfinished: pathlib.Path,
 ) -> None:
   dataset_info.write(
-    report.out,
+    prepared.out,
     name,
     listing.classes,
     {split: [(note.images, note.size) for note in held] for split, held in notes.items()},
     {
-      'mean': report.mean,
-      'std': report.std,
-      'counts': report.counts,
-      'bad': len(report.bad),
+      'mean': prepared.mean,
+      'std': prepared.std,
+      'counts': prepared.counts,
+      'bad': len(prepared.bad),
       'short_side': short_side,
     },
     unfinished,

@@ -15,7 +15,7 @@ MAX_BYTES = 2**29
 """Files above this (512 MiB) are refused unread; decoded images are limited far below."""
 
 QUALITY = 90
-"""Of images that were shrunk, as JPEG with chroma at half the resolution (4:2:0)."""
+"""JPEG quality of images that were shrunk; their chroma has half the resolution (4:2:0)."""
 
 _JPEG_SIDE = 65_500  # libjpeg writes no longer ones
 
@@ -72,7 +72,7 @@ def shrink(data: bytes, image: np.ndarray, short_side: int | None) -> bytes:
   Args:
     data: the file.
     image: uint8[h, w, 3], the file decoded.
-    short_side: in pixels; None keeps everything.
+    short_side: largest shorter side in pixels; None keeps every file.
   """
   height, width = image.shape[:2]
   if short_side is None or min(height, width) <= short_side:
@@ -119,7 +119,8 @@ def parse_record(record: bytes, key: str, classes: int) -> tuple[bytes, int]:
   """Image file and label of a serialized `tf.train.Example`.
 
   Raises:
-    DecodeError: it is none, is without one image file, or its label is no class.
+    DecodeError: it is none, it does not hold one image file and one label, or its label is no
+      class.
   """
   from google.protobuf.message import DecodeError as ProtobufError
   from tensorflow_datasets.proto import tf_example_pb2

@@ -29,13 +29,13 @@ class Shard:
   """What to write where.
 
   Attributes:
-    path: of the shard.
-    note: of the JSON file about it.
+    path: file of the shard.
+    note: JSON file about it.
     unfinished: folder for what is not finished, on the same disk.
-    items: in the order of the records.
-    classes: how many there are.
-    content: as in `Listing`.
-    short_side: in pixels, or None.
+    items: the images, in the order of the records.
+    classes: number of classes.
+    content: what the bytes of an item are, as in `Listing`.
+    short_side: largest shorter side in pixels; None: any.
     strict: whether a bad image stops the run.
   """
 
@@ -57,9 +57,9 @@ class Note:
     images: number of records.
     counts: images by label, without the labels that have none.
     pixels: sums over all images as stored.
-    bad: (name, reason) of what was left out.
-    size: of the file in bytes.
-    sha256: of the file, in hexadecimal.
+    bad: (name, reason) of every image that was left out.
+    size: size of the file in bytes.
+    sha256: SHA-256 of the file, in hexadecimal.
   """
 
   images: int = 0

@@ -1,18 +1,15 @@
 """What people have: a folder, a manifest, ImageNet's archives, a TFDS data set in TFRecord."""
 
-import csv
 import os
 import pathlib
-import zlib
 from typing import cast
 
 from googlenet_jax.data.prepare.listing import WHOLE_FILE, Item, Listing, printable
-from googlenet_jax.data.sources import folder
+from googlenet_jax.data.sources import folder, manifest
+from googlenet_jax.data.sources.files import Files
 from googlenet_jax.errors import UserError
 
 ACCEPTED = 'folder:PATH, manifest:FILE.csv, imagenet:DIR or tfds:NAME'
-SPLITS = {'train': 'train', 'val': 'validation', 'validation': 'validation', 'test': 'test'}
-"""Accepted in a manifest's third column, with TFDS's name for each."""
 
 
 def open_listing(source: str) -> Listing:
@@ -47,7 +44,7 @@ def open_listing(source: str) -> Listing:
 def list_folder(path: pathlib.Path) -> Listing:
   """Class folders, with sub folders train and test or val, or with a tenth held out.
 
-  The rules are those of `data.source=folder:PATH`, except that `train` may stand alone.
+  The rules are those of `data.source=folder:PATH`, except that `train` may be there alone.
   """
   names = ['train']
   if not (path / 'train').is_dir() or any((path / name).is_dir() for name in folder.TEST_NAMES):
@@ -59,66 +56,19 @@ def list_folder(path: pathlib.Path) -> Listing:
     classes = split.classes
     splits[name] = [
       _file_item(file, file.relative_to(path).as_posix(), label)
-      for file, label in cast(folder._Files, split.records)._files
+      for file, label in cast(Files, split.records).files
     ]
   return Listing(f'folder:{path}', classes, splits)
 
 
 def list_manifest(path: pathlib.Path) -> Listing:
-  """A CSV file in UTF-8 with a header line `file,label` or `file,label,split`.
-
-  Files are relative to the folder of the CSV file. Classes are the labels of the training images,
-  sorted, as numbers if all are whole numbers. Without the column `split` a tenth of the images is
-  held out as `test`: those whose file has a CRC-32 divisible by 10, as in folders.
-  """
-  rows = _read_rows(path)
-  labels = {label for _, label, split in rows if split == 'train'}
-  numeric = all(label.isascii() and label.isdecimal() for label in labels)
-  classes = sorted(labels, key=int if numeric else None)
-  index = {label: i for i, label in enumerate(classes)}
+  """The images of a manifest, by the rules of `data.source=manifest:FILE.csv`."""
+  rows = manifest.read_rows(path)
+  classes, labels = manifest.label_indices(rows)
   splits: dict[str, list[Item]] = {}
-  for line, (file, label, split) in enumerate(rows, 2):
-    if label not in index:
-      raise UserError(
-        f'{path}: label {label!r} of {file} ({split}, image {line - 1}) is not one of the '
-        f'{len(classes)} labels of the split train'
-      )
-    splits.setdefault(split, []).append(_file_item(path.parent / file, file, index[label]))
-  return Listing(f'manifest:{path}', tuple(classes), splits)
-
-
-def _read_rows(path: pathlib.Path) -> list[tuple[str, str, str]]:
-  """(file, label, split) of each line that is not empty."""
-  rows: list[tuple[str, str, str]] = []
-  first: dict[str, int] = {}
-  try:
-    with path.open(encoding='utf-8-sig', newline='') as file:
-      reader = csv.reader(file, strict=True)
-      header = [name.strip() for name in next(reader, [])]
-      if header not in (['file', 'label'], ['file', 'label', 'split']):
-        raise UserError(f'{path}: line 1: accepted: file,label or file,label,split')
-      for row in reader:
-        if row:
-          rows.append(_check_row(row, header, f'{path}: line {reader.line_num}'))
-          name = rows[-1][0]
-          if first.setdefault(name, reader.line_num) != reader.line_num:
-            raise UserError(f'{path}: line {reader.line_num}: {name} again, as in {first[name]}')
-  except (UnicodeDecodeError, csv.Error) as error:
-    raise UserError(f'{path}: not a CSV file in UTF-8: {error}') from error
-  if not rows:
-    raise UserError(f'{path}: no images below the header line')
-  return rows
-
-
-def _check_row(row: list[str], header: list[str], where: str) -> tuple[str, str, str]:
-  values = [value.strip() for value in row]
-  if len(values) != len(header) or not all(values):
-    raise UserError(f'{where}: {",".join(row)!r}; accepted: {",".join(header)}, none empty')
-  if len(values) == 2:
-    return values[0], values[1], 'test' if zlib.crc32(values[0].encode()) % 10 == 0 else 'train'
-  if values[2] not in SPLITS:
-    raise UserError(f'{where}: split {values[2]!r}; accepted: {", ".join(SPLITS)}')
-  return values[0], values[1], SPLITS[values[2]]
+  for row, label in zip(rows, labels, strict=True):
+    splits.setdefault(row.split, []).append(_file_item(path.parent / row.file, row.file, label))
+  return Listing(f'manifest:{path}', classes, splits)
 
 
 def _file_item(file: pathlib.Path, key: str, label: int) -> Item:

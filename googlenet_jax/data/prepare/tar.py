@@ -10,13 +10,13 @@ from googlenet_jax.data.prepare.listing import printable
 from googlenet_jax.errors import UserError
 
 
-class Member(NamedTuple):
+class Entry(NamedTuple):
   """A file in an archive.
 
   Attributes:
-    name: with its folders, as the archive has it.
-    offset: of the first byte in the archive's file.
-    size: in bytes.
+    name: name with its folders, as the archive has it.
+    offset: position of its first byte in the archive's file.
+    size: size in bytes.
   """
 
   name: str
@@ -24,13 +24,13 @@ class Member(NamedTuple):
   size: int
 
 
-def members(path: pathlib.Path, within: Member | None = None) -> Iterator[Member]:
+def entries(path: pathlib.Path, within: Entry | None = None) -> Iterator[Entry]:
   """Yields the regular files of an uncompressed archive, in their order.
 
   Args:
-    path: of the archive.
-    within: the member that is the archive meant, one inside the file `path`; offsets are those in
-      the file.
+    path: the archive, or the one that holds it.
+    within: the entry of `path` that is the archive to read; None: `path` is. Offsets are positions
+      in the file `path`.
 
   Raises:
     UserError: no archive, compressed, or cut short: a damaged header and a missing end are errors,
@@ -45,11 +45,11 @@ def members(path: pathlib.Path, within: Member | None = None) -> Iterator[Member
     file.seek(start)
     try:
       archive = tarfile.TarFile(fileobj=file, encoding='utf-8')
-      while (member := archive.next()) is not None:
-        if member.offset_data + member.size > end:
-          raise UserError(f'{where}: ends within {member.name}')
-        if member.isreg():
-          yield Member(printable(member.name), member.offset_data, member.size)
+      while (entry := archive.next()) is not None:
+        if entry.offset_data + entry.size > end:
+          raise UserError(f'{where}: ends within {entry.name}')
+        if entry.isreg():
+          yield Entry(printable(entry.name), entry.offset_data, entry.size)
     except tarfile.TarError as error:
       raise UserError(f'{where}: not a whole, uncompressed tar archive: {error}') from error
     file.seek(archive.offset)

@@ -1,39 +1,47 @@
 """Where images come from: each source opens as splits of encoded images with labels.
 
-A source is written `digits`, `folder:PATH`, `prepared:PATH`, `tfds:NAME` or `synthetic[:N]`.
+A source is written `digits`, `folder:PATH`, `manifest:FILE.csv`, `prepared:PATH`, `tfds:NAME` or
+`synthetic[:N]`.
 """
 
 import pathlib
 from collections.abc import Callable
 
-from googlenet_jax.data.sources import digits, folder, synthetic, tfds_records
+from googlenet_jax.data.sources import digits, folder, manifest, synthetic, tfds_records
 from googlenet_jax.data.split import Split
 from googlenet_jax.errors import UserError
 
-ACCEPTED = 'digits, folder:PATH, prepared:PATH, tfds:NAME or synthetic[:N]'
+ACCEPTED = 'digits, folder:PATH, manifest:FILE.csv, prepared:PATH, tfds:NAME or synthetic[:N]'
 
 
-def open_split(source: str, split: str, *, cache_dir: pathlib.Path) -> Split:
+def open_split(
+  source: str, split: str, *, cache_dir: pathlib.Path, key: str = 'data.source'
+) -> Split:
   """Opens one split of a source.
 
   Args:
     source: `digits` (scikit-learn's handwritten digits), `folder:PATH` (class folders),
-      `prepared:PATH` (a TFDS folder in ArrayRecord), `tfds:NAME` (a data set that TFDS has
-      prepared, in ArrayRecord) or `synthetic:N` (N random images of 64x64 in 10 classes).
+      `manifest:FILE.csv` (files and labels in a table), `prepared:PATH` (a TFDS folder in
+      ArrayRecord), `tfds:NAME` (a data set that TFDS has prepared, in ArrayRecord) or `synthetic:N`
+      (N random images of 64x64 in 10 classes).
     split: usually `train` or `test`.
     cache_dir: where embedded data are prepared on first use.
+    key: the config key or flag that names the source, for messages.
 
   Raises:
-    UserError: names the source or the split and what is accepted.
+    UnknownSplitError: the source has no such split.
+    UserError: names the source and what is accepted.
   """
   kind, _, rest = source.partition(':')
+  path = pathlib.Path(rest).expanduser()
   openers: dict[str, Callable[[], Split]] = {
     'digits': lambda: digits.open_digits(split, cache_dir),
-    'folder': lambda: folder.open_folder(pathlib.Path(rest).expanduser(), split),
-    'prepared': lambda: tfds_records.open_prepared(pathlib.Path(rest).expanduser(), split),
+    'folder': lambda: folder.open_folder(path, split),
+    'manifest': lambda: manifest.open_manifest(path, split),
+    'prepared': lambda: tfds_records.open_prepared(path, split),
     'tfds': lambda: tfds_records.open_named(rest, split),
     'synthetic': lambda: synthetic.open_synthetic(rest, split),
   }
   if kind not in openers or not (rest or kind in ('digits', 'synthetic')):
-    raise UserError(f'data.source={source!r}: accepted: {ACCEPTED}')
+    raise UserError(f'{key}={source!r}: accepted: {ACCEPTED}')
   return openers[kind]()

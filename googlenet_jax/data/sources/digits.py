@@ -1,9 +1,9 @@
 """Handwritten digits that come with scikit-learn, as a TFDS data set written without TensorFlow.
 
-1,797 scans of 8x8 pixels with 17 levels of grey, a part of the UCI set "Optical Recognition of
+1,797 scans of 8x8 pixels with 17 levels of gray, a part of the UCI set "Optical Recognition of
 Handwritten Digits" (E. Alpaydin, C. Kaynak, 1998). The split is fixed: scan i is a test image where
 i % 5 == 4, which gives 1,438 and 359. Consecutive scans are by the same people, so that each
-person is in both splits: errors say how well known hands are read.
+person is in both splits: errors tell how well the handwriting of known people is read.
 """
 
 import contextlib
@@ -25,7 +25,7 @@ VERSION = '1.0.0'
 
 
 def open_digits(split: str, cache_dir: pathlib.Path) -> Split:
-  """The split `train` or `test`, prepared below `cache_dir` on first use.
+  """Opens the split `train` or `test`, which is prepared below `cache_dir` on first use.
 
   Raises:
     UserError: another split, or a folder that cannot be written.

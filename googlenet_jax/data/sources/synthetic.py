@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from googlenet_jax.data.split import Record, Split
+from googlenet_jax.data.split import Record, Split, UnknownSplitError
 from googlenet_jax.errors import UserError
 
 CLASSES = 10
@@ -10,11 +10,11 @@ SIZE = 64
 
 
 def open_synthetic(count: str, split: str) -> Split:
-  """`count` random images (1,024 where it is empty) of 64x64 pixels in 10 classes."""
+  """Opens `count` random images (1,024 if it is empty) of 64x64 pixels in 10 classes."""
   if count and not (count.isdecimal() and int(count)):
-    raise UserError(f'data.source=synthetic:{count}: accepted: a positive number of images')
+    raise UserError(f'synthetic:{count}: accepted: a positive number of images')
   if split not in ('train', 'test'):
-    raise UserError(f'split {split!r} of synthetic: accepted: train, test')
+    raise UnknownSplitError(split, 'synthetic', ('train', 'test'))
   classes = tuple(f'class {label}' for label in range(CLASSES))
   return Split(f'synthetic/{split}', _Random(int(count or 1024), int(split == 'test')), classes)
 

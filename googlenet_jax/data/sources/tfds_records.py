@@ -3,14 +3,15 @@
 import pathlib
 from typing import Any
 
-from googlenet_jax.data.split import IMAGENET_MEAN, IMAGENET_STD, Record, Split
+from googlenet_jax.data.split import Record, Split, UnknownSplitError
 from googlenet_jax.errors import UserError
+from googlenet_jax.normalization import IMAGENET, Normalization
 
 
 def open_builder(builder: Any, split: str) -> Split:
-  """A split of a prepared TFDS builder with the features `image` and `label`.
+  """Opens a split of a prepared TFDS builder with the features `image` and `label`.
 
-  `mean`, `std` and, if there are any, file names come from what `prepare` stored.
+  The normalization and, if there are any, the names of files are those that `prepare` stored.
 
   Raises:
     UserError: the split is not there, or the data are not ArrayRecord.
@@ -20,7 +21,7 @@ def open_builder(builder: Any, split: str) -> Split:
   info = builder.info
   where = f'{info.name} in {builder.data_dir}'
   if split not in info.splits:
-    raise UserError(f'split {split!r} of {where}: accepted: {", ".join(info.splits) or "none"}')
+    raise UnknownSplitError(split, where, tuple(info.splits))
   if info.file_format is None or info.file_format.value != 'array_record':
     found = info.file_format.value if info.file_format else 'none'
     raise UserError(f'{where}: file format {found}; accepted: array_record')
@@ -33,13 +34,14 @@ def open_builder(builder: Any, split: str) -> Split:
     name=f'{info.name}/{split}',
     records=_TfdsRecords(source, f'{info.name}/{split}'),
     classes=tuple(info.features['label'].names),
-    mean=tuple(metadata.get('mean', IMAGENET_MEAN)),
-    std=tuple(metadata.get('std', IMAGENET_STD)),
+    normalization=Normalization(
+      mean=tuple(metadata.get('mean', IMAGENET.mean)), std=tuple(metadata.get('std', IMAGENET.std))
+    ),
   )
 
 
 def open_prepared(path: pathlib.Path, split: str) -> Split:
-  """A split of a data set by its folder, the one that holds `dataset_info.json`."""
+  """Opens a split of a data set by its folder, the one that holds `dataset_info.json`."""
   if not path.is_dir():
     raise UserError(f'prepared:{path}: no such folder')
   found = sorted(path.rglob('dataset_info.json')) if path.is_dir() else []
@@ -53,7 +55,7 @@ def open_prepared(path: pathlib.Path, split: str) -> Split:
 
 
 def open_named(name: str, split: str) -> Split:
-  """A split of a data set by its TFDS name, from TFDS's own data folder."""
+  """Opens a split of a data set by its TFDS name, from TFDS's own data folder."""
   import tensorflow_datasets as tfds
 
   try:

@@ -36,7 +36,7 @@ def export(
     path: a file that ends in .stablehlo or .onnx, or a new folder that ends in .savedmodel.
     preprocessing: whether images are uint8, R, G and B, and the function normalizes them; or else
       float32, normalized and in the network's order of channels. Resizing stays the caller's.
-    batch: images at a time; None: any number.
+    batch: number of images at a time; None: any number.
 
   Returns:
     What the .json holds.
@@ -57,7 +57,7 @@ def export(
   variables = jax.tree.map(jnp.asarray, bundle.variables)
 
   def probabilities(images: jax.Array) -> jax.Array:
-    normalized = taken.normalize(images) if preprocessing else images
+    normalized = taken.normalization(images) if preprocessing else images
     outputs: Any = model.apply(variables, normalized)
     return jax.nn.softmax(outputs.logits)
 
@@ -73,9 +73,9 @@ def export(
       'included': preprocessing,
       'resize': taken.resize,
       'image_size': size,
-      'channel_order': taken.channel_order,
-      'mean': list(taken.mean),
-      'std': list(taken.std),
+      'channel_order': taken.normalization.channel_order,
+      'mean': list(taken.normalization.mean),
+      'std': list(taken.normalization.std),
     },
     **particular,
     'classes': list(bundle.classes),
@@ -83,6 +83,15 @@ def export(
   }
   tensors.write(path.with_suffix('.json'), (json.dumps(about, indent=2) + '\n').encode())
   return about
+
+
+def describe(about: dict[str, Any], path: pathlib.Path) -> str:
+  """Types and shapes of an exported network, and its two files, as text."""
+  takes, gives = (
+    f'{about[end]["dtype"]}[{", ".join(map(str, about[end]["shape"]))}]'
+    for end in ('input', 'output')
+  )
+  return f'{takes} -> {gives}\n{path}, and {path.with_suffix(".json")}'
 
 
 def _stablehlo(

@@ -5,6 +5,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from googlenet_jax.models import FAMILIES
 from googlenet_jax.training.config.experiment import Experiment
 from googlenet_jax.training.step.losses import total_loss
 from googlenet_jax.training.step.optimizer import frozen_modules
@@ -50,7 +51,7 @@ def _activations(experiment: Experiment, state: TrainState, batch: int) -> int:
   def loss(params: Any, batch_stats: Any, images: jax.Array, labels: jax.Array) -> jax.Array:
     key = jax.random.key(0)
     outputs, _ = forward(experiment.model, frozen, params, batch_stats, images, key)
-    return total_loss(outputs, labels, 0.3, 0.0)[0]
+    return total_loss(outputs, labels, dict.fromkeys(outputs.aux, 0.3), 0.0)[0]
 
   def backward(params: Any, *rest: Any) -> Any:
     return jax.vjp(lambda params: loss(params, *rest), params)[1]
@@ -72,13 +73,13 @@ def warnings(experiment: Experiment) -> list[str]:
       'loss.aux_weight=0: the heads in model.aux are computed, but only their own '
       'layers would learn from them, and with weight 0 not even those'
     )
-  if config.loss.aux_weight and not config.model.aux:
+  if config.loss.aux_weight and not config.model.aux and FAMILIES[config.model.family].heads:
     found.append(f'loss.aux_weight={config.loss.aux_weight}: model.aux names no head')
   if config.batch_size > images:
     found.append(f'batch_size={config.batch_size}: larger than the training split ({images})')
   if schedule.save_every > schedule.steps:
     found.append(f'checkpoint.every={config.checkpoint.every}: no checkpoint before the end')
-  batch_norm = experiment.model.architecture.batch_norm
+  batch_norm = getattr(experiment.model.architecture, 'batch_norm', None)
   if not batch_norm and config.optimizer.learning_rate >= 0.01 and not config.optimizer.clip_norm:
     found.append(
       "a rate of 0.01 or more without batch normalization: a replication of Caffe's "

@@ -12,14 +12,16 @@ from ml_collections import ConfigDict
 from googlenet_jax.data.augment import Augmentation, from_config
 from googlenet_jax.data.pipeline import eval_batches, train_batches
 from googlenet_jax.data.sources import Split, open_split
-from googlenet_jax.models import GoogLeNet
+from googlenet_jax.models import Network
+from googlenet_jax.normalization import Normalization
 from googlenet_jax.training.config.durations import Durations, in_steps
+from googlenet_jax.training.config.network import build_model
 from googlenet_jax.training.config.schema import validate
 from googlenet_jax.training.devices import device_data
 from googlenet_jax.training.devices.parallelism import Batch, DataParallel, parallel_by
-from googlenet_jax.training.step.initial import Normalization, begin_with, open_weights
+from googlenet_jax.training.step.initial import begin_with, open_weights
 from googlenet_jax.training.step.optimizer import module_rates
-from googlenet_jax.training.step.state import TrainState, build_model, create_state
+from googlenet_jax.training.step.state import TrainState, create_state
 from googlenet_jax.training.step.step import hyperparameters
 from googlenet_jax.weights.bundle import Bundle
 
@@ -34,10 +36,10 @@ class Experiment:
   train_split: Split
   eval_split: Split
   augmentation: Augmentation
-  model: GoogLeNet
+  model: Network
   parallel: DataParallel
   schedule: Durations
-  normalization: Normalization  # mean and standard deviation of R, G and B, from 0 to 255
+  normalization: Normalization
 
   @functools.cached_property
   def weights(self) -> Bundle | None:
@@ -54,8 +56,7 @@ class Experiment:
       warmup=self.schedule.warmup,
       every=self.schedule.stair,
       ema_start=self.schedule.ema_start,
-      mean=self.normalization[0],
-      std=self.normalization[1],
+      normalization=self.normalization,
     )
 
   @functools.cached_property
@@ -144,9 +145,9 @@ def prepare(config: ConfigDict, cache_dir: pathlib.Path) -> Experiment:
     )
   eval_split = open_split(config.data.source, config.data.eval_split, cache_dir=cache_dir)
   model = build_model(config.model, len(train_split.classes))
-  normalization = (
-    tuple(config.data.mean or train_split.mean),
-    tuple(config.data.std or train_split.std),
+  stored = train_split.normalization
+  normalization = Normalization(
+    mean=tuple(config.data.mean or stored.mean), std=tuple(config.data.std or stored.std)
   )
   experiment = Experiment(
     config,

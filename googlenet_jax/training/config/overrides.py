@@ -8,7 +8,8 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from googlenet_jax.errors import UserError
-from googlenet_jax.training.config.schema import keys, unknown_key, with_family
+from googlenet_jax.training.config.network import with_family
+from googlenet_jax.training.config.schema import keys, unknown_key
 
 FAMILY = 'model.family'
 

@@ -14,6 +14,8 @@ from ml_collections import ConfigDict, config_dict
 
 from googlenet_jax.data.augment import Augmentation
 from googlenet_jax.errors import UserError
+from googlenet_jax.training.config.network import model_section
+from googlenet_jax.training.step.losses import head_weights
 
 CHOICES: dict[str, tuple[str, ...]] = {
   'optimizer.name': ('sgd', 'rmsprop'),
@@ -34,8 +36,12 @@ AUGMENT_KEYS: dict[str, type] = {
 }
 
 
-def defaults() -> ConfigDict:
-  """The default of every key: the paper's network, with a plain recipe, on the embedded digits."""
+def defaults(family: str = 'googlenet') -> ConfigDict:
+  """The default of every key: the paper's network, with a plain recipe, on the embedded digits.
+
+  Args:
+    family: an entry of `models.FAMILIES`; its knobs are the keys of `config.model`.
+  """
   optional = config_dict.placeholder
   config = ConfigDict()
   config.seed = 0  # of everything random: parameters, order, augmentation, dropout
@@ -46,33 +52,14 @@ def defaults() -> ConfigDict:
   config.on_nonfinite = 'stop'  # loss or gradient: stop, skip the step, or rollback to a checkpoint
   config.nonfinite_limit = 10  # steps skipped, or times rolled back, before the run stops
 
-  config.model = model = ConfigDict()
-  model.variant = 'table1'  # an entry of models.VARIANTS
-  model.width = 1.0  # multiplies every channel count
-  model.reduction = 1.0  # multiplies both 1x1 reductions of every module
-  model.reduction_3x3 = optional(float)  # in place of `reduction` for the 3x3 branch
-  model.reduction_5x5 = optional(float)  # in place of `reduction` for the 5x5 branch
-  model.widths = ''  # of single modules or of all: '3a.reduce_3x3=64,pool_proj=none'
-  model.aux = ('4a', '4d')  # modules that carry an auxiliary head
-  model.batch_norm = optional(bool)  # in place of biases; none = as the variant has it
-  model.dropout = optional(float)  # before the classifier; none = as the variant has it
-  model.aux_dropout = optional(float)  # in the heads; none = as the variant has it
-  model.kernel_init = optional(str)  # lecun_uniform, truncated_normal or he_normal
-  model.bias_init = optional(float)  # start of hidden biases; none = as the variant has it
-  model.dtype = 'float32'  # of computation, float32 or bfloat16; parameters are float32
-  model.lrn = lrn = ConfigDict()  # local response normalization in the stem
-  lrn.enabled = optional(bool)  # none = as the variant has it
-  lrn.size = 5  # channels in a window
-  lrn.alpha = 1e-4  # divided by `size`, as in Caffe
-  lrn.beta = 0.75
-  lrn.k = 1.0
+  config.model = model_section(family)  # the network: `family`, and every knob of that family
 
   config.data = data = ConfigDict()
-  data.source = 'digits'  # digits, folder:PATH, prepared:PATH, tfds:NAME or synthetic[:N]
+  data.source = 'digits'  # or folder:DIR, manifest:CSV, prepared:DIR, tfds:NAME, synthetic[:N]
   data.train_split = 'train'
   data.eval_split = 'test'
   data.image_size = 224  # pixels, height and width of what the network sees
-  data.resize = 256  # shorter side before the centre crop at test time
+  data.resize = 256  # shorter side before the center crop at test time
   data.mean = optional(tuple)  # of R, G and B from 0 to 255; none = as stored with the data
   data.std = optional(tuple)  # likewise
   data.threads = 2  # that decode and augment
@@ -89,7 +76,8 @@ def defaults() -> ConfigDict:
   init.seed = optional(int)  # of random values; none = `seed`
 
   config.loss = loss = ConfigDict()
-  loss.aux_weight = 0.3  # of each auxiliary head's cross entropy (section 5)
+  loss.aux_weight = 0.3  # weight of each auxiliary head's cross entropy (section 5)
+  loss.head_weights = ''  # weights of single heads in its place: '4a=0.1,4d=0.3'
   loss.label_smoothing = 0.0
 
   config.optimizer = optimizer = ConfigDict()
@@ -140,19 +128,6 @@ def keys(config: ConfigDict, prefix: str = '') -> Iterator[tuple[str, Any]]:
       yield f'{prefix}{name}', value
 
 
-def with_family(config: ConfigDict, family: str) -> ConfigDict:
-  """A config whose section `model` holds the defaults of a family of networks.
-
-  A config that is of the family already stays as it is.
-
-  Raises:
-    UserError: there is no such family.
-  """
-  if family != 'googlenet':
-    raise UserError(f'config.model.family={family}: accepted: googlenet')
-  return config
-
-
 def unknown_key(config: ConfigDict, key: str) -> UserError:
   """The error for a key that is not in `config`, with the nearest that are."""
   near = difflib.get_close_matches(key, [name for name, _ in keys(config)], n=3, cutoff=0.5)
@@ -168,6 +143,7 @@ def unknown_key(config: ConfigDict, key: str) -> UserError:
 def validate(config: ConfigDict) -> None:
   """Raises UserError for a value or a combination that cannot be meant, naming the key."""
   values = dict(keys(config))
+  head_weights(config.loss.head_weights, config.loss.aux_weight, config.model.aux)
 
   def need(condition: bool, key: str, accepted: str) -> None:
     if not condition:

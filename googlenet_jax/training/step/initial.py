@@ -10,59 +10,50 @@ import numpy as np
 from flax import traverse_util
 
 from googlenet_jax.errors import UserError
-from googlenet_jax.models import GoogLeNet
+from googlenet_jax.models import CLASSIFIER, PREFIX, Network
+from googlenet_jax.normalization import Normalization
 from googlenet_jax.training.step.state import TrainState
 from googlenet_jax.weights import bundle as bundles
 from googlenet_jax.weights.bundle import Bundle
+from googlenet_jax.weights.fold import in_rgb
 
-_NEW = ('classifier', 'aux_')  # modules whose outputs are classes, or lead to them alone
+_NEW = (CLASSIFIER, PREFIX)  # modules whose outputs are classes, or lead to them alone
 _FREE = ('dropout', 'head', 'kernel_init', 'bias_init')  # what says nothing about a trunk's weights
 
-Normalization = tuple[tuple[float, float, float], tuple[float, float, float]]
 
-
-def open_weights(path: pathlib.Path, model: GoogLeNet, normalization: Normalization) -> Bundle:
+def open_weights(path: pathlib.Path, model: Network, normalization: Normalization) -> Bundle:
   """Reads weights that a network of this trunk can begin with, turned to take R, G and B.
 
   Args:
     path: a file that `googlenet convert` has written.
     model: the network to be trained.
-    normalization: mean and standard deviation of its input, on the scale 0 to 255.
+    normalization: what its input goes through.
 
   Raises:
     UserError: the file is none, or of another trunk, or was trained on input normalized otherwise.
   """
   bundle = bundles.load(path)
-  ours, theirs = (
+  our_trunk, their_trunk = (
     {f.name: getattr(arch, f.name) for f in dataclasses.fields(arch) if f.name not in _FREE}
     for arch in (model.architecture, bundle.model.architecture)
   )
-  different = [name for name in ours if ours[name] != theirs[name]]
+  different = [name for name in our_trunk if our_trunk[name] != their_trunk[name]]
   if different:
     name = different[0]
     raise UserError(
       f'config.init.weights={path}: of another network: {", ".join(different)} differ '
-      f'({name}: {str(theirs[name])[:100]} there, {str(ours[name])[:100]} here); set config.model '
-      'to its variant and widths'
+      f'({name}: {str(their_trunk[name])[:100]} there, {str(our_trunk[name])[:100]} here); set '
+      'config.model to its variant and widths'
     )
-  for name, value, wanted in zip(
-    ('mean', 'std'),
-    normalization,
-    (bundle.preprocessing.mean, bundle.preprocessing.std),
-    strict=True,
-  ):
+  theirs = bundle.preprocessing.normalization
+  for name in ('mean', 'std'):
+    value, wanted = getattr(normalization, name), getattr(theirs, name)
     if not np.allclose(value, wanted, rtol=1e-5):
       raise UserError(
         f'config.data.{name}={tuple(value)}: accepted: {tuple(wanted)}, which the weights in '
         f'{path} were trained with'
       )
-  if bundle.preprocessing.channel_order == 'bgr':
-    if model.architecture.stem == 'separable':
-      raise UserError(f'config.init.weights={path}: a separable stem of B, G and R: not accepted')
-    params = dict(bundle.variables['params'])
-    params['conv1'] = {**params['conv1'], 'kernel': params['conv1']['kernel'][:, :, ::-1]}
-    bundle = dataclasses.replace(bundle, variables={**bundle.variables, 'params': params})
-  return bundle
+  return in_rgb(bundle, f'config.init.weights={path}')
 
 
 def begin_with(state: TrainState, bundle: Bundle, classes: tuple[str, ...]) -> TrainState:

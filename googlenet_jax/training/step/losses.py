@@ -1,10 +1,14 @@
 """The training loss: cross entropy of the classifier plus those of the heads (section 5)."""
 
+import math
+from collections.abc import Mapping, Sequence
+
 import jax
 import jax.numpy as jnp
 import optax
 
-from googlenet_jax.models import Outputs
+from googlenet_jax.errors import UserError
+from googlenet_jax.models import PREFIX, Outputs
 
 
 def cross_entropy(
@@ -24,23 +28,59 @@ def cross_entropy(
 
 def by_classifier(outputs: Outputs) -> dict[str, jax.Array]:
   """Logits by the name of their classifier: `main`, then `aux_4a`, `aux_4d` and so on."""
-  return {'main': outputs.logits, **{f'aux_{name}': aux for name, aux in outputs.aux.items()}}
+  return {'main': outputs.logits, **{f'{PREFIX}{name}': aux for name, aux in outputs.aux.items()}}
+
+
+def head_weights(text: str, weight: float, places: Sequence[str]) -> dict[str, float]:
+  """The weight of each auxiliary head's loss.
+
+  Args:
+    text: weights of single heads, as in `loss.head_weights`: `'4a=0.1,4d=0.3'`.
+    weight: the weight of the others, `loss.aux_weight`.
+    places: where the network has heads.
+
+  Raises:
+    UserError: names the part of the text that cannot be read and what is accepted.
+  """
+  weights = dict.fromkeys(places, weight)
+  for part in filter(None, (part.strip() for part in text.split(','))):
+    place, _, value = (piece.strip() for piece in part.partition('='))
+    if place not in places:
+      there = ', '.join(places) or 'none: model.aux names no head'
+      raise UserError(f'config.loss.head_weights={text!r}: no head {place!r}; accepted: {there}')
+    try:
+      weights[place] = float(value)
+    except ValueError:
+      weights[place] = math.nan
+    if not 0 <= weights[place] < math.inf:
+      raise UserError(
+        f'config.loss.head_weights={text!r}: {part!r}; accepted: PLACE=NUMBER, a finite number of '
+        'at least 0'
+      )
+  return weights
 
 
 def total_loss(
   outputs: Outputs,
   labels: jax.Array,
-  aux_weight: jax.Array | float,
+  weights: Mapping[str, jax.Array | float],
   label_smoothing: jax.Array | float,
 ) -> tuple[jax.Array, dict[str, jax.Array]]:
   """The loss to minimize and its parts, all float32 scalars, means over the batch.
 
   The parts are named `loss`, `loss_main` and, unweighted, `loss_aux_4a` and so on.
+
+  Args:
+    outputs: the network's logits, float32[n, classes].
+    labels: int32[n].
+    weights: the weight of each head's loss by its place.
+    label_smoothing: share of the target spread evenly over all classes.
   """
   parts = {
     f'loss_{name}': jnp.mean(cross_entropy(logits, labels, label_smoothing))
     for name, logits in by_classifier(outputs).items()
   }
-  heads = sum((part for name, part in parts.items() if name != 'loss_main'), jnp.float32(0))
-  loss = parts['loss_main'] + aux_weight * heads
+  loss = parts['loss_main']
+  for place in outputs.aux:
+    loss += weights[place] * parts[f'loss_{PREFIX}{place}']
   return loss, {'loss': loss, **parts}

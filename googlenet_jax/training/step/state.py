@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from flax import struct
 from ml_collections import ConfigDict
 
-from googlenet_jax.models import LRN, GoogLeNet, googlenet
+from googlenet_jax.models import Network
 from googlenet_jax.training.step.optimizer import make_optimizer, scalars
 
 
@@ -33,30 +33,7 @@ class TrainState:
     return self.ema
 
 
-def build_model(config: ConfigDict, classes: int) -> GoogLeNet:
-  """The network of the section `model`, with its auxiliary heads."""
-  lrn = config.lrn
-  return googlenet(
-    config.variant,
-    classes=classes,
-    width=config.width,
-    reduction=config.reduction,
-    reduction_3x3=config.reduction_3x3,
-    reduction_5x5=config.reduction_5x5,
-    widths=config.widths,
-    aux=config.aux,
-    batch_norm=config.batch_norm,
-    lrn=lrn.enabled,
-    lrn_constants=LRN(lrn.size, lrn.alpha, lrn.beta, lrn.k),
-    kernel_init=config.kernel_init,
-    bias_init=config.bias_init,
-    dropout=config.dropout,
-    aux_dropout=config.aux_dropout,
-    dtype=config.dtype,
-  )
-
-
-def create_state(model: GoogLeNet, config: ConfigDict, key: jax.Array) -> TrainState:
+def create_state(model: Network, config: ConfigDict, key: jax.Array) -> TrainState:
   """The state before the first step; call it under `jit`, or under `eval_shape` for its shapes.
 
   Args:

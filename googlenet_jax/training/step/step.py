@@ -10,14 +10,25 @@ import numpy as np
 import optax
 from ml_collections import ConfigDict
 
-from googlenet_jax.models import GoogLeNet, Outputs
+from googlenet_jax.models import Network, Outputs
+from googlenet_jax.normalization import Normalization
 from googlenet_jax.training.devices.parallelism import Batch
 from googlenet_jax.training.step import schedules
-from googlenet_jax.training.step.losses import by_classifier, cross_entropy, total_loss
+from googlenet_jax.training.step.losses import (
+  by_classifier,
+  cross_entropy,
+  head_weights,
+  total_loss,
+)
 from googlenet_jax.training.step.optimizer import frozen_modules, make_optimizer, scalars
 from googlenet_jax.training.step.state import TrainState
 
 Metrics = dict[str, jax.Array]
+
+# Here, as the data know the type but not JAX.
+jax.tree_util.register_dataclass(
+  Normalization, data_fields=['mean', 'std'], meta_fields=['channel_order']
+)
 
 
 def hyperparameters(
@@ -27,8 +38,7 @@ def hyperparameters(
   warmup: int,
   every: int,
   ema_start: int,
-  mean: tuple[float, float, float],
-  std: tuple[float, float, float],
+  normalization: Normalization,
 ) -> dict[str, Any]:
   """Every number of the experiment that the step reads, as arrays: changing one never recompiles.
 
@@ -38,32 +48,24 @@ def hyperparameters(
     warmup: steps of warm-up.
     every: steps between two stairs of the staircase.
     ema_start: the first averaged step.
-    mean: of the training images' channels, on the scale 0 to 255.
-    std: likewise.
+    normalization: the statistics of the images' channels.
   """
-  numbers = scalars(config.optimizer) | {
-    'aux_weight': config.loss.aux_weight,
-    'label_smoothing': config.loss.label_smoothing,
-  }
+  numbers = scalars(config.optimizer) | {'label_smoothing': config.loss.label_smoothing}
+  weights = head_weights(config.loss.head_weights, config.loss.aux_weight, config.model.aux)
   return {
     **{name: np.float32(value) for name, value in numbers.items()},
+    'head_weights': {place: np.float32(weight) for place, weight in weights.items()},
     'learning_rates': schedules.learning_rates(
       config.schedule, config.optimizer.learning_rate, steps, warmup, every
     ),
     'averaging_rates': schedules.averaging_rates(config.ema, steps, ema_start),
-    'mean': np.asarray(mean, np.float32),
-    'std': np.asarray(std, np.float32),
+    'normalization': normalization.as_arrays(),
     'key': jax.random.key_data(jax.random.key(config.seed)),
   }
 
 
-def normalize(images: jax.Array, hyper: dict[str, jax.Array]) -> jax.Array:
-  """uint8[n, h, w, 3] -> float32[n, h, w, 3], minus the mean, over the standard deviation."""
-  return (images.astype(jnp.float32) - hyper['mean']) / hyper['std']
-
-
 def forward(
-  model: GoogLeNet,
+  model: Network,
   frozen: Collection[str],
   params: Any,
   batch_stats: Any,
@@ -94,11 +96,11 @@ def forward(
 
 
 def make_train_step(
-  model: GoogLeNet,
+  model: Network,
   config: ConfigDict,
   rates: Mapping[str, float],
   axis_name: str | None = None,
-) -> Callable[[TrainState, Batch, dict[str, jax.Array]], tuple[TrainState, Metrics]]:
+) -> Callable[[TrainState, Batch, dict[str, Any]], tuple[TrainState, Metrics]]:
   """The function (state, batch, hyper) -> (state, metrics), to be jitted.
 
   `batch` holds `image` uint8[n, h, w, 3] and `label` int32[n]; the metrics are float32 scalars:
@@ -119,15 +121,15 @@ def make_train_step(
       gradients, metrics and batch statistics are still those of the whole. Only the masks of
       dropout differ from those without the axis, as each device draws its own.
   """
-  model = _over_axis(model, axis_name)
+  model = model.clone(axis_name=axis_name)
   accumulate = config.optimizer.accumulate
   frozen = frozen_modules(rates)
 
   def loss_of(params, batch_stats, part, hyper, key):
-    images = normalize(part['image'], hyper)
+    images = hyper['normalization'](part['image'])
     outputs, batch_stats = forward(model, frozen, params, batch_stats, images, key)
     loss, metrics = total_loss(
-      outputs, part['label'], hyper['aux_weight'], hyper['label_smoothing']
+      outputs, part['label'], hyper['head_weights'], hyper['label_smoothing']
     )
     wrong = jnp.argmax(outputs.logits, -1) != part['label']
     metrics['top1_error'] = wrong.mean(dtype=jnp.float32)
@@ -135,7 +137,7 @@ def make_train_step(
 
   gradient = jax.grad(loss_of, has_aux=True)
 
-  def accumulated(state: TrainState, batch: Batch, hyper: dict[str, jax.Array], key: jax.Array):
+  def accumulated(state: TrainState, batch: Batch, hyper: dict[str, Any], key: jax.Array):
     # Part i takes every accumulate-th image, so that each device keeps the images it holds.
     parts = jax.tree.map(lambda x: x.reshape(-1, accumulate, *x.shape[1:]).swapaxes(0, 1), batch)
 
@@ -159,7 +161,7 @@ def make_train_step(
     return grads, (jax.tree.map(jnp.mean, metrics), batch_stats)
 
   def train_step(
-    state: TrainState, batch: Batch, hyper: dict[str, jax.Array]
+    state: TrainState, batch: Batch, hyper: dict[str, Any]
   ) -> tuple[TrainState, Metrics]:
     batch = dict(batch)
     stop = batch.pop('stop', None)
@@ -196,22 +198,13 @@ def make_train_step(
   return train_step
 
 
-def _over_axis(model: GoogLeNet, axis_name: str | None) -> GoogLeNet:
-  """The same network, whose batch statistics are those of all devices along an axis."""
-  architecture = model.architecture
-  if axis_name is None or architecture.batch_norm is None:
-    return model
-  batch_norm = dataclasses.replace(architecture.batch_norm, axis_name=axis_name)
-  return model.clone(architecture=dataclasses.replace(architecture, batch_norm=batch_norm))
-
-
 def _sum_over(axis_name: str | None, tree: Any) -> Any:
   return tree if axis_name is None else jax.lax.psum(tree, axis_name)
 
 
 def make_eval_step(
-  model: GoogLeNet, axis_name: str | None = None
-) -> Callable[[dict[str, Any], Batch, dict[str, jax.Array]], dict[str, Metrics]]:
+  model: Network, axis_name: str | None = None
+) -> Callable[[dict[str, Any], Batch, dict[str, Any]], dict[str, Metrics]]:
   """The function (variables, batch, hyper) -> sums over the images that `mask` counts.
 
   For the classifier, `main`, and each head: `loss` float32, `top1` and `top5` int32 (images whose
@@ -220,9 +213,9 @@ def make_eval_step(
   """
 
   def eval_step(
-    variables: dict[str, Any], batch: Batch, hyper: dict[str, jax.Array]
+    variables: dict[str, Any], batch: Batch, hyper: dict[str, Any]
   ) -> dict[str, Metrics]:
-    outputs: Any = model.apply(variables, normalize(batch['image'], hyper))
+    outputs: Any = model.apply(variables, hyper['normalization'](batch['image']))
     labels, mask = batch['label'], batch['mask']
 
     def sums(logits: jax.Array) -> Metrics:

@@ -40,7 +40,7 @@ def first_bytes(path: pathlib.Path) -> bytes:
 
   Raises:
     UserError: it cannot be read, is empty, or is of a kind that never holds weights to be read; a
-      pipe or a device, which could keep a reader waiting for ever, is not opened.
+      pipe or a device, which could keep a reader waiting forever, is not opened.
   """
   if not file_size(path):
     raise UserError(f'{path}: empty')

@@ -35,7 +35,7 @@ def test_intervals_are_those_of_student(values):
 
 
 @given(VALUES)
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_the_sign_flip_test_is_scipys(values):
   reference = stats.permutation_test(
     (np.array(values),), np.sum, permutation_type='samples', n_resamples=np.inf

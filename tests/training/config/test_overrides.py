@@ -7,8 +7,9 @@ from googlenet_jax.errors import UserError
 from googlenet_jax.sweeps.members import is_baseline, members, setting_name
 from googlenet_jax.training.config import overrides
 from googlenet_jax.training.config.flags import parse_config
+from googlenet_jax.training.config.network import with_family
 from googlenet_jax.training.config.overrides import override
-from googlenet_jax.training.config.schema import defaults, with_family
+from googlenet_jax.training.config.schema import defaults
 from googlenet_jax.training.config.stored import changes, plain, restored
 
 LADDER = {'family': 'ladder', 'rungs': 3, 'dropout': 0.5}

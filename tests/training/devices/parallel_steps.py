@@ -16,13 +16,15 @@ import numpy as np
 from googlenet_jax.data.augment import PRESETS
 from googlenet_jax.data.split import Split
 from googlenet_jax.errors import UserError
-from googlenet_jax.models.variants import Architecture
+from googlenet_jax.models.googlenet.variants import Architecture
+from googlenet_jax.normalization import Normalization
 from googlenet_jax.training.config import defaults
+from googlenet_jax.training.config.network import build_model
 from googlenet_jax.training.devices.device_data import device_batches
 from googlenet_jax.training.devices.parallelism import parallel_by
 from googlenet_jax.training.run.checkpoints import Checkpoints, restore_newest
 from googlenet_jax.training.run.figures import run_evaluation
-from googlenet_jax.training.step.state import build_model, create_state
+from googlenet_jax.training.step.state import create_state
 from googlenet_jax.training.step.step import hyperparameters, make_eval_step, make_train_step
 
 DEVICES, BATCH, CLASSES, STEPS = 4, 16, 7, 3
@@ -117,7 +119,12 @@ class Trainer:
     step = make_train_step(self.model, self.config, {}, self.parallel.axis_name)
     self._step = self.parallel.compile_train(step)
     numbers = hyperparameters(
-      self.config, steps=10, warmup=0, every=1, ema_start=0, mean=(120.0,) * 3, std=(60.0,) * 3
+      self.config,
+      steps=10,
+      warmup=0,
+      every=1,
+      ema_start=0,
+      normalization=Normalization((120.0,) * 3, (60.0,) * 3),
     )
     self.hyper = self.parallel.replicate(numbers)
     self.state = self.parallel.replicate(initial_state(self.model, self.config, dtype))
@@ -280,7 +287,7 @@ def measure_as(process, processes, port, folder):
   jax.config.update('jax_enable_x64', True)
   address = f'127.0.0.1:{port}'
   jax.distributed.initialize(
-    address, processes, process, coordinator_bind_address=address, initialization_timeout=60
+    address, processes, process, coordinator_bind_address=address, initialization_timeout=600
   )
   found = {}
   compilations = Compilations()

@@ -6,13 +6,13 @@ arrays for the tests to compare.
 
 import os
 import pathlib
-import socket
 import subprocess
 import sys
 
 import numpy as np
 import pytest
 from parallel_steps import BATCH, CASES, DEVICES, KINDS, STEPS
+from ports import held_port
 
 ROOT = pathlib.Path(__file__).resolve().parents[3]
 
@@ -40,7 +40,7 @@ def start(*arguments, devices):
 def finish(*processes):
   try:
     for process in processes:
-      out, _ = process.communicate(timeout=300)
+      out, _ = process.communicate()
       assert process.returncode == 0, out
   finally:
     for process in processes:
@@ -156,10 +156,8 @@ def test_a_batch_that_cannot_be_shared_is_the_same_error(folder):
 
 def test_two_processes_give_what_one_gives(measured, tmp_path):
   """Each has two of the four devices; the reference is `jit` in one process."""
-  with socket.socket() as free:
-    free.bind(('127.0.0.1', 0))
-    port = free.getsockname()[1]
-  finish(*[start(tmp_path, process, 2, port, devices=2) for process in range(2)])
+  with held_port() as port:
+    finish(*[start(tmp_path, process, 2, port, devices=2) for process in range(2)])
   whole = under(measured, 'batch_norm/jit/')
   for process in range(2):
     found = load(tmp_path / f'process {process}.npz')

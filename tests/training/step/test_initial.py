@@ -8,6 +8,7 @@ import pytest
 from short_runs import final_state, short
 
 from googlenet_jax.errors import UserError
+from googlenet_jax.normalization import Normalization
 from googlenet_jax.training.config.experiment import prepare
 from googlenet_jax.training.run import loop
 from googlenet_jax.training.run.workdir import WorkDirectory
@@ -37,7 +38,7 @@ def saved(cache, tmp_path_factory):
   rng = np.random.default_rng(3)
   variables = jax.tree.map(lambda x: rng.uniform(0.5, 1, x.shape).astype(np.float32), shapes)
   variables = {'params': variables['params'], 'batch_stats': variables.get('batch_stats', {})}
-  taken = Preprocessing(image_size=32, resize=32, mean=GRAY, std=GRAY)
+  taken = Preprocessing(image_size=32, resize=32, normalization=Normalization(GRAY, GRAY))
   bundle = Bundle(model, variables, taken, tuple('abcdefg'), 'a test')
   path = tmp_path_factory.mktemp('weights') / '가 b.safetensors'
   bundles.save(bundle, path)
@@ -89,7 +90,8 @@ def test_with_the_same_classes_all_is_loaded(saved, cache, tmp_path):
 
 def test_bgr_weights_take_rgb(saved, cache, tmp_path):
   _, bundle = saved
-  other = dataclasses.replace(bundle.preprocessing, channel_order='bgr')
+  bgr = Normalization(GRAY, GRAY, channel_order='bgr')
+  other = dataclasses.replace(bundle.preprocessing, normalization=bgr)
   bundles.save(dataclasses.replace(bundle, preprocessing=other), tmp_path / 'a.safetensors')
   kernel = first_state(cache, tmp_path / 'a.safetensors').params['conv1']['kernel']
   np.testing.assert_array_equal(kernel, bundle.variables['params']['conv1']['kernel'][:, :, ::-1])

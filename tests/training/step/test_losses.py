@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
+from googlenet_jax.errors import UserError
 from googlenet_jax.models import Outputs
-from googlenet_jax.training.step.losses import cross_entropy, total_loss
+from googlenet_jax.training.step.losses import cross_entropy, head_weights, total_loss
 
 
 def _reference(logits, labels, smoothing):
@@ -30,7 +31,8 @@ def test_total_is_main_plus_weighted_heads_and_parts_are_unweighted():
   rng = np.random.default_rng(1)
   main, a, d = rng.normal(size=(3, 6, 4)).astype(np.float32)
   labels = rng.integers(0, 4, 6)
-  loss, parts = total_loss(Outputs(main, {'4a': a, '4d': d}), labels, 0.3, 0.0)
+  weights = {'4a': 0.3, '4d': 0.7}
+  loss, parts = total_loss(Outputs(main, {'4a': a, '4d': d}), labels, weights, 0.0)
   expected = {
     'loss_main': _reference(main, labels, 0).mean(),
     'loss_aux_4a': _reference(a, labels, 0).mean(),
@@ -39,8 +41,32 @@ def test_total_is_main_plus_weighted_heads_and_parts_are_unweighted():
   assert set(parts) == {'loss', *expected}
   for name, value in expected.items():
     np.testing.assert_allclose(parts[name], value, rtol=2e-6)
-  total = expected['loss_main'] + 0.3 * (expected['loss_aux_4a'] + expected['loss_aux_4d'])
+  total = expected['loss_main'] + 0.3 * expected['loss_aux_4a'] + 0.7 * expected['loss_aux_4d']
   np.testing.assert_allclose(loss, total, rtol=2e-6)
+
+
+def test_single_heads_have_weights_of_their_own():
+  assert head_weights('', 0.3, ('4a', '4d')) == {'4a': 0.3, '4d': 0.3}
+  assert head_weights('4d=0.1', 0.3, ('4a', '4d')) == {'4a': 0.3, '4d': 0.1}
+  assert head_weights(' 4a = 0, 4d=1e-3,', 0.3, ('4a', '4d')) == {'4a': 0.0, '4d': 0.001}
+  assert head_weights('', 0.3, ()) == {}
+
+
+@pytest.mark.parametrize(
+  ('text', 'places', 'named'),
+  [
+    ('4b=1', ('4a', '4d'), "no head '4b'; accepted: 4a, 4d"),
+    ('4a=1', (), "no head '4a'; accepted: none: model.aux names no head"),
+    ('4a=-1', ('4a',), "'4a=-1'; accepted: PLACE=NUMBER"),
+    ('4a=inf', ('4a',), "'4a=inf'; accepted"),
+    ('4a', ('4a',), "'4a'; accepted"),
+    ('4a=x', ('4a',), "'4a=x'; accepted"),
+  ],
+)
+def test_weights_of_heads_that_are_none(text, places, named):
+  with pytest.raises(UserError, match=r'^config\.loss\.head_weights=') as error:
+    head_weights(text, 0.3, places)
+  assert named in str(error.value)
 
 
 def test_collapsed_network_has_the_loss_of_a_uniform_guess():

@@ -10,10 +10,12 @@ import pytest
 from short_runs import PLAIN
 
 from googlenet_jax.models import endpoints
+from googlenet_jax.normalization import Normalization
 from googlenet_jax.training.config import defaults
+from googlenet_jax.training.config.network import build_model
 from googlenet_jax.training.run.figures import run_evaluation
 from googlenet_jax.training.step.optimizer import module_rates
-from googlenet_jax.training.step.state import build_model, create_state
+from googlenet_jax.training.step.state import create_state
 from googlenet_jax.training.step.step import hyperparameters, make_eval_step, make_train_step
 
 SIZE = 32
@@ -59,7 +61,12 @@ def batch(size=8, seed=0, **more):
 
 def hyper_of(config, steps=10):
   return hyperparameters(
-    config, steps=steps, warmup=0, every=1, ema_start=0, mean=(120.0,) * 3, std=(60.0,) * 3
+    config,
+    steps=steps,
+    warmup=0,
+    every=1,
+    ema_start=0,
+    normalization=Normalization((120.0,) * 3, (60.0,) * 3),
   )
 
 
@@ -146,6 +153,7 @@ def test_a_changed_number_does_not_recompile():
     'optimizer.weight_decay': 0.1,
     'optimizer.clip_norm': 2.0,
     'loss.aux_weight': 0.7,
+    'loss.head_weights': '4a=0.2',
     'loss.label_smoothing': 0.1,
     'schedule.name': 'cosine',
     'seed': 5,
@@ -309,7 +317,8 @@ def test_a_step_that_is_not_finite_is_skipped_and_counted():
   config = tiny(**structure)
   before = jax.device_get(initial_state(model, config))
   numbers = hyper_of(config)
-  bad = {**numbers, 'mean': np.full(3, np.nan, np.float32)}
+  unknown = Normalization(mean=(np.nan,) * 3, std=(1.0,) * 3).as_arrays()
+  bad = {**numbers, 'normalization': unknown}
   skipped, metrics = step(before, batch(), bad)
   assert not np.isfinite(metrics['loss']) and int(metrics['nonfinite']) == 1
   assert (int(skipped.step), int(skipped.nonfinite)) == (1, 1)

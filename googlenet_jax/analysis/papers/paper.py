@@ -1,0 +1,110 @@
+"""The form in which a paper's table is kept: printed figures as data, beside which ours are put."""
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any
+
+
+@dataclasses.dataclass(frozen=True)
+class PrintedRow:
+  """A row as printed; a cell that the paper leaves empty is None.
+
+  Attributes:
+    name: the row's name among ours.
+    type: the layer, in the words of `row_type`.
+    output: height, width and channels.
+    depth: weighted layers.
+    widths: output channels by column.
+    params: parameters with the printed digits and unit, as in `2.7K`.
+    macs: operations (multiply-adds) with the printed digits and unit, as in `34M`.
+  """
+
+  name: str
+  type: str | None = None
+  output: tuple[int, int, int] | None = None
+  depth: int | None = None
+  widths: Mapping[str, int | None] = dataclasses.field(default_factory=dict)
+  params: str | None = None
+  macs: str | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Hypothesis:
+  """A network that explains more of the printed cells than the printed one does.
+
+  Attributes:
+    variant: its name.
+    remark: what it is and where it comes from.
+  """
+
+  variant: str
+  remark: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Claim:
+  """A figure that a paper prints outside the rows of its table, beside the computed one.
+
+  Attributes:
+    label: what it is about, one or two words.
+    text: the whole comparison as a sentence.
+    values: the same for programs.
+  """
+
+  label: str
+  text: str
+  values: Mapping[str, Any]
+
+
+@dataclasses.dataclass(frozen=True)
+class Paper:
+  """What a paper prints about the networks of a family.
+
+  Attributes:
+    citation: the paper, as in `1409.4842`.
+    table: the table's name there.
+    units: factors of the letters behind printed figures.
+    note: what a reader of the figures must know, for the legend.
+    image_size: pixels of the images that the figures are for.
+    rows: (variant) -> the printed rows of its network, in order; () where none are printed.
+    row_of: name of a top-level module -> name of its row; '' where the table has no such row.
+    columns: heading of each width's column, by the name of the width.
+    labels: each width in words, for notes.
+    widths_of: for rows of several modules, the module whose channels a column shows.
+    same_output: rows that are no module of ours, by the module whose output they have.
+    hypothesis: a network held against cells that the printed one does not give.
+    claims: (audit) -> figures outside the rows.
+  """
+
+  citation: str
+  table: str
+  units: Mapping[str, int]
+  note: str
+  image_size: int
+  rows: Callable[[str], tuple[PrintedRow, ...]]
+  row_of: Callable[[str], str] = lambda module: module
+  columns: Mapping[str, str] = dataclasses.field(default_factory=dict)
+  labels: Mapping[str, str] = dataclasses.field(default_factory=dict)
+  widths_of: Mapping[str, Mapping[str, str]] = dataclasses.field(default_factory=dict)
+  same_output: Mapping[str, str] = dataclasses.field(default_factory=dict)
+  hypothesis: Hypothesis | None = None
+  claims: Callable[[Any], tuple[Claim, ...]] = lambda audit: ()
+
+  def figure(self, printed: str) -> float:
+    """The number of a printed figure: '2.7K' -> 2.7 * 1024 where K is 1024."""
+    return float(printed[:-1]) * self.units[printed[-1]]
+
+
+def digits(printed: str) -> int:
+  """Digits behind the point of a printed figure."""
+  return len(printed[:-1].partition('.')[2])
+
+
+def mega(count: int) -> str:
+  """A count in millions, as `34.02M`."""
+  return f'{count / 1_000_000:,.2f}M'
+
+
+def extent(shape: tuple[int, ...]) -> str:
+  """Height, width and channels as `28x28x192`."""
+  return 'x'.join(map(str, shape))

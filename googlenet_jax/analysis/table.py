@@ -1,0 +1,114 @@
+"""A network as a table beside what its paper prints, each cell that differs explained."""
+
+import dataclasses
+import functools
+from typing import Any
+
+from googlenet_jax.analysis import notes
+from googlenet_jax.analysis.papers import PAPERS, Claim, Paper
+from googlenet_jax.analysis.rows import Row, measure
+from googlenet_jax.models import FAMILIES, build, choose
+
+
+@dataclasses.dataclass(frozen=True)
+class Figures:
+  """Parameters and multiply-adds of one image, under a name."""
+
+  name: str
+  params: int
+  macs: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Audit:
+  """The table of a network: `rows`, totals of the inference network, and what is below.
+
+  `knobs` are the settings that differ from the variant's own. `training_params` counts the heads
+  too. `remarks` say what was compared and with what result; `claims` are the paper's figures
+  outside the rows. `paper` is None where the family has none.
+  """
+
+  family: str
+  variant: str
+  image_size: int
+  classes: int
+  knobs: dict[str, Any]
+  rows: tuple[Row, ...]
+  params: int
+  macs: int
+  depth: int
+  aux: tuple[Figures, ...]
+  training_params: int
+  remarks: tuple[str, ...]
+  claims: tuple[Claim, ...]
+  paper: Paper | None
+
+
+def audit(
+  family: str = next(iter(FAMILIES)),
+  variant: str | None = None,
+  *,
+  image_size: int | None = None,
+  classes: int = 1000,
+  **knobs: Any,
+) -> Audit:
+  """Counts a network's parameters, multiply-adds and depth, row by row; computes nothing.
+
+  Args:
+    family: an entry of `models.FAMILIES`.
+    variant: one of the family's variants; None for its first.
+    image_size: height and width of the input; None for the variant's own.
+    classes: outputs of the classifier and of each head.
+    **knobs: fields of the family's knobs; heads are where the paper has them unless `aux` says.
+
+  Raises:
+    UserError: names the argument and what it accepts.
+  """
+  chosen = choose('family', family, FAMILIES)
+  variant = next(iter(chosen.variants)) if variant is None else variant
+  defaults = chosen.knobs(aux=chosen.heads)
+  given = {'aux': chosen.heads, **knobs}
+  model = build(family, variant, classes=classes, **given)
+  size = image_size or chosen.variants[variant].image_size
+  paper = PAPERS.get(family)
+  printed = paper.rows(variant) if paper else ()
+  measured, parameters, macs = measure(model, size, paper, printed)
+  hypothesis = _hypothesis(family) if printed and paper and paper.hypothesis else ()
+  rows, remarks = measured, tuple[str, ...]()
+  if paper and printed:
+    rows = notes.annotate(measured, hypothesis, printed, paper)
+    remarks = notes.remarks(
+      rows,
+      printed,
+      paper,
+      variant=variant,
+      image_size=size,
+      batch_norm=bool(getattr(model.architecture, 'batch_norm', None)),
+    )
+  found = Audit(
+    family=family,
+    variant=variant,
+    image_size=size,
+    classes=classes,
+    knobs={name: value for name, value in given.items() if value != getattr(defaults, name)},
+    rows=rows,
+    params=parameters.trunk,
+    macs=macs.trunk,
+    depth=sum(row.depth for row in rows),
+    aux=tuple(Figures(name, parameters.heads[name], macs.heads[name]) for name in parameters.heads),
+    training_params=parameters.total,
+    remarks=remarks,
+    claims=(),
+    paper=paper if printed else None,
+  )
+  return dataclasses.replace(found, claims=paper.claims(found) if paper else ())
+
+
+@functools.cache
+def _hypothesis(family: str) -> tuple[Row, ...]:
+  """Rows of the network that the audit holds against cells which the printed one does not give."""
+  paper = PAPERS[family]
+  assert paper.hypothesis
+  variant = paper.hypothesis.variant
+  model = build(family, variant)
+  return measure(model, paper.image_size, paper, paper.rows(variant))[0]

@@ -1,0 +1,73 @@
+"""The command line: one file for each room, with the flags of each command beside its function.
+
+A command is added by a function that declares its flags and names what runs, and by a line in
+`_COMMANDS`. Everything that runs imports what it needs late: `googlenet --help` is quick.
+"""
+
+import argparse
+import errno
+import logging
+import sys
+
+from googlenet_jax import __version__, runtime
+from googlenet_jax.cli import analysis, data, evaluation, sweeps, training, weights
+from googlenet_jax.cli.failures import print_failure
+from googlenet_jax.errors import Preempted, UserError
+
+# In the order in which `googlenet --help` lists them.
+_COMMANDS = (
+  training.add_train,
+  evaluation.add_evaluate,
+  evaluation.add_predict,
+  data.add_prepare,
+  weights.add_convert,
+  weights.add_export,
+  data.add_inspect,
+  sweeps.add_sweep,
+  sweeps.add_report,
+  analysis.add_table,
+)
+
+# What no code can mend: rights, full disks and disks that are only read.
+_OF_THE_MACHINE = (errno.EACCES, errno.EPERM, errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+
+
+def main(argv: list[str] | None = None) -> int:
+  """Runs a command; returns the exit status."""
+  options = _parse(sys.argv[1:] if argv is None else argv)
+  _log_to_stderr()
+  runtime.configure()
+  try:
+    options.run(options)
+  except (UserError, KeyboardInterrupt, BrokenPipeError, Preempted) as error:
+    return print_failure(options.command, error)
+  except OSError as error:
+    if error.errno not in _OF_THE_MACHINE:
+      raise
+    closed = UserError(f'{error.filename or "output"}: {error.strerror}')
+    return print_failure(options.command, closed)
+  return 0
+
+
+def _parse(argv: list[str]) -> argparse.Namespace:
+  """A command's flags, with its name, its function, what was typed and what is left of it."""
+  parser = argparse.ArgumentParser(
+    prog='googlenet', description='Train, evaluate, convert and analyze GoogLeNet in JAX.'
+  )
+  parser.add_argument('--version', action='version', version=__version__)
+  commands = parser.add_subparsers(dest='command', required=True, metavar='COMMAND')
+  for add in _COMMANDS:
+    add(commands)
+  options, rest = parser.parse_known_args(argv)
+  if rest and not options.takes_more:
+    parser.error(f'unrecognized arguments: {" ".join(rest)}')
+  options.argv, options.more = argv, rest
+  return options
+
+
+def _log_to_stderr() -> None:
+  handler = logging.StreamHandler(sys.stderr)
+  # Orbax's threads log pages about what comes to us as an exception, and becomes one line.
+  handler.addFilter(lambda record: record.name != 'absl')
+  logging.basicConfig(format='%(message)s', handlers=[handler], level=logging.WARNING)
+  logging.getLogger('googlenet_jax').setLevel(logging.INFO)

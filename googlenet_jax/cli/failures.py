@@ -1,0 +1,22 @@
+"""How a command that fails ends: one line on stderr, and its exit status."""
+
+import sys
+import traceback
+
+from googlenet_jax.errors import RUN_ME_AGAIN, Preempted, UserError
+
+
+def print_failure(command: str, error: BaseException) -> int:
+  """Prints an error in one line, or a bug with its traceback; returns the exit status."""
+  if isinstance(error, BrokenPipeError):
+    return 1
+  message, status = 'interrupted', 130
+  if isinstance(error, UserError):
+    message, status = ' '.join(str(error).split()), 1  # one line, whatever the user's text holds
+  elif isinstance(error, Preempted):
+    message, status = f'{error}; the same command goes on', RUN_ME_AGAIN
+  elif not isinstance(error, KeyboardInterrupt):
+    traceback.print_exception(error)
+    message, status = str(error).partition('\n')[0], 1
+  print(f'googlenet {command}: {message}', file=sys.stderr)
+  return status

@@ -1,0 +1,148 @@
+"""What several commands share: flags, their types, and what is shown while a command runs."""
+
+import argparse
+import contextlib
+import os
+import pathlib
+import shlex
+import shutil
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+from googlenet_jax import runtime
+from googlenet_jax.errors import UserError
+
+CROPS: Any = {'type': int, 'choices': (1, 10, 144)}
+PARAMETERS: Any = {
+  'choices': ('raw', 'ema'),
+  'help': "use a run's raw parameters or their average (default: as the run's config says)",
+}
+
+
+def command(
+  commands: Any,
+  name: str,
+  run: Callable[[argparse.Namespace], None],
+  text: str,
+  *,
+  takes_more: bool = False,
+  **more: Any,
+) -> argparse.ArgumentParser:
+  """Adds a command; its own flags are added to what is returned.
+
+  Args:
+    commands: what `add_subparsers` returned.
+    name: the command's name.
+    run: runs the command with its parsed flags.
+    text: one sentence for `googlenet --help` and the command's own help.
+    takes_more: whether arguments beside the command's own flags are accepted, as `options.more`:
+      `--config` and its overrides, or a network's knobs.
+    **more: keywords of `ArgumentParser`.
+  """
+  parser: argparse.ArgumentParser = commands.add_parser(name, help=text, description=text, **more)
+  parser.set_defaults(run=run, takes_more=takes_more)
+  return parser
+
+
+def add_networks(parser: argparse.ArgumentParser) -> None:
+  """Adds the flags that say which networks are meant, and how they are computed."""
+  group = parser.add_argument_group(
+    'networks (several form an ensemble that averages their softmax outputs)'
+  )
+  repeated: Any = {'type': pathlib.Path, 'action': 'append', 'default': []}
+  group.add_argument(
+    '--workdir',
+    **repeated,
+    help='folder of a run, or a glob; uses the newest checkpoint; may be repeated',
+  )
+  group.add_argument(
+    '--weights', **repeated, help='file written by `googlenet convert`, or a glob; may be repeated'
+  )
+  group.add_argument('--parameters', **PARAMETERS)
+  parser.add_argument(
+    '--batch_size',
+    type=positive,
+    help='crops per forward pass (default: about 128, fewer for large crops)',
+  )
+  add_cache_dir(parser)
+
+
+def add_format(parser: argparse.ArgumentParser, *more: str) -> None:
+  """Adds `--format`, which takes `text`, `json` and those named here."""
+  parser.add_argument(
+    '--format',
+    choices=('text', *more, 'json'),
+    default='text',
+    help='output format (default: %(default)s)',
+  )
+
+
+def add_cache_dir(parser: argparse.ArgumentParser) -> None:
+  """Adds `--cache_dir`, whose value `cache_dir` gives."""
+  parser.add_argument(
+    '--cache_dir',
+    type=pathlib.Path,
+    help='folder for built-in data sets (default: $GOOGLENET_CACHE, or ~/.cache/googlenet_jax)',
+  )
+
+
+def cache_dir(options: argparse.Namespace) -> pathlib.Path:
+  """The folder that `--cache_dir` names, or the default one."""
+  return options.cache_dir or runtime.cache_dir()
+
+
+def add_processes(parser: argparse.ArgumentParser) -> None:
+  """Adds the flags of a run of several processes."""
+  group = parser.add_argument_group(
+    'several processes (detected automatically on SLURM and TPU pods)'
+  )
+  group.add_argument('--coordinator', metavar='HOST:PORT', help='address of process 0')
+  group.add_argument('--processes', type=positive, help='total number of processes')
+  group.add_argument('--process', type=int, help='index of this process, starting at 0')
+
+
+def natural(text: str) -> int:
+  """The type of a flag that takes 0, 1, 2, ..."""
+  if not text.isdecimal():
+    raise argparse.ArgumentTypeError(f'{text!r} is neither 0 nor a positive integer')
+  return int(text)
+
+
+def positive(text: str) -> int:
+  """The type of a flag that takes 1, 2, 3, ..."""
+  if not text.isdecimal() or int(text) < 1:
+    raise argparse.ArgumentTypeError(f'{text!r} is no positive integer')
+  return int(text)
+
+
+def refuse(options: argparse.Namespace, names: Sequence[str], why: str) -> None:
+  """Raises UserError for the first of these flags that is given; `{name}` in `why` is its name."""
+  for name in names:
+    if getattr(options, name):
+      raise UserError(f'--{name}: {why.format(name=name)}')
+
+
+@contextlib.contextmanager
+def counter() -> Iterator[Callable[[int, int], None]]:
+  """Shows how many of how many are done: a bar on a terminal, nothing elsewhere."""
+  if not sys.stderr.isatty():
+    yield lambda done, total: None
+    return
+  from rich.console import Console
+  from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
+
+  with Progress(
+    BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), console=Console(stderr=True)
+  ) as bar:
+    task = bar.add_task('')
+    yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+def program() -> str:
+  """The command as it can be typed here."""
+  if shutil.which('googlenet'):
+    return 'googlenet'
+  near = os.path.relpath(sys.executable)
+  python = sys.executable if near.startswith(os.pardir) else near
+  return f'{shlex.quote(python)} -m googlenet_jax'

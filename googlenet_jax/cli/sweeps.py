@@ -1,0 +1,115 @@
+"""`googlenet sweep` and `googlenet report`."""
+
+import argparse
+import json
+import pathlib
+import shlex
+from typing import Any
+
+from googlenet_jax.cli import flags
+from googlenet_jax.errors import UserError
+
+
+def add_sweep(commands: Any) -> None:
+  """Adds `googlenet sweep`."""
+  sweep = flags.command(
+    commands,
+    'sweep',
+    _sweep,
+    'Train all members of a sweep, here or on a cluster; run the same command again to continue.',
+    takes_more=True,
+    usage='googlenet sweep --config=FILE.py[:ARGUMENT] --sweep=NAME --root=DIR '
+    '[--on=print|local|slurm|tpu] [--config.KEY=VALUE ...]',
+    epilog='Each member is a run of `googlenet train` in DIR/NAME/members. --config.KEY=VALUE '
+    'applies to every member. Ctrl-C stops all members after saving their state.',
+  )
+  sweep.add_argument(
+    '--sweep',
+    metavar='NAME',
+    help='use sweep_NAME() of the experiment file (default: the only one)',
+  )
+  sweep.add_argument('--root', type=pathlib.Path, required=True, help='folder for studies')
+  sweep.add_argument(
+    '--on',
+    choices=('print', 'local', 'slurm', 'tpu'),
+    default='local',
+    help='where members run (default: %(default)s)',
+  )
+  sweep.add_argument(
+    '--parallel',
+    type=flags.positive,
+    help='members to run at a time (default with --on=local: one per GPU, else one per core)',
+  )
+  sweep.add_argument(
+    '--retries', type=flags.natural, help='retries of a member that fails (default: 2)'
+  )
+  sweep.add_argument('--status', action='store_true', help='only print the status of the study')
+  sweep.add_argument(
+    '--slurm',
+    action='append',
+    default=[],
+    metavar='OPTION',
+    help='option of sbatch, such as gres=gpu:1; may be repeated',
+  )
+  sweep.add_argument(
+    '--template',
+    type=pathlib.Path,
+    help='bash script for sbatch, with a line @MEMBER@ where the member runs',
+  )
+  sweep.add_argument('--tpu', metavar='POD', help='name of the TPU pod, for --on=tpu')
+  sweep.add_argument('--zone', help='zone of the TPU pod')
+  sweep.add_argument(
+    '--sampler', choices=('optuna',), help='sample members instead of running the grid'
+  )
+  sweep.add_argument('--trials', type=flags.positive, help='number of members to sample')
+  flags.add_cache_dir(sweep)
+
+
+def _sweep(options: argparse.Namespace) -> None:
+  from googlenet_jax.sweeps.study import Study
+  from googlenet_jax.sweeps.sweep import Options, sweep
+
+  study = Study(options.root, options.more, options.sweep)
+  typed = f'googlenet {shlex.join(options.argv)}'
+  good = sweep(study, Options.of(vars(options), study), flags.cache_dir(options), typed)
+  if not good:
+    raise UserError(f'members have failed: see {study.path / "logs"}; the same command tries again')
+  if options.on == 'local' and not options.status:
+    print(f'next:   {flags.program()} report {shlex.quote(str(options.root))}')
+
+
+def add_report(commands: Any) -> None:
+  """Adds `googlenet report`."""
+  report = flags.command(
+    commands,
+    'report',
+    _report,
+    'Summarize studies, finished or not, as CSV, Markdown and an HTML page.',
+  )
+  report.add_argument(
+    'root', type=pathlib.Path, metavar='ROOT', help='folder of one study or of several'
+  )
+  report.add_argument(
+    '--out', type=pathlib.Path, help='folder for the report (default: ROOT/report)'
+  )
+  report.add_argument(
+    '--baseline',
+    metavar='SETTING',
+    help="setting to compare others with, such as reduction=2 (default: the config's own)",
+  )
+  flags.add_format(report)
+
+
+def _report(options: argparse.Namespace) -> None:
+  from googlenet_jax.sweeps.report.reading import read_studies
+  from googlenet_jax.sweeps.report.report import write_report
+  from googlenet_jax.sweeps.report.tables import as_json, summary_markdown
+
+  studies = read_studies(options.root, baseline=options.baseline)
+  written = write_report(studies, options.out or options.root / 'report')
+  if options.format == 'json':
+    print(json.dumps(as_json(studies)))
+    return
+  print(summary_markdown(studies))
+  for path in written:
+    print(path)

@@ -1,0 +1,85 @@
+"""What lies between the images and the logits of a network: outputs and shapes by module."""
+
+import functools
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from flax import traverse_util
+
+from googlenet_jax.errors import UserError
+
+
+def endpoint_names(model: nn.Module, image_size: int) -> list[str]:
+  """Names `endpoints` accepts: every module."""
+  return list(jax.eval_shape(functools.partial(_capture, model), *_abstract(model, image_size)))
+
+
+def endpoints(
+  model: nn.Module, variables: Mapping[str, Any], images: jax.Array, names: Sequence[str]
+) -> dict[str, jax.Array]:
+  """Outputs of intermediate modules by name: `pool1`, `inception_4e`, `inception_3a/reduce_3x3`.
+
+  Under `jit`, what no asked-for endpoint needs is not computed.
+
+  Args:
+    model: the network.
+    variables: its parameters and statistics.
+    images: float[n, h, w, 3], normalized.
+    names: endpoints; `endpoint_names` lists them.
+
+  Raises:
+    UserError: a name that the network has not.
+  """
+  captured = jax.eval_shape(functools.partial(_capture, model), variables, images)
+  for name in names:
+    if name not in captured:
+      raise UserError(f'endpoint {name!r}: not in this network; accepted: {", ".join(captured)}')
+  captured = _capture(model, variables, images)
+  return {name: captured[name] for name in names}
+
+
+def _capture(
+  model: nn.Module, variables: Mapping[str, Any], images: jax.Array
+) -> dict[str, jax.Array]:
+  _, state = model.apply(variables, images, capture_intermediates=True, mutable=['intermediates'])
+  flat = traverse_util.flatten_dict(state['intermediates'], sep='/')
+  captured = {name.removesuffix('/__call__'): value[0] for name, value in flat.items()}
+  captured.pop('__call__', None)  # the network's own outputs
+  return captured
+
+
+class Layer(NamedTuple):
+  """A top-level module of a network, as it is called on the way of an image.
+
+  `before` and `after` are the shapes of its input and output without the batch.
+  """
+
+  name: str
+  module: nn.Module
+  before: tuple[int, ...]
+  after: tuple[int, ...]
+
+
+def top_layers(model: nn.Module, image_size: int) -> list[Layer]:
+  """The top-level modules of a network in the order of the computation; nothing is computed."""
+  layers: list[Layer] = []
+
+  def note(call: Any, arguments: Any, options: Any, context: Any) -> Any:
+    output = call(*arguments, **options)
+    if len(context.module.path) == 1 and context.method_name == '__call__':
+      before, after = arguments[0].shape[1:], output.shape[1:]
+      layers.append(Layer(context.module.name, context.module.clone(), before, after))
+    return output
+
+  variables, images = _abstract(model, image_size)
+  with nn.intercept_methods(note):
+    jax.eval_shape(model.apply, variables, images)
+  return layers
+
+
+def _abstract(model: nn.Module, image_size: int) -> tuple[Any, jax.ShapeDtypeStruct]:
+  images = jax.ShapeDtypeStruct((1, image_size, image_size, 3), jnp.float32)
+  return jax.eval_shape(model.init, jax.random.key(0), images), images

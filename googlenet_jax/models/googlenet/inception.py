@@ -1,0 +1,79 @@
+"""The Inception module (Figure 2) and the nine modules' widths (Table 1)."""
+
+import dataclasses
+from collections.abc import Callable
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from googlenet_jax.models.kernels import Padding, max_pool
+
+
+@dataclasses.dataclass(frozen=True)
+class Widths:
+  """Output channels of the six convolutions of an Inception module, in Table 1's order.
+
+  `None` leaves a 1x1 convolution out: `reduce_3x3`, `reduce_5x5` (the large convolution then reads
+  the module's input) and `pool_proj` (the pooling branch then passes its input's channels on).
+  """
+
+  conv1x1: int
+  reduce_3x3: int | None
+  conv3x3: int
+  reduce_5x5: int | None
+  conv5x5: int
+  pool_proj: int | None
+
+  def naive(self) -> 'Widths':
+    """The module of Figure 2a: no reductions, pooling branch unprojected."""
+    return dataclasses.replace(self, reduce_3x3=None, reduce_5x5=None, pool_proj=None)
+
+
+# Table 1: `#1x1`, `#3x3 reduce`, `#3x3`, `#5x5 reduce`, `#5x5`, `pool proj`.
+TABLE1: dict[str, Widths] = {
+  '3a': Widths(64, 96, 128, 16, 32, 32),
+  '3b': Widths(128, 128, 192, 32, 96, 64),
+  '4a': Widths(192, 96, 208, 16, 48, 64),
+  '4b': Widths(160, 112, 224, 24, 64, 64),
+  '4c': Widths(128, 128, 256, 24, 64, 64),
+  '4d': Widths(112, 144, 288, 32, 64, 64),
+  '4e': Widths(256, 160, 320, 32, 128, 128),
+  '5a': Widths(256, 160, 320, 32, 128, 128),
+  '5b': Widths(384, 192, 384, 48, 128, 128),
+}
+MODULES = tuple(TABLE1)
+REDUCTIONS = ('reduce_3x3', 'reduce_5x5')
+
+
+class Inception(nn.Module):
+  """Four branches side by side, concatenated: 1x1, 3x3, 5x5 and pooling (Figure 2b).
+
+  `conv` makes a convolution unit from its width, kernel size and name; `large_kernel` is the size
+  of the 5x5 branch's kernel (3 in torchvision's network).
+  """
+
+  widths: Widths
+  conv: Callable[..., nn.Module]
+  large_kernel: int = 5
+  padding: Padding = 'same'
+
+  @nn.compact
+  def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
+    """float[n, h, w, c_in] -> float[n, h, w, c_out]."""
+
+    def unit(name: str, inputs: jax.Array, kernel: int = 1) -> jax.Array:
+      width = getattr(self.widths, name)
+      return inputs if width is None else self.conv(width, kernel, name=name)(inputs, train)
+
+    branch_1x1 = unit('conv1x1', x)
+    branch_3x3 = unit('conv3x3', unit('reduce_3x3', x), 3)
+    branch_5x5 = unit('conv5x5', unit('reduce_5x5', x), self.large_kernel)
+    branch_pool = unit('pool_proj', max_pool(x, 3, 1, self.padding))
+    return jnp.concatenate([branch_1x1, branch_3x3, branch_5x5, branch_pool], axis=-1)
+
+  @nn.nowrap
+  def row_type(self, before: int, after: int) -> str:
+    """`inception`, and what takes the place of its 5x5 convolution."""
+    size = self.large_kernel
+    return 'inception' if size == 5 else f'inception, {size}x{size} for 5x5'

@@ -1,0 +1,65 @@
+"""What can be asked of GoogLeNet: every knob, and the architecture that follows from them."""
+
+import dataclasses
+from typing import Any
+
+from googlenet_jax.models.family import Knobs, LRNKnobs, check_rate, choose, knob
+from googlenet_jax.models.googlenet.variants import Architecture, replace_widths, scale
+from googlenet_jax.models.kernels import LRN
+from googlenet_jax.models.layers import KERNEL_INITIALIZERS, BatchNorm
+
+
+@dataclasses.dataclass(frozen=True)
+class GoogLeNetKnobs(Knobs):
+  """The knobs of GoogLeNet; each composes with every variant."""
+
+  variant: str = knob('table1', 'the network to start from, an entry of the variant table')
+  width: float = knob(1.0, 'multiplies every channel count, those of the heads too')
+  reduction: float = knob(1.0, 'multiplies both 1x1 reductions of every module')
+  reduction_3x3: float | None = knob(None, 'in place of `reduction` for the 3x3 branch')
+  reduction_5x5: float | None = knob(None, 'in place of `reduction` for the 5x5 branch')
+  widths: str = knob('', "widths of single modules or of all: '3a.reduce_3x3=64,pool_proj=none'")
+  aux: tuple[str, ...] = knob((), 'Inception modules that carry an auxiliary head in training')
+  batch_norm: bool | None = knob(
+    None, 'batch normalization in place of biases; none: as the variant has it'
+  )
+  dropout: float | None = knob(None, 'rate before the classifier; none: as the variant has it')
+  aux_dropout: float | None = knob(None, 'rate in the heads; none: as the variant has it')
+  kernel_init: str | None = knob(
+    None, f'{", ".join(KERNEL_INITIALIZERS)}; none: as the variant has it'
+  )
+  bias_init: float | None = knob(
+    None, 'value that biases of hidden layers start at; none: as the variant has it'
+  )
+  # Caffe's constants, whatever the variant.
+  lrn: LRNKnobs = dataclasses.field(default=LRNKnobs(**dataclasses.asdict(LRN())))
+
+
+def apply_knobs(architecture: Architecture, knobs: GoogLeNetKnobs) -> Architecture:
+  """The architecture of a variant, changed as the knobs say.
+
+  Raises:
+    UserError: names the knob and what it accepts.
+  """
+  reduction_3x3, reduction_5x5 = (
+    knobs.reduction if own is None else own for own in (knobs.reduction_3x3, knobs.reduction_5x5)
+  )
+  arch = scale(
+    architecture, width=knobs.width, reduction_3x3=reduction_3x3, reduction_5x5=reduction_5x5
+  )
+  arch = replace_widths(arch, knobs.widths)
+  changes: dict[str, Any] = {}
+  if knobs.batch_norm is not None:
+    changes['batch_norm'] = (arch.batch_norm or BatchNorm()) if knobs.batch_norm else None
+  changes['lrn'] = knobs.lrn.apply(arch.lrn, paper=LRN())
+  if knobs.kernel_init is not None:
+    choose('kernel_init', knobs.kernel_init, KERNEL_INITIALIZERS)
+    changes['kernel_init'] = knobs.kernel_init
+  if knobs.bias_init is not None:
+    changes['bias_init'] = knobs.bias_init
+  if knobs.dropout is not None:
+    changes['dropout'] = check_rate('dropout', knobs.dropout)
+  if knobs.aux_dropout is not None:
+    rate = check_rate('aux_dropout', knobs.aux_dropout)
+    changes['head'] = dataclasses.replace(arch.head, dropout=rate)
+  return dataclasses.replace(arch, **changes)

@@ -1,0 +1,94 @@
+"""GoogLeNet (Inception v1) as one pure linen module, after Table 1 and Figure 3."""
+
+import functools
+
+import flax.linen as nn
+import jax
+
+from googlenet_jax.models.family import CLASSIFIER, Network, Outputs, check_image_size
+from googlenet_jax.models.googlenet.inception import Inception
+from googlenet_jax.models.googlenet.variants import Architecture, starved_pool
+from googlenet_jax.models.heads import PREFIX, AuxiliaryHead
+from googlenet_jax.models.layers import (
+  Classifier,
+  ConvUnit,
+  GlobalAvgPool,
+  LocalResponseNorm,
+  MaxPool,
+)
+
+
+class GoogLeNet(Network):
+  """The network; `aux` names the Inception modules that carry a head."""
+
+  architecture: Architecture = Architecture()
+
+  @nn.compact
+  def __call__(self, images: jax.Array, train: bool = False) -> Outputs:
+    """float[n, h, w, 3] -> logits of the classifier and of each head, float32[n, classes]."""
+    arch = self.architecture
+    height, width = images.shape[1:3]
+    check_image_size(height, width, functools.partial(starved_pool, arch))
+    conv = functools.partial(
+      ConvUnit,
+      padding=arch.padding,
+      batch_norm=arch.batch_norm,
+      axis_name=self.axis_name,
+      kernel_init=arch.kernel_init,
+      bias_init=arch.bias_init,
+      dtype=self.dtype,
+    )
+    windows = dict(arch.pools())
+    aux = {}
+
+    def run(module: nn.Module, x: jax.Array) -> jax.Array:
+      return self.run(module, x, train)
+
+    def pool(name: str, x: jax.Array) -> jax.Array:
+      return MaxPool(windows[name], 2, arch.padding, name=name)(x)
+
+    def normalize(name: str, x: jax.Array) -> jax.Array:
+      return LocalResponseNorm(arch.lrn, name=name)(x) if arch.lrn else x
+
+    def modules(stage: str, x: jax.Array) -> jax.Array:
+      for name, widths in arch.widths.items():
+        if not name.startswith(stage):
+          continue
+        inception = Inception(
+          widths, conv, arch.large_kernel, arch.padding, name=f'inception_{name}'
+        )
+        x = run(inception, x)
+        if name in self.aux:
+          head = AuxiliaryHead(
+            arch.head,
+            self.classes,
+            conv,
+            arch.kernel_init,
+            arch.bias_init,
+            self.dtype,
+            name=f'{PREFIX}{name}',
+          )
+          aux[name] = run(head, x)
+      return x
+
+    x = images  # [n, 224, 224, 3]
+    if arch.stem == 'small':
+      x = run(conv(arch.conv1, 3, name='conv1'), x)
+    else:
+      if arch.stem == 'separable':
+        channels = x.shape[-1]
+        x = conv(8 * channels, 7, 2, channels, bare=True, name='conv1_depthwise')(x)
+        x = run(conv(arch.conv1, 1, name='conv1'), x)
+      else:
+        x = run(conv(arch.conv1, 7, 2, name='conv1'), x)  # [n, 112, 112, 64]
+      x = pool('pool1', x)
+    x = normalize('norm1', x)
+    x = run(conv(arch.conv2_reduce, 1, name='conv2_reduce'), x)
+    x = run(conv(arch.conv2, 3, name='conv2'), x)  # [n, 56, 56, 192]
+    x = pool('pool2', normalize('norm2', x))
+    x = modules('3', x)  # [n, 28, 28, 480]
+    x = modules('4', pool('pool3', x))  # [n, 14, 14, 832]
+    x = modules('5', pool('pool4', x))  # [n, 7, 7, 1024]
+    x = GlobalAvgPool(name='avg_pool')(x)
+    x = nn.Dropout(arch.dropout, deterministic=not train, name='dropout')(x)
+    return Outputs(Classifier(self.classes, arch.kernel_init, name=CLASSIFIER)(x), aux)

@@ -1,0 +1,199 @@
+"""The variant table: each published reading of GoogLeNet is one entry, each knob one function."""
+
+import dataclasses
+import math
+from typing import Literal
+
+from googlenet_jax.errors import UserError
+from googlenet_jax.models.family import MAX_CHANNELS, Variant, check_factor, choose, scaled
+from googlenet_jax.models.googlenet.inception import MODULES, REDUCTIONS, TABLE1, Widths
+from googlenet_jax.models.heads import HeadStructure
+from googlenet_jax.models.kernels import LRN, Padding, pool_padding
+from googlenet_jax.models.layers import KERNEL_INITIALIZERS, BatchNorm
+
+
+@dataclasses.dataclass(frozen=True)
+class Architecture:
+  """Everything that fixes the trunk and its heads, but for the classes and where heads attach.
+
+  `modules` holds the widths of 3a to 5b in order. `stem` is `full` (7x7/2, then pool/2),
+  `separable` (the 7x7/2 as a depthwise convolution with multiplier 8, then 1x1) or `small` (3x3/1,
+  no first pool: for images of 32 to 64 pixels).
+  """
+
+  modules: tuple[Widths, ...] = tuple(TABLE1.values())
+  stem: Literal['full', 'separable', 'small'] = 'full'
+  conv1: int = 64
+  conv2_reduce: int = 64
+  conv2: int = 192
+  padding: Padding = 'same'
+  large_kernel: int = 5
+  pool4_window: int = 3
+  lrn: LRN | None = dataclasses.field(default_factory=LRN)
+  batch_norm: BatchNorm | None = None
+  dropout: float = 0.4
+  head: HeadStructure = dataclasses.field(default_factory=HeadStructure)
+  kernel_init: str = 'lecun_uniform'
+  bias_init: float = 0.2
+
+  def __post_init__(self) -> None:
+    if len(self.modules) != len(MODULES):
+      raise UserError(f'modules={len(self.modules)}: accepted: {len(MODULES)} modules')
+    choose('kernel_init', self.kernel_init, KERNEL_INITIALIZERS)
+
+  @property
+  def widths(self) -> dict[str, Widths]:
+    """Widths by module name."""
+    return dict(zip(MODULES, self.modules, strict=True))
+
+  def pools(self) -> list[tuple[str, int]]:
+    """Name and window of the max pools between stages; the stride of each is 2."""
+    first = [] if self.stem == 'small' else [('pool1', 3)]
+    return [*first, ('pool2', 3), ('pool3', 3), ('pool4', self.pool4_window)]
+
+
+def _with_widths(changes: dict[str, dict[str, int]]) -> tuple[Widths, ...]:
+  return tuple(
+    dataclasses.replace(widths, **changes.get(name, {})) for name, widths in TABLE1.items()
+  )
+
+
+# Caffe's `xavier` with bias 0.2 is the one published recipe for the printed network. Under batch
+# normalization the bias is gone and He's initializer suits ReLU.
+VARIANTS: dict[str, Variant] = {
+  'table1': Variant(
+    Architecture(),
+    "Table 1 as printed, with Figure 3's order of the stem and Caffe's constants of LRN",
+  ),
+  'bvlc': Variant(
+    Architecture(padding='caffe'),
+    "BVLC Caffe's network: the same widths, padding on both sides, pools in ceil mode",
+  ),
+  'separable': Variant(
+    Architecture(
+      stem='separable',
+      modules=_with_widths({'4a': {'conv3x3': 204}, '5a': {'reduce_5x5': 48}}),
+    ),
+    "the audit's hypothesis for the printed operations: a depthwise-separable stem (1502.03167, "
+    'appendix) and the widths of the released `inception5h` graph in 4a and 5a',
+  ),
+  'torchvision': Variant(
+    Architecture(
+      padding='caffe',
+      large_kernel=3,
+      pool4_window=2,
+      lrn=None,
+      batch_norm=BatchNorm(),
+      dropout=0.2,
+      head=HeadStructure(pool='adaptive'),
+      kernel_init='truncated_normal',
+      bias_init=0.0,
+    ),
+    "torchvision's network, ported from TF-slim: batch norm, 3x3 in place of 5x5, 2x2 last pool",
+  ),
+  'bn': Variant(
+    Architecture(lrn=None, batch_norm=BatchNorm(), kernel_init='he_normal', bias_init=0.0),
+    'Table 1 with batch normalization after each convolution in place of biases and LRN',
+  ),
+  'naive': Variant(
+    Architecture(modules=tuple(widths.naive() for widths in TABLE1.values())),
+    'Figure 2a: no reductions, pooling branch unprojected',
+  ),
+  'small': Variant(
+    Architecture(
+      stem='small', lrn=None, batch_norm=BatchNorm(), kernel_init='he_normal', bias_init=0.0
+    ),
+    "Table 1's modules behind a stem for images of 32 to 64 pixels",
+    image_size=32,
+  ),
+}
+
+
+def scale(
+  architecture: Architecture, *, width: float, reduction_3x3: float, reduction_5x5: float
+) -> Architecture:
+  """Multiplies widths: `width` all of the network, heads included, the others the 1x1 reductions.
+
+  A width is rounded once, to the nearest integer.
+
+  Raises:
+    UserError: a width would become zero, or there are no reductions to scale.
+  """
+  knobs = {'reduce_3x3': 'reduction_3x3', 'reduce_5x5': 'reduction_5x5'}
+  factors = {'width': width, 'reduction_3x3': reduction_3x3, 'reduction_5x5': reduction_5x5}
+  for knob, factor in factors.items():
+    check_factor(knob, factor)
+
+  def multiplied(where: str, channels: int, knob: str = 'width') -> int:
+    if knob == 'width':
+      return scaled(f'width={width}', width, where, channels)
+    factor = factors[knob]
+    return scaled(f'width={width}, {knob}={factor}', width * factor, where, channels)
+
+  modules = []
+  for name, widths in architecture.widths.items():
+    new: dict[str, int | None] = {}
+    for field in dataclasses.fields(widths):
+      channels = getattr(widths, field.name)
+      knob = knobs.get(field.name, 'width')
+      if channels is None and factors[knob] != 1 and knob != 'width':
+        raise UserError(f'{knob}={factors[knob]}: {name} has no {field.name}; only 1 is accepted')
+      where = f'inception_{name}/{field.name}'
+      new[field.name] = None if channels is None else multiplied(where, channels, knob)
+    modules.append(Widths(**new))  # type: ignore[arg-type]
+  head = dataclasses.replace(
+    architecture.head,
+    conv=multiplied('head.conv', architecture.head.conv),
+    fc=multiplied('head.fc', architecture.head.fc),
+  )
+  return dataclasses.replace(
+    architecture,
+    modules=tuple(modules),
+    conv1=multiplied('conv1', architecture.conv1),
+    conv2_reduce=multiplied('conv2_reduce', architecture.conv2_reduce),
+    conv2=multiplied('conv2', architecture.conv2),
+    head=head,
+  )
+
+
+def replace_widths(architecture: Architecture, widths: str) -> Architecture:
+  """Sets widths of single modules from text: `3a.reduce_3x3=64,5b.conv5x5=96`.
+
+  Without a module a width is that of all nine: `reduce_3x3=none`. `none` as a value leaves a
+  reduction or the pooling projection out.
+
+  Raises:
+    UserError: names the part of the text that cannot be read and what is accepted.
+  """
+  modules = architecture.widths
+  names = [field.name for field in dataclasses.fields(Widths)]
+  for part in filter(None, (part.strip() for part in widths.split(','))):
+    key, _, value = part.partition('=')
+    module, _, name = key.strip().rpartition('.')
+    value = value.strip()
+    if module and module not in modules:
+      raise UserError(f'widths={part}: no module {module!r}; accepted: {", ".join(modules)}')
+    if name not in names:
+      raise UserError(f'widths={part}: no width {name!r}; accepted: {", ".join(names)}')
+    optional = name in (*REDUCTIONS, 'pool_proj')
+    if optional and value.lower() == 'none':
+      channels = None
+    elif value.isdecimal() and len(value) < 8 and 0 < int(value) <= MAX_CHANNELS:
+      channels = int(value)
+    else:
+      accepted = 'a positive integer' + (' or none' if optional else '')
+      raise UserError(f'widths={part}: {accepted} is accepted')
+    for changed in [module] if module else list(modules):
+      modules[changed] = dataclasses.replace(modules[changed], **{name: channels})  # type: ignore[arg-type]
+  return dataclasses.replace(architecture, modules=tuple(modules.values()))
+
+
+def starved_pool(architecture: Architecture, size: int) -> str | None:
+  """The first max pool that has less than two pixels to choose from, None where all have more."""
+  if architecture.stem != 'small':
+    size = math.ceil(size / 2)
+  for name, window in architecture.pools():
+    if size < 2:
+      return name
+    size = (size + sum(pool_padding(size, window, 2, architecture.padding)) - window) // 2 + 1
+  return None

@@ -1,0 +1,80 @@
+"""Trains a config in this process and those that belong to it, and says what came of it."""
+
+import os
+import pathlib
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from ml_collections import ConfigDict
+
+from googlenet_jax.training.devices import distributed
+from googlenet_jax.training.run.loop import train
+from googlenet_jax.training.run.signals import end_with
+from googlenet_jax.training.run.workdir import WorkDirectory
+
+
+class Finished(NamedTuple):
+  """A run that is done.
+
+  Attributes:
+    result: the final figures, as `result.json` holds them.
+    already: whether it was done before this command came.
+    curves: the picture of its curves, None where there is none.
+  """
+
+  result: dict[str, Any]
+  already: bool
+  curves: pathlib.Path | None
+
+
+def launch(
+  config: ConfigDict,
+  path: pathlib.Path,
+  cache_dir: pathlib.Path,
+  *,
+  change_config: bool,
+  peers: dict[str, Any] | None,
+  print_failure: Callable[[BaseException], int],
+) -> Finished | None:
+  """Trains to the end, together with the other processes of the run where there are any.
+
+  Args:
+    config: the run's config.
+    path: the work directory.
+    cache_dir: where embedded data are kept.
+    change_config: whether a run of another config goes on under this one.
+    peers: the other processes, as `distributed.settings` gives them; None for a run of one.
+    print_failure: prints an error as the command line does and returns the exit status.
+
+  Returns:
+    The finished run, or None in a process that leaves it to the first one to tell of it.
+
+  Raises:
+    Preempted: a signal asked to stop; the state is saved.
+    UserError: the other processes, the config, the data or the work directory are at fault, or
+      training has diverged.
+  """
+  if launcher := os.environ.get('GOOGLENET_LAUNCHER', ''):
+    end_with(int(launcher))
+  workdir = WorkDirectory(path)
+  with distributed.joined(peers, print_failure) as first:
+    already = workdir.result() is not None
+    result = train(config, workdir, cache_dir, change_config)
+  if not first:
+    return None
+  return Finished(result, already, workdir.curves if workdir.curves.exists() else None)
+
+
+def describe(finished: Finished) -> str:
+  """Time, test figures and curves of a finished run, as text."""
+  result, main = finished.result, finished.result['test']['main']
+  lines = [
+    f'{"already done" if finished.already else "done"}: {result["steps"]} steps '
+    f'in {result["train"]["seconds"]:.0f} s',
+    f'test accuracy {1 - main["top1_error"]:.2%} on {main["images"]} images '
+    f'(top-5 {1 - main["top5_error"]:.2%}, loss {main["loss"]:.4f}, '
+    f'{result["parameters"]} parameters)',
+  ]
+  if finished.curves:
+    lines.append(f'curves: {finished.curves}')
+  return '\n'.join(lines)

@@ -1,0 +1,167 @@
+"""GoogLeNet in the files of others: BVLC Caffe's layers, torchvision's state dict."""
+
+import dataclasses
+from typing import Any
+
+from googlenet_jax.errors import UserError
+from googlenet_jax.models import MAX_CHANNELS, PREFIX, Network
+from googlenet_jax.models.googlenet.variants import VARIANTS
+from googlenet_jax.weights import tensors
+from googlenet_jax.weights.dialects.dialect import Dialect, plain, refused
+
+_STEM = ('conv1', 'conv2_reduce', 'conv2')
+
+_CAFFE_HEADS = {'4a': 'loss1/', '4d': 'loss2/'}
+_CAFFE_BRANCHES = {
+  'conv1x1': '1x1',
+  'reduce_3x3': '3x3_reduce',
+  'conv3x3': '3x3',
+  'reduce_5x5': '5x5_reduce',
+  'conv5x5': '5x5',
+  'pool_proj': 'pool_proj',
+}
+_CAFFE_LAYERS = {
+  'conv1': 'conv1/7x7_s2',
+  'conv2_reduce': 'conv2/3x3_reduce',
+  'conv2': 'conv2/3x3',
+  'classifier': 'loss3/classifier',
+}
+_CAFFE_BLOBS = {'kernel': 0, 'bias': 1}
+
+_TORCHVISION_HEADS = {'4a': 'aux1.', '4d': 'aux2.'}
+_TORCHVISION_BRANCHES = {
+  'conv1x1': 'branch1',
+  'reduce_3x3': 'branch2.0',
+  'conv3x3': 'branch2.1',
+  'reduce_5x5': 'branch3.0',
+  'conv5x5': 'branch3.1',
+  'pool_proj': 'branch4.1',
+}
+_TORCHVISION_UNITS = {'conv1': 'conv1', 'conv2_reduce': 'conv2', 'conv2': 'conv3', 'conv': 'conv'}
+_TORCHVISION_LINEAR = {'classifier': 'fc'}
+_TORCHVISION_HEAD_LINEAR = {'fc': 'fc1', 'classifier': 'fc2'}
+_TORCHVISION_LEAVES = {
+  'kernel': 'conv.weight',
+  'bias': 'conv.bias',
+  'bn/scale': 'bn.weight',
+  'bn/bias': 'bn.bias',
+  'bn/mean': 'bn.running_mean',
+  'bn/var': 'bn.running_var',
+}
+
+
+def caffe_name(name: str) -> str:
+  """`params/inception_3a/reduce_3x3/kernel` -> `inception_3a/3x3_reduce:0`; the bias is blob 1.
+
+  A name that Caffe's network has no layer for is passed on.
+  """
+  _, _, path = name.partition('/')
+  unit, _, leaf = path.rpartition('/')
+  module, _, branch = unit.partition('/')
+  if unit in _CAFFE_LAYERS:
+    layer = _CAFFE_LAYERS[unit]
+  elif branch in _CAFFE_BRANCHES:
+    layer = f'{module}/{_CAFFE_BRANCHES[branch]}'
+  else:
+    layer = f'{_CAFFE_HEADS.get(module.removeprefix(PREFIX), module + "/")}{branch}'
+  return f'{layer}:{_CAFFE_BLOBS.get(leaf, leaf)}'
+
+
+def torchvision_name(name: str) -> str:
+  """`params/inception_3a/reduce_3x3/kernel` -> `inception3a.branch2.0.conv.weight`, and so on.
+
+  A name that torchvision's network has no layer for is passed on.
+  """
+  _, _, path = name.partition('/')
+  head, prefix = '', ''
+  if path.startswith(PREFIX):
+    head, _, path = path.partition('/')
+    prefix = _TORCHVISION_HEADS.get(head.removeprefix(PREFIX), f'{head}.')
+  elif path.startswith('inception_'):
+    module, _, path = path.partition('/')
+    prefix = f'inception{module.removeprefix("inception_")}.'
+  unit, _, leaf = path.partition('/')
+  linear = (_TORCHVISION_HEAD_LINEAR if head else _TORCHVISION_LINEAR).get(unit)
+  if linear:
+    return f'{prefix}{linear}.{"weight" if leaf == "kernel" else leaf}'
+  layer = _TORCHVISION_BRANCHES.get(unit) or _TORCHVISION_UNITS.get(unit, unit)
+  return f'{prefix}{layer}.{_TORCHVISION_LEAVES.get(leaf, leaf)}'
+
+
+def _resized(dialect: Dialect, model: Network, shapes: tensors.Shapes) -> Network:
+  """The network with the widths of a file's tensors."""
+
+  def width(unit: str, published: int | None) -> Any:
+    shape = shapes.get(dialect.rename(f'params/{unit}/kernel'), ())
+    if published is None or not shape:
+      return published
+    return min(max(shape[0] if dialect.transposed else shape[-1], 1), MAX_CHANNELS)
+
+  arch = model.architecture
+  modules = tuple(
+    dataclasses.replace(
+      widths,
+      **{
+        name: width(f'inception_{module}/{name}', published)
+        for name, published in dataclasses.asdict(widths).items()
+      },
+    )
+    for module, widths in arch.widths.items()
+  )
+  head = arch.head
+  for place in model.aux:
+    conv, fc = (width(f'{PREFIX}{place}/{unit}', getattr(head, unit)) for unit in ('conv', 'fc'))
+    head = dataclasses.replace(head, conv=conv, fc=fc)
+  stem = {name: width(name, getattr(arch, name)) for name in _STEM}
+  architecture = dataclasses.replace(arch, modules=modules, head=head, **stem)
+  return model.clone(architecture=architecture)
+
+
+def _map_channels(model: Network, name: str) -> int:
+  """A head's first linear layer sees the map of the head's convolution."""
+  return model.architecture.head.conv if name.endswith('/fc/kernel') else 0
+
+
+def _check_writable(dialect: Dialect, model: Network, where: str) -> None:
+  """Raises UserError where the dialect's network is another whatever its widths."""
+  assert dialect.variant is not None
+  ours, theirs = model.architecture, VARIANTS[dialect.variant].architecture
+  for knob in ('stem', 'padding', 'large_kernel', 'pool4_window', 'lrn', 'batch_norm'):
+    if getattr(ours, knob) != getattr(theirs, knob):
+      accepted = f'{getattr(theirs, knob)}, as in variant {dialect.variant}'
+      raise refused(where, f'a network with {knob}={getattr(ours, knob)}', accepted)
+  if model.aux and ours.head.pool != theirs.head.pool:
+    raise refused(where, f'heads with pool={ours.head.pool}', theirs.head.pool)
+  for module, widths in ours.widths.items():
+    if None in dataclasses.astuple(widths):
+      raise UserError(f'{where}: inception_{module} lacks a 1x1 convolution; all are needed there')
+  strange = sorted(set(model.aux) - set(dialect.heads))
+  if strange:
+    raise refused(where, f'a head on {", ".join(strange)}', ', '.join(dialect.heads))
+
+
+DIALECTS = (
+  Dialect(
+    'googlenet',
+    'torchvision',
+    torchvision_name,
+    _TORCHVISION_HEADS,
+    variant='torchvision',
+    preprocessing='slim',
+    resized=_resized,
+    map_channels=_map_channels,
+    check_writable=_check_writable,
+  ),
+  Dialect(
+    'googlenet',
+    'caffe',
+    caffe_name,
+    _CAFFE_HEADS,
+    variant='bvlc',
+    preprocessing='caffe',
+    resized=_resized,
+    map_channels=_map_channels,
+    check_writable=_check_writable,
+  ),
+  plain('googlenet', resized=_resized),
+)

@@ -1,0 +1,40 @@
+"""Trees of a network's variables: their shapes, their names, and random values."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+FLOAT32 = jnp.dtype(jnp.float32)
+
+
+def images(size, count=2):
+  """What a network is traced with."""
+  return jax.ShapeDtypeStruct((count, size, size, 3), jnp.float32)
+
+
+@functools.cache
+def specs(model, size=64):
+  """Shapes and types of the variables; nothing is computed."""
+  return jax.eval_shape(model.init, jax.random.key(0), images(size))
+
+
+def random_variables(model, size=64):
+  """Values that keep the signal alive through the depth, much cheaper than `init`."""
+  rng = np.random.default_rng(0)
+
+  def value(spec):
+    if len(spec.shape) == 1:
+      return rng.uniform(0, 0.2, spec.shape).astype(np.float32)
+    scale = (2 / np.prod(spec.shape[:-1])) ** 0.5
+    return rng.normal(0, scale, spec.shape).astype(np.float32)
+
+  return jax.tree.map(value, specs(model, size))
+
+
+def paths(tree):
+  """Names of all leaves, such as `params/conv1/kernel`."""
+  return {
+    '/'.join(key.key for key in path) for path, _ in jax.tree_util.tree_leaves_with_path(tree)
+  }

@@ -3,7 +3,6 @@
 import dataclasses
 import hashlib
 import json
-import math
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -12,7 +11,8 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from googlenet_jax.errors import UserError
-from googlenet_jax.training.config.schema import keys, unknown_key
+from googlenet_jax.training.config.overrides import typed
+from googlenet_jax.training.config.schema import keys
 
 _LONGEST = 120  # characters of a name, which is a folder's
 
@@ -48,8 +48,8 @@ def members(points: Iterable[Mapping[str, Any]], config: ConfigDict) -> list[Mem
     if not isinstance(point, Mapping):
       raise UserError(f'member {number} of the sweep: {point!r}; accepted: a dict of overrides')
     overrides = {str(key).removeprefix('config.'): value for key, value in point.items()}
-    typed = {key: _typed(config, key, value) for key, value in overrides.items()}
-    found.append(Member(typed, _name(typed, config)))
+    values = typed(config, overrides)
+    found.append(Member(values, _name(values, config)))
   if not found:
     raise UserError('the sweep has no members')
   name, count = Counter(member.name for member in found).most_common(1)[0]
@@ -66,7 +66,7 @@ def setting(overrides: Mapping[str, Any]) -> dict[str, Any]:
 def is_baseline(overrides: Mapping[str, Any], config: ConfigDict) -> bool:
   """Whether all overrides but the seed are what the config has anyway, as far as names tell."""
   before = {key: _readable(value) for key, value in keys(config)}
-  return all(before[key] == _readable(value) for key, value in setting(overrides).items())
+  return all(before.get(key) == _readable(value) for key, value in setting(overrides).items())
 
 
 def setting_name(overrides: Mapping[str, Any], config: ConfigDict) -> str:
@@ -74,39 +74,11 @@ def setting_name(overrides: Mapping[str, Any], config: ConfigDict) -> str:
   return _name(setting(overrides), config)
 
 
-def _typed(config: ConfigDict, key: str, value: Any) -> Any:
-  """The value as the config holds it."""
-  values = dict(keys(config))
-  if key not in values:
-    raise unknown_key(config, key)
-  *parents, name = key.split('.')
-  section = config
-  for parent in parents:
-    section = section[parent]
-  kind = section.get_type(name)
-  value = _plain(value)
-  if kind is float and type(value) is int:
-    value = float(value)
-  if type(value) is not kind or (kind is float and not math.isfinite(value)):
-    raise UserError(f'config.{key}={value!r}: accepted: {_words(kind)}')
-  return value
-
-
-def _plain(value: Any) -> Any:
-  """Python's own value of NumPy's, as np.linspace makes them; a tuple of a list."""
-  if hasattr(value, 'tolist'):
-    value = value.tolist()
-  return tuple(map(_plain, value)) if isinstance(value, list | tuple) else value
-
-
-def _words(kind: type) -> str:
-  names = {float: 'a finite number', int: 'an integer', str: 'text', bool: 'True or False'}
-  return names.get(kind, f'a {kind.__name__}')
-
-
 def _name(overrides: Mapping[str, Any], config: ConfigDict) -> str:
   """`reduction=0.5,seed=1`, `lrn.enabled=false`: keys without their first section."""
-  short = {key: key.partition('.')[2] or key for key, _ in keys(config)}
+  # Overrides of another family of networks have keys that the config has not.
+  known = dict.fromkeys([*(key for key, _ in keys(config)), *overrides])
+  short = {key: key.partition('.')[2] or key for key in known}
   count = Counter(short.values())
   parts = [
     f'{short[key] if count[short[key]] == 1 else key}={_readable(value)}'

@@ -2,15 +2,12 @@
 
 import dataclasses
 import functools
-import importlib.util
 import inspect
 import json
 import operator
 import pathlib
-import sys
 import time
 import traceback
-from collections.abc import Iterable
 from typing import Any
 
 from ml_collections import ConfigDict
@@ -22,10 +19,12 @@ from googlenet_jax.errors import UserError
 from googlenet_jax.sweeps import grids
 from googlenet_jax.sweeps.members import Member, is_baseline, members, setting_name
 from googlenet_jax.training.config.durations import in_steps
-from googlenet_jax.training.config.flags import config_file, parse_config
+from googlenet_jax.training.config.experiment_file import ExperimentFile
+from googlenet_jax.training.config.flags import parse
 from googlenet_jax.training.config.network import build_model
+from googlenet_jax.training.config.overrides import override
 from googlenet_jax.training.config.schema import validate
-from googlenet_jax.training.run.workdir import plain
+from googlenet_jax.training.config.stored import changes, plain
 from googlenet_jax.training.step.optimizer import module_rates
 
 FORMAT = 1
@@ -65,11 +64,11 @@ class Study:
       UserError: names the file, sweep, member or key, and what is accepted.
     """
     self.arguments = arguments
-    self.config = parse_config(arguments)
-    file = config_file(arguments)
-    self.name, function = _sweep(file, sweep)
+    self._file, self._overrides = parse(arguments)
+    self.config = override(self._file.config, self._overrides)
+    self.name, function = _sweep(self._file, sweep)
     self.path = root / self.name
-    self.members = members(_points(function, self.config, self.name, file), self.config)
+    self.members = members(_points(function, self.config, self.name, self._file), self.config)
     for member in self.members:
       try:
         config = self.config_of(member)
@@ -80,8 +79,8 @@ class Study:
         raise UserError(f'sweep {self.name}, member {member.name}: {error}') from error
 
   def config_of(self, member: Member) -> ConfigDict:
-    """The config of one member."""
-    return _overridden(self.config, member.overrides)
+    """The config of one member, which is that of its command."""
+    return override(self._file.config, {**self._overrides, **member.overrides})
 
   def workdir(self, member: Member) -> pathlib.Path:
     """The work directory of one member."""
@@ -146,7 +145,7 @@ class Study:
     study = {
       'format': FORMAT,
       'study': self.name,
-      'config': config_file(self.arguments),
+      'config': self._file.path,
       'arguments': self.arguments,
       'values': plain(self.config),
       'command': command,
@@ -167,13 +166,14 @@ class Study:
     Raises:
       UserError: it was of another config, or its file cannot be read.
     """
-    before = read(self.path / 'sweep.json')
-    if before and before['values'] != plain(self.config):
-      old, new = (dict(_leaves(values)) for values in (before['values'], plain(self.config)))
-      key = min(k for k in old | new if old.get(k) != new.get(k))
+    path = self.path / 'sweep.json'
+    before = read(path)
+    different = changes(before['values'], self.config, path) if before else {}
+    if different:
+      key, (there, here) = next(iter(different.items()))
       raise UserError(
-        f'{self.path}: holds a study of another config ({key}: {old.get(key)} -> {new.get(key)}); '
-        'accepted: the same config, or another --root'
+        f'{self.path}: holds a study of another config ({key}: {there} -> {here}); accepted: the '
+        'same config, or another --root'
       )
     return before
 
@@ -204,46 +204,36 @@ def read(path: pathlib.Path) -> dict[str, Any]:
   return stored
 
 
-def _sweep(file: str, name: str | None) -> tuple[str, Any]:
+def _sweep(file: ExperimentFile, name: str | None) -> tuple[str, Any]:
   """Name and generator of a sweep in an experiment file."""
-  spec = importlib.util.spec_from_file_location('_experiment', file)
-  assert spec is not None and spec.loader is not None
-  module = importlib.util.module_from_spec(spec)
-  sys.modules[spec.name] = module  # where dataclasses look for it
-  spec.loader.exec_module(module)
+  defined = vars(file.module)
   found = {
-    n.removeprefix(SWEEP): f for n, f in vars(module).items() if callable(f) and n.startswith(SWEEP)
+    n.removeprefix(SWEEP): f for n, f in defined.items() if callable(f) and n.startswith(SWEEP)
   }
-  if hyper := getattr(module, HYPER, None):
+  if hyper := defined.get(HYPER):
     found['hyper'] = hyper
   if name is None and len(found) == 1:
     name = next(iter(found))
   if name is None or name not in found:
-    accepted = ', '.join(found) or f'none: {file} defines no {SWEEP}NAME()'
+    accepted = ', '.join(found) or f'none: {file.path} defines no {SWEEP}NAME()'
     raise UserError(f'--sweep{"" if name is None else f"={name}"}: accepted: {accepted}')
   return name, found[name]
 
 
-def _points(function: Any, config: ConfigDict, name: str, file: str) -> list[Any]:
+def _points(function: Any, config: ConfigDict, name: str, file: ExperimentFile) -> list[Any]:
   """The points of a sweep; `get_hyper` is handed the helpers, others the config if they want it."""
   parameters = inspect.signature(function).parameters
   given = [grids if function.__name__ == HYPER else config][: len(parameters)]
   try:
-    points: Iterable[Any] = function(*given)
-    return list(points)
+    with file.imported():
+      return list(function(*given))
   except UserError as error:
     raise UserError(f'sweep {name}: {error}') from error
   except Exception as error:
     frames = traceback.extract_tb(error.__traceback__)
-    lines = [f.lineno for f in frames if f.filename == str(pathlib.Path(file).absolute())]
-    where = f'{file}, line {lines[-1]}: ' if lines else ''
+    lines = [frame.lineno for frame in frames if frame.filename == file.path]
+    where = f'{file.path}, line {lines[-1]}: ' if lines else ''
     raise UserError(f'sweep {name}: {where}{type(error).__name__}: {error}') from error
-
-
-def _overridden(config: ConfigDict, overrides: Any) -> ConfigDict:
-  changed = config.copy_and_resolve_references()
-  changed.update_from_flattened_dict(dict(overrides))
-  return changed
 
 
 @functools.lru_cache(maxsize=256)  # members that differ in their seed alone share a network
@@ -253,11 +243,3 @@ def _network_costs(
   """Parameters and multiply-adds, and the names of the modules that have parameters."""
   modules = tuple(costs.abstract_variables(model, image_size)['params'])
   return costs.parameters(model, image_size), costs.macs(model, image_size), modules
-
-
-def _leaves(values: dict[str, Any], prefix: str = '') -> Iterable[tuple[str, Any]]:
-  for name, value in values.items():
-    if isinstance(value, dict):
-      yield from _leaves(value, f'{prefix}{name}.')
-    else:
-      yield f'{prefix}{name}', value

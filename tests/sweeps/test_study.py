@@ -171,6 +171,30 @@ def test_points_may_be_added_and_the_config_may_not_change(tmp_path):
   assert [member['name'] for member in stored['members']] == ['seed=1']
 
 
+def test_a_study_of_before_a_key_existed_is_of_the_same_config(tmp_path):
+  found = study(tmp_path, 'def sweep_a(): yield {"seed": 1}')
+  found.write(found.costs(10, 100), 'the command')
+  path = tmp_path / 'root/a/sweep.json'
+  stored = json.loads(path.read_text())
+  del stored['values']['init'], stored['values']['nonfinite_limit']
+  path.write_text(json.dumps(stored))
+  assert found.before()['members']
+  stored['values']['nonfinite_limits'] = 10
+  path.write_text(json.dumps(stored))
+  with pytest.raises(UserError, match=r'another config \(nonfinite_limits: 10 -> None\)'):
+    found.before()
+
+
+def test_the_config_of_a_member_is_that_of_its_command(tmp_path):
+  text = 'def sweep_a(): yield {"model.reduction": 0.5, "model.aux": ["4a"], "loss.aux_weight": 1}'
+  found = study(tmp_path, text, None, '--config.model.width=0.5', '--config.model.reduction=2')
+  (member,) = found.members
+  command = [argument for argument in found.command(member) if argument.startswith('--config')]
+  config = found.config_of(member)
+  assert config.to_json() == parse_config(command).to_json()
+  assert (config.model.width, config.model.reduction) == (0.5, 0.5)
+
+
 def test_costs_are_those_of_the_network(tmp_path):
   found = study(tmp_path, 'def sweep_a(): yield {"duration": "2 epochs"}')
   cost = found.costs(1000, 1280)['duration=2_epochs']

@@ -1,94 +1,80 @@
-"""`--config=FILE.py:arg --config.key=value` to a config, with errors of one line."""
+"""`--config=FILE.py:ARGUMENT --config.KEY=VALUE` to a config, with errors of one line."""
 
-import os
-import pathlib
 import re
+from typing import Any, NamedTuple
 
 from ml_collections import ConfigDict
 
 from googlenet_jax.errors import UserError
+from googlenet_jax.training.config import experiment_file
+from googlenet_jax.training.config.experiment_file import ExperimentFile
+from googlenet_jax.training.config.overrides import FAMILY, overridable, override
 from googlenet_jax.training.config.schema import keys, unknown_key
+
+_FILE = '--config='
+_OVERRIDE = re.compile(r'--(?:no)?config\.(?P<key>[^=]*)(?:=(?P<value>.*))?', re.DOTALL)
+
+
+class ConfigArguments(NamedTuple):
+  """What the arguments of a config say: the experiment file, and typed overrides of its keys."""
+
+  file: ExperimentFile
+  overrides: dict[str, Any]
 
 
 def parse_config(arguments: list[str]) -> ConfigDict:
-  """Reads the config file and its overrides with ml_collections' own flags.
+  """The config that arguments name; see `parse`."""
+  file, overrides = parse(arguments)
+  return override(file.config, overrides)
+
+
+def parse(arguments: list[str]) -> ConfigArguments:
+  """Executes the experiment file that arguments name, and reads their overrides.
 
   Args:
-    arguments: `--config=FILE[:arg]` first, then any `--config.key=value`.
+    arguments: one `--config=FILE[:ARGUMENT]` and any `--config.KEY=VALUE`, typed by ml_collections'
+      own flags.
 
   Raises:
-    UserError: the file is absent or defines no `get_config`, a key is unknown, a value is of
-      another type, or an argument is none of these.
+    UserError: the file cannot be read, a key is unknown, a value is of another type, or an argument
+      is none of these.
   """
+  files = [argument for argument in arguments if argument.startswith(_FILE)]
+  overrides = [argument for argument in arguments if argument not in files]
+  for argument in overrides:
+    if not _OVERRIDE.fullmatch(argument):
+      raise UserError(f'{argument}: unknown argument; accepted: --config.KEY=VALUE, see --help')
+  if not files or files[-1] == _FILE:
+    raise UserError('--config: missing; accepted: --config=FILE.py or --config=FILE.py:ARGUMENT')
+  file = experiment_file.load(files[-1].removeprefix(_FILE))
+  return ConfigArguments(file, _typed(file.config, overrides))
+
+
+def _typed(config: ConfigDict, arguments: list[str]) -> dict[str, Any]:
+  """Values of overrides by key."""
   from absl import flags
   from ml_collections import config_flags
 
-  for argument in arguments:
-    if not argument.startswith(('--config', '--noconfig.')):
-      raise UserError(f'{argument}: unknown argument; accepted: --config.KEY=VALUE, see --help')
-  config_file(arguments)
-  file = _named(arguments)
-
-  def read(given: list[str]) -> ConfigDict:
-    values = flags.FlagValues()
-    config_flags.DEFINE_config_file(
-      'config', flag_values=values, lock_config=True, sys_argv=['googlenet', *given]
-    )
-    values(['googlenet', *given])
-    return values.config
-
+  given = [match for argument in arguments if (match := _OVERRIDE.fullmatch(argument))]
+  families = [match['value'] or '' for match in given if match['key'] == FAMILY]
+  family = {FAMILY: families[-1]} if families else {}
+  config = overridable(config, family)
+  for match in given:
+    _check(config, match['key'], match['value'])
+  values = flags.FlagValues()
+  argv = ['googlenet', *(match[0] for match in given if match['key'] != FAMILY)]
   try:
-    return read(arguments)
-  except UserError:
-    raise
+    config_flags.DEFINE_config_dict('config', config, flag_values=values, sys_argv=argv)
+    values(argv)
   except flags.Error as error:
-    # What get_config raised comes wrapped in its whole traceback, of which the last line counts.
-    text = str(error).strip()
-    if 'Traceback' in text:
-      text = f'--config={file}: {_said(text)}'
-    raise UserError(_one_line(text)) from error
-  except SyntaxError as error:
-    raise UserError(f'{error.filename}, line {error.lineno}: {error.msg}') from error
-  except (AttributeError, KeyError, TypeError) as error:
-    overrides = [argument for argument in arguments if not argument.startswith('--config=')]
-    if overrides:  # an unknown key, or an error of the file itself, which is then raised here
-      plain = parse_config([argument for argument in arguments if argument not in overrides])
-      known = {name for name, _ in keys(plain)}
-      for argument in overrides:
-        name = argument.partition('=')[0].partition('config.')[2]
-        if name and name not in known:
-          raise unknown_key(plain, name) from error
-    if isinstance(error, TypeError):
-      raise UserError(f'--config={file}: {_one_line(error)}') from error
-    raise
-  except (OSError, ValueError) as error:
-    raise UserError(f'--config={file}: {_one_line(error)}') from error
+    raise UserError(' '.join(str(error).split())) from error
+  return family | config_flags.get_override_values(values['config'])
 
 
-def config_file(arguments: list[str]) -> str:
-  """The experiment file among the arguments, without what follows it after a colon.
-
-  Raises:
-    UserError: none is named, or it is not there.
-  """
-  file = _named(arguments)
-  if not file:
-    raise UserError('--config: missing; accepted: --config=FILE.py or --config=FILE.py:ARGUMENT')
-  path = pathlib.Path(file if os.path.exists(file) else file.rpartition(':')[0] or file)
-  if not path.is_file():
-    raise UserError(
-      f'--config={file}: no such file; experiments are Python files, as in experiments/digits.py'
-    )
-  return str(path)
-
-
-def _named(arguments: list[str]) -> str:
-  return next((a.partition('=')[2] for a in arguments if a.startswith('--config=')), '')
-
-
-def _said(traceback: str) -> str:
-  return re.sub(r'^[\w.]*(ValueError|UserError): ', '', traceback.splitlines()[-1])
-
-
-def _one_line(error: Exception | str) -> str:
-  return ' '.join(str(error).split())
+def _check(config: ConfigDict, key: str, value: str | None) -> None:
+  names = [name for name, _ in keys(config)]
+  if key == FAMILY or key in names:
+    return
+  if any(name.startswith(f'{key}.') for name in names):
+    raise UserError(f'config.{key}={value}: a section; accepted: --config.{key}.KEY=VALUE')
+  raise unknown_key(config, key)

@@ -1,5 +1,6 @@
 """The section `model`: a family's knobs as keys of the config, and the network they ask for."""
 
+import copy
 import dataclasses
 import types
 import typing
@@ -34,7 +35,7 @@ def with_family(config: ConfigDict, family: str) -> ConfigDict:
   """
   if family == config.model.family:
     return config
-  changed = config.copy_and_resolve_references()
+  changed = copy.deepcopy(config)
   with changed.unlocked():
     changed.model = model_section(family)
   return changed.lock()

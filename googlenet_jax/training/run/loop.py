@@ -14,6 +14,7 @@ from ml_collections import ConfigDict
 from googlenet_jax.errors import Preempted, UserError
 from googlenet_jax.training.config.durations import Durations
 from googlenet_jax.training.config.experiment import Experiment, prepare
+from googlenet_jax.training.config.stored import plain
 from googlenet_jax.training.devices.distributed import any_process
 from googlenet_jax.training.devices.parallelism import Batch
 from googlenet_jax.training.devices.stopping import StopTogether
@@ -29,7 +30,7 @@ from googlenet_jax.training.run.figures import (
 from googlenet_jax.training.run.metrics import MetricsLog, read_metrics
 from googlenet_jax.training.run.progress import Progress, show_progress
 from googlenet_jax.training.run.signals import StopSignal
-from googlenet_jax.training.run.workdir import WorkDirectory, plain, provenance
+from googlenet_jax.training.run.workdir import WorkDirectory, provenance
 from googlenet_jax.training.step.state import TrainState
 from googlenet_jax.training.step.step import Metrics, make_eval_step, make_train_step
 

@@ -14,7 +14,7 @@ from ml_collections import ConfigDict
 
 from googlenet_jax import files
 from googlenet_jax.errors import UserError
-from googlenet_jax.training.config.schema import defaults, keys
+from googlenet_jax.training.config.stored import changes, plain, restored
 
 logger = logging.getLogger('googlenet_jax')
 
@@ -50,41 +50,38 @@ class WorkDirectory:
     """Makes the folder this config's.
 
     Args:
-      config: of the run.
+      config: the run's config.
       change: whether a run of another config goes on under this one.
 
     Raises:
       UserError: the folder holds a run of another config; names the keys that differ.
     """
-    new = plain(config)
     old = self.read_json('config.json')
-    before, after = _flat(old or {}), _flat(new)
-    different = sorted(k for k in before | after if before.get(k) != after.get(k)) if old else []
-    changes = ', '.join(f'{key}: {before.get(key)} -> {after.get(key)}' for key in different[:5])
+    different = changes(old, config, self.path / 'config.json') if old else {}
+    said = ', '.join(f'{k}: {there} -> {here}' for k, (there, here) in list(different.items())[:5])
     if len(different) > 5:
-      changes += f' and {len(different) - 5} more'
+      said += f' and {len(different) - 5} more'
     if different and not change:
       raise UserError(
-        f'{self.path}: holds a run of another config ({changes}); accepted: the same config, '
+        f'{self.path}: holds a run of another config ({said}); accepted: the same config, '
         'another --workdir, or --change_config to go on under the new one'
       )
     if different:
-      logger.warning('%s: goes on under another config (%s)', self.path, changes)
+      logger.warning('%s: goes on under another config (%s)', self.path, said)
       (self.path / 'DONE').unlink(missing_ok=True)
     if old is None or different:
-      self.write_json('config.json', new)
+      self.write_json('config.json', plain(config))
 
   def config(self) -> ConfigDict:
-    """The config of the run in this folder, typed as the defaults are."""
+    """The config of the run in this folder, typed as the defaults are.
+
+    Raises:
+      UserError: there is none, or it holds an unknown key.
+    """
     values = self.read_json('config.json')
     if values is None:
       raise UserError(f'{self.path}: not a work directory: it has no config.json')
-    config = defaults()
-    for key, value in _flat(values).items():
-      if key not in dict(keys(config)):
-        raise UserError(f'{self.path / "config.json"}: unknown key {key}')
-      _set(config, key, value)
-    return config
+    return restored(values, self.path / 'config.json')
 
   def result(self) -> dict[str, Any] | None:
     """The final figures, if the run is done."""
@@ -147,25 +144,3 @@ def _revision() -> str | None:
     return git('rev-parse', 'HEAD') + ('+changes' if changed else '')
   except (OSError, subprocess.SubprocessError):
     return None
-
-
-def plain(config: ConfigDict) -> dict[str, Any]:
-  """The config as JSON holds it."""
-  return json.loads(config.to_json())
-
-
-def _flat(values: dict[str, Any], prefix: str = '') -> dict[str, Any]:
-  flat: dict[str, Any] = {}
-  for name, value in values.items():
-    if isinstance(value, dict):
-      flat |= _flat(value, f'{prefix}{name}.')
-    else:
-      flat[f'{prefix}{name}'] = value
-  return flat
-
-
-def _set(config: ConfigDict, key: str, value: Any) -> None:
-  *parents, name = key.split('.')
-  for parent in parents:
-    config = config[parent]
-  config[name] = tuple(value) if isinstance(value, list) else value

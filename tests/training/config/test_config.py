@@ -111,6 +111,8 @@ def test_overrides_are_typed():
     ([DIGITS, '--config.batch_size=many'], 'config.batch_size=many'),
     ([DIGITS, '--config.batch_size=1.5'], 'config.batch_size=1.5'),
     ([DIGITS, '--config.model=3'], 'config.model=3'),
+    ([DIGITS, "--config.model={'width': 1.0}"], 'accepted: --config.model.KEY=VALUE'),
+    ([DIGITS, '--config.model.family=none'], 'config.model.family=none: accepted: googlenet'),
     ([DIGITS, '--learning_rate=1'], '--learning_rate=1: unknown argument'),
     ([DIGITS + ':big'], "argument 'big': accepted: study or none"),
     (['--config=nowhere.py'], 'nowhere.py: no such file'),

@@ -173,6 +173,23 @@ def test_goes_on_under_another_config_only_if_told(tmp_path, cache, caplog):
   assert steps(tmp_path / 'checkpoints') == [8, 16]
 
 
+def test_a_run_of_before_a_key_existed_is_of_the_same_config(tmp_path, cache):
+  config, workdir = short(), WorkDirectory(tmp_path)
+  workdir.claim(config)
+  stored = workdir.read_json('config.json')
+  del stored['init'], stored['nonfinite_limit']
+  workdir.write_json('config.json', stored)
+  workdir.claim(config)
+  assert workdir.config().to_json() == config.to_json()
+  with pytest.raises(UserError, match=r'another config \(nonfinite_limit: 10 -> 3\)'):
+    workdir.claim(short(nonfinite_limit=3))
+  workdir.write_json('config.json', {**stored, 'limit': 3})
+  with pytest.raises(UserError, match=r'another config \(limit: 3 -> None\)'):
+    workdir.claim(config)
+  with pytest.raises(UserError, match=r'config\.json: config\.limit: no such key'):
+    workdir.config()
+
+
 def test_another_network_in_the_checkpoint_is_refused(tmp_path, cache):
   run(tmp_path, cache, duration='8 steps')
   with pytest.raises(UserError, match='another network: '):

@@ -1,0 +1,95 @@
+"""Overrides of a config's keys: the same rules for the command line, sweeps and stored configs."""
+
+import copy
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from googlenet_jax.errors import UserError
+from googlenet_jax.training.config.network import with_family
+from googlenet_jax.training.config.schema import keys, unknown_key
+
+FAMILY = 'model.family'
+
+
+def override(config: ConfigDict, overrides: Mapping[str, Any]) -> ConfigDict:
+  """A copy of a config with other values.
+
+  A family of networks replaces the whole section `model` by its defaults before the other overrides
+  apply, in whatever order they come.
+
+  Args:
+    config: the config, which stays as it is.
+    overrides: new values by their dotted keys.
+
+  Raises:
+    UserError: a key is unknown, or a value of another type; names it and what is accepted.
+  """
+  changed = overridable(config, overrides)
+  known = dict(keys(changed))
+  for key, value in overrides.items():
+    if key == FAMILY:
+      continue
+    if key not in known:
+      raise unknown_key(changed, key)
+    section, name = _section(changed, key)
+    try:
+      section[name] = value
+    except TypeError as error:
+      raise _refused(key, value, section.get_type(name)) from error
+  return changed
+
+
+def overridable(config: ConfigDict, overrides: Mapping[str, Any]) -> ConfigDict:
+  """A copy of a config with the keys that overrides may name: those of the family they ask for."""
+  copied = copy.deepcopy(config)
+  return with_family(copied, overrides[FAMILY]) if FAMILY in overrides else copied
+
+
+def typed(config: ConfigDict, overrides: Mapping[str, Any]) -> dict[str, Any]:
+  """Overrides with values as the config holds them.
+
+  Python's own values take the place of NumPy's, as np.linspace makes them, and tuples of lists.
+
+  Raises:
+    UserError: a key is unknown, or a value of another type; names it and what is accepted.
+  """
+  of_family = overridable(config, overrides)
+  return {
+    key: value if key == FAMILY else _typed(of_family, key, value)
+    for key, value in overrides.items()
+  }
+
+
+def _typed(config: ConfigDict, key: str, value: Any) -> Any:
+  if key not in dict(keys(config)):
+    raise unknown_key(config, key)
+  section, name = _section(config, key)
+  kind = section.get_type(name)
+  value = _plain(value)
+  if kind is float and type(value) is int:
+    value = float(value)
+  if type(value) is not kind or (kind is float and not math.isfinite(value)):
+    raise _refused(key, value, kind)
+  return value
+
+
+def _section(config: ConfigDict, key: str) -> tuple[ConfigDict, str]:
+  """The section that holds a key, and the key's name there."""
+  *parents, name = key.split('.')
+  for parent in parents:
+    config = config[parent]
+  return config, name
+
+
+def _plain(value: Any) -> Any:
+  if hasattr(value, 'tolist'):
+    value = value.tolist()
+  return tuple(map(_plain, value)) if isinstance(value, list | tuple) else value
+
+
+def _refused(key: str, value: Any, kind: type) -> UserError:
+  names = {float: 'a finite number', int: 'an integer', str: 'text', bool: 'True or False'}
+  return UserError(f'config.{key}={value!r}: accepted: {names.get(kind, f"a {kind.__name__}")}')

@@ -19,7 +19,10 @@ from googlenet_jax.training.config import defaults
 from googlenet_jax.weights.bundle import load
 
 # The stem keeps its weights, the modules behind it learn slowly, the classifier is new.
-RATES = {'googlenet': 'conv*=0,inception_*=0.1'}
+RATES = {
+  'googlenet': 'conv*=0,inception_*=0.1',
+  'alexnet': 'conv1=0,conv*=0.1,fc*=0.1',
+}
 
 
 def get_config(arg: str = ''):

@@ -19,6 +19,7 @@ from googlenet_jax.weights.bundle import Bundle, Preprocessing, save
 
 FOLDER = pathlib.Path(__file__).resolve().parents[1] / 'experiments'
 ARGUMENTS = {
+  'alexnet': ('', 'digits'),
   'cifar10': ('', 'subset'),
   'digits': ('', 'study'),
   'imagenet': ('', 'bvlc', 'bn'),

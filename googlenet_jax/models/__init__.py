@@ -5,7 +5,7 @@
 
 from typing import Any
 
-from googlenet_jax.models import googlenet
+from googlenet_jax.models import alexnet, googlenet
 from googlenet_jax.models.endpoints import Layer, endpoint_names, endpoints, top_layers
 from googlenet_jax.models.family import (
   CLASSIFIER,
@@ -19,7 +19,13 @@ from googlenet_jax.models.family import (
 )
 from googlenet_jax.models.heads import PREFIX, without_heads
 
-FAMILIES: dict[str, Family] = {family.name: family for family in (googlenet.FAMILY,)}
+FAMILIES: dict[str, Family] = {
+  family.name: family
+  for family in (
+    googlenet.FAMILY,
+    alexnet.FAMILY,
+  )
+}
 """All families by name, the default first."""
 
 

@@ -1,0 +1,52 @@
+"""What a file says about its network: the same again for every variant, and no number believed."""
+
+import copy
+import json
+
+import pytest
+
+from googlenet_jax.errors import UserError
+from googlenet_jax.models import FAMILIES, build
+from googlenet_jax.weights.bundle import Bundle, Preprocessing, describe, understand
+
+VARIANTS = [(name, variant) for name, family in FAMILIES.items() for variant in family.variants]
+
+
+def description(name, variant):
+  model = build(name, variant, classes=2)
+  size = FAMILIES[name].variants[variant].image_size
+  return model, describe(Bundle(model, {}, Preprocessing(size, size), ('a', 'b'), 'a test'))
+
+
+@pytest.mark.parametrize(('name', 'variant'), VARIANTS)
+def test_a_network_is_what_its_description_says(name, variant):
+  model, text = description(name, variant)
+  assert understand('a file', text).model == model
+
+
+def places(value, path=()):
+  """Paths of all whole numbers and of all lists in what JSON made of an architecture."""
+  if isinstance(value, dict | list):
+    if isinstance(value, list):
+      yield path
+    for key, inner in value.items() if isinstance(value, dict) else enumerate(value):
+      yield from places(inner, (*path, key))
+  elif isinstance(value, int) and not isinstance(value, bool):
+    yield path
+
+
+@pytest.mark.parametrize(('name', 'variant'), VARIANTS)
+def test_no_number_makes_a_network_that_takes_forever(name, variant):
+  text = json.loads(description(name, variant)[1])
+  for path in places(text['architecture']):
+    lie = copy.deepcopy(text)
+    *parents, last = path
+    parent = lie['architecture']
+    for key in parents:
+      parent = parent[key]
+    true = parent[last]
+    for value in ([], true * 1000) if isinstance(true, list) else (0, -1, 2**62):
+      parent[last] = value
+      with pytest.raises(UserError, match=r'architecture.*accepted') as error:
+        understand('a file', json.dumps(lie))
+      assert '\n' not in str(error.value) and len(str(error.value)) < 500

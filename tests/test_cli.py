@@ -18,9 +18,12 @@ from googlenet_jax import cli
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 DIGITS = f'--config={ROOT}/experiments/digits.py'
 MODULES = ('3a', '3b', '4a', '4b', '4c', '4d', '4e', '5a', '5b')
-SMALL = [
+# What has all that a run can have: heads, batch normalization, an average of the parameters.
+FULL = [
   DIGITS,
   '--config.model.width=0.06',
+  '--config.data.image_size=16',
+  '--config.data.resize=16',
   '--config.model.widths='
   + ','.join(f'{m}.reduce_3x3=none,{m}.reduce_5x5=none,{m}.pool_proj=none' for m in MODULES),
   '--config.duration=60 steps',
@@ -29,6 +32,22 @@ SMALL = [
   '--config.log_every=5 steps',
   '--config.evaluation.every=20 steps',
   '--config.checkpoint.every=25 steps',
+  '--config.ema.kind=exponential',
+]
+# What compiles in seconds, for tests of the data.
+SMALL = [
+  DIGITS,
+  '--config.model.family=alexnet',
+  '--config.model.variant=small',
+  '--config.model.width=0.0625',
+  '--config.model.dropout=0.0',
+  '--config.model.lrn.enabled=false',
+  '--config.optimizer.learning_rate=0.02',
+  '--config.duration=30 steps',
+  '--config.schedule.warmup=5 steps',
+  '--config.batch_size=8',
+  '--config.log_every=5 steps',
+  '--config.evaluation.batch_size=8',
   '--config.ema.kind=exponential',
 ]
 
@@ -52,7 +71,7 @@ def finished(process, status=0):
 
 def stopped_by_sigterm(workdir, cache):
   """The stderr of a run that is stopped once it has logged a step."""
-  process = googlenet('train', *SMALL, f'--workdir={workdir}', cache=cache)
+  process = googlenet('train', *FULL, f'--workdir={workdir}', cache=cache)
   metrics = workdir / 'metrics.jsonl'
   wait_until(
     lambda: process.poll() is not None or (metrics.exists() and metrics.read_text()),
@@ -73,17 +92,27 @@ def lines(workdir):
   return [{k: v for k, v in line.items() if 'per_second' not in k} for line in found]
 
 
-def test_train_stop_resume_evaluate(tmp_path):
-  """Stopped by SIGTERM and resumed, a run ends with the figures of one that was left alone."""
-  cache = tmp_path / '캐시 폴더'
-  whole, stopped = tmp_path / 'whole', tmp_path / 'stopped here'
-  out, _ = finished(googlenet('train', *SMALL, f'--workdir={whole}', cache=cache))
-  assert 'test accuracy' in out and str(whole / 'curves.png') in out
+@pytest.fixture(scope='module')
+def cache(tmp_path_factory):
+  return tmp_path_factory.mktemp('test') / '캐시 폴더'
 
+
+@pytest.fixture(scope='module')
+def whole(cache, tmp_path_factory):
+  """A run that was left alone."""
+  workdir = tmp_path_factory.mktemp('test') / 'whole'
+  out, _ = finished(googlenet('train', *FULL, f'--workdir={workdir}', cache=cache))
+  assert 'test accuracy' in out and str(workdir / 'curves.png') in out
+  return workdir
+
+
+def test_stop_resume_evaluate(whole, cache, tmp_path, monkeypatch, capsys):
+  """Stopped by SIGTERM and resumed, a run ends with the figures of one that was left alone."""
+  stopped = tmp_path / 'stopped here'
   err = stopped_by_sigterm(stopped, cache)
   assert 'SIGTERM' in err and 'the same command goes on' in err
   assert not (stopped / 'DONE').exists()
-  _, err = finished(googlenet('train', *SMALL, f'--workdir={stopped}', cache=cache))
+  _, err = finished(googlenet('train', *FULL, f'--workdir={stopped}', cache=cache))
   assert 'resumed at step' in err
 
   resumed_at = int(err.partition('resumed at step ')[2].split()[0])
@@ -100,29 +129,16 @@ def test_train_stop_resume_evaluate(tmp_path):
   assert Image.open(whole / 'curves.png').size[0] > 600
   assert list((whole / 'events').glob('events.out.tfevents*'))
 
-  again, _ = finished(googlenet('train', *SMALL, f'--workdir={whole}', cache=cache))
-  assert 'already done' in again
+  monkeypatch.setenv('GOOGLENET_CACHE', str(cache))
+  assert cli.main(['train', *FULL, f'--workdir={whole}']) == 0
+  assert 'already done' in capsys.readouterr().out
 
   for parameters in ('raw', 'ema'):
-    out, _ = finished(
-      googlenet(
-        'evaluate',
-        f'--workdir={stopped}',
-        f'--parameters={parameters}',
-        '--format=json',
-        cache=cache,
-      )
-    )
-    found = json.loads(out)
-    assert (
-      found['images'] == 359
-      and found['step'] == 60
-      and set(found['heads'])
-      == {
-        'aux_4a',
-        'aux_4d',
-      }
-    )
+    flags = [f'--workdir={stopped}', f'--parameters={parameters}', '--format=json']
+    assert cli.main(['evaluate', *flags]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (found['images'], found['step']) == (359, 60)
+    assert set(found['heads']) == {'aux_4a', 'aux_4d'}
     if parameters == 'raw':
       main = results[0]['test']['main']
       assert found['top1_error'] == main['top1_error']
@@ -130,9 +146,8 @@ def test_train_stop_resume_evaluate(tmp_path):
     else:
       assert found['loss'] != results[0]['test']['main']['loss']
 
-  _, err = finished(
-    googlenet('train', *SMALL, f'--workdir={whole}', '--config.seed=1', cache=cache), 1
-  )
+  assert cli.main(['train', *FULL, f'--workdir={whole}', '--config.seed=1']) == 1
+  err = capsys.readouterr().err
   assert err.count('\n') == 1 and 'seed: 0 -> 1' in err and str(whole) in err
 
 
@@ -151,15 +166,7 @@ def folder(tmp_path):
 
 
 def train_on(folder, *more):
-  return [
-    'train',
-    *SMALL,
-    f'--config.data.source=folder:{folder}',
-    '--config.batch_size=8',
-    '--config.evaluation.batch_size=8',
-    '--config.duration=30 steps',
-    *more,
-  ]
+  return ['train', *SMALL, f'--config.data.source=folder:{folder}', *more]
 
 
 def test_trains_on_an_image_folder(folder, tmp_path, capsys):
@@ -170,6 +177,24 @@ def test_trains_on_an_image_folder(folder, tmp_path, capsys):
   assert result['test']['main']['top1_error'] == 0  # dark and light are easily told apart
 
 
+def both_evaluated(run, file, data, parameters, capsys):
+  """Figures of a run's parameters, and of the same in a file."""
+  for network in ([f'--workdir={run}', f'--parameters={parameters}'], [f'--weights={file}']):
+    assert cli.main(['evaluate', *network, f'--data={data}', '--format=json']) == 0
+    yield json.loads(capsys.readouterr().out)
+
+
+@pytest.mark.parametrize('parameters', ['raw', 'ema'])
+def test_heads_are_in_a_file_of_weights(whole, parameters, cache, tmp_path, monkeypatch, capsys):
+  monkeypatch.setenv('GOOGLENET_CACHE', str(cache))
+  file = tmp_path / 'a.safetensors'
+  assert cli.main(['convert', str(whole), str(file), f'--parameters={parameters}']) == 0
+  assert 'classes: 10, without names' in capsys.readouterr().out
+  ran, stored = both_evaluated(whole, file, 'digits', parameters, capsys)
+  assert ran['heads'] == stored['heads'] and set(stored['heads']) == {'aux_4a', 'aux_4d'}
+  assert ran['per_class'] == stored['per_class'] and ran['loss'] == stored['loss']
+
+
 def test_a_run_becomes_a_file_of_weights(folder, tmp_path, capsys):
   run, file = tmp_path / 'run', tmp_path / '가중치 1.safetensors'
   assert cli.main([*train_on(folder), f'--workdir={run}']) == 0
@@ -177,12 +202,8 @@ def test_a_run_becomes_a_file_of_weights(folder, tmp_path, capsys):
   for parameters in ('raw', 'ema'):
     assert cli.main(['convert', str(run), str(file), f'--parameters={parameters}']) == 0
     assert 'classes: 2, named' in capsys.readouterr().out
-    found = []
-    for network in ([f'--workdir={run}', f'--parameters={parameters}'], [f'--weights={file}']):
-      assert cli.main(['evaluate', *network, f'--data=folder:{folder}', '--format=json']) == 0
-      found.append(json.loads(capsys.readouterr().out))
-    assert found[0]['heads'] == found[1]['heads'] and set(found[1]['heads']) == {'aux_4a', 'aux_4d'}
-    assert found[0]['per_class'] == found[1]['per_class'] and found[0]['loss'] == found[1]['loss']
+    ran, stored = both_evaluated(run, file, f'folder:{folder}', parameters, capsys)
+    assert ran['per_class'] == stored['per_class'] and ran['loss'] == stored['loss']
   for more, said in (
     ([str(run), f'{file}.x'], 'accepted: .safetensors'),
     ([str(run), str(file), '--variant=bn'], '--variant: not with a run'),

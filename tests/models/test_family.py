@@ -201,5 +201,5 @@ def test_no_integer_of_an_untrusted_architecture_is_unbounded(name):
 
 
 def test_an_unknown_family_is_refused():
-  with pytest.raises(UserError, match='^family=vgg: accepted: googlenet, '):
+  with pytest.raises(UserError, match=r'^family=vgg: accepted: googlenet, '):
     build('vgg')

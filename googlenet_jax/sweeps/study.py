@@ -167,7 +167,7 @@ class Study:
       UserError: it was of another config, or its file cannot be read.
     """
     path = self.path / 'sweep.json'
-    before = read(path)
+    before = read_sweep_file(path)
     different = changes(before['values'], self.config, path) if before else {}
     if different:
       key, (there, here) = next(iter(different.items()))
@@ -178,7 +178,7 @@ class Study:
     return before
 
 
-def read(path: pathlib.Path) -> dict[str, Any]:
+def read_sweep_file(path: pathlib.Path) -> dict[str, Any]:
   """What a `sweep.json` holds, empty where there is none.
 
   Raises:

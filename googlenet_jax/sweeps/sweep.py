@@ -203,7 +203,7 @@ def _local(
   live: Live | None = None
   shown = 0.0
 
-  def report(line: str) -> None:
+  def say(line: str) -> None:
     text = f'{time.strftime("%H:%M:%S")} {line}'
     lines.print(text)
 
@@ -216,7 +216,7 @@ def _local(
       last = f'{study.name}: {_outlook(costs, statuses, options)}'
       live.update(table.live(costs, statuses, places, last, lines))
 
-  launcher = local.Launcher(study, slots, options.retries, report, show)
+  launcher = local.Launcher(study, slots, options.retries, say, show)
   members, more = study.members, _no_more
   if options.sampler:
     trials = search.Trials(study, options.trials or 0, options.retries, write)

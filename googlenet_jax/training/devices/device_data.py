@@ -71,9 +71,8 @@ def device_batches(
   images, labels = parallel.replicate(_load(split, image_size, threads, on_bad_image))
   count = len(labels)
   key = parallel.replicate(jax.random.key_data(jax.random.key(seed)))
-  draw = jax.jit(
-    functools.partial(_draw, augmentation=augmentation, batch_size=batch_size),
-    out_shardings=({'image': parallel.sharded, 'label': parallel.sharded}, parallel.replicated),
+  draw = parallel.compile_draw(
+    functools.partial(_draw, augmentation=augmentation, batch_size=batch_size)
   )
   order_of = jax.jit(functools.partial(_order, count=count), out_shardings=parallel.replicated)
   # The place stays on the device as well; the host counts along to know when an epoch begins.
@@ -84,7 +83,7 @@ def device_batches(
       epoch = step * batch_size // count
       order = order_of(key, parallel.replicate(np.int32(epoch)))
     batch, place = draw(images, labels, order, key, place)
-    yield parallel.share(batch)
+    yield batch
 
 
 def _load(

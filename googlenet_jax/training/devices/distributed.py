@@ -92,7 +92,7 @@ def _pod(environment: Mapping[str, str]) -> bool:
 
 @contextlib.contextmanager
 def joined(
-  arguments: dict[str, Any] | None, report: Callable[[BaseException], int]
+  arguments: dict[str, Any] | None, print_failure: Callable[[BaseException], int]
 ) -> Iterator[bool]:
   """Joins the other processes of a run; yields whether this is the first one, which tells of it.
 
@@ -101,7 +101,7 @@ def joined(
 
   Args:
     arguments: as `settings` gives them; None for a run of one process.
-    report: prints an error as the command line does and returns the exit status.
+    print_failure: prints an error as the command line does and returns the exit status.
 
   Raises:
     UserError: the others cannot be reached.
@@ -130,7 +130,7 @@ def joined(
     jax.distributed.shutdown()
     raise
   except BaseException as error:
-    status = report(error)
+    status = print_failure(error)
     logger.error('process %d of %d ends, and the run', jax.process_index(), jax.process_count())
     sys.stdout.flush()
     sys.stderr.flush()

@@ -85,7 +85,12 @@ class WorkDirectory:
 
   def result(self) -> dict[str, Any] | None:
     """The final figures, if the run is done."""
-    return self.read_json('result.json') if (self.path / 'DONE').exists() else None
+    if not (self.path / 'DONE').exists():
+      return None
+    result = self.read_json('result.json')
+    if result and 'parameters' in result:  # written before the key had a name of its own
+      result['evaluated_parameters'] = result.pop('parameters')
+    return result
 
   def finish(self, result: dict[str, Any]) -> None:
     """Writes the final figures, then `DONE`."""

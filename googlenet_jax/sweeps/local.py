@@ -19,8 +19,8 @@ from googlenet_jax.sweeps.study import Study
 
 POLL = 0.2  # seconds
 BACK_OFF = 5.0  # seconds before the first retry, doubled for each one after it
-LONGEST_WAIT = 300.0
-GPU_MEMORY = 0.9  # of a GPU that members share
+LONGEST_WAIT = 300.0  # seconds
+GPU_MEMORY = 0.9  # share of a GPU's memory that its members divide among them
 
 
 @dataclasses.dataclass(frozen=True, eq=False)  # slots that share a core are two all the same
@@ -40,11 +40,11 @@ class Slot:
 
 
 def slots(parallel: int | None, members: int) -> list[Slot]:
-  """Divides this machine's cores, and its GPUs, which are shared where there are more slots.
+  """Divides this machine's cores and GPUs; a GPU is shared where there are more slots than GPUs.
 
   Args:
-    parallel: how many slots; None for one a GPU, or else one a core.
-    members: there are never more slots than these.
+    parallel: number of slots; None for one per GPU, or one per core where there is no GPU.
+    members: number of members; there are never more slots.
   """
   cores, gpus = sorted(os.sched_getaffinity(0)), visible_gpus()
   count = max(1, min(parallel or len(gpus) or len(cores), members))
@@ -96,9 +96,9 @@ class Launcher:
     """Prepares to launch; `run` does it.
 
     Args:
-      study: whose members run.
-      slots: where.
-      retries: of a member that fails.
+      study: the study whose members run.
+      slots: where members run, one at a time in each.
+      retries: how often a member that fails is tried again.
       say: called with one line for each start and end.
       show: called several times a second.
     """
@@ -222,7 +222,7 @@ class Launcher:
 
 
 def log_file(study: Study, member: Member) -> pathlib.Path:
-  """What a member prints."""
+  """The file that holds what a member prints."""
   folder = study.path / 'logs'
   folder.mkdir(exist_ok=True)
   return folder / f'{member.name}.log'

@@ -59,7 +59,7 @@ class Options:
 
 
 def sweep(study: Study, options: Options, cache_dir: pathlib.Path, command: str) -> bool:
-  """Launches a study, or says how it stands.
+  """Launches a study, or prints its status.
 
   Args:
     study: the study to launch.
@@ -151,7 +151,7 @@ def _show_progress(
 
 
 def _slots(options: Options, members: int) -> int:
-  """How many members will run at a time, as far as that is known here."""
+  """The number of members that will run at a time, as far as it is known here."""
   if options.on == 'local':
     return len(local.slots(options.parallel, members))
   return min(options.parallel or 1, members)

@@ -77,12 +77,12 @@ class StudyResult:
 
 
 def read_studies(root: pathlib.Path, baseline: str | None = None) -> list[StudyResult]:
-  """The studies in a folder, or the one that it holds.
+  """Reads the studies in a folder, or the one study that it holds.
 
   Args:
-    root: of studies, or of one.
-    baseline: setting that differences are taken to in the studies that have it; None: what the
-      study's config has anyway.
+    root: folder of one study, or of several.
+    baseline: the setting that others are compared with, in the studies that have it; None for the
+      setting of the study's own config.
 
   Raises:
     UserError: there is no study, none with that setting, or the file of one cannot be read.

@@ -1,8 +1,8 @@
 """A training split that lives in device memory: nothing crosses the bus while a run goes on.
 
 For sets that fit (digits, CIFAR-10), so that small images train at the network's speed. Order and
-augmentation are functions of seed and step, as on the host, but other ones: they come from JAX's
-random numbers. Each epoch has every image once; a batch may reach into the next epoch.
+augmentation are functions of seed and step, as on the host, but differ from those there: they come
+from JAX's random numbers. Each epoch has every image once; a batch may reach into the next epoch.
 """
 
 import dataclasses
@@ -24,7 +24,7 @@ from googlenet_jax.errors import UserError
 from googlenet_jax.training.devices.parallelism import Batch, DataParallel
 
 SHARE = 0.5
-"""Of a device's memory that images may take; the rest is the network's."""
+"""Share of a device's memory that images may take; the rest is left to the network."""
 
 
 def check(augmentation: Augmentation, images: int, image_size: int, batch_size: int) -> None:

@@ -21,10 +21,10 @@ class DataParallel:
   """Where arrays live on the devices of all processes; steps run under `jit`.
 
   Attributes:
-    devices: how many share a batch.
+    devices: number of devices that share a batch.
     replicated: the sharding of an array that is on every device.
     sharded: the sharding of an array whose first axis is split over the devices.
-    axis_name: of the axis a step is mapped over; None where a step sees the whole batch.
+    axis_name: name of the axis that a step is mapped over; None if it sees the whole batch.
   """
 
   axis_name: str | None = None
@@ -155,5 +155,5 @@ _KINDS = {'jit': DataParallel, 'pmap': PmapDataParallel}
 
 
 def parallel_by(parallelism: str) -> DataParallel:
-  """The one that `config.parallelism` names, `jit` or `pmap`."""
+  """The kind that `config.parallelism` names, `jit` or `pmap`."""
   return _KINDS[parallelism]()

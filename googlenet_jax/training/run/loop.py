@@ -48,14 +48,14 @@ def train(
     config: the run's config.
     workdir: the run's folder.
     cache_dir: where embedded data are kept.
-    change_config: whether a run of another config goes on under this one.
+    change_config: whether a run of another config may go on under this one.
 
   Returns:
     The final figures, as `result.json` holds them.
 
   Raises:
     Preempted: SIGTERM, SIGINT or SIGUSR2 came; the state is saved.
-    UserError: the config, the data or the work directory; or training has diverged.
+    UserError: the config, the data or the work directory is at fault, or training has diverged.
   """
   experiment = open_experiment(config, cache_dir)
   with contextlib.ExitStack() as stack:

@@ -47,11 +47,11 @@ class WorkDirectory:
       yield
 
   def claim(self, config: ConfigDict, change: bool = False) -> None:
-    """Makes the folder this config's.
+    """Claims the folder for a run of this config.
 
     Args:
       config: the run's config.
-      change: whether a run of another config goes on under this one.
+      change: whether a run of another config may go on under this one.
 
     Raises:
       UserError: the folder holds a run of another config; names the keys that differ.

@@ -67,7 +67,7 @@ def audit(
   chosen = choose('family', family, FAMILIES)
   variant = next(iter(chosen.variants)) if variant is None else variant
   defaults = chosen.knobs(aux=chosen.heads)
-  given = {'aux': chosen.heads, **knobs}
+  given = {**knobs, 'aux': knobs.get('aux', chosen.heads)}
   model = build(family, variant, classes=classes, **given)
   size = image_size or chosen.variants[variant].image_size
   paper = PAPERS.get(family)

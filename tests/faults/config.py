@@ -1,5 +1,7 @@
 """The run that the fault drill attacks: tiny, with everything that a state can hold.
 
+In the short drill it is shorter, and its network is one that compiles in seconds.
+
 python tests/faults/drill.py --short
 """
 
@@ -12,16 +14,21 @@ NO_REDUCTION = ('reduce_3x3', 'reduce_5x5', 'pool_proj')  # half the arrays, hal
 def get_config(arg: str = ''):
   if arg not in ('', 'short'):
     raise ValueError(f'argument {arg!r}: accepted: short')
-  config = defaults()
+  config = defaults('alexnet' if arg else 'googlenet')
   config.duration = '20 steps' if arg else '40 steps'
   config.batch_size = 16
   config.log_every = '1 step'
 
   config.model.variant = 'small'
-  config.model.width = 0.0625
-  config.model.widths = ','.join(f'{m}.{w}=none' for m in MODULES for w in NO_REDUCTION)
   config.model.dropout = 0.4
-  config.model.aux_dropout = 0.7
+  if arg:
+    config.model.width = 0.03125
+    config.model.groups = 1
+    config.model.lrn.enabled = False
+  else:
+    config.model.width = 0.0625
+    config.model.widths = ','.join(f'{m}.{w}=none' for m in MODULES for w in NO_REDUCTION)
+    config.model.aux_dropout = 0.7
 
   config.data.source = 'digits'
   config.data.image_size = 16

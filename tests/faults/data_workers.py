@@ -1,19 +1,22 @@
 """A process that decodes images is killed, or its parent is."""
 
+import contextlib
 import os
 import random
+import shutil
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from signal import SIGKILL
 
 from harness import Bad, Lab, Life
-from states import newest
+from states import newest, steps_logged
 
 WORKERS = '--config.data.workers=2'
 FAULT = 'a data worker killed'
 PARENT = 'a run with data workers killed'
 RERUN = 'runs resumed after that'
-OUT = 60.0  # seconds from the death of a worker to the end of a run that cannot go on
+OUT = 60.0  # seconds promised from the death of a worker to the end of a run that cannot go on
 
 
 def drill(lab: Lab) -> None:
@@ -34,14 +37,21 @@ def drill(lab: Lab) -> None:
       lab.note(RERUN, 'equal bits')
 
 
-def begun(lab: Lab, workdir: Path, rng: random.Random) -> tuple[Life, list[int]]:
-  life = lab.start(workdir, WORKERS)
-  steps = rng.randint(0, 10)
-  life.until(lambda: life.stepped(workdir, steps))
-  workers = children(life.pid)
-  if len(workers) < 2:
-    raise Bad(f'{len(workers)} workers found')
-  return life, workers
+@contextlib.contextmanager
+def held(lab: Lab, workdir: Path, rng: random.Random) -> Iterator[tuple[Life, list[int]]]:
+  """A life that has made a few steps, paused, and the processes that work for it."""
+  while True:
+    life = lab.start(workdir, WORKERS)
+    steps = rng.randint(0, 10)
+    life.until(lambda: life.stepped(workdir, steps))  # noqa: B023
+    with life.paused():
+      workers = children(life.pid)
+      if len(workers) >= 2 and steps_logged(workdir) < lab.reference().steps:
+        yield life, workers
+        return
+    if life.wait() != 0:
+      raise Bad(f'{len(workers)} workers found: {life.last_line}')
+    shutil.rmtree(workdir)  # it was done first
 
 
 def children(parent: int) -> list[int]:
@@ -63,11 +73,11 @@ def children(parent: int) -> list[int]:
 
 
 def one_worker(lab: Lab, workdir: Path, rng: random.Random) -> None:
-  life, workers = begun(lab, workdir, rng)
-  before = newest(workdir)
-  os.kill(rng.choice(workers), SIGKILL)
+  with held(lab, workdir, rng) as (life, workers):
+    before = newest(workdir)
+    os.kill(rng.choice(workers), SIGKILL)
   died = time.monotonic()
-  status = life.wait(OUT)
+  status = life.wait()
   seconds = time.monotonic() - died
   if life.orphans():
     raise Bad(f'exit {status}, and processes are left behind')
@@ -75,14 +85,14 @@ def one_worker(lab: Lab, workdir: Path, rng: random.Random) -> None:
     raise Bad(f'the newest checkpoint was {before}, now it is {newest(workdir)}')
   if status != 0 and not life.said:  # Python's own trackers come after it
     raise Bad(f'exit {status}, the last line is: {life.last_line}')
-  lab.row(FAULT, 'to the end')
+  lab.row(FAULT, 'to the end', OUT)
   outcome = 'the run goes on to the end' if status == 0 else f'exit {status}, a clear line'
   lab.note(FAULT, outcome, seconds)
 
 
 def parent(lab: Lab, workdir: Path, rng: random.Random) -> None:
-  life, _ = begun(lab, workdir, rng)
-  life.send(SIGKILL)
+  with held(lab, workdir, rng) as (life, _):
+    life.send(SIGKILL)
   life.wait()
   died = time.monotonic()
   if life.orphans():

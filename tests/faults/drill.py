@@ -10,6 +10,7 @@ import argparse
 import importlib
 import logging
 import os
+import pathlib
 import signal
 import sys
 import time
@@ -17,6 +18,7 @@ import traceback
 from concurrent.futures import ThreadPoolExecutor
 
 os.environ.setdefault('JAX_PLATFORMS', 'cpu')
+sys.path.append(str(pathlib.Path(__file__).parents[1] / 'support'))
 
 from harness import Lab
 

@@ -2,12 +2,13 @@
 
 import os
 import random
+import shutil
 import subprocess
 import time
 from pathlib import Path
 
 from harness import Bad, Lab
-from states import complete_steps, difference, newest, read_state
+from states import complete_steps, difference, newest, read_state, steps_logged
 
 FAULT = 'disk full'
 SIZE = 64 * 2**20
@@ -22,7 +23,8 @@ def drill(lab: Lab) -> None:
       lab.row(f'{FAULT} (skipped: no tmpfs can be mounted here)')
       return
     try:
-      attack(lab, disk / 'run', rng)
+      while not attack(lab, disk / 'run', rng):
+        shutil.rmtree(disk / 'run')
     except Bad as error:
       lab.bad(FAULT, str(error), tried=1)
     finally:
@@ -48,17 +50,26 @@ def unmount(disk: Path) -> None:
     subprocess.run(['umount', '-l', str(disk)], check=False, capture_output=True)
 
 
-def attack(lab: Lab, workdir: Path, rng: random.Random) -> None:
-  """Leaves room for a part of a save, or for nothing at all."""
-  room = rng.choice((0, rng.randrange(50_000, 3_000_000)))
+def attack(lab: Lab, workdir: Path, rng: random.Random) -> bool:
+  """Leaves room for a part of a save, or for nothing at all.
+
+  The run is paused meanwhile. False where its last save had begun by then.
+  """
   after = rng.choice((5, 10, 15))
   life = lab.start(workdir)
-  life.until(lambda: newest(workdir) >= after)
-  filler = workdir.parent / 'filler'
-  fill(filler, room)
+  if not life.until(lambda: newest(workdir) >= after) and life.wait() != 0:
+    raise Bad(f'no disk to fill: {life.last_line}')
+  with life.paused():
+    if steps_logged(workdir) == lab.reference().steps:
+      life.end()
+      return False
+    steps = complete_steps(workdir)
+    saved = sum(f.stat().st_size for f in (workdir / f'checkpoints/{steps[-1]}').rglob('*'))
+    room = rng.choice((0, rng.randrange(saved // 20, saved * 3 // 4)))
+    filler = workdir.parent / 'filler'
+    fill(filler, room)
+    states = {step: read_state(workdir / 'checkpoints' / str(step)) for step in steps}
   filled = time.monotonic()
-  steps = complete_steps(workdir)
-  states = {step: read_state(workdir / 'checkpoints' / str(step)) for step in steps}
   status = life.wait()
   seconds = time.monotonic() - filled
   there = complete_steps(workdir)
@@ -80,6 +91,7 @@ def attack(lab: Lab, workdir: Path, rng: random.Random) -> None:
   lab.row(FAULT, 'to the end')
   outcome = f'exit 1, a clear line{life.noise}; with room again equal bits'
   lab.note(FAULT, outcome, seconds)
+  return True
 
 
 def fill(filler: Path, room: int) -> None:

@@ -14,14 +14,17 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from typing import TypeVar
 
 from states import Reference, steps_logged
+
+T = TypeVar('T')
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 CONFIG = pathlib.Path(__file__).with_name('config.py')
 RUN_ME_AGAIN = 75
-PATIENCE = 240  # seconds that a life may last, cold compilation included; more is a hang
+PATIENCE = 900  # seconds that a life may last on the busiest machine; more is a hang
 
 
 class Bad(AssertionError):  # noqa: N818
@@ -37,6 +40,7 @@ class Row:
   outcomes: collections.Counter = dataclasses.field(default_factory=collections.Counter)
   longest: float | None = None
   measures: str = ''  # what `longest` is the time of
+  promised: float | None = None  # seconds that it should not exceed
   bad: list[str] = dataclasses.field(default_factory=list)
 
 
@@ -84,23 +88,32 @@ class Life:
   def send(self, number: int) -> None:
     self._process.send_signal(number)
 
-  def wait(self, seconds: float = PATIENCE) -> int:
-    """The exit status; raises Bad where the process does not end in time."""
+  def wait(self) -> int:
+    """The exit status; raises Bad where the process does not end."""
     try:
-      return self._process.wait(seconds)
+      return self._process.wait(PATIENCE)
     except subprocess.TimeoutExpired:
       self.end()
-      raise Bad(f'hang: still there after {seconds:.0f} s; {self.last_line}') from None
+      raise Bad(f'hang: still there after {PATIENCE:.0f} s; {self.last_line}') from None
 
-  def until(self, condition: Callable[[], bool], seconds: float = PATIENCE) -> bool:
+  @contextlib.contextmanager
+  def paused(self) -> Iterator[None]:
+    """Holds the process where it is, so that it can neither go on nor end before the block does."""
+    self.send(signal.SIGSTOP)
+    try:
+      yield
+    finally:
+      self.send(signal.SIGCONT)
+
+  def until(self, condition: Callable[[], bool]) -> bool:
     """Waits for a condition; False where the process ended before."""
-    deadline = time.monotonic() + seconds
+    deadline = time.monotonic() + PATIENCE
     while not condition():
       if not self.running():
         return False
       if time.monotonic() > deadline:
         self.end()
-        raise Bad(f'hang: nothing came of it in {seconds:.0f} s; {self.last_line}')
+        raise Bad(f'hang: nothing came of it in {PATIENCE:.0f} s; {self.last_line}')
       time.sleep(0.002)
     return True
 
@@ -112,9 +125,9 @@ class Life:
       return False
     return written > self._clock and steps_logged(workdir) > start
 
-  def orphans(self, seconds: float = 10) -> bool:
+  def orphans(self) -> bool:
     """Whether processes that it started are there long after its end."""
-    deadline = time.monotonic() + seconds
+    deadline = time.monotonic() + PATIENCE
     while self._group_lives():
       if time.monotonic() > deadline:
         return True
@@ -144,7 +157,7 @@ class Lab:
     self.folder = pathlib.Path(tempfile.mkdtemp(prefix='faults-'))
     self.rows: dict[str, Row] = {}
     self._lives: list[Life] = []
-    self._undo: list[Callable[[], object]] = []
+    self._stack = contextlib.ExitStack()
     self._lock = threading.Lock()
     self._reference: Reference | None = None
     self._names: collections.Counter = collections.Counter()
@@ -155,12 +168,15 @@ class Lab:
   def __exit__(self, *_: object) -> None:
     for life in self._lives:
       life.end()
-    for undo in reversed(self._undo):
-      undo()
+    self._stack.close()
     shutil.rmtree(self.folder, ignore_errors=True)
 
   def at_end(self, undo: Callable[[], object]) -> None:
-    self._undo.append(undo)
+    self._stack.callback(undo)
+
+  def until_end(self, context: contextlib.AbstractContextManager[T]) -> T:
+    """Enters a context, which ends with the drill."""
+    return self._stack.enter_context(context)
 
   def rng(self, name: str) -> random.Random:
     return random.Random(f'{self.seed} {name}')
@@ -216,17 +232,23 @@ class Lab:
     if problem:
       raise Bad(problem)
 
-  def row(self, fault: str, measures: str = '') -> Row:
+  def row(self, fault: str, measures: str = '', promised: float | None = None) -> Row:
+    """The row of a fault, with what its time is the time of, and how long that may be."""
     with self._lock:
       row = self.rows.setdefault(fault, Row(fault))
-      row.measures = measures or row.measures
+      row.measures, row.promised = measures or row.measures, promised or row.promised
       return row
 
   def took(self, fault: str, seconds: float) -> None:
-    """Keeps the longest time of a fault."""
+    """Keeps the longest time of a fault; one longer than promised is bad in the long drill.
+
+    The short one runs beside other tests, where times say more of them than of the fault.
+    """
     row = self.row(fault)
     with self._lock:
       row.longest = max(row.longest or 0, seconds)
+    if row.promised and seconds > row.promised and not self.short:
+      self.bad(fault, f'{seconds:.1f} s {row.measures}, {row.promised:.0f} s are promised')
 
   def note(self, fault: str, outcome: str, seconds: float | None = None, tried: int = 1) -> None:
     """Counts an outcome, and says it."""
@@ -256,6 +278,7 @@ class Lab:
     for row in self.rows.values():
       outcomes = '; '.join(f'{count} {name}' for name, count in row.outcomes.most_common())
       longest = '' if row.longest is None else f'{row.longest:.1f} s {row.measures}'.strip()
+      longest += f' (promised: {row.promised:.0f} s)' if longest and row.promised else ''
       lines.append(f'| {row.fault} | {row.tried} | {outcomes} | {longest} |')
     lines += [f'\nBAD {row.fault}: {reason}' for row in self.rows.values() for reason in row.bad]
     return '\n'.join(lines)

@@ -23,23 +23,32 @@ def drill(lab: Lab) -> None:
       lab.bad(SECOND, str(error), tried=1)
 
 
+def held_by(workdir: Path) -> int | None:
+  """The process that the lock names, None where there is none yet."""
+  lock = workdir / 'lock'
+  written = lock.read_text().split() if lock.exists() else []
+  return int(written[1]) if written else None
+
+
 def attack(lab: Lab, workdir: Path, rng: random.Random) -> None:
   """The second is refused; the first, killed at once, leaves nothing that stops a third."""
   first = lab.start(workdir)
-  first.until((workdir / 'lock').exists)
-  began = time.monotonic()
-  second = lab.start(workdir)
-  status = second.wait()
-  line = second.last_line
+  first.until(lambda: held_by(workdir) == first.pid)
+  with first.paused():
+    began = time.monotonic()
+    second = lab.start(workdir)
+    status = second.wait()
+    line = second.last_line
   if status != 1 or str(workdir) not in line or str(first.pid) not in line:
     raise Bad(f'the second exits {status}: {line}')
   lab.row(SECOND, 'to the refusal')
   lab.note(SECOND, 'refused with exit 1, the holder named', time.monotonic() - began)
-  if not first.running():
-    raise Bad(f'the first was disturbed, or done too soon: {first.last_line}')
+  if not first.until(lambda: first.stepped(workdir, 0)):
+    raise Bad(f'the first was disturbed: {first.last_line}')
   time.sleep(rng.uniform(0, 3))
   first.send(SIGKILL)
-  if first.wait() == 0:
+  first.wait()
+  if (workdir / 'DONE').exists():
     return
   step = newest(workdir)
   third = lab.finish(workdir)

@@ -2,19 +2,19 @@
 
 import random
 import re
-import socket
 import time
 from pathlib import Path
 from signal import SIGKILL, SIGTERM
 
 from harness import RUN_ME_AGAIN, Bad, Lab, Life
+from ports import held_port
 from states import Reference, last_step, newest
 
 DEVICES = {'XLA_FLAGS': '--xla_force_host_platform_device_count=2'}
 CAUSE = re.compile(r'heartbeat|peer|unavailable|other process|another task|connection', re.I)
 RUNS = 'two-process runs of such lives'
-OUT = 60.0  # seconds from the death of one to the end of the other
-LIMIT = 5.0  # from SIGTERM to the end of both, beside the steps in flight
+OUT = 60.0  # seconds promised from the death of one to the end of the other
+PROMISED = 5.0  # seconds from SIGTERM to the end of both, beside the steps in flight
 
 
 def drill(lab: Lab) -> None:
@@ -44,9 +44,7 @@ def drill(lab: Lab) -> None:
 
 
 def start(lab: Lab, workdir: Path) -> list[Life]:
-  with socket.socket() as found:
-    found.bind(('127.0.0.1', 0))
-    port = found.getsockname()[1]
+  port = lab.until_end(held_port())
   common = (f'--coordinator=127.0.0.1:{port}', '--processes=2')
   return [lab.start(workdir, *common, f'--process={i}', env=DEVICES) for i in range(2)]
 
@@ -77,7 +75,7 @@ def kill(lab: Lab, workdir: Path, victims: tuple[int], rng: random.Random) -> bo
   fault = f'process {victims[0]} of two killed'
   if victim.wait() == 0:
     return False
-  status = other.wait(OUT)
+  status = other.wait()
   seconds = time.monotonic() - died
   if status == 0 and (workdir / 'DONE').exists():
     return False
@@ -87,7 +85,7 @@ def kill(lab: Lab, workdir: Path, victims: tuple[int], rng: random.Random) -> bo
     raise Bad(f'{fault}: the other one exits {status} and does not say why: {other.stderr[-2000:]}')
   if newest(workdir) < before:
     raise Bad(f'{fault}: the newest checkpoint was {before}, now it is {newest(workdir)}')
-  lab.row(fault, 'to the end of the other')
+  lab.row(fault, 'to the end of the other', OUT)
   lab.note(fault, f'the other one says why, exit {status}', seconds)
   return True
 
@@ -101,15 +99,13 @@ def stop(lab: Lab, workdir: Path, told: tuple[int, ...], rng: random.Random) -> 
   statuses = [life.wait() for life in lives]
   seconds = time.time() - max(sent, last_step(workdir))
   fault = f'SIGTERM to {"both of two" if len(told) > 1 else f"process {told[0]} of two"}'
-  if statuses == [0, 0]:
+  if statuses == [0, 0] or (workdir / 'DONE').exists():
     return False
   if statuses != [RUN_ME_AGAIN] * 2:
     raise Bad(f'{fault}: exits {statuses}: {" | ".join(life.last_line for life in lives)}')
   steps = {step for life in lives for step in re.findall(r'stopped at step (\d+)', life.stderr)}
   if steps != {str(newest(workdir))}:
     raise Bad(f'{fault}: stopped at {steps}, {newest(workdir)} is saved')
-  if seconds > LIMIT:
-    raise Bad(f'{fault}: {seconds:.1f} s from the step in flight to the end')
-  lab.row(fault, 'from the step in flight to the end')
+  lab.row(fault, 'from the step in flight to the end', PROMISED)
   lab.note(fault, 'both saved at one step, exit 75', seconds)
   return True

@@ -14,8 +14,8 @@ ROWS: tuple[PrintedRow, ...] = (
   PrintedRow('conv3', 'convolution 3x3/1', (13, 13, 384), 1),
   PrintedRow('conv4', 'convolution 3x3/1', (13, 13, 384), 1),
   PrintedRow('conv5', 'convolution 3x3/1', (13, 13, 256), 1),
-  PrintedRow('fc6', 'linear', (1, 1, 4096), 1),
-  PrintedRow('fc7', 'linear', (1, 1, 4096), 1),
+  PrintedRow('fc6', 'fully connected', (1, 1, 4096), 1),
+  PrintedRow('fc7', 'fully connected', (1, 1, 4096), 1),
   PrintedRow('classifier', 'linear', (1, 1, 1000), 1),
 )
 

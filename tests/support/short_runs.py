@@ -6,7 +6,7 @@ import jax
 
 from googlenet_jax.models.googlenet.inception import MODULES, REDUCTIONS
 from googlenet_jax.training.config import defaults
-from googlenet_jax.training.config.experiment import prepare
+from googlenet_jax.training.config.experiment import open_experiment
 from googlenet_jax.training.run.checkpoints import restore_newest
 
 PLAIN = ','.join(
@@ -39,7 +39,7 @@ def short(**changes):
 
 def final_state(folder, cache, **changes):
   """The newest checkpoint of a short run."""
-  experiment = prepare(short(**changes), cache)
+  experiment = open_experiment(short(**changes), cache)
   return jax.device_get(
     restore_newest(
       pathlib.Path(folder) / 'checkpoints',

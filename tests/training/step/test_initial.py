@@ -9,7 +9,7 @@ from short_runs import final_state, short
 
 from googlenet_jax.errors import UserError
 from googlenet_jax.normalization import Normalization
-from googlenet_jax.training.config.experiment import prepare
+from googlenet_jax.training.config.experiment import open_experiment
 from googlenet_jax.training.run import loop
 from googlenet_jax.training.run.workdir import WorkDirectory
 from googlenet_jax.training.step.optimizer import module_rates
@@ -32,7 +32,7 @@ def config(path, **changes):
 @pytest.fixture(scope='module')
 def saved(cache, tmp_path_factory):
   """The same network with random weights, and seven classes of its own."""
-  experiment = prepare(short(**NORMALIZATION), cache)
+  experiment = open_experiment(short(**NORMALIZATION), cache)
   model = experiment.model.clone(classes=7)
   shapes = jax.eval_shape(model.init, jax.random.key(0), jax.numpy.zeros((1, 32, 32, 3)))
   rng = np.random.default_rng(3)
@@ -54,7 +54,7 @@ def differs(a, b):
 
 
 def first_state(cache, *arguments, **changes):
-  experiment = prepare(config(*arguments, **changes), cache)
+  experiment = open_experiment(config(*arguments, **changes), cache)
   return jax.device_get(experiment.create_state(jax.random.key(0)))
 
 
@@ -73,7 +73,7 @@ def test_the_trunk_is_loaded_and_what_leads_to_classes_is_new(saved, cache):
 
 def test_with_the_same_classes_all_is_loaded(saved, cache, tmp_path):
   _, bundle = saved
-  classes = prepare(config(''), cache).train_split.classes
+  classes = open_experiment(config(''), cache).train_split.classes
   model = bundle.model.clone(classes=len(classes))
   variables = jax.tree.map(np.asarray, bundle.variables)
   for module in variables['params']:
@@ -140,10 +140,10 @@ def test_rates_freeze_and_multiply(saved, cache, tmp_path):
 def test_what_does_not_fit_is_refused(changes, message, saved, cache):
   path, _ = saved
   if message is None:
-    assert prepare(config(path, **changes), cache).weights is not None
+    assert open_experiment(config(path, **changes), cache).weights is not None
     return
   with pytest.raises(UserError, match=message) as error:
-    assert prepare(config(path, **changes), cache).weights is not None
+    assert open_experiment(config(path, **changes), cache).weights is not None
   assert '\n' not in str(error.value)
 
 

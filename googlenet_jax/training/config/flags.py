@@ -1,5 +1,6 @@
 """`--config=FILE.py:ARGUMENT --config.KEY=VALUE` to a config, with errors of one line."""
 
+import logging
 import re
 from typing import Any, NamedTuple
 
@@ -8,8 +9,11 @@ from ml_collections import ConfigDict
 from googlenet_jax.errors import UserError
 from googlenet_jax.training.config import experiment_file
 from googlenet_jax.training.config.experiment_file import ExperimentFile
+from googlenet_jax.training.config.network import own_settings
 from googlenet_jax.training.config.overrides import FAMILY, overridable, override
 from googlenet_jax.training.config.schema import keys, unknown_key
+
+logger = logging.getLogger('googlenet_jax')
 
 _FILE = '--config='
 _OVERRIDE = re.compile(r'--(?:no)?config\.(?P<key>[^=]*)(?:=(?P<value>.*))?', re.DOTALL)
@@ -47,7 +51,15 @@ def parse(arguments: list[str]) -> ConfigArguments:
   if not files or files[-1] == _FILE:
     raise UserError('--config: missing; accepted: --config=FILE.py or --config=FILE.py:ARGUMENT')
   file = experiment_file.load(files[-1].removeprefix(_FILE))
-  return ConfigArguments(file, _typed(file.config, overrides))
+  typed = _typed(file.config, overrides)
+  left_out = own_settings(file.config)
+  if left_out and typed.get(FAMILY, file.config.model.family) != file.config.model.family:
+    logger.info(
+      "config.model.family=%s: its defaults take the place of the experiment's %s",
+      typed[FAMILY],
+      ', '.join(f'{key}={value}' for key, value in left_out.items()),
+    )
+  return ConfigArguments(file, typed)
 
 
 def _typed(config: ConfigDict, arguments: list[str]) -> dict[str, Any]:

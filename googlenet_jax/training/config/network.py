@@ -41,6 +41,12 @@ def with_family(config: ConfigDict, family: str) -> ConfigDict:
   return changed.lock()
 
 
+def own_settings(config: ConfigDict) -> dict[str, Any]:
+  """What a config's section `model` sets otherwise than its family does, by key."""
+  usual = dict(_leaves(model_section(config.model.family)))
+  return {f'model.{key}': value for key, value in _leaves(config.model) if value != usual[key]}
+
+
 def build_model(section: ConfigDict, classes: int) -> Network:
   """The network that the section `model` asks for, with its auxiliary heads.
 
@@ -63,7 +69,7 @@ def parse_knobs(family: str, given: Mapping[str, str]) -> dict[str, Any]:
   """
   chosen = choose('--family', family, FAMILIES)
   section = model_section(family)
-  known = [key for key in _leaves(section) if key not in ('family', 'variant')]
+  known = [key for key, _ in _leaves(section) if key not in ('family', 'variant')]
   for key in given:
     if key not in known:
       raise UserError(f'--{key}: no such flag for family {family}; accepted: {", ".join(known)}')
@@ -101,12 +107,12 @@ def _section(defaults: Any) -> ConfigDict:
   return section
 
 
-def _leaves(section: ConfigDict, prefix: str = '') -> Iterator[str]:
+def _leaves(section: ConfigDict, prefix: str = '') -> Iterator[tuple[str, Any]]:
   for name, value in section.items():
     if isinstance(value, ConfigDict):
       yield from _leaves(value, f'{prefix}{name}.')
     else:
-      yield f'{prefix}{name}'
+      yield f'{prefix}{name}', value
 
 
 def _knobs(kind: Any, section: ConfigDict) -> Any:

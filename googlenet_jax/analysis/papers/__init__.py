@@ -3,7 +3,10 @@
 from googlenet_jax.analysis.papers import alexnet, googlenet
 from googlenet_jax.analysis.papers.paper import Claim, Paper, PrintedRow, digits, extent, mega
 
-PAPERS: dict[str, Paper] = {'googlenet': googlenet.PAPER, 'alexnet': alexnet.PAPER}
+PAPERS: dict[str, Paper] = {
+  'googlenet': googlenet.PAPER,
+  'alexnet': alexnet.PAPER,
+}
 """The paper of each family that has one."""
 
 __all__ = ['PAPERS', 'Claim', 'Paper', 'PrintedRow', 'digits', 'extent', 'mega']

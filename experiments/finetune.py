@@ -22,6 +22,7 @@ from googlenet_jax.weights.bundle import load
 RATES = {
   'googlenet': 'conv*=0,inception_*=0.1',
   'alexnet': 'conv1=0,conv*=0.1,fc*=0.1',
+  'resnet': 'conv1=0,conv*=0.1',
 }
 
 

@@ -23,6 +23,7 @@ ARGUMENTS = {
   'cifar10': ('', 'subset'),
   'digits': ('', 'study'),
   'imagenet': ('', 'bvlc', 'bn'),
+  'resnet': ('', 'digits'),
 }
 EXPERIMENTS = [
   (file.stem, argument)

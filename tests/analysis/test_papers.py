@@ -14,6 +14,21 @@ MACS = {
     'one_tower': 714_188_480,
     'small': 251_068_416,
   },
+  # Table 1 prints 1.8, 3.6, 3.8, 7.6 and 11.3 x 10^9; torchvision 4.09 and 11.51 for v1.5.
+  'resnet': {
+    'resnet18': 1_814_073_344,
+    'resnet34': 3_663_761_408,
+    'resnet50': 3_857_973_248,
+    'resnet101': 7_570_194_432,
+    'resnet152': 11_282_415_616,
+    'resnet50_v1_5': 4_089_184_256,
+    'resnet152_v1_5': 11_513_626_624,
+    'resnet20': 40_614_400,
+    'resnet32': 68_925_952,
+    'resnet44': 97_237_504,
+    'resnet56': 125_549_056,
+    'resnet110': 252_951_040,
+  },
 }
 OTHERS = [name for name in FAMILIES if name != 'googlenet']
 VARIANTS = [(name, variant) for name in OTHERS for variant in FAMILIES[name].variants]

@@ -126,6 +126,18 @@ def start(root, cache, *more):
   )
 
 
+@pytest.fixture
+def run_here(cache, monkeypatch, capsys):
+  """Runs `googlenet sweep` in this process; returns its status, stdout and stderr."""
+  monkeypatch.setenv('GOOGLENET_CACHE', str(cache))
+
+  def run(root, *more):
+    status = cli.main(['sweep', f'--config={EXPERIMENT}', f'--root={root}', *more])
+    return status, *capsys.readouterr()
+
+  return run
+
+
 def step_of(member):
   """The last step that it has logged."""
   return max((line['step'] for line in json_lines(member / 'metrics.jsonl')), default=0)
@@ -184,7 +196,7 @@ def test_stopped_killed_and_started_again(tmp_path, cache):
   assert again.returncode == 0 and 'started' not in out
 
 
-def test_a_member_that_fails_is_tried_again_and_stops_no_other(tmp_path, cache):
+def test_a_member_that_fails_is_tried_again_and_stops_no_other(tmp_path, cache, run_here):
   arguments = ('--sweep=one_bad', '--retries=1', '--parallel=1')
   out, _ = (launcher := start(tmp_path, cache, *arguments)).communicate()
   assert launcher.returncode == 1, out
@@ -195,8 +207,8 @@ def test_a_member_that_fails_is_tried_again_and_stops_no_other(tmp_path, cache):
   assert [line['attempt'] for line in lines] == [1, 2]
   assert all('nowhere' in line['message'] for line in lines)
   assert (good / 'DONE').exists()
-  out, _ = (status := start(tmp_path, cache, *arguments, '--status')).communicate()
-  assert status.returncode == 1 and '1 of 2 done, 1 failed' in out
+  status, out, _ = run_here(tmp_path, *arguments, '--status')
+  assert status == 1 and '1 of 2 done, 1 failed' in out
 
 
 @pytest.mark.parametrize(
@@ -210,11 +222,11 @@ def test_a_member_that_fails_is_tried_again_and_stops_no_other(tmp_path, cache):
     (['--sweep=nothing'], '--sweep=nothing: accepted: seeds, one_bad'),
   ],
 )
-def test_bad_input_starts_nothing(more, said, tmp_path, cache, monkeypatch):
+def test_bad_input_starts_nothing(more, said, tmp_path, monkeypatch, run_here):
   monkeypatch.setenv('PATH', str(pathlib.Path(sys.executable).parent))
-  out, _ = (launcher := start(tmp_path / 'root', cache, '--sweep=seeds', *more)).communicate()
-  assert launcher.returncode == 1
-  assert said in out and len(out.splitlines()) == 1
+  status, out, err = run_here(tmp_path / 'root', '--sweep=seeds', *more)
+  assert status == 1 and not out
+  assert said in err and err.count('\n') == 1
   assert not (tmp_path / 'root').exists()
 
 
@@ -225,18 +237,16 @@ def test_retries_are_never_negative(capsys):
   assert flags.natural('0') == 0
 
 
-def test_a_root_that_cannot_be_written(tmp_path, cache):
+def test_a_root_that_cannot_be_written(tmp_path, run_here):
   (tmp_path / 'file').touch()
-  out, _ = (launcher := start(tmp_path / 'file', cache, '--sweep=seeds')).communicate()
-  assert launcher.returncode == 1
-  assert 'cannot be written: Not a directory' in out and len(out.splitlines()) == 1
+  status, out, err = run_here(tmp_path / 'file', '--sweep=seeds')
+  assert status == 1 and not out
+  assert 'cannot be written: Not a directory' in err and err.count('\n') == 1
 
 
-def test_print_gives_commands_that_run(tmp_path, cache):
-  out, _ = (
-    launcher := start(tmp_path / '가 나', cache, '--sweep=one_bad', '--on=print')
-  ).communicate()
-  assert launcher.returncode == 0
+def test_print_gives_commands_that_run(tmp_path, cache, run_here):
+  status, out, _ = run_here(tmp_path / '가 나', '--sweep=one_bad', '--on=print')
+  assert status == 0
   commands = [line for line in out.splitlines() if ' train ' in line]
   assert len(commands) == 2
   environment = {**os.environ, 'GOOGLENET_CACHE': str(cache)}

@@ -5,18 +5,17 @@ python tests/training/devices/parallel_steps.py FOLDER PROCESS PROCESSES PORT  #
 """
 
 import contextlib
-import dataclasses
 import pathlib
 import sys
 import zlib
 
 import jax
 import numpy as np
+from short_networks import shortened
 
 from googlenet_jax.data.augment import PRESETS
 from googlenet_jax.data.split import Split
 from googlenet_jax.errors import UserError
-from googlenet_jax.models.googlenet.variants import Architecture
 from googlenet_jax.normalization import Normalization
 from googlenet_jax.training.config import defaults
 from googlenet_jax.training.config.durations import Durations
@@ -86,17 +85,6 @@ def initial_state(model, config, dtype):
   return jax.tree_util.tree_map_with_path(value, abstract)
 
 
-@dataclasses.dataclass(frozen=True)
-class Short(Architecture):
-  """An architecture with a few of the nine modules: all of them take a minute to compile."""
-
-  kept: tuple[str, ...] = ()
-
-  @property
-  def widths(self):
-    return {name: widths for name, widths in super().widths.items() if name in self.kept}
-
-
 class Compilations:
   """Counts what XLA is asked for, from the cache or anew."""
 
@@ -113,10 +101,9 @@ class Trainer:
 
   def __init__(self, kind, modules, **changes):
     self.config = config_of(**changes)
-    model = build_model(self.config.model, CLASSES)
-    short = Short(**vars(model.architecture), kept=modules)
-    dtype = np.float64 if short.batch_norm else np.float32
-    self.model = model.clone(architecture=short, dtype=dtype)
+    model = shortened(build_model(self.config.model, CLASSES), *modules)
+    dtype = np.float64 if model.architecture.batch_norm else np.float32
+    self.model = model.clone(dtype=dtype)
     self.parallel = parallel_by(kind)
     step = make_train_step(self.model, self.config, {}, self.parallel.axis_name)
     self._step = self.parallel.compile_train(step)

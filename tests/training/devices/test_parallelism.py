@@ -30,7 +30,12 @@ def start(*arguments, devices):
       ROOT / 'tests' / 'training' / 'devices' / 'parallel_steps.py',
       *map(str, arguments),
     ],
-    env={**os.environ, 'XLA_FLAGS': flags, 'PYTHONPATH': str(ROOT), 'JAX_PLATFORMS': 'cpu'},
+    env={
+      **os.environ,
+      'XLA_FLAGS': flags,
+      'PYTHONPATH': f'{ROOT}{os.pathsep}{ROOT / "tests/support"}',
+      'JAX_PLATFORMS': 'cpu',
+    },
     stdout=subprocess.PIPE,
     stderr=subprocess.STDOUT,
     text=True,

@@ -26,13 +26,13 @@ def cache(tmp_path_factory):
 
 
 def config(path, **changes):
-  return short(**{'init.weights': str(path), **NORMALIZATION, **changes})
+  return short('googlenet', **{'init.weights': str(path), **NORMALIZATION, **changes})
 
 
 @pytest.fixture(scope='module')
 def saved(cache, tmp_path_factory):
   """The same network with random weights, and seven classes of its own."""
-  experiment = open_experiment(short(**NORMALIZATION), cache)
+  experiment = open_experiment(config(''), cache)
   model = experiment.model.clone(classes=7)
   shapes = jax.eval_shape(model.init, jax.random.key(0), jax.numpy.zeros((1, 32, 32, 3)))
   rng = np.random.default_rng(3)
@@ -97,29 +97,18 @@ def test_bgr_weights_take_rgb(saved, cache, tmp_path):
   np.testing.assert_array_equal(kernel, bundle.variables['params']['conv1']['kernel'][:, :, ::-1])
 
 
-def test_rates_freeze_and_multiply(saved, cache, tmp_path):
+def test_rates_of_zero_freeze(saved, cache, tmp_path):
   path, bundle = saved
   rates = {'optimizer.rates': 'conv*=0,inception_*=0.5,inception_3b=0', 'duration': '2 steps'}
-  changes = {**rates, 'optimizer.momentum': 0.0, 'ema.kind': 'exponential'}
+  changes = {**rates, 'model.aux': (), 'ema.kind': 'exponential'}
   loop.train(config(path, **changes), WorkDirectory(tmp_path / 'a'), cache)
-  state = final_state(tmp_path / 'a', cache, **NORMALIZATION, **changes)
+  state = final_state(tmp_path / 'a', cache, 'googlenet', **NORMALIZATION, **changes)
   before = bundle.variables['params']
   for name in ('conv1', 'conv2', 'conv2_reduce', 'inception_3b'):
     assert_equal(state.params[name], before[name])
     assert_equal(state.batch_stats[name], bundle.variables['batch_stats'][name])
   assert differs(state.params['inception_3a'], before['inception_3a'])
   assert differs(state.batch_stats['inception_3a'], bundle.variables['batch_stats']['inception_3a'])
-  # Of one step, the half rate makes half the change.
-  once = {'duration': '1 steps', 'optimizer.momentum': 0.0, 'schedule.name': 'constant'}
-  found = []
-  for text in ('', 'inception_3a=0.5'):
-    folder = tmp_path / f'once{text[:1]}'
-    with_rates = {**once, 'optimizer.rates': text}
-    loop.train(config(path, **with_rates), WorkDirectory(folder), cache)
-    after = final_state(folder, cache, **NORMALIZATION, **with_rates).params['inception_3a']
-    found.append(after['conv1x1']['kernel'] - before['inception_3a']['conv1x1']['kernel'])
-  assert np.abs(found[0]).max() > 0
-  np.testing.assert_allclose(found[1], found[0] / 2, atol=2e-7)
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from short_networks import shortened
 from short_runs import PLAIN
 
 from googlenet_jax.models import endpoints
@@ -85,7 +86,7 @@ def initial_state(model, config):
 def compiled(**structure):
   """Network and jitted step of a config; numbers do not matter."""
   config = tiny(**structure)
-  model = build_model(config.model, CLASSES)
+  model = shortened(build_model(config.model, CLASSES), '3a', '4a', '4d')
   text = config.optimizer.rates
   rates = module_rates(text, initial_state(model, config).params) if text else {}
   return model, jax.jit(make_train_step(model, config, rates), compiler_options=FAST_COMPILE)
@@ -208,6 +209,16 @@ def test_bias_rate_moves_biases_alone():
   np.testing.assert_allclose(
     twice['bias'] - start['bias'], 2 * (once['bias'] - start['bias']), rtol=1e-5
   )
+
+
+def test_the_rate_of_a_module_multiplies_its_change():
+  before, plain, _ = gradient_step()
+  _, halved, _ = gradient_step(**{'optimizer.rates': 'inception_3a=0.5'})
+  for name, params in before.items():
+    changes = [jax.tree.map(jnp.subtract, tree[name], params) for tree in (plain, halved)]
+    factor = 0.5 if name == 'inception_3a' else 1.0
+    assert difference(jax.tree.map(lambda x: factor * x, changes[0]), changes[1]) < 1e-5  # noqa: B023
+    assert any(jnp.any(leaf) for leaf in jax.tree.leaves(changes[0]))
 
 
 def test_heads_with_weight_zero_change_nothing_of_the_trunk():

@@ -36,7 +36,7 @@ def add_table(commands: Any) -> None:
 def _table(options: argparse.Namespace) -> None:
   from googlenet_jax.analysis import render
   from googlenet_jax.analysis.table import audit
-  from googlenet_jax.training.config.network import parse_knobs
+  from googlenet_jax.training.config.flags import parse_knobs
 
   try:
     knobs = parse_knobs(options.family, _pairs(options.more))

@@ -20,7 +20,8 @@ from googlenet_jax.models import (
   without_heads,
 )
 from googlenet_jax.training.config import defaults
-from googlenet_jax.training.config.network import build_model, parse_knobs
+from googlenet_jax.training.config.flags import parse_knobs
+from googlenet_jax.training.config.network import build_model
 
 VARIANTS = [(name, variant) for name, family in FAMILIES.items() for variant in family.variants]
 every_variant = pytest.mark.parametrize(('name', 'variant'), VARIANTS)
@@ -166,10 +167,9 @@ def test_knobs_from_text_are_typed():
   assert knobs['width'] == 0.5 and knobs['aux'] == () and knobs['batch_norm'] is True
   assert knobs['lrn'].k == 2.0 and knobs['lrn'].size == 5
   for key, value, named in (
-    ('widht', '1', '--widht: no such flag for family googlenet; accepted: aux, '),
-    ('lrn.q', '1', '--lrn.q: no such flag'),
+    ('widht', '1', '--widht: no such key; did you mean --width, '),
+    ('lrn.q', '1', '--lrn.q: no such key'),
     ('width', 'wide', '--width=wide'),
-    ('family', 'resnet', '--family: no such flag'),
   ):
     with pytest.raises(UserError, match=named) as error:
       parse_knobs('googlenet', {key: value})

@@ -128,6 +128,9 @@ class _Jax:
 
     from googlenet_jax.normalization import Normalization
     from googlenet_jax.training.config import defaults
+    from googlenet_jax.training.config.durations import Durations
+    from googlenet_jax.training.config.hyperparameters import hyperparameters
+    from googlenet_jax.training.config.network import build_model
     from googlenet_jax.training.devices import parallelism
     from googlenet_jax.training.step import state, step
 
@@ -140,16 +143,9 @@ class _Jax:
     parallel = parallelism.DataParallel()
     images, labels = _batch(options)
     self._batch = parallel.shard({'image': images, 'label': labels})
-    hyper = step.hyperparameters(
-      config,
-      steps=10_000,
-      warmup=0,
-      every=100,
-      ema_start=0,
-      normalization=Normalization((128,) * 3, (64,) * 3),
-    )
+    hyper = hyperparameters(config, Durations(10_000), Normalization((128,) * 3, (64,) * 3))
     self._hyper = parallel.replicate(hyper)
-    self._model = state.build_model(config.model, CLASSES)
+    self._model = build_model(config.model, CLASSES)
     params = parallel.replicate(_parameters(options, heads=True))
     abstract = jax.eval_shape(
       lambda key: state.create_state(self._model, config, key), jax.random.key(0)

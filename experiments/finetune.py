@@ -18,10 +18,12 @@ from googlenet_jax.sweeps.grids import chainit, product, repeat, sweep
 from googlenet_jax.training.config import defaults
 from googlenet_jax.weights.bundle import load
 
-# The stem keeps its weights, the modules behind it learn slowly, the classifier is new.
+# The stem keeps its weights, the modules behind it learn slowly, the classifier is new; of several
+# patterns that fit a module the last one counts.
 RATES = {
   'googlenet': 'conv*=0,inception_*=0.1',
-  'alexnet': 'conv1=0,conv*=0.1,fc*=0.1',
+  'alexnet': 'conv*=0.1,fc*=0.1,conv1=0',
+  'resnet': 'conv*=0.1,conv1=0',
 }
 
 

@@ -1,6 +1,7 @@
 """Every experiment that is shipped is a config that holds together."""
 
 import pathlib
+import runpy
 
 import jax
 import numpy as np
@@ -8,12 +9,14 @@ import pytest
 
 from googlenet_jax.data.augment import from_config
 from googlenet_jax.errors import UserError
+from googlenet_jax.models import FAMILIES, build
 from googlenet_jax.models.googlenet.variants import VARIANTS
 from googlenet_jax.normalization import Normalization
 from googlenet_jax.sweeps.study import Study
 from googlenet_jax.training.config.flags import parse_config
 from googlenet_jax.training.config.network import build_model
 from googlenet_jax.training.config.schema import validate
+from googlenet_jax.training.step.optimizer import frozen_modules, module_rates
 from googlenet_jax.training.step.state import create_state
 from googlenet_jax.weights.bundle import Bundle, Preprocessing, save
 
@@ -23,6 +26,7 @@ ARGUMENTS = {
   'cifar10': ('', 'subset'),
   'digits': ('', 'study'),
   'imagenet': ('', 'bvlc', 'bn'),
+  'resnet': ('', 'digits'),
 }
 EXPERIMENTS = [
   (file.stem, argument)
@@ -71,3 +75,14 @@ def test_finetuning_takes_everything_from_its_weights(tmp_path):
   ):
     with pytest.raises(UserError, match=message):
       parse_config([f'--config={FOLDER / "finetune.py"}{argument}'])
+
+
+@pytest.mark.parametrize('family', FAMILIES)
+def test_finetuning_freezes_the_stem_of_every_family_and_nothing_else(family):
+  text = runpy.run_path(str(FOLDER / 'finetune.py'))['RATES'][family]
+  model = build(family)
+  images = jax.ShapeDtypeStruct((1, 224, 224, 3), np.float32)
+  modules = jax.eval_shape(model.init, jax.random.key(0), images)['params']
+  frozen = frozen_modules(module_rates(text, modules))
+  assert FAMILIES[family].first_convolution(model.architecture) in frozen
+  assert all(name.startswith('conv') and '_' not in name.removesuffix('_reduce') for name in frozen)

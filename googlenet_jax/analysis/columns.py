@@ -70,15 +70,17 @@ def title(audit: Audit) -> str:
   """One line that says which network the table is of."""
   knobs = ''.join(f', {name}={_value(value)}' for name, value in audit.knobs.items())
   size = f'{audit.image_size}x{audit.image_size}'
-  table = f'{audit.paper.table} for ' if audit.paper else ''
+  table = f'{audit.paper.table} for ' if audit.paper and _has_printed_cells(audit) else ''
   network = f'{FAMILIES[audit.family].title} {audit.variant}'
   return f'{table}{network} at {size}, {audit.classes} classes{knobs}'
 
 
 def legend(audit: Audit, mark: str) -> str:
   """What the columns and the mark mean."""
-  if audit.paper is None or not any(row.printed.params or row.printed.macs for row in audit.rows):
+  if audit.paper is None:
     return 'MACs: multiply-adds of one image.'
+  if not _has_printed_cells(audit):
+    return f'MACs: multiply-adds of one image. "The paper" is {audit.paper.citation}.'
   return (
     f'{mark}: computed, and not the printed figure beside it ("paper": {audit.paper.citation}; '
     f'{audit.paper.note}). MACs: multiply-adds of one image. The printed totals are the sums of '
@@ -95,6 +97,10 @@ def below(audit: Audit) -> list[tuple[str, str]]:
   training = [('training', f'{audit.training_params:,} parameters with the heads')]
   claims = [(claim.label, claim.text) for claim in audit.claims if claim.text]
   return [*heads, *(training if heads else []), *claims]
+
+
+def _has_printed_cells(audit: Audit) -> bool:
+  return any(row.printed.params or row.printed.macs for row in audit.rows)
 
 
 def _whole(count: int) -> str:

@@ -36,9 +36,12 @@ def add_table(commands: Any) -> None:
 def _table(options: argparse.Namespace) -> None:
   from googlenet_jax.analysis import render
   from googlenet_jax.analysis.table import audit
-  from googlenet_jax.training.config.network import parse_knobs
+  from googlenet_jax.training.config.flags import parse_knobs
 
-  knobs = parse_knobs(options.family, _pairs(options.more))
+  try:
+    knobs = parse_knobs(options.family, _pairs(options.more))
+  except UserError as error:  # of a flag, as those that argparse knows
+    options.error(str(error))
   found = audit(
     options.family,
     options.variant,

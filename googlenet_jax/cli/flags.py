@@ -41,7 +41,7 @@ def command(
     **more: keywords of `ArgumentParser`.
   """
   parser: argparse.ArgumentParser = commands.add_parser(name, help=text, description=text, **more)
-  parser.set_defaults(run=run, takes_more=takes_more)
+  parser.set_defaults(run=run, takes_more=takes_more, error=parser.error)
   return parser
 
 

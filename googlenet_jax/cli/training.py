@@ -70,15 +70,8 @@ def _train(options: argparse.Namespace) -> None:
 
 
 def _dry_run(options: argparse.Namespace, config: Any) -> None:
-  from googlenet_jax.analysis import costs
   from googlenet_jax.training.config.dry_run import describe, plan
-  from googlenet_jax.training.config.experiment import prepare
+  from googlenet_jax.training.config.experiment import open_experiment
 
-  experiment = prepare(config, flags.cache_dir(options))
-  model, size = experiment.model, config.data.image_size
-  found = {
-    'parameters': costs.parameters(model, size)._asdict(),
-    'macs': costs.macs(model, size)._asdict(),
-    **plan(experiment),
-  }
+  found = plan(open_experiment(config, flags.cache_dir(options)))
   print(json.dumps(found) if options.format == 'json' else describe(found))

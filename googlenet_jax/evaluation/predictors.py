@@ -11,7 +11,7 @@ from googlenet_jax.data.split import Split
 from googlenet_jax.errors import UserError
 from googlenet_jax.files import matching
 from googlenet_jax.models import without_heads
-from googlenet_jax.training.config.experiment import Experiment, prepare
+from googlenet_jax.training.config.experiment import Experiment, open_experiment
 from googlenet_jax.training.run.workdir import WorkDirectory
 from googlenet_jax.training.step.state import TrainState
 from googlenet_jax.weights import bundle as bundles
@@ -125,7 +125,7 @@ def _restored(
     if parameters == 'ema' and config.ema.kind == 'none':
       raise UserError(f'--parameters=ema: {path} keeps no average (ema.kind=none); accepted: raw')
     config.evaluation.parameters = parameters
-  experiment = prepare(config, cache_dir)
+  experiment = open_experiment(config, cache_dir)
   sharding = experiment.parallel.replicated
   state = restore_newest(workdir.checkpoints, experiment.abstract_state(), sharding)
   if state is None:

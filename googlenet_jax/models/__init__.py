@@ -5,7 +5,7 @@
 
 from typing import Any
 
-from googlenet_jax.models import alexnet, googlenet
+from googlenet_jax.models import alexnet, googlenet, resnet
 from googlenet_jax.models.endpoints import Layer, endpoint_names, endpoints, top_layers
 from googlenet_jax.models.family import (
   CLASSIFIER,
@@ -24,6 +24,7 @@ FAMILIES: dict[str, Family] = {
   for family in (
     googlenet.FAMILY,
     alexnet.FAMILY,
+    resnet.FAMILY,
   )
 }
 """All families by name, the default first."""

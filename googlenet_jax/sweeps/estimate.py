@@ -11,7 +11,7 @@ COMPILATION = 20.0  # seconds of one core before the first step; less where a se
 
 
 def seconds(costs: Costs, rate: float, step: int = 0) -> float:
-  """Of training from a step on at a rate of multiply-adds a second, without compilation."""
+  """Seconds that training from a step on takes at `rate` multiply-adds a second, compiled."""
   left = max(0.0, 1 - step / costs.steps)
   return BACKWARD * costs.training_macs * costs.images * left / rate
 

@@ -19,7 +19,7 @@ def sweep(key: str, values: Iterable[Any]) -> list[Point]:
 
 
 def fixed(key: str, value: Any, length: int = 1) -> list[Point]:
-  """The same value of a key, once or `length` times."""
+  """One value of a key, once or `length` times."""
   return [{key: value}] * length
 
 
@@ -29,7 +29,7 @@ def product(grids: Iterable[Iterable[Point]]) -> list[Point]:
 
 
 def zipit(grids: Iterable[Iterable[Point]]) -> list[Point]:
-  """The first points of all grids together, the second, ...
+  """The first points of all grids merged, then the second, and so on.
 
   Raises:
     UserError: the grids are of different lengths.
@@ -49,8 +49,8 @@ def repeat(points: Iterable[Point], seeds: int | Iterable[int] = 3) -> Iterator[
   """Each point under several seeds; all points of one seed come first.
 
   Args:
-    points: of one seed.
-    seeds: how many, from 0; or which.
+    points: the points under one seed.
+    seeds: the number of seeds, which count from 0, or the seeds themselves.
   """
   points = list(points)
   for seed in range(seeds) if isinstance(seeds, int) else seeds:

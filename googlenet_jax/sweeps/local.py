@@ -19,8 +19,8 @@ from googlenet_jax.sweeps.study import Study
 
 POLL = 0.2  # seconds
 BACK_OFF = 5.0  # seconds before the first retry, doubled for each one after it
-LONGEST_WAIT = 300.0
-GPU_MEMORY = 0.9  # of a GPU that members share
+LONGEST_WAIT = 300.0  # seconds
+GPU_MEMORY = 0.9  # share of a GPU's memory that its members divide among them
 
 
 @dataclasses.dataclass(frozen=True, eq=False)  # slots that share a core are two all the same
@@ -40,11 +40,11 @@ class Slot:
 
 
 def slots(parallel: int | None, members: int) -> list[Slot]:
-  """Divides this machine's cores, and its GPUs, which are shared where there are more slots.
+  """Divides this machine's cores and GPUs; a GPU is shared where there are more slots than GPUs.
 
   Args:
-    parallel: how many slots; None for one a GPU, or else one a core.
-    members: there are never more slots than these.
+    parallel: number of slots; None for one per GPU, or one per core where there is no GPU.
+    members: number of members; there are never more slots.
   """
   cores, gpus = sorted(os.sched_getaffinity(0)), visible_gpus()
   count = max(1, min(parallel or len(gpus) or len(cores), members))
@@ -90,21 +90,21 @@ class Launcher:
     study: Study,
     slots: Sequence[Slot],
     retries: int,
-    report: Callable[[str], None] = lambda line: None,
+    say: Callable[[str], None] = lambda line: None,
     show: Callable[['Launcher'], None] = lambda launcher: None,
   ) -> None:
     """Prepares to launch; `run` does it.
 
     Args:
-      study: whose members run.
-      slots: where.
-      retries: of a member that fails.
-      report: told of each start and end, one line.
+      study: the study whose members run.
+      slots: where members run, one at a time in each.
+      retries: how often a member that fails is tried again.
+      say: called with one line for each start and end.
       show: called several times a second.
     """
     self.study = study
     self._slots, self._retries = list(slots), retries
-    self._report, self._show = report, show
+    self._say, self._show = say, show
     self._running: list[_Running] = []
     self._waiting: collections.deque[tuple[float, Member]] = collections.deque()
     self._stops = 0
@@ -147,7 +147,7 @@ class Launcher:
     self._stops += 1
     if self._stops == 1:
       said = f'{len(self._running)} members save and stop; a second one ends them at once'
-      self._report(f'{signal.Signals(number).name}: {said}')
+      self._say(f'{signal.Signals(number).name}: {said}')
 
   def _tell(self) -> None:
     """The first signal has the members save and end, the second ends them at once."""
@@ -194,7 +194,7 @@ class Launcher:
     finally:
       os.sched_setaffinity(0, ours)
     self._running.append(_Running(member, slot, process, log, log.tell(), time.monotonic()))
-    self._report(f'{member.name}: started on {slot.place}')
+    self._say(f'{member.name}: started on {slot.place}')
 
   def _ended(self, run: _Running) -> None:
     self._running.remove(run)
@@ -205,9 +205,9 @@ class Launcher:
     if code == 0:
       error = status_of(workdir, self._retries).top1_error
       accuracy = '' if error is None else f', test accuracy {1 - error:.2%}'
-      self._report(f'{name}: done in {seconds:.0f} s{accuracy}')
+      self._say(f'{name}: done in {seconds:.0f} s{accuracy}')
     elif self._stops or code == RUN_ME_AGAIN:
-      self._report(f'{name}: stopped, to be resumed')
+      self._say(f'{name}: stopped, to be resumed')
       self._waiting.append((time.monotonic() + 1, run.member))
     else:
       message = last_line(log_file(self.study, run.member), run.log_began) or f'exit {code}'
@@ -217,12 +217,12 @@ class Launcher:
       failures = status_of(workdir, self._retries).failures
       wait = min(BACK_OFF * 2 ** (failures - 1), LONGEST_WAIT)
       again = f'again in {wait:.0f} s' if failures <= self._retries else 'given up'
-      self._report(f'{name}: failed ({failures}; {again}): {message}')
+      self._say(f'{name}: failed ({failures}; {again}): {message}')
       self._waiting.append((time.monotonic() + wait, run.member))
 
 
 def log_file(study: Study, member: Member) -> pathlib.Path:
-  """What a member prints."""
+  """The file that holds what a member prints."""
   folder = study.path / 'logs'
   folder.mkdir(exist_ok=True)
   return folder / f'{member.name}.log'

@@ -32,12 +32,12 @@ class Member:
 
   @property
   def arguments(self) -> list[str]:
-    """Of `googlenet train`: `--config.model.reduction=0.5`."""
+    """The overrides as arguments of `googlenet train`: `--config.model.reduction=0.5`."""
     return [f'--config.{key}={_argument(value)}' for key, value in self.overrides.items()]
 
 
 def members(points: Iterable[Mapping[str, Any]], config: ConfigDict) -> list[Member]:
-  """Names points and checks them against the config that they override.
+  """Checks points against the config that they override, and names them.
 
   Raises:
     UserError: a key is unknown, a value is of another type, two members have one name, or there
@@ -59,12 +59,12 @@ def members(points: Iterable[Mapping[str, Any]], config: ConfigDict) -> list[Mem
 
 
 def setting(overrides: Mapping[str, Any]) -> dict[str, Any]:
-  """Overrides but for the seed: what members that differ in it alone have in common."""
+  """The overrides without the seed: what members that differ in their seed alone share."""
   return {key: value for key, value in overrides.items() if key != 'seed'}
 
 
 def is_baseline(overrides: Mapping[str, Any], config: ConfigDict) -> bool:
-  """Whether all overrides but the seed are what the config has anyway, as far as names tell."""
+  """Whether all overrides but the seed are the config's own values, compared as names show them."""
   before = {key: _readable(value) for key, value in keys(config)}
   return all(before.get(key) == _readable(value) for key, value in setting(overrides).items())
 

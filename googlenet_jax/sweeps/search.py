@@ -21,13 +21,13 @@ class Trials:
     retries: int,
     write: Callable[[], None],
   ) -> None:
-    """Opens the trials of before, and makes their members those of the study.
+    """Opens the trials made before, and makes their members those of the study.
 
     Args:
       study: its points span the space; its members become those asked for.
-      count: trials in all, with those of before.
-      retries: after how many more failures a member counts as failed.
-      write: called after members have changed.
+      count: number of trials, with those made before.
+      retries: number of retries; a member with more failures counts as failed.
+      write: called after the study's members have changed.
 
     Raises:
       UserError: Optuna is not installed.
@@ -57,7 +57,7 @@ class Trials:
     study.members = self._members()
 
   def unfinished(self) -> list[Member]:
-    """Members of trials of before that are neither done nor failed."""
+    """Members of earlier trials that are neither done nor failed."""
     self._tell()
     running = self._names((self._states.RUNNING,))
     return [member for member in self._study.members if member.name in running]

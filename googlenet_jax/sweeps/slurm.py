@@ -15,7 +15,7 @@ from googlenet_jax.sweeps.members import Member
 from googlenet_jax.sweeps.study import Study
 
 BODY = '@MEMBER@'
-"""Where a template wants the lines that run the member."""
+"""The line of a template in whose place the member is run."""
 
 TEMPLATE = f"""\
 #!/usr/bin/env bash
@@ -88,12 +88,12 @@ def submit(
   """Submits one array; returns its job id.
 
   Args:
-    study: of the members.
-    members: to be run; a task of the array each.
+    study: the study that the members belong to.
+    members: the members to run, each as one task of the array.
     template: text of the script around them.
-    options: of sbatch without dashes: `partition=gpu`, `gres=gpu:1`.
-    parallel: tasks at a time, None for as many as SLURM likes.
-    retries: of a member that fails.
+    options: options of sbatch without dashes, such as `partition=gpu` or `gres=gpu:1`.
+    parallel: number of tasks that run at a time; None for no limit.
+    retries: how often a member that fails is tried again.
 
   Raises:
     UserError: sbatch refuses; with its words.
@@ -141,7 +141,7 @@ def submit(
 
 
 def queued(study: Study) -> set[str]:
-  """Names of members that wait or run in arrays submitted before, as squeue says."""
+  """Names of members that wait or run in arrays submitted before, according to squeue."""
   names: set[str] = set()
   for path in sorted((study.path / 'slurm').glob('*/job.json')):
     record = json.loads(path.read_text())

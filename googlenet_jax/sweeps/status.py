@@ -15,7 +15,7 @@ FAILURES = 'failures.jsonl'
 
 @dataclasses.dataclass(frozen=True)
 class Status:
-  """Of one member: its state, the steps made, its last training loss and its final error."""
+  """A member's state, the steps made, its last training loss and its final error."""
 
   state: str
   step: int = 0
@@ -30,8 +30,8 @@ def status_of(workdir: pathlib.Path, retries: int) -> Status:
   """Reads a work directory, however little of it is there.
 
   Args:
-    workdir: of the member.
-    retries: after how many failures more than this a member counts as failed.
+    workdir: the member's work directory.
+    retries: number of retries; a member with more failures than these counts as failed.
   """
   failures = [line for line in json_lines(workdir / FAILURES) if 'message' in line]
   known: dict[str, Any] = {

@@ -28,17 +28,22 @@ from googlenet_jax.training.config.stored import changes, plain
 from googlenet_jax.training.step.optimizer import module_rates
 
 FORMAT = 1
-RETRIES = 2  # of a member that fails, unless the command says otherwise
+RETRIES = 2  # how often a member that fails is tried again, unless the command says otherwise
 SWEEP = 'sweep_'
 HYPER = 'get_hyper'  # big_vision's name for the one grid of a file
 
 
 @dataclasses.dataclass(frozen=True)
 class Costs:
-  """What a member's network costs, and its run.
+  """What a member's network and its training cost.
 
-  `macs` and `training_macs` are multiply-adds of one image forward, without and with the heads;
-  `images` counts those that training sees.
+  Attributes:
+    parameters: parameters without auxiliary heads.
+    training_parameters: parameters with them.
+    macs: multiply-adds of one image forward, without heads.
+    training_macs: multiply-adds of one image forward, with heads.
+    steps: length of the training.
+    images: number of images that training sees.
   """
 
   parameters: int
@@ -56,9 +61,9 @@ class Study:
     """Reads an experiment file and one of its sweeps.
 
     Args:
-      root: folder of studies; this one gets a folder of its own there.
-      arguments: of the config, as `googlenet train` takes them: `--config=FILE[:arg]`, overrides.
-      sweep: name of the sweep; None for the only one there is.
+      root: folder for studies; this one gets a folder of its own there.
+      arguments: `--config=FILE[:ARGUMENT]` and overrides, as `googlenet train` takes them.
+      sweep: name of the sweep; None for the file's only one.
 
     Raises:
       UserError: names the file, sweep, member or key, and what is accepted.
@@ -92,11 +97,11 @@ class Study:
     return ['train', workdir, *self.arguments, *member.arguments]
 
   def costs(self, classes: int, examples: int) -> dict[str, Costs]:
-    """Of each member by its name.
+    """The costs of each member, by its name.
 
     Args:
-      classes: of the data.
-      examples: images of the training split.
+      classes: number of classes in the data.
+      examples: number of images in the training split.
     """
     return {member.name: self._costs(member, classes, examples) for member in self.members}
 
@@ -119,7 +124,7 @@ class Study:
     )
 
   def write(self, costs_of: dict[str, Costs], command: str, retries: int = RETRIES) -> None:
-    """Writes `sweep.json`; members of before that have begun stay listed, in the grid or not.
+    """Writes `sweep.json`; members that have begun stay listed, even where the grid lost them.
 
     Raises:
       UserError: the folder cannot be written, or holds a study of another config.
@@ -161,13 +166,13 @@ class Study:
       raise UserError(f'--root: {path}: cannot be written: {error.strerror}') from error
 
   def before(self) -> dict[str, Any]:
-    """What an earlier launch wrote, empty where there was none.
+    """Reads what an earlier launch wrote; empty where there was none.
 
     Raises:
       UserError: it was of another config, or its file cannot be read.
     """
     path = self.path / 'sweep.json'
-    before = read(path)
+    before = read_sweep_file(path)
     different = changes(before['values'], self.config, path) if before else {}
     if different:
       key, (there, here) = next(iter(different.items()))
@@ -178,8 +183,8 @@ class Study:
     return before
 
 
-def read(path: pathlib.Path) -> dict[str, Any]:
-  """What a `sweep.json` holds, empty where there is none.
+def read_sweep_file(path: pathlib.Path) -> dict[str, Any]:
+  """Reads a `sweep.json`; empty where there is none.
 
   Raises:
     UserError: it cannot be read, or is of another format.
@@ -221,7 +226,7 @@ def _sweep(file: ExperimentFile, name: str | None) -> tuple[str, Any]:
 
 
 def _points(function: Any, config: ConfigDict, name: str, file: ExperimentFile) -> list[Any]:
-  """The points of a sweep; `get_hyper` is handed the helpers, others the config if they want it."""
+  """The points of a sweep; `get_hyper` takes the helpers, others the config if they ask for it."""
   parameters = inspect.signature(function).parameters
   given = [grids if function.__name__ == HYPER else config][: len(parameters)]
   try:

@@ -59,7 +59,7 @@ class Options:
 
 
 def sweep(study: Study, options: Options, cache_dir: pathlib.Path, command: str) -> bool:
-  """Launches a study, or says how it stands.
+  """Launches a study, or prints its status.
 
   Args:
     study: the study to launch.
@@ -151,7 +151,7 @@ def _show_progress(
 
 
 def _slots(options: Options, members: int) -> int:
-  """How many members will run at a time, as far as that is known here."""
+  """The number of members that will run at a time, as far as it is known here."""
   if options.on == 'local':
     return len(local.slots(options.parallel, members))
   return min(options.parallel or 1, members)
@@ -203,7 +203,7 @@ def _local(
   live: Live | None = None
   shown = 0.0
 
-  def report(line: str) -> None:
+  def say(line: str) -> None:
     text = f'{time.strftime("%H:%M:%S")} {line}'
     lines.print(text)
 
@@ -216,7 +216,7 @@ def _local(
       last = f'{study.name}: {_outlook(costs, statuses, options)}'
       live.update(table.live(costs, statuses, places, last, lines))
 
-  launcher = local.Launcher(study, slots, options.retries, report, show)
+  launcher = local.Launcher(study, slots, options.retries, say, show)
   members, more = study.members, _no_more
   if options.sampler:
     trials = search.Trials(study, options.trials or 0, options.retries, write)

@@ -1,6 +1,6 @@
 """Tables of a study for the terminal: its members, what they cost, how far they are.
 
-Figures are never cut. Where a table would be wider than the terminal they are said in short, and
+Figures are never cut. Where a table would be wider than the terminal they are abbreviated, and
 names are folded.
 """
 
@@ -18,9 +18,9 @@ from googlenet_jax.sweeps.study import Costs
 
 COLORS = {DONE: 'green', RUNNING: 'cyan', FAILED: 'red', STOPPED: 'yellow'}
 URGENT = (RUNNING, FAILED, STOPPED, WAITING, DONE)
-"""What is shown first where not all members fit."""
+"""The order in which members are shown where not all fit."""
 
-_WIDE = 10_000  # columns: of what is no terminal
+_WIDE = 10_000  # columns where the output is no terminal
 Count = Callable[[int], str]
 
 
@@ -38,10 +38,10 @@ def plan(
   """Members with their costs and the time each will take at `rate` multiply-adds a second.
 
   Args:
-    costs: of the members.
-    statuses: of the same.
-    rate: None where it is not known.
-    console: whose width counts.
+    costs: costs of the members, by their names.
+    statuses: statuses of the same members.
+    rate: multiply-adds a second; None where it is not known.
+    console: the console whose width the table has to fit.
   """
 
   def made(count: Count, *headings: str) -> Table:
@@ -101,11 +101,11 @@ def live(
   """`progress` and a last line, cut to the terminal: what runs is shown, what is done may not be.
 
   Args:
-    costs: of the members.
-    statuses: of the same.
-    places: where members run.
-    last: line, such as the summary.
-    console: whose width and height count.
+    costs: costs of the members, by their names.
+    statuses: statuses of the same members.
+    places: where members run, by their names.
+    last: the last line, such as the summary.
+    console: the console whose width and height the table has to fit.
   """
   shown = sorted(statuses, key=lambda name: URGENT.index(statuses[name].state))[: console.height]
   while True:
@@ -121,7 +121,7 @@ def live(
 
 
 def failures(statuses: Mapping[str, Status]) -> list[str]:
-  """A line for each member that is not done and of which there is something to say."""
+  """A line for each member that is not done but left a message."""
   found = []
   for name, status in statuses.items():
     if status.message and status.state != DONE:
@@ -139,14 +139,14 @@ def summary(statuses: Mapping[str, Status]) -> str:
 
 
 def duration(seconds: float) -> str:
-  """As people say it: `40 s`, `12 min`, `3.5 h`."""
+  """A duration as people say it: `40 s`, `12 min`, `3.5 h`."""
   if seconds < 99:
     return f'{seconds:.0f} s'
   return f'{seconds / 60:.0f} min' if seconds < 5940 else f'{seconds / 3600:.1f} h'
 
 
 def short(count: int) -> str:
-  """As people say it: `5.98M`, `1.58G`."""
+  """A count as people say it: `5.98M`, `1.58G`."""
   for size, unit in ((10**9, 'G'), (10**6, 'M'), (10**3, 'K')):
     if count >= 0.9995 * size:
       value = count / size
@@ -155,7 +155,7 @@ def short(count: int) -> str:
 
 
 def _table(*headings: str) -> Table:
-  """With a column of names, which alone may be folded, and others of figures."""
+  """A table with a column of names, which alone may be folded, and columns of figures."""
   table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), show_edge=False)
   table.add_column('member', overflow='fold')
   for heading in headings:

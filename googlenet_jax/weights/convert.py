@@ -212,9 +212,16 @@ def _identify(
   for knob, (usual, table) in taken_for.items():
     value = told.get(knob, usual)
     if value is None:
-      raise UserError(f'{path}: says nothing of its {knob}; accepted: --{knob}={"|".join(table)}')
+      others = '|'.join(name for name in FAMILIES if name != dialect.family)
+      hint = '' if 'family' in told else f' (--family={others} if it is no {dialect.family})'
+      raise UserError(
+        f'{path}: says nothing of its {knob}; accepted: --{knob}={"|".join(table)}{hint}'
+      )
     found[knob] = value
   taken = PUBLISHED[found['preprocessing']]
+  size = FAMILIES[dialect.family].variants[found['variant']].image_size
+  if size != taken.image_size:  # a variant for other images than those of ImageNet
+    taken = dataclasses.replace(taken, image_size=size, resize=size)
   model = dialects.identify(str(path), dialect, shapes, found['variant'], taken.image_size)
   return Description(
     model, taken, _numbers(model.classes), f'{path.name} (names of {dialect.source})', None

@@ -21,12 +21,12 @@ def main(config: str, pristine: pathlib.Path, cache: pathlib.Path) -> None:
   runtime.configure()  # before JAX is imported
   import jax
 
-  from googlenet_jax.training.config.experiment import prepare
+  from googlenet_jax.training.config.experiment import open_experiment
   from googlenet_jax.training.config.flags import parse_config
   from googlenet_jax.training.run.checkpoints import Checkpoints
 
   logging.getLogger().setLevel(logging.CRITICAL)
-  experiment = prepare(parse_config([f'--config={config}']), cache)
+  experiment = open_experiment(parse_config([f'--config={config}']), cache)
   abstract, sharding = experiment.abstract_state(), experiment.parallel.replicated
   saved = {s: read_state(pristine / 'checkpoints' / str(s)) for s in complete_steps(pristine)}
 

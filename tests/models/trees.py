@@ -24,13 +24,15 @@ def random_variables(model, size=64):
   """Values that keep the signal alive through the depth, much cheaper than `init`."""
   rng = np.random.default_rng(0)
 
-  def value(spec):
+  def value(path, spec):
+    if path[-1].key in ('scale', 'var'):
+      return rng.uniform(0.5, 1.5, spec.shape).astype(np.float32)
     if len(spec.shape) == 1:
       return rng.uniform(0, 0.2, spec.shape).astype(np.float32)
     scale = (2 / np.prod(spec.shape[:-1])) ** 0.5
     return rng.normal(0, scale, spec.shape).astype(np.float32)
 
-  return jax.tree.map(value, specs(model, size))
+  return jax.tree_util.tree_map_with_path(value, specs(model, size))
 
 
 def paths(tree):

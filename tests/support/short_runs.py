@@ -6,7 +6,7 @@ import jax
 
 from googlenet_jax.models.googlenet.inception import MODULES, REDUCTIONS
 from googlenet_jax.training.config import defaults
-from googlenet_jax.training.config.experiment import prepare
+from googlenet_jax.training.config.experiment import open_experiment
 from googlenet_jax.training.run.checkpoints import restore_newest
 
 PLAIN = ','.join(
@@ -45,7 +45,7 @@ def short(family='alexnet', **changes):
 
 def final_state(folder, cache, family='alexnet', **changes):
   """The newest checkpoint of a short run."""
-  experiment = prepare(short(family, **changes), cache)
+  experiment = open_experiment(short(family, **changes), cache)
   return jax.device_get(
     restore_newest(
       pathlib.Path(folder) / 'checkpoints',

@@ -195,6 +195,21 @@ def test_the_config_of_a_member_is_that_of_its_command(tmp_path):
   assert (config.model.width, config.model.reduction) == (0.5, 0.5)
 
 
+def test_members_of_several_families(tmp_path):
+  """Overrides of the command line come after a member's family, as on the member's own."""
+  text = 'def sweep_a():\n  for name in ("googlenet", "alexnet"): yield {"model.family": name}'
+  found = study(tmp_path, text, None, '--config.data.image_size=227', '--config.model.dropout=0.1')
+  configs = [found.config_of(member) for member in found.members]
+  assert [member.name for member in found.members] == ['family=googlenet', 'family=alexnet']
+  assert [config.model.family for config in configs] == ['googlenet', 'alexnet']
+  assert {config.model.dropout for config in configs} == {0.1}
+  for member, config in zip(found.members, configs, strict=True):
+    command = [argument for argument in found.command(member) if argument.startswith('--config')]
+    assert parse_config(command).to_json() == config.to_json()
+  first, second = found.costs(1000, 1000).values()
+  assert first.parameters < second.parameters
+
+
 def test_costs_are_those_of_the_network(tmp_path):
   found = study(tmp_path, 'def sweep_a(): yield {"duration": "2 epochs"}')
   cost = found.costs(1000, 1280)['duration=2_epochs']

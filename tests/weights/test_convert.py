@@ -1,5 +1,6 @@
 """Weights of others compute what their networks compute, and the way back is exact."""
 
+import dataclasses
 import functools
 import importlib.util
 import json
@@ -193,6 +194,21 @@ def test_other_widths_are_recognized(tmp_path):
   assert bare.model.architecture.modules == model.architecture.modules
   assert bare.model.architecture.head.fc == model.architecture.head.fc == 256
   with pytest.raises(UserError, match='says nothing of its variant; accepted: --variant=table1'):
+    read(tmp_path / 'bare.npz')
+
+
+def test_bare_arrays_of_another_family_are_for_images_of_the_variants_size(tmp_path):
+  model = build('resnet', 'resnet20', classes=3)
+  size = {'image_size': 32, 'resize': 32}
+  bundle = random_bundle(model, dataclasses.replace(PUBLISHED['imagenet'], **size))
+  arrays = flatten(bundle.variables)
+  bare = {name.partition('/')[2]: array for name, array in arrays.items()}
+  np.savez(tmp_path / 'bare.npz', **bare)
+  told = {'variant': 'resnet20', 'preprocessing': 'imagenet'}
+  found = read(tmp_path / 'bare.npz', family='resnet', **told).bundle
+  assert found.model == model and found.preprocessing == bundle.preprocessing
+  assert equal(found, bundle)
+  with pytest.raises(UserError, match=r'\(--family=.*resnet.* if it is no googlenet\)'):
     read(tmp_path / 'bare.npz')
 
 

@@ -1,9 +1,13 @@
 """Tables of papers by family of networks: the printed figures as data."""
 
-from googlenet_jax.analysis.papers import alexnet, googlenet
+from googlenet_jax.analysis.papers import alexnet, googlenet, resnet
 from googlenet_jax.analysis.papers.paper import Claim, Paper, PrintedRow, digits, extent, mega
 
-PAPERS: dict[str, Paper] = {'googlenet': googlenet.PAPER, 'alexnet': alexnet.PAPER}
+PAPERS: dict[str, Paper] = {
+  'googlenet': googlenet.PAPER,
+  'alexnet': alexnet.PAPER,
+  'resnet': resnet.PAPER,
+}
 """The paper of each family that has one."""
 
 __all__ = ['PAPERS', 'Claim', 'Paper', 'PrintedRow', 'digits', 'extent', 'mega']

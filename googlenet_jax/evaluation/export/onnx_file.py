@@ -34,7 +34,7 @@ def write(
     model = to_onnx(
       function,
       [images],
-      model_name='googlenet',
+      model_name='network',
       opset=OPSET,
       input_names=['images'],
       output_names=['probabilities'],

@@ -1,4 +1,4 @@
-"""The same data for TensorBoard's HParams tab: one run a member."""
+"""A study for TensorBoard's HParams tab: one run per member."""
 
 import pathlib
 import time
@@ -11,7 +11,7 @@ METRICS = {'top1_error': 'eval/top1_error', 'top5_error': 'eval/top5_error', 'lo
 def write_hparams(study: StudyResult) -> pathlib.Path | None:
   """Writes `hparams/<member>` below the study's folder for each member that is done.
 
-  Files of before are written anew.
+  Earlier files are replaced.
 
   Returns:
     The folder; None where tensorboardX is not installed.

@@ -10,16 +10,16 @@ from googlenet_jax.sweeps.report.reading import MemberResult, StudyResult
 from googlenet_jax.sweeps.report.statistics import Mean, Summary, pareto, summaries
 from googlenet_jax.sweeps.report.tables import note, provenance
 
-POINTS = 200  # of a learning curve; more cannot be seen
+POINTS = 200  # in a learning curve; more cannot be seen
 
 
 def page(studies: Sequence[StudyResult], title: str, about: str) -> str:
   """The page as text.
 
   Args:
-    studies: at least one.
-    title: its heading.
-    about: a line below it.
+    studies: the studies, at least one.
+    title: the page's heading.
+    about: a line below the heading.
   """
   data = {'about': about, 'studies': [_study(study) for study in studies]}
   # No `<` in the text: nothing that a name holds can end the script element.
@@ -127,6 +127,6 @@ def _in_order(metrics: set[str]) -> list[str]:
 
 
 def _thinned(curve: list[tuple[int, float]]) -> list[tuple[int, float]]:
-  """At most so many points of a curve, its last among them."""
+  """A curve with at most `POINTS` points, among them its last."""
   every = -(-len(curve) // POINTS)
   return [point for i, point in enumerate(curve) if (len(curve) - 1 - i) % every == 0]

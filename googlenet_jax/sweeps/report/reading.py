@@ -1,16 +1,16 @@
 """Reads studies from their folders, however complete they are."""
 
 import dataclasses
-import json
 import math
 import pathlib
 import re
 from typing import Any
 
 from googlenet_jax.errors import UserError
-from googlenet_jax.sweeps import study as studies
 from googlenet_jax.sweeps.members import setting
 from googlenet_jax.sweeps.status import DONE, Status, json_lines, status_of
+from googlenet_jax.sweeps.study import RETRIES, read_sweep_file
+from googlenet_jax.training.run.workdir import WorkDirectory
 
 Curve = list[tuple[int, float]]
 
@@ -77,12 +77,12 @@ class StudyResult:
 
 
 def read_studies(root: pathlib.Path, baseline: str | None = None) -> list[StudyResult]:
-  """The studies in a folder, or the one that it holds.
+  """Reads the studies in a folder, or the one study that it holds.
 
   Args:
-    root: of studies, or of one.
-    baseline: setting that differences are taken to in the studies that have it; None: what the
-      study's config has anyway.
+    root: folder of one study, or of several.
+    baseline: the setting that others are compared with, in the studies that have it; None for the
+      setting of the study's own config.
 
   Raises:
     UserError: there is no study, none with that setting, or the file of one cannot be read.
@@ -107,7 +107,7 @@ def _beside(found: list[StudyResult], baseline: str) -> list[StudyResult]:
 
 
 def _study(file: pathlib.Path) -> StudyResult:
-  stored = studies.read(file)
+  stored = read_sweep_file(file)
   members = tuple(_member(file.parent, entry, stored) for entry in stored['members'])
   keys = dict.fromkeys(key for member in members for key in setting(member.overrides))
   return StudyResult(
@@ -124,12 +124,12 @@ def _study(file: pathlib.Path) -> StudyResult:
 
 def _member(folder: pathlib.Path, entry: dict[str, Any], stored: dict[str, Any]) -> MemberResult:
   workdir = folder / 'members' / entry['name']
-  status = status_of(workdir, stored.get('retries', studies.RETRIES))
+  status = status_of(workdir, stored.get('retries', RETRIES))
   result, problem = {}, ''
   try:
     if status.state == DONE:
-      result = json.loads((workdir / 'result.json').read_text())
-  except (OSError, ValueError) as error:
+      result = WorkDirectory(workdir).result() or {}
+  except (OSError, UserError) as error:
     problem = f'{workdir / "result.json"}: cannot be read: {error}'
   overrides = entry['overrides']
   # The first files of studies had no settings in them.

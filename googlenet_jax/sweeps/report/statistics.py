@@ -35,7 +35,7 @@ class Difference:
 
 
 def mean(values: Sequence[float]) -> Mean:
-  """Mean and interval of figures under several seeds; of at least one."""
+  """Mean and interval of figures under one or more seeds."""
   from scipy import stats
 
   n = len(values)

@@ -42,7 +42,7 @@ def _row(study: StudyResult, member: MemberResult) -> dict[str, Any]:
     row |= {f'{prefix}{name}': member.figure(name, classifier) for name in FIGURES}
   row |= {
     'test_images': result.get('test', {}).get('main', {}).get('images', ''),
-    'evaluated_parameters': result.get('parameters', ''),
+    'evaluated_parameters': result.get('evaluated_parameters', ''),
     'train_seconds': train.get('seconds', ''),
     'images_per_second': train.get('images_per_second', ''),
     'revision': result.get('revision', ''),

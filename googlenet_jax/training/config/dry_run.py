@@ -5,6 +5,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from googlenet_jax.analysis import costs
 from googlenet_jax.models import FAMILIES
 from googlenet_jax.training.config.experiment import Experiment
 from googlenet_jax.training.step.losses import total_loss
@@ -14,18 +15,21 @@ from googlenet_jax.training.step.step import forward
 
 
 def plan(experiment: Experiment) -> dict[str, Any]:
-  """Traces the training step and adds up what it holds.
+  """Traces the network and the training step, and adds up what they hold.
 
   Returns:
-    `images` (training, test), `classes`, `steps`, `epochs`, `devices`, `memory` in bytes per
-    device (`state`; `gradients`; `activations`, an upper bound: all that the backward pass reads)
-    and `warnings`.
+    `parameters` and `macs` (of one image), each as `trunk` and `heads`; `images` (`train`, `test`),
+    `classes`, `steps`, `epochs`, `devices`; `memory` in bytes per device (`state`; `gradients`;
+    `activations`, an upper bound: all that the backward pass reads); and `warnings`.
   """
   config, split = experiment.config, experiment.train_split
+  model, size = experiment.model, config.data.image_size
   state = experiment.abstract_state()
-  steps = experiment.schedule.steps
+  steps = experiment.durations.steps
   batch = config.batch_size // experiment.parallel.devices // config.optimizer.accumulate
   return {
+    'parameters': costs.parameters(model, size)._asdict(),
+    'macs': costs.macs(model, size)._asdict(),
     'images': {'train': len(split.records), 'test': len(experiment.eval_split.records)},
     'classes': len(split.classes),
     'steps': steps,
@@ -65,7 +69,7 @@ def _activations(experiment: Experiment, state: TrainState, batch: int) -> int:
 
 def warnings(experiment: Experiment) -> list[str]:
   """What is allowed but seldom meant, one line each."""
-  config, schedule = experiment.config, experiment.schedule
+  config, durations = experiment.config, experiment.durations
   images = len(experiment.train_split.records)
   found = []
   if config.loss.aux_weight == 0 and config.model.aux:
@@ -77,7 +81,7 @@ def warnings(experiment: Experiment) -> list[str]:
     found.append(f'loss.aux_weight={config.loss.aux_weight}: model.aux names no head')
   if config.batch_size > images:
     found.append(f'batch_size={config.batch_size}: larger than the training split ({images})')
-  if schedule.save_every > schedule.steps:
+  if durations.save_every > durations.steps:
     found.append(f'checkpoint.every={config.checkpoint.every}: no checkpoint before the end')
   batch_norm = getattr(experiment.model.architecture, 'batch_norm', None)
   if not batch_norm and config.optimizer.learning_rate >= 0.01 and not config.optimizer.clip_norm:
@@ -96,7 +100,7 @@ def warnings(experiment: Experiment) -> list[str]:
 
 
 def describe(found: dict[str, Any]) -> str:
-  """The plan, with `parameters` and `macs` of trunk and heads beside it, as text."""
+  """A plan as text."""
   images, memory = found['images'], found['memory']
   parameters, macs = found['parameters'], found['macs']
   lines = [

@@ -38,15 +38,25 @@ def to_steps(key: str, duration: str, *, batch_size: int, examples: int) -> int:
 
 
 class Durations(NamedTuple):
-  """Those of a config, in steps."""
+  """The durations of a config in steps; the defaults are those of a plain run.
+
+  Attributes:
+    steps: length of the run.
+    warmup: steps of warm-up.
+    stair: steps between two stairs of the staircase.
+    ema_start: the first averaged step.
+    log_every: steps between two lines of the log.
+    eval_every: steps between two evaluations.
+    save_every: steps between two checkpoints.
+  """
 
   steps: int
-  warmup: int
-  stair: int
-  ema_start: int
-  log_every: int
-  eval_every: int
-  save_every: int
+  warmup: int = 0
+  stair: int = 1
+  ema_start: int = 0
+  log_every: int = 1
+  eval_every: int = 1
+  save_every: int = 1
 
 
 def in_steps(config: ConfigDict, examples: int) -> Durations:

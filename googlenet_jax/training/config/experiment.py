@@ -15,6 +15,7 @@ from googlenet_jax.data.sources import Split, open_split
 from googlenet_jax.models import Network
 from googlenet_jax.normalization import Normalization
 from googlenet_jax.training.config.durations import Durations, in_steps
+from googlenet_jax.training.config.hyperparameters import hyperparameters
 from googlenet_jax.training.config.network import build_model
 from googlenet_jax.training.config.schema import validate
 from googlenet_jax.training.devices import device_data
@@ -22,7 +23,6 @@ from googlenet_jax.training.devices.parallelism import Batch, DataParallel, para
 from googlenet_jax.training.step.initial import begin_with, open_weights
 from googlenet_jax.training.step.optimizer import module_rates
 from googlenet_jax.training.step.state import TrainState, create_state
-from googlenet_jax.training.step.step import hyperparameters
 from googlenet_jax.weights.bundle import Bundle
 
 _NEXT_ORDER = 0x9E3779B9  # far from any seed that a study uses beside another
@@ -30,7 +30,7 @@ _NEXT_ORDER = 0x9E3779B9  # far from any seed that a study uses beside another
 
 @dataclasses.dataclass(frozen=True)
 class Experiment:
-  """A config made real: its data, its network and its schedule; nothing is computed yet."""
+  """A config made real: data, network and durations in steps; nothing is computed yet."""
 
   config: ConfigDict
   train_split: Split
@@ -38,7 +38,7 @@ class Experiment:
   augmentation: Augmentation
   model: Network
   parallel: DataParallel
-  schedule: Durations
+  durations: Durations
   normalization: Normalization
 
   @functools.cached_property
@@ -50,14 +50,7 @@ class Experiment:
   @functools.cached_property
   def hyper(self) -> dict[str, Any]:
     """The numbers that the step reads."""
-    return hyperparameters(
-      self.config,
-      steps=self.schedule.steps,
-      warmup=self.schedule.warmup,
-      every=self.schedule.stair,
-      ema_start=self.schedule.ema_start,
-      normalization=self.normalization,
-    )
+    return hyperparameters(self.config, self.durations, self.normalization)
 
   @functools.cached_property
   def rates(self) -> dict[str, float]:
@@ -126,7 +119,7 @@ class Experiment:
     )
 
 
-def prepare(config: ConfigDict, cache_dir: pathlib.Path) -> Experiment:
+def open_experiment(config: ConfigDict, cache_dir: pathlib.Path) -> Experiment:
   """Checks the config, opens its data and builds its network.
 
   Raises:

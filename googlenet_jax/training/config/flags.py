@@ -1,15 +1,21 @@
 """`--config=FILE.py:ARGUMENT --config.KEY=VALUE` to a config, with errors of one line."""
 
+import logging
 import re
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from ml_collections import ConfigDict
 
 from googlenet_jax.errors import UserError
+from googlenet_jax.models import FAMILIES, choose
 from googlenet_jax.training.config import experiment_file
 from googlenet_jax.training.config.experiment_file import ExperimentFile
+from googlenet_jax.training.config.network import knobs_of, model_section
 from googlenet_jax.training.config.overrides import FAMILY, overridable, override
-from googlenet_jax.training.config.schema import keys, unknown_key
+from googlenet_jax.training.config.schema import defaults, keys, unknown_key
+
+logger = logging.getLogger('googlenet_jax')
 
 _FILE = '--config='
 _OVERRIDE = re.compile(r'--(?:no)?config\.(?P<key>[^=]*)(?:=(?P<value>.*))?', re.DOTALL)
@@ -47,7 +53,41 @@ def parse(arguments: list[str]) -> ConfigArguments:
   if not files or files[-1] == _FILE:
     raise UserError('--config: missing; accepted: --config=FILE.py or --config=FILE.py:ARGUMENT')
   file = experiment_file.load(files[-1].removeprefix(_FILE))
-  return ConfigArguments(file, _typed(file.config, overrides))
+  typed = _typed(file.config, overrides)
+  left_out = _own_settings(file.config)
+  if left_out and typed.get(FAMILY, file.config.model.family) != file.config.model.family:
+    logger.info(
+      "config.model.family=%s: its defaults take the place of the experiment's %s",
+      typed[FAMILY],
+      ', '.join(f'{key}={value}' for key, value in left_out.items()),
+    )
+  return ConfigArguments(file, typed)
+
+
+def parse_knobs(family: str, given: Mapping[str, str]) -> dict[str, Any]:
+  """A family's knobs from text, as `models.build` takes them.
+
+  Args:
+    family: an entry of `models.FAMILIES`.
+    given: values by key of `config.model`, as text: `{'width': '0.5', 'lrn.k': '2'}`.
+
+  Raises:
+    UserError: there is no such family or key, or a value is of another type; names the flag.
+  """
+  choose('--family', family, FAMILIES)
+  config = defaults(family)
+  try:
+    typed = _typed(config, [f'--config.model.{key}={value}' for key, value in given.items()])
+  except UserError as error:
+    raise UserError(re.sub(r'(--)?(config\.)?\bmodel\.', '--', str(error))) from error
+  knobs = knobs_of(override(config, typed).model)
+  return {name: getattr(knobs, name) for name in (key.partition('.')[0] for key in given)}
+
+
+def _own_settings(config: ConfigDict) -> dict[str, Any]:
+  """What a config's section `model` sets otherwise than its family does, by key."""
+  usual = dict(keys(model_section(config.model.family)))
+  return {f'model.{key}': value for key, value in keys(config.model) if value != usual[key]}
 
 
 def _typed(config: ConfigDict, arguments: list[str]) -> dict[str, Any]:

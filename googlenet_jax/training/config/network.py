@@ -4,14 +4,12 @@ import copy
 import dataclasses
 import types
 import typing
-from collections.abc import Iterator, Mapping
 from typing import Any
 
-from absl import flags
-from ml_collections import ConfigDict, config_dict, config_flags
+from ml_collections import ConfigDict, config_dict
 
 from googlenet_jax.errors import UserError
-from googlenet_jax.models import FAMILIES, Family, Network, choose
+from googlenet_jax.models import FAMILIES, Family, Knobs, Network, choose
 
 
 def model_section(family: str) -> ConfigDict:
@@ -47,35 +45,12 @@ def build_model(section: ConfigDict, classes: int) -> Network:
   Raises:
     UserError: names the knob and what it accepts.
   """
-  family = _family(section.family)
-  return family.build(_knobs(family.knobs, section), classes)
+  return _family(section.family).build(knobs_of(section), classes)
 
 
-def parse_knobs(family: str, given: Mapping[str, str]) -> dict[str, Any]:
-  """A family's knobs from text, as `models.build` takes them.
-
-  Args:
-    family: an entry of `models.FAMILIES`.
-    given: values by key, as on the command line: `{'width': '0.5', 'lrn.k': '2'}`.
-
-  Raises:
-    UserError: there is no such key, or a value is of another type; names the flag.
-  """
-  chosen = choose('--family', family, FAMILIES)
-  section = model_section(family)
-  known = [key for key in _leaves(section) if key not in ('family', 'variant')]
-  for key in given:
-    if key not in known:
-      raise UserError(f'--{key}: no such flag for family {family}; accepted: {", ".join(known)}')
-  arguments = [f'--model.{key}={value}' for key, value in given.items()]
-  values = flags.FlagValues()
-  config_flags.DEFINE_config_dict('model', section, flag_values=values, sys_argv=['', *arguments])
-  try:
-    values(['', *arguments])
-  except (flags.Error, AttributeError, KeyError, TypeError, ValueError) as error:
-    raise UserError(' '.join(str(error).replace('model.', '').split())) from error
-  typed = _knobs(chosen.knobs, values.model)
-  return {name: getattr(typed, name) for name in (key.partition('.')[0] for key in given)}
+def knobs_of(section: ConfigDict) -> Knobs:
+  """The section `model` as the knobs of its family."""
+  return _knobs(_family(section.family).knobs, section)
 
 
 def _family(name: str) -> Family:
@@ -99,14 +74,6 @@ def _section(defaults: Any) -> ConfigDict:
     else:
       section[field.name] = value
   return section
-
-
-def _leaves(section: ConfigDict, prefix: str = '') -> Iterator[str]:
-  for name, value in section.items():
-    if isinstance(value, ConfigDict):
-      yield from _leaves(value, f'{prefix}{name}.')
-    else:
-      yield f'{prefix}{name}'
 
 
 def _knobs(kind: Any, section: ConfigDict) -> Any:

@@ -44,26 +44,26 @@ def defaults(family: str = 'googlenet') -> ConfigDict:
   """
   optional = config_dict.placeholder
   config = ConfigDict()
-  config.seed = 0  # of everything random: parameters, order, augmentation, dropout
-  config.duration = '30 epochs'  # of training, in steps, epochs or examples
+  config.seed = 0  # seed of everything random: parameters, order, augmentation, dropout
+  config.duration = '30 epochs'  # length of training, in steps, epochs or examples
   config.batch_size = 128  # images per step, over all devices
   config.parallelism = 'jit'  # jit, or the older pmap: the same but for the masks of dropout
-  config.log_every = '50 steps'  # between lines in metrics.jsonl
-  config.on_nonfinite = 'stop'  # loss or gradient: stop, skip the step, or rollback to a checkpoint
-  config.nonfinite_limit = 10  # steps skipped, or times rolled back, before the run stops
+  config.log_every = '50 steps'  # distance between lines in metrics.jsonl
+  config.on_nonfinite = 'stop'  # a bad loss or gradient: stop, skip (the step) or rollback
+  config.nonfinite_limit = 10  # steps skipped, or rollbacks to a checkpoint, before the run stops
 
   config.model = model_section(family)  # the network: `family`, and every knob of that family
 
   config.data = data = ConfigDict()
   data.source = 'digits'  # or folder:DIR, manifest:CSV, prepared:DIR, tfds:NAME, synthetic[:N]
-  data.train_split = 'train'
-  data.eval_split = 'test'
+  data.train_split = 'train'  # images to train on
+  data.eval_split = 'test'  # images to evaluate on
   data.image_size = 224  # pixels, height and width of what the network sees
   data.resize = 256  # shorter side before the center crop at test time
-  data.mean = optional(tuple)  # of R, G and B from 0 to 255; none = as stored with the data
-  data.std = optional(tuple)  # likewise
-  data.threads = 2  # that decode and augment
-  data.workers = 0  # processes that do so instead; 0 = threads only
+  data.mean = optional(tuple)  # mean of R, G and B, from 0 to 255; none = as stored with the data
+  data.std = optional(tuple)  # their standard deviation; none = as stored with the data
+  data.threads = 2  # threads that decode and augment
+  data.workers = 0  # processes that decode and augment instead; 0 = threads only
   data.on_bad_image = 'stop'  # stop, or skip: log it, count it, take the next
   data.placement = 'host'  # host, or device: the whole training split in device memory
   data.augment = augment = ConfigDict()
@@ -73,48 +73,48 @@ def defaults(family: str = 'googlenet') -> ConfigDict:
 
   config.init = init = ConfigDict()  # where a new run begins
   init.weights = ''  # a .safetensors of `googlenet convert`; '' = random values
-  init.seed = optional(int)  # of random values; none = `seed`
+  init.seed = optional(int)  # seed of random values; none = `seed`
 
   config.loss = loss = ConfigDict()
   loss.aux_weight = 0.3  # weight of each auxiliary head's cross entropy (section 5)
   loss.head_weights = ''  # weights of single heads in its place: '4a=0.1,4d=0.3'
-  loss.label_smoothing = 0.0
+  loss.label_smoothing = 0.0  # share of the target spread over all classes (1512.00567, section 7)
 
   config.optimizer = optimizer = ConfigDict()
   optimizer.name = 'sgd'  # sgd or rmsprop
   optimizer.learning_rate = 0.01  # the peak; the schedule multiplies it
-  optimizer.momentum = 0.9
-  optimizer.nesterov = False  # sgd only
-  optimizer.decay = 0.9  # of rmsprop's mean square
-  optimizer.epsilon = 1.0  # inside rmsprop's root
-  optimizer.weight_decay = 2e-4  # of kernels; biases and norms are left alone
+  optimizer.momentum = 0.9  # share of the last update that is added to the next
+  optimizer.nesterov = False  # Nesterov's momentum; sgd only
+  optimizer.decay = 0.9  # rmsprop: decay of the mean square
+  optimizer.epsilon = 1.0  # rmsprop: added inside the root
+  optimizer.weight_decay = 2e-4  # applies to kernels; biases and norms are left alone
   optimizer.bias_rate = 1.0  # multiplies the rate of biases (Caffe's recipes: 2)
-  optimizer.rates = ''  # multiply those of modules: 'conv*=0,inception_3*=0.1'; 0 freezes
+  optimizer.rates = ''  # multiplies the rates of modules: 'conv*=0,inception_3*=0.1'; 0 freezes
   optimizer.clip_norm = 0.0  # largest global norm of the gradient; 0 = no clipping
   optimizer.accumulate = 1  # parts a batch is computed in, one after another
 
   config.schedule = schedule = ConfigDict()
   schedule.name = 'staircase'  # constant, staircase, cosine or polynomial
-  schedule.warmup = '0 steps'  # linear, from 0
+  schedule.warmup = '0 steps'  # length of a linear rise from 0
   schedule.factor = 0.96  # staircase: what multiplies the rate ...
   schedule.every = '8 epochs'  # ... and how often; the paper's -4% every 8 epochs
-  schedule.power = 0.5  # polynomial
+  schedule.power = 0.5  # polynomial: exponent
   schedule.end = 0.0  # cosine and polynomial: share of the peak that is left at the end
 
   config.ema = ema = ConfigDict()  # average of parameters and batch statistics over steps
   ema.kind = 'none'  # none, exponential or polyak (all steps alike)
-  ema.decay = 0.9999  # exponential; ramps up as (1 + t) / (10 + t)
+  ema.decay = 0.9999  # exponential: ramps up as (1 + t) / (10 + t)
   ema.start = '0 steps'  # before it, the average is the last value
 
   config.evaluation = evaluation = ConfigDict()
-  evaluation.every = '1 epoch'  # and always at the end
-  evaluation.batch_size = 128
-  evaluation.parameters = 'raw'  # raw or ema
+  evaluation.every = '1 epoch'  # distance between evaluations; there is always one at the end
+  evaluation.batch_size = 128  # images per batch, over all devices
+  evaluation.parameters = 'raw'  # parameters to evaluate: raw, or their average, ema
 
   config.checkpoint = checkpoint = ConfigDict()
-  checkpoint.every = '1 epoch'  # and always at the end
-  checkpoint.keep = 2  # newest checkpoints that stay
-  checkpoint.keep_best = 0  # checkpoints of the lowest top-1 error that stay as well
+  checkpoint.every = '1 epoch'  # distance between checkpoints; there is always one at the end
+  checkpoint.keep = 2  # number of newest checkpoints that stay
+  checkpoint.keep_best = 0  # number of checkpoints with the lowest top-1 error that stay as well
 
   return config.lock()
 

@@ -1,8 +1,8 @@
 """A training split that lives in device memory: nothing crosses the bus while a run goes on.
 
 For sets that fit (digits, CIFAR-10), so that small images train at the network's speed. Order and
-augmentation are functions of seed and step, as on the host, but other ones: they come from JAX's
-random numbers. Each epoch has every image once; a batch may reach into the next epoch.
+augmentation are functions of seed and step, as on the host, but differ from those there: they come
+from JAX's random numbers. Each epoch has every image once; a batch may reach into the next epoch.
 """
 
 import dataclasses
@@ -24,7 +24,7 @@ from googlenet_jax.errors import UserError
 from googlenet_jax.training.devices.parallelism import Batch, DataParallel
 
 SHARE = 0.5
-"""Of a device's memory that images may take; the rest is the network's."""
+"""Share of a device's memory that images may take; the rest is left to the network."""
 
 
 def check(augmentation: Augmentation, images: int, image_size: int, batch_size: int) -> None:
@@ -71,9 +71,8 @@ def device_batches(
   images, labels = parallel.replicate(_load(split, image_size, threads, on_bad_image))
   count = len(labels)
   key = parallel.replicate(jax.random.key_data(jax.random.key(seed)))
-  draw = jax.jit(
-    functools.partial(_draw, augmentation=augmentation, batch_size=batch_size),
-    out_shardings=({'image': parallel.sharded, 'label': parallel.sharded}, parallel.replicated),
+  draw = parallel.compile_draw(
+    functools.partial(_draw, augmentation=augmentation, batch_size=batch_size)
   )
   order_of = jax.jit(functools.partial(_order, count=count), out_shardings=parallel.replicated)
   # The place stays on the device as well; the host counts along to know when an epoch begins.
@@ -84,7 +83,7 @@ def device_batches(
       epoch = step * batch_size // count
       order = order_of(key, parallel.replicate(np.int32(epoch)))
     batch, place = draw(images, labels, order, key, place)
-    yield parallel.share(batch)
+    yield batch
 
 
 def _load(

@@ -34,10 +34,10 @@ def settings(
   """Arguments of `jax.distributed.initialize`; None for a run of one process.
 
   Args:
-    environment: of this process; SLURM's, a TPU pod's or JAX's own variables are looked for.
-    coordinator: `host:port` of process 0, if the command line says.
-    processes: in all, likewise.
-    process: number of this one, from 0, likewise.
+    environment: this process's environment, with variables of SLURM, a TPU pod or JAX if any.
+    coordinator: `host:port` of process 0, if the command line gives it.
+    processes: number of processes, if the command line gives it.
+    process: number of this process, from 0, if the command line gives it.
 
   Raises:
     UserError: some of the three are given but not all, or one is impossible.
@@ -92,16 +92,16 @@ def _pod(environment: Mapping[str, str]) -> bool:
 
 @contextlib.contextmanager
 def joined(
-  arguments: dict[str, Any] | None, report: Callable[[BaseException], int]
+  arguments: dict[str, Any] | None, print_failure: Callable[[BaseException], int]
 ) -> Iterator[bool]:
-  """Joins the other processes of a run; yields whether this is the first one, which tells of it.
+  """Joins the other processes of a run; yields whether this is the first, which prints for all.
 
   All end in order where the run ends or is preempted. A process that fails ends at once, and the
   others with it: an orderly exit would wait at a barrier for those that wait for it elsewhere.
 
   Args:
     arguments: as `settings` gives them; None for a run of one process.
-    report: prints an error as the command line does and returns the exit status.
+    print_failure: prints an error as the command line does, and returns the exit status.
 
   Raises:
     UserError: the others cannot be reached.
@@ -130,7 +130,7 @@ def joined(
     jax.distributed.shutdown()
     raise
   except BaseException as error:
-    status = report(error)
+    status = print_failure(error)
     logger.error('process %d of %d ends, and the run', jax.process_index(), jax.process_count())
     sys.stdout.flush()
     sys.stderr.flush()

@@ -21,10 +21,10 @@ class DataParallel:
   """Where arrays live on the devices of all processes; steps run under `jit`.
 
   Attributes:
-    devices: how many share a batch.
+    devices: number of devices that share a batch.
     replicated: the sharding of an array that is on every device.
     sharded: the sharding of an array whose first axis is split over the devices.
-    axis_name: of the axis a step is mapped over; None where a step sees the whole batch.
+    axis_name: name of the axis that a step is mapped over; None if it sees the whole batch.
   """
 
   axis_name: str | None = None
@@ -58,10 +58,6 @@ class DataParallel:
       for name, value in batch.items()
     }
 
-  def share(self, batch: dict[str, jax.Array]) -> dict[str, jax.Array]:
-    """What `shard` would have made of a whole batch that lies on the devices as `sharded` says."""
-    return batch
-
   def prefetch(
     self, batches: Generator[dict[str, np.ndarray]], ahead: int = 2
   ) -> Generator[dict[str, jax.Array]]:
@@ -71,6 +67,10 @@ class DataParallel:
       while queue:
         yield queue.popleft()
         queue.extend(self.shard(batch) for batch in itertools.islice(batches, 1))
+
+  def compile_draw(self, draw: Callable) -> Callable:
+    """Compiles (...) -> (batch, place); the batch lies on the devices as `shard` puts it."""
+    return jax.jit(draw, out_shardings=(self.sharded, self.replicated))
 
   def compile_train(self, step: Callable) -> Callable:
     """Compiles (state, batch, hyper) -> (state, metrics); the old state's memory is given up."""
@@ -115,11 +115,18 @@ class PmapDataParallel(DataParallel):
       for name, value in batch.items()
     }
 
-  def share(self, batch: dict[str, jax.Array]) -> dict[str, jax.Array]:
-    """What `shard` would have made of a whole batch that lies on the devices as `sharded` says."""
-    return jax.tree.map(self._own_parts, batch)
+  def compile_draw(self, draw: Callable) -> Callable:
+    """Compiles (...) -> (batch, place); the batch lies on the devices as `shard` puts it."""
+    compiled = super().compile_draw(draw)
+
+    def drawn(*arguments: Any) -> tuple[Batch, Any]:
+      batch, place = compiled(*arguments)
+      return jax.tree.map(self._own_parts, batch), place
+
+    return drawn
 
   def _own_parts(self, array: jax.Array) -> jax.Array:
+    """This process's part of a whole array, with an axis of its devices, without a copy."""
     parts = [shard.data[None] for shard in array.addressable_shards]
     shape = (len(parts), *parts[0].shape[1:])
     return jax.make_array_from_single_device_arrays(shape, self._own, parts)
@@ -148,5 +155,5 @@ _KINDS = {'jit': DataParallel, 'pmap': PmapDataParallel}
 
 
 def parallel_by(parallelism: str) -> DataParallel:
-  """The one that `config.parallelism` names, `jit` or `pmap`."""
+  """The kind that `config.parallelism` names, `jit` or `pmap`."""
   return _KINDS[parallelism]()

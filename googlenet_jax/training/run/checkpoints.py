@@ -37,9 +37,9 @@ class Checkpoints:
     """Opens or makes the folder, and removes what killed saves have left.
 
     Args:
-      path: of the folder.
-      keep: newest checkpoints that stay.
-      keep_best: checkpoints of the lowest top-1 error that stay as well.
+      path: the folder.
+      keep: number of newest checkpoints that stay.
+      keep_best: number of checkpoints with the lowest top-1 error that stay as well.
       about: JSON values kept in each manifest.
     """
     self._path = path.absolute()
@@ -64,9 +64,9 @@ class Checkpoints:
     """Begins to save; the arrays are copied before it returns, the disk is written meanwhile.
 
     Args:
-      step: steps done.
-      state: to be saved.
-      top1_error: of an evaluation at this step, if there was one.
+      step: number of steps done.
+      state: the state to save.
+      top1_error: the error of an evaluation at this step, if there was one.
 
     Raises:
       UserError: this or the save before could not be written; earlier ones are left alone.
@@ -83,7 +83,7 @@ class Checkpoints:
       self._manager.save(step, args=arguments)
 
   def judge(self, step: int, top1_error: float) -> None:
-    """Says what an evaluation gave that was made after the checkpoint was saved."""
+    """Takes the error of an evaluation that was made after the checkpoint was saved."""
     self._errors[step] = top1_error
 
   def restore_newest(self, abstract: TrainState, sharding: jax.sharding.Sharding) -> Any:
@@ -202,7 +202,7 @@ class _DamagedError(Exception):
 
 
 class _LowestError:
-  """Keeps the checkpoints of the lowest top-1 error; Orbax's preservation policies look so."""
+  """A preservation policy of Orbax's: keeps the checkpoints with the lowest top-1 error."""
 
   def __init__(self, errors: dict[int, float | None], count: int) -> None:
     self._errors, self._count = errors, count

@@ -73,7 +73,7 @@ def describe(finished: Finished) -> str:
     f'in {result["train"]["seconds"]:.0f} s',
     f'test accuracy {1 - main["top1_error"]:.2%} on {main["images"]} images '
     f'(top-5 {1 - main["top5_error"]:.2%}, loss {main["loss"]:.4f}, '
-    f'{result["parameters"]} parameters)',
+    f'{result["evaluated_parameters"]} parameters)',
   ]
   if finished.curves:
     lines.append(f'curves: {finished.curves}')

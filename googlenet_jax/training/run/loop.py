@@ -13,7 +13,7 @@ from ml_collections import ConfigDict
 
 from googlenet_jax.errors import Preempted, UserError
 from googlenet_jax.training.config.durations import Durations
-from googlenet_jax.training.config.experiment import Experiment, prepare
+from googlenet_jax.training.config.experiment import Experiment, open_experiment
 from googlenet_jax.training.config.stored import plain
 from googlenet_jax.training.devices.distributed import any_process
 from googlenet_jax.training.devices.parallelism import Batch
@@ -48,16 +48,16 @@ def train(
     config: the run's config.
     workdir: the run's folder.
     cache_dir: where embedded data are kept.
-    change_config: whether a run of another config goes on under this one.
+    change_config: whether a run of another config may go on under this one.
 
   Returns:
     The final figures, as `result.json` holds them.
 
   Raises:
     Preempted: SIGTERM, SIGINT or SIGUSR2 came; the state is saved.
-    UserError: the config, the data or the work directory; or training has diverged.
+    UserError: the config, the data or the work directory is at fault, or training has diverged.
   """
-  experiment = prepare(config, cache_dir)
+  experiment = open_experiment(config, cache_dir)
   with contextlib.ExitStack() as stack:
     if jax.process_index() == 0:
       stack.enter_context(workdir.locked())
@@ -78,8 +78,8 @@ def train(
     evaluated = run.to_the_end()
     checkpoints.wait()
     result = {
-      'steps': experiment.schedule.steps,
-      'parameters': config.evaluation.parameters,
+      'steps': experiment.durations.steps,
+      'evaluated_parameters': config.evaluation.parameters,
       'test': evaluated,
       'train': dataclasses.asdict(run.totals),
       'seed': config.seed,
@@ -192,7 +192,7 @@ class _Run:
     began = time.perf_counter()
     start = int(jax.device_get(state.step))
     silent = jax.process_index() > 0
-    steps, batch_size = self.experiment.schedule.steps, self.experiment.config.batch_size
+    steps, batch_size = self.experiment.durations.steps, self.experiment.config.batch_size
     with contextlib.ExitStack() as stack:
       log = MetricsLog(None if silent else self.workdir.path, start)
       stack.callback(log.close)
@@ -234,9 +234,9 @@ class _Attempt:
       if any_process(self._asked()):  # before the step is compiled
         raise self._stopped(start)
       evaluated = self._catch_up(start, state)
-      for step in range(start + 1, experiment.schedule.steps + 1):
+      for step in range(start + 1, experiment.durations.steps + 1):
         state, metrics = self._step(state, next(batches))
-        due = due_after(step, experiment.schedule, self._stop.agreed(metrics))
+        due = due_after(step, experiment.durations, self._stop.agreed(metrics))
         self.figures.add(step, metrics)
         if due.log:
           self.figures.write(step)
@@ -265,9 +265,9 @@ class _Attempt:
     Returns:
       The evaluation; None where none was due, or its figures are in the log and not the last.
     """
-    schedule = self._run.experiment.schedule
-    last = step == schedule.steps
-    if not last and (step == 0 or step % schedule.eval_every or self._is_logged(step)):
+    durations = self._run.experiment.durations
+    last = step == durations.steps
+    if not last and (step == 0 or step % durations.eval_every or self._is_logged(step)):
       return None
     evaluated = self._evaluate(step, state)
     if evaluated is None:

@@ -78,7 +78,7 @@ class _Events:
   """A new event file of TensorBoard's, written at once by the thread that has the figures.
 
   tensorboardX's `SummaryWriter` hands them to a thread of its own; once that has died, as on a full
-  disk, its queue fills up and the run stands still for ever.
+  disk, its queue fills up and the run hangs for ever.
   """
 
   def __init__(self, folder: pathlib.Path, step: int) -> None:

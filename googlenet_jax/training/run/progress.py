@@ -20,7 +20,7 @@ class Progress:
     self._began: tuple[float, int] | None = None
 
   def update(self, step: int, loss: float) -> None:
-    """Tells that `step` steps are finished."""
+    """Shows that `step` steps are finished, the last with this loss."""
     self._step = step
     if self._began is None:
       self._began = time.perf_counter(), step
@@ -36,7 +36,7 @@ class Progress:
 
   @contextlib.contextmanager
   def pause(self) -> Iterator[None]:
-    """Stops the clock while something else than training happens."""
+    """Stops the clock during anything but training."""
     before = time.perf_counter()
     yield
     if self._began:

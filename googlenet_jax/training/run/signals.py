@@ -8,7 +8,11 @@ from typing import Any
 
 
 class StopSignal:
-  """Turns the first SIGTERM, SIGINT or SIGUSR2 into a wish; a second one acts at once."""
+  """Notes the first SIGTERM, SIGINT or SIGUSR2; a second one acts at once.
+
+  Attributes:
+    asked: name of the signal that came, None before one came.
+  """
 
   def __init__(self) -> None:
     self.asked: str | None = None
@@ -32,12 +36,12 @@ class StopSignal:
 
 
 def end_with(launcher: int) -> None:
-  """Has this process asked to stop, as by SIGTERM, when the one that launched it is gone.
+  """Sends this process SIGTERM once the process that launched it is gone.
 
-  A launcher that is killed cannot tell its members.
+  A launcher that is killed cannot stop its members.
 
   Args:
-    launcher: the id of that process, this one's parent.
+    launcher: process id of the launcher, this process's parent.
   """
 
   def watch() -> None:

@@ -47,11 +47,11 @@ class WorkDirectory:
       yield
 
   def claim(self, config: ConfigDict, change: bool = False) -> None:
-    """Makes the folder this config's.
+    """Claims the folder for a run of this config.
 
     Args:
       config: the run's config.
-      change: whether a run of another config goes on under this one.
+      change: whether a run of another config may go on under this one.
 
     Raises:
       UserError: the folder holds a run of another config; names the keys that differ.
@@ -85,7 +85,12 @@ class WorkDirectory:
 
   def result(self) -> dict[str, Any] | None:
     """The final figures, if the run is done."""
-    return self.read_json('result.json') if (self.path / 'DONE').exists() else None
+    if not (self.path / 'DONE').exists():
+      return None
+    result = self.read_json('result.json')
+    if result and 'parameters' in result:  # written before the key had a name of its own
+      result['evaluated_parameters'] = result.pop('parameters')
+    return result
 
   def finish(self, result: dict[str, Any]) -> None:
     """Writes the final figures, then `DONE`."""

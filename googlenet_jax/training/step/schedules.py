@@ -16,7 +16,7 @@ def learning_rates(
     peak: the rate after the warm-up.
     steps: length of the run.
     warmup: steps of a linear rise from 0, fewer than `steps`; the schedule begins after them.
-    every: steps between two stairs of the staircase.
+    every: number of steps between two stairs of the staircase.
   """
   rest = steps - warmup
   shape = {

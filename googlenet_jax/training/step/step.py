@@ -6,21 +6,18 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
 from ml_collections import ConfigDict
 
 from googlenet_jax.models import Network, Outputs
 from googlenet_jax.normalization import Normalization
 from googlenet_jax.training.devices.parallelism import Batch
-from googlenet_jax.training.step import schedules
 from googlenet_jax.training.step.losses import (
   by_classifier,
   cross_entropy,
-  head_weights,
   total_loss,
 )
-from googlenet_jax.training.step.optimizer import frozen_modules, make_optimizer, scalars
+from googlenet_jax.training.step.optimizer import frozen_modules, make_optimizer
 from googlenet_jax.training.step.state import TrainState
 
 Metrics = dict[str, jax.Array]
@@ -29,39 +26,6 @@ Metrics = dict[str, jax.Array]
 jax.tree_util.register_dataclass(
   Normalization, data_fields=['mean', 'std'], meta_fields=['channel_order']
 )
-
-
-def hyperparameters(
-  config: ConfigDict,
-  *,
-  steps: int,
-  warmup: int,
-  every: int,
-  ema_start: int,
-  normalization: Normalization,
-) -> dict[str, Any]:
-  """Every number of the experiment that the step reads, as arrays: changing one never recompiles.
-
-  Args:
-    config: the whole config.
-    steps: length of the run.
-    warmup: steps of warm-up.
-    every: steps between two stairs of the staircase.
-    ema_start: the first averaged step.
-    normalization: the statistics of the images' channels.
-  """
-  numbers = scalars(config.optimizer) | {'label_smoothing': config.loss.label_smoothing}
-  weights = head_weights(config.loss.head_weights, config.loss.aux_weight, config.model.aux)
-  return {
-    **{name: np.float32(value) for name, value in numbers.items()},
-    'head_weights': {place: np.float32(weight) for place, weight in weights.items()},
-    'learning_rates': schedules.learning_rates(
-      config.schedule, config.optimizer.learning_rate, steps, warmup, every
-    ),
-    'averaging_rates': schedules.averaging_rates(config.ema, steps, ema_start),
-    'normalization': normalization.as_arrays(),
-    'key': jax.random.key_data(jax.random.key(config.seed)),
-  }
 
 
 def forward(

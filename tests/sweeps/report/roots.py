@@ -54,7 +54,7 @@ def finish(workdir, error, seed=0):
   figures = {'images': 359, 'top1_error': error, 'top5_error': error / 4, 'loss': 3 * error}
   result = {
     'steps': 20,
-    'parameters': 'raw',
+    'evaluated_parameters': 'raw',
     'test': {'main': figures, 'aux_4a': {**figures, 'top1_error': error + 0.01}},
     'train': {'seconds': 12.5, 'images_per_second': 204.8, 'skipped_images': 0},
     'seed': seed,

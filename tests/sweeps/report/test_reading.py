@@ -76,6 +76,16 @@ def test_members_that_differ_in_their_seed_alone_are_one_setting(tmp_path):
   assert [member.seed for member in study.members] == [4, 1, 9]
 
 
+def test_a_result_of_before_has_its_key_under_another_name(tmp_path):
+  folder = roots.study(tmp_path, 'reduction', {(1.0, 0): 0.5, (1.0, 1): 0.25})
+  path = folder / 'members/reduction=1.0,seed=0/result.json'
+  result = json.loads(path.read_text())
+  path.write_text(json.dumps({'parameters': result.pop('evaluated_parameters'), **result}))
+  (study,) = read_studies(tmp_path)
+  found = [member.result['evaluated_parameters'] for member in study.members]
+  assert found == ['raw', 'raw'] and 'parameters' not in study.members[0].result
+
+
 @pytest.mark.parametrize(
   ('text', 'message'),
   [

@@ -126,6 +126,31 @@ def test_bad_command_lines_are_one_line(arguments, message):
   assert '\n' not in str(error.value)
 
 
+def test_another_family_takes_the_place_of_the_whole_network(caplog):
+  with caplog.at_level('INFO', 'googlenet_jax'):
+    config = parse_config(
+      [DIGITS, '--config.model.width=0.5', '--config.model.family=alexnet', '--config.seed=3']
+    )
+  assert (config.model.family, config.model.variant, config.model.width) == (
+    'alexnet',
+    'two_tower',
+    0.5,
+  )
+  assert config.seed == 3 and config.data.image_size == 32
+  assert caplog.messages == [
+    "config.model.family=alexnet: its defaults take the place of the experiment's "
+    'model.variant=small, model.width=0.25'
+  ]
+  same = parse_config([DIGITS, '--config.model.family=googlenet'])
+  assert same.model.variant == 'small'
+  for argument, named in (
+    ('--config.model.family=vgg', 'config.model.family=vgg: accepted: googlenet, '),
+    ('--config.model.reduction=0.5', 'config.model.reduction: no such key'),
+  ):
+    with pytest.raises(UserError, match=re.escape(named)):
+      parse_config([DIGITS, '--config.model.family=alexnet', argument])
+
+
 def test_experiment_file_with_a_bug_keeps_its_traceback(tmp_path):
   """An error inside the file that is no ValueError is the author's to see in full."""
   file = tmp_path / '실험 하나.py'

@@ -66,6 +66,14 @@ def test_a_family_comes_before_the_other_overrides(order, ladder, file):
   assert not is_baseline(member.overrides, defaults())
 
 
+def test_a_family_leaves_the_types_of_other_sections():
+  config = override(defaults(), {'model.family': 'alexnet', 'seed': 3})
+  assert config.model.family == 'alexnet' and config.seed == 3
+  assert config.data.get_type('mean') is tuple and config.is_locked
+  with pytest.raises(UserError, match=r"config\.init\.seed='x': accepted: an integer"):
+    override(config, {'init.seed': 'x'})
+
+
 def test_keys_of_another_family_are_refused_everywhere(ladder, file):
   wanted = {'model.family': 'ladder', 'model.width': 0.5}
   said = r'config\.model\.width: no such key.*\(accepted: dropout, family, rungs\)'

@@ -18,13 +18,15 @@ from googlenet_jax.data.split import Split
 from googlenet_jax.errors import UserError
 from googlenet_jax.normalization import Normalization
 from googlenet_jax.training.config import defaults
+from googlenet_jax.training.config.durations import Durations
+from googlenet_jax.training.config.hyperparameters import hyperparameters
 from googlenet_jax.training.config.network import build_model
 from googlenet_jax.training.devices.device_data import device_batches
 from googlenet_jax.training.devices.parallelism import parallel_by
 from googlenet_jax.training.run.checkpoints import Checkpoints, restore_newest
 from googlenet_jax.training.run.figures import run_evaluation
 from googlenet_jax.training.step.state import create_state
-from googlenet_jax.training.step.step import hyperparameters, make_eval_step, make_train_step
+from googlenet_jax.training.step.step import make_eval_step, make_train_step
 
 DEVICES, BATCH, CLASSES, STEPS = 4, 16, 7, 3
 KINDS = ('jit', 'pmap')
@@ -105,14 +107,8 @@ class Trainer:
     self.parallel = parallel_by(kind)
     step = make_train_step(self.model, self.config, {}, self.parallel.axis_name)
     self._step = self.parallel.compile_train(step)
-    numbers = hyperparameters(
-      self.config,
-      steps=10,
-      warmup=0,
-      every=1,
-      ema_start=0,
-      normalization=Normalization((120.0,) * 3, (60.0,) * 3),
-    )
+    normalization = Normalization((120.0,) * 3, (60.0,) * 3)
+    numbers = hyperparameters(self.config, Durations(10), normalization)
     self.hyper = self.parallel.replicate(numbers)
     self.state = self.parallel.replicate(initial_state(self.model, self.config, dtype))
 

@@ -14,7 +14,7 @@ from short_runs import final_state, short
 from googlenet_jax import cli, files
 from googlenet_jax.errors import Preempted, UserError
 from googlenet_jax.training.config.durations import Durations
-from googlenet_jax.training.config.experiment import Experiment, prepare
+from googlenet_jax.training.config.experiment import Experiment, open_experiment
 from googlenet_jax.training.run import figures, loop
 from googlenet_jax.training.run.checkpoints import steps
 from googlenet_jax.training.run.figures import NonFiniteError, refuse_nonfinite
@@ -32,9 +32,6 @@ def run(folder, cache, change_config=False, **changes):
   return loop.train(short(**changes), WorkDirectory(folder), cache, change_config)
 
 
-EVERY = {'log_every': 2, 'eval_every': 3, 'save_every': 4}
-
-
 @pytest.mark.parametrize(
   ('step', 'due', 'due_if_asked'),
   [
@@ -47,7 +44,7 @@ EVERY = {'log_every': 2, 'eval_every': 3, 'save_every': 4}
   ],
 )
 def test_what_is_due_after_a_step(step, due, due_if_asked):
-  durations = Durations(steps=13, warmup=0, stair=1, ema_start=0, **EVERY)
+  durations = Durations(steps=13, log_every=2, eval_every=3, save_every=4)
   assert due_after(step, durations, asked=False) == due
   assert due_after(step, durations, asked=True) == due_if_asked
 
@@ -125,7 +122,7 @@ def test_a_signal_ends_an_evaluation_and_the_next_run_makes_it(step, tmp_path, c
 
 
 def test_another_order_after_going_back(cache):
-  experiment = prepare(short(), cache)
+  experiment = open_experiment(short(), cache)
   labels = [
     np.asarray(next(experiment.train_batches(8, rollbacks))['label']) for rollbacks in (0, 0, 1)
   ]

@@ -11,7 +11,7 @@ from short_runs import short
 
 from googlenet_jax.errors import UserError
 from googlenet_jax.normalization import Normalization
-from googlenet_jax.training.config.experiment import prepare
+from googlenet_jax.training.config.experiment import open_experiment
 from googlenet_jax.training.step.optimizer import module_rates
 from googlenet_jax.training.step.step import make_train_step
 from googlenet_jax.weights import bundle as bundles
@@ -33,7 +33,7 @@ def config(path, **changes):
 @pytest.fixture(scope='module')
 def saved(cache, tmp_path_factory):
   """The same network with random weights, and seven classes of its own."""
-  experiment = prepare(config(''), cache)
+  experiment = open_experiment(config(''), cache)
   model = experiment.model.clone(classes=7)
   shapes = jax.eval_shape(model.init, jax.random.key(0), jax.numpy.zeros((1, 32, 32, 3)))
   rng = np.random.default_rng(3)
@@ -55,7 +55,7 @@ def differs(a, b):
 
 
 def first_state(cache, *arguments, **changes):
-  experiment = prepare(config(*arguments, **changes), cache)
+  experiment = open_experiment(config(*arguments, **changes), cache)
   return jax.device_get(experiment.create_state(jax.random.key(0)))
 
 
@@ -74,7 +74,7 @@ def test_the_trunk_is_loaded_and_what_leads_to_classes_is_new(saved, cache):
 
 def test_with_the_same_classes_all_is_loaded(saved, cache, tmp_path):
   _, bundle = saved
-  classes = prepare(config(''), cache).train_split.classes
+  classes = open_experiment(config(''), cache).train_split.classes
   model = bundle.model.clone(classes=len(classes))
   variables = jax.tree.map(np.asarray, bundle.variables)
   for module in variables['params']:
@@ -102,7 +102,7 @@ def test_rates_of_zero_freeze(saved, cache):
   path, bundle = saved
   rates = {'optimizer.rates': 'conv*=0,inception_*=0.5,inception_3b=0'}
   changes = {**rates, 'model.aux': (), 'ema.kind': 'exponential'}
-  experiment = prepare(config(path, **changes), cache)
+  experiment = open_experiment(config(path, **changes), cache)
   step = make_train_step(experiment.model, experiment.config, experiment.rates)
   compiled = jax.jit(step, compiler_options={'xla_backend_optimization_level': 0})
   state = experiment.create_state(jax.random.key(0))
@@ -135,10 +135,10 @@ def test_rates_of_zero_freeze(saved, cache):
 def test_what_does_not_fit_is_refused(changes, message, saved, cache):
   path, _ = saved
   if message is None:
-    assert prepare(config(path, **changes), cache).weights is not None
+    assert open_experiment(config(path, **changes), cache).weights is not None
     return
   with pytest.raises(UserError, match=message) as error:
-    assert prepare(config(path, **changes), cache).weights is not None
+    assert open_experiment(config(path, **changes), cache).weights is not None
   assert '\n' not in str(error.value)
 
 

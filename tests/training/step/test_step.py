@@ -13,11 +13,13 @@ from short_runs import PLAIN
 from googlenet_jax.models import endpoints
 from googlenet_jax.normalization import Normalization
 from googlenet_jax.training.config import defaults
+from googlenet_jax.training.config.durations import Durations
+from googlenet_jax.training.config.hyperparameters import hyperparameters
 from googlenet_jax.training.config.network import build_model
 from googlenet_jax.training.run.figures import run_evaluation
 from googlenet_jax.training.step.optimizer import module_rates
 from googlenet_jax.training.step.state import create_state
-from googlenet_jax.training.step.step import hyperparameters, make_eval_step, make_train_step
+from googlenet_jax.training.step.step import make_eval_step, make_train_step
 
 SIZE = 32
 CLASSES = 7
@@ -61,14 +63,7 @@ def batch(size=8, seed=0, **more):
 
 
 def hyper_of(config, steps=10):
-  return hyperparameters(
-    config,
-    steps=steps,
-    warmup=0,
-    every=1,
-    ema_start=0,
-    normalization=Normalization((120.0,) * 3, (60.0,) * 3),
-  )
+  return hyperparameters(config, Durations(steps), Normalization((120.0,) * 3, (60.0,) * 3))
 
 
 def initial_state(model, config):

@@ -1,0 +1,287 @@
+"""ResNet: residual networks for ImageNet and CIFAR, as first published.
+
+He, Zhang, Ren and Sun, "Deep residual learning for image recognition", 1512.03385; tables and
+sections are those of the paper.
+"""
+
+import dataclasses
+import functools
+from collections.abc import Callable, Iterator
+from typing import Any, Literal
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from googlenet_jax.errors import UserError
+from googlenet_jax.models.family import (
+  CLASSIFIER,
+  Family,
+  Knobs,
+  Network,
+  Outputs,
+  Variant,
+  check_factor,
+  check_image_size,
+  choose,
+  knob,
+  scaled,
+)
+from googlenet_jax.models.layers import (
+  KERNEL_INITIALIZERS,
+  BatchNorm,
+  Classifier,
+  ConvUnit,
+  GlobalAvgPool,
+  MaxPool,
+)
+
+Shortcut = Literal['plain', 'A', 'B', 'C']
+SHORTCUTS: dict[str, str] = {
+  'plain': 'without',
+  'A': 'identities, with zeros for new channels',
+  'B': 'projections where the shape changes, else identities',
+  'C': 'projections',
+}
+"""The kinds of shortcuts in Table 3."""
+
+NORM = BatchNorm(epsilon=1e-5, momentum=0.9)
+MAX_DEPTH = 1202
+"""The most layers accepted: those of the deepest network of Table 6."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Conv:
+  """A convolution of a block: the size of its kernel and its filters."""
+
+  kernel: int
+  filters: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Stage:
+  """A cell of Table 1: the convolutions of a block, in brackets there, and how many blocks."""
+
+  convs: tuple[Conv, ...]
+  blocks: int
+
+
+def basic(filters: int, blocks: int) -> Stage:
+  """Blocks of two 3x3 convolutions (Figure 5, left)."""
+  return Stage((Conv(3, filters), Conv(3, filters)), blocks)
+
+
+def bottleneck(filters: int, blocks: int) -> Stage:
+  """Blocks that reduce, convolve and restore (Figure 5, right)."""
+  return Stage((Conv(1, filters), Conv(3, filters), Conv(1, 4 * filters)), blocks)
+
+
+@dataclasses.dataclass(frozen=True)
+class Architecture:
+  """Everything that fixes the network but the number of classes.
+
+  `stages` are conv2_x and those behind it; the first block of each but conv2_x halves the map, in
+  its first convolution or, with `stride_on='3x3'`, in the first that is no 1x1. `stem` is `full`
+  (7x7/2, then pool/2) or `small` (3x3/1, no pool: for images of 32 to 64 pixels). `padding` is that
+  of the pool; convolutions have the same amount on each side in both conventions.
+  """
+
+  stages: tuple[Stage, ...]
+  stem: Literal['full', 'small'] = 'full'
+  conv1: int = 64
+  shortcut: Shortcut = 'B'
+  stride_on: Literal['first', '3x3'] = 'first'
+  padding: Literal['caffe', 'torch'] = 'caffe'
+  batch_norm: BatchNorm = NORM
+  kernel_init: str = 'he_normal'
+
+  def __post_init__(self) -> None:
+    choose('kernel_init', self.kernel_init, KERNEL_INITIALIZERS)
+    depth = 2 + sum(len(stage.convs) * stage.blocks for stage in self.stages)
+    if not self.stages or depth > MAX_DEPTH:
+      raise UserError(f'stages: {depth} layers in all; 3 to {MAX_DEPTH} are accepted')
+    channels = self.conv1
+    for index, stage in enumerate(self.stages):
+      if not stage.convs or any(conv.kernel % 2 == 0 for conv in stage.convs):
+        raise UserError(f'stages[{index}]: convolutions with kernels of odd sizes are accepted')
+      before, channels = channels, stage.convs[-1].filters
+      if self.shortcut == 'A' and channels < before:
+        raise UserError(
+          f'shortcut=A: {channels} channels in stages[{index}] after {before}; accepted there: '
+          'plain, B, C'
+        )
+
+  def blocks(self) -> Iterator[tuple[str, tuple[Conv, ...], int]]:
+    """Name, convolutions and stride of each block, in order."""
+    for row, stage in enumerate(self.stages, 2):
+      for number in range(1, stage.blocks + 1):
+        yield f'conv{row}_{number}', stage.convs, 2 if row > 2 and number == 1 else 1
+
+
+def imagenet(block: Callable[[int, int], Stage], *blocks: int, **others: Any) -> Architecture:
+  """A column of Table 1: how many blocks conv2_x to conv5_x have."""
+  filters = (64, 128, 256, 512)
+  return Architecture(tuple(map(block, filters, blocks)), **others)
+
+
+def cifar(n: int) -> Architecture:
+  """Section 4.2: a 3x3, then 2n layers on maps of 32, 16 and 8 pixels, identities around them."""
+  stages = (basic(16, n), basic(32, n), basic(64, n))
+  return Architecture(stages, stem='small', conv1=16, shortcut='A')
+
+
+# Not of the paper: the stride on the 3x3, which sees every pixel, and a pool padded on both sides.
+imagenet_v1_5 = functools.partial(imagenet, bottleneck, stride_on='3x3', padding='torch')
+
+VARIANTS: dict[str, Variant] = {
+  'resnet50': Variant(imagenet(bottleneck, 3, 4, 6, 3), 'Table 1, 50-layer'),
+  'resnet18': Variant(imagenet(basic, 2, 2, 2, 2), 'Table 1, 18-layer, with shortcuts B'),
+  'resnet34': Variant(imagenet(basic, 3, 4, 6, 3), 'Table 1, 34-layer, with shortcuts B'),
+  'resnet101': Variant(imagenet(bottleneck, 3, 4, 23, 3), 'Table 1, 101-layer'),
+  'resnet152': Variant(imagenet(bottleneck, 3, 8, 36, 3), 'Table 1, 152-layer'),
+  'resnet50_v1_5': Variant(
+    imagenet_v1_5(3, 4, 6, 3), "torchvision's 50-layer network: stride on the 3x3"
+  ),
+  'resnet152_v1_5': Variant(
+    imagenet_v1_5(3, 8, 36, 3), "torchvision's 152-layer network: stride on the 3x3"
+  ),
+  'resnet20': Variant(cifar(3), 'section 4.2, n = 3: for images of 32 pixels', 32),
+  'resnet32': Variant(cifar(5), 'section 4.2, n = 5: for images of 32 pixels', 32),
+  'resnet44': Variant(cifar(7), 'section 4.2, n = 7: for images of 32 pixels', 32),
+  'resnet56': Variant(cifar(9), 'section 4.2, n = 9: for images of 32 pixels', 32),
+  'resnet110': Variant(cifar(18), 'section 4.2, n = 18: for images of 32 pixels', 32),
+}
+
+
+class Residual(nn.Module):
+  """A block: ReLU of the sum of a branch of convolutions and a shortcut (section 3.2).
+
+  `conv` makes a convolution unit, which normalizes, from its width, kernel size, stride and name.
+  """
+
+  convs: tuple[Conv, ...]
+  stride: int
+  shortcut: Shortcut
+  stride_on: Literal['first', '3x3']
+  conv: Callable[..., nn.Module]
+
+  @nn.compact
+  def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
+    """float[n, h, w, c_in] -> float[n, h / stride, w / stride, c_out]."""
+    strided = 0
+    if self.stride_on == '3x3':
+      strided = next((i for i, conv in enumerate(self.convs) if conv.kernel > 1), 0)
+    branch = x
+    for i, (kernel, filters) in enumerate(map(dataclasses.astuple, self.convs)):
+      stride = self.stride if i == strided else 1
+      last = i == len(self.convs) - 1  # its ReLU comes after the addition
+      branch = self.conv(filters, kernel, stride, relu=not last, name=f'conv{i + 1}')(branch, train)
+    if self.shortcut == 'plain':
+      return nn.relu(branch)
+    channels = branch.shape[-1]
+    changed = self.stride != 1 or x.shape[-1] != channels
+    if self.shortcut == 'C' or (self.shortcut == 'B' and changed):
+      x = self.conv(channels, 1, self.stride, relu=False, name='shortcut')(x, train)
+    elif changed:
+      # Slices with a stride, as in `kernels`: an index would be a gather where n is symbolic.
+      for axis in (1, 2):
+        x = lax.slice_in_dim(x, 0, None, self.stride, axis)
+      x = jnp.pad(x, [(0, 0)] * 3 + [(0, channels - x.shape[-1])])
+    return nn.relu(branch + x)
+
+  @nn.nowrap
+  def row_type(self, before: int, after: int) -> str:
+    """Such as `[1x1 64, 3x3 64, 1x1 256]`."""
+    return f'[{", ".join(f"{c.kernel}x{c.kernel} {c.filters}" for c in self.convs)}]'
+
+
+class ResNet(Network):
+  """The network; it has no auxiliary heads."""
+
+  architecture: Architecture = VARIANTS['resnet50'].architecture
+
+  @nn.compact
+  def __call__(self, images: jax.Array, train: bool = False) -> Outputs:
+    """float[n, h, w, 3] -> logits, float32[n, classes]."""
+    arch = self.architecture
+    height, width = images.shape[1:3]
+    check_image_size(height, width, functools.partial(starved_pool, arch))
+    conv = functools.partial(
+      ConvUnit,
+      padding=arch.padding,
+      batch_norm=arch.batch_norm,
+      axis_name=self.axis_name,
+      kernel_init=arch.kernel_init,
+      dtype=self.dtype,
+    )
+    x = images  # [n, 224, 224, 3]
+    if arch.stem == 'small':
+      x = self.run(conv(arch.conv1, 3, name='conv1'), x, train)
+    else:
+      x = self.run(conv(arch.conv1, 7, 2, name='conv1'), x, train)  # [n, 112, 112, 64]
+      x = MaxPool(3, 2, arch.padding, name='pool1')(x)  # [n, 56, 56, 64]
+    # conv2_x [n, 56, 56, 256], conv3_x [n, 28, 28, 512], conv4_x [n, 14, 14, 1024],
+    # conv5_x [n, 7, 7, 2048]
+    for name, convs, stride in arch.blocks():
+      block = Residual(convs, stride, arch.shortcut, arch.stride_on, conv, name=name)
+      x = self.run(block, x, train)
+    x = GlobalAvgPool(name='avg_pool')(x)
+    return Outputs(Classifier(self.classes, arch.kernel_init, name=CLASSIFIER)(x), {})
+
+
+def starved_pool(architecture: Architecture, size: int) -> str | None:
+  """`pool1` where less than two pixels come out of conv1, None where there are more or no pool."""
+  return 'pool1' if architecture.stem == 'full' and size < 3 else None
+
+
+@dataclasses.dataclass(frozen=True)
+class ResNetKnobs(Knobs):
+  """The knobs of ResNet; each composes with every variant."""
+
+  variant: str = knob('resnet50', 'the network to start from, an entry of the variant table')
+  width: float = knob(1.0, 'multiplies every number of filters')
+  shortcut: str | None = knob(
+    None,
+    f'shortcuts ({"; ".join(f"{kind}: {what}" for kind, what in SHORTCUTS.items())}); none: as the '
+    'variant has them',
+  )
+  kernel_init: str | None = knob(
+    None, f'{", ".join(KERNEL_INITIALIZERS)}; none: as the variant has it'
+  )
+
+
+def apply_knobs(architecture: Architecture, knobs: ResNetKnobs) -> Architecture:
+  """The architecture of a variant, changed as the knobs say.
+
+  Raises:
+    UserError: names the knob and what it accepts.
+  """
+  factor = check_factor('width', knobs.width)
+  multiplied = functools.partial(scaled, f'width={knobs.width}', factor)
+  stages = tuple(
+    Stage(
+      tuple(Conv(c.kernel, multiplied(f'conv{row}_x', c.filters)) for c in stage.convs),
+      stage.blocks,
+    )
+    for row, stage in enumerate(architecture.stages, 2)
+  )
+  changes: dict[str, Any] = {'conv1': multiplied('conv1', architecture.conv1), 'stages': stages}
+  if knobs.shortcut is not None:
+    choose('shortcut', knobs.shortcut, SHORTCUTS)
+    changes['shortcut'] = knobs.shortcut
+  if knobs.kernel_init is not None:
+    changes['kernel_init'] = knobs.kernel_init
+  return dataclasses.replace(architecture, **changes)
+
+
+FAMILY = Family(
+  name='resnet',
+  title='ResNet',
+  network=ResNet,
+  knobs=ResNetKnobs,
+  variants=VARIANTS,
+  apply_knobs=apply_knobs,
+  last_map=lambda architecture: [name for name, *_ in architecture.blocks()][-1],
+  bounds={'stages.blocks': MAX_DEPTH, 'stages.convs.kernel': 15},
+)

@@ -1,0 +1,38 @@
+"""The numbers of an experiment that the step reads."""
+
+from typing import Any
+
+import jax
+import numpy as np
+from ml_collections import ConfigDict
+
+from googlenet_jax.normalization import Normalization
+from googlenet_jax.training.config.durations import Durations
+from googlenet_jax.training.step.losses import head_weights
+from googlenet_jax.training.step.optimizer import scalars
+from googlenet_jax.training.step.schedules import averaging_rates, learning_rates
+
+
+def hyperparameters(
+  config: ConfigDict, durations: Durations, normalization: Normalization
+) -> dict[str, Any]:
+  """Every number of the experiment that the step reads, as arrays: changing one never recompiles.
+
+  Args:
+    config: the whole config.
+    durations: the config's durations in steps.
+    normalization: the statistics of the images' channels.
+  """
+  numbers = scalars(config.optimizer) | {'label_smoothing': config.loss.label_smoothing}
+  weights = head_weights(config.loss.head_weights, config.loss.aux_weight, config.model.aux)
+  steps = durations.steps
+  return {
+    **{name: np.float32(value) for name, value in numbers.items()},
+    'head_weights': {place: np.float32(weight) for place, weight in weights.items()},
+    'learning_rates': learning_rates(
+      config.schedule, config.optimizer.learning_rate, steps, durations.warmup, durations.stair
+    ),
+    'averaging_rates': averaging_rates(config.ema, steps, durations.ema_start),
+    'normalization': normalization.as_arrays(),
+    'key': jax.random.key_data(jax.random.key(config.seed)),
+  }

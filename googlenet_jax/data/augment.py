@@ -100,8 +100,8 @@ def from_config(values: Mapping[str, Any]) -> Augmentation:
   Raises:
     UserError: for an unknown preset or a value out of range, naming the key.
   """
-  changes = {key: value for key, value in values.items() if value is not None}
-  preset = changes.pop('preset')
+  preset = values['preset']
+  changes = {k: value for k, value in values.items() if k != 'preset' and value is not None}
   if preset not in PRESETS:
     raise UserError(f'data.augment.preset={preset!r}: expected one of {", ".join(PRESETS)}')
   return dataclasses.replace(PRESETS[preset], **changes)

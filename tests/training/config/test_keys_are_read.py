@@ -1,0 +1,68 @@
+"""No dead knobs: each key of a config is read by what it is for."""
+
+import contextlib
+import dataclasses
+
+import jax
+import pytest
+from recorded import Reads
+from short_runs import short
+
+from googlenet_jax.models import FAMILIES, alexnet
+from googlenet_jax.models.family import knob
+from googlenet_jax.training.config import defaults
+from googlenet_jax.training.config.experiment import open_experiment
+from googlenet_jax.training.run import loop
+from googlenet_jax.training.run.workdir import WorkDirectory
+
+# What takes other ways: each key counts where one of them reads it.
+WAYS = (
+  {'schedule.name': 'polynomial', 'data.augment.preset': 'paper'},
+  {'schedule.name': 'staircase', 'data.augment.preset': 'small'},
+)
+# Read in other sections or nowhere.
+DEAD = ('decay', 'unread', 'evaluation.name', 'optimizer.size', 'data.unread', 'ema.factor')
+
+
+@dataclasses.dataclass(frozen=True)
+class WithAnotherKnob(alexnet.AlexNetKnobs):
+  """The knobs of AlexNet, and one that its networks do not know."""
+
+  gain: float = knob(1.0, 'read by nobody')
+
+
+@pytest.fixture(scope='module')
+def reads(tmp_path_factory):
+  """What a run and experiments of every family have read."""
+  cache, reads = tmp_path_factory.mktemp('cache'), Reads()
+  with pytest.MonkeyPatch.context() as monkeypatch:
+    another = dataclasses.replace(alexnet.FAMILY, name='another', knobs=WithAnotherKnob)
+    monkeypatch.setitem(FAMILIES, 'another', another)
+    for family in FAMILIES:
+      reads.watch(monkeypatch, defaults(family))
+    run = short(on_nonfinite='skip')
+    with run.unlocked():
+      run.update_from_flattened_dict(dict.fromkeys(DEAD, 0))
+    loop.train(reads.recorded(run), WorkDirectory(tmp_path_factory.mktemp('run')), cache)
+    for family in FAMILIES:
+      for way in WAYS:
+        config = defaults(family)
+        config.update_from_flattened_dict({'batch_size': 8, 'data.image_size': 128, **way})
+        if 'lrn' in config.model:
+          config.model.lrn.enabled = True
+        experiment = open_experiment(reads.recorded(config), cache)
+        assert experiment.hyper
+        with contextlib.closing(experiment.train_batches(0)) as batches:
+          jax.block_until_ready(next(batches))
+    unread = {family: reads.unread(defaults(family)) for family in FAMILIES}
+    return unread | {'run': reads.unread(run)}
+
+
+@pytest.mark.parametrize('family', FAMILIES)
+def test_every_key_is_read(reads, family):
+  assert reads[family] == set()
+
+
+def test_a_key_that_nothing_reads_is_found(reads):
+  assert reads['run'] == set(DEAD)
+  assert reads['another'] == {'model.gain'}

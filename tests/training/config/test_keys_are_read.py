@@ -38,15 +38,16 @@ def reads(tmp_path_factory):
   with pytest.MonkeyPatch.context() as monkeypatch:
     another = dataclasses.replace(alexnet.FAMILY, name='another', knobs=WithAnotherKnob)
     monkeypatch.setitem(FAMILIES, 'another', another)
-    for family in FAMILIES:
-      reads.watch(monkeypatch, defaults(family))
     run = short(on_nonfinite='skip')
     with run.unlocked():
       run.update_from_flattened_dict(dict.fromkeys(DEAD, 0))
+    # The knobs of a family become its defaults, which is not to be watched.
+    configs = {family: [defaults(family) for _ in WAYS] for family in FAMILIES}
+    for of_family in configs.values():
+      reads.watch(monkeypatch, of_family[0])
     loop.train(reads.recorded(run), WorkDirectory(tmp_path_factory.mktemp('run')), cache)
-    for family in FAMILIES:
-      for way in WAYS:
-        config = defaults(family)
+    for of_family in configs.values():
+      for config, way in zip(of_family, WAYS, strict=True):
         config.update_from_flattened_dict({'batch_size': 8, 'data.image_size': 128, **way})
         if 'lrn' in config.model:
           config.model.lrn.enabled = True
@@ -54,7 +55,7 @@ def reads(tmp_path_factory):
         assert experiment.hyper
         with contextlib.closing(experiment.train_batches(0)) as batches:
           jax.block_until_ready(next(batches))
-    unread = {family: reads.unread(defaults(family)) for family in FAMILIES}
+    unread = {family: reads.unread(config) for family, (config, _) in configs.items()}
     return unread | {'run': reads.unread(run)}
 
 

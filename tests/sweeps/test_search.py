@@ -9,12 +9,17 @@ from googlenet_jax.sweeps.status import record_failure
 from googlenet_jax.sweeps.study import Study
 
 TEXT = """
-from googlenet_jax.sweeps.grids import product, sweep
+from googlenet_jax.sweeps.grids import product, sweep, zipit
 from googlenet_jax.training.config import defaults as get_config
 
 
 def sweep_both():
   return product([sweep('model.reduction', [0.25, 0.5, 1.0]), sweep('loss.aux_weight', [0.0, 0.3])])
+
+
+def sweep_eighths():
+  keys = ('optimizer.momentum', 'loss.aux_weight', 'loss.label_smoothing')
+  return zipit([sweep(key, [i / 8 for i in range(8)]) for key in keys])
 """
 
 
@@ -23,8 +28,8 @@ def opened(tmp_path):
   (tmp_path / 'mine.py').write_text(TEXT)
   written = []
 
-  def trials(count):
-    study = Study(tmp_path / 'root', [f'--config={tmp_path / "mine.py"}'], 'both')
+  def trials(count, sweep='both'):
+    study = Study(tmp_path / 'root', [f'--config={tmp_path / "mine.py"}'], sweep)
     study.path.mkdir(parents=True, exist_ok=True)
     return Trials(study, count, 0, lambda: written.append(len(study.members))), study, written
 
@@ -40,17 +45,29 @@ def finish(study, member, error):
 
 
 def test_it_learns_which_values_are_good(opened):
-  trials, study, _ = opened(40)
+  """Three keys with one good value of eight each, which random draws would find once in eight."""
+  trials, study, _ = opened(60, 'eighths')
   assert trials.unfinished() == []
+  asked = []
+  while (member := trials.ask()) is not None:
+    asked.append(member)
+    finish(study, member, sum(abs(value - 3 / 8) for value in member.overrides.values()) / 2)
+  made = trials._trials.trials
+  assert len(made) == 60 > len(asked) == len({member.name for member in asked})
+  chosen = [value == 3 for trial in made[30:] for value in trial.params.values()]
+  assert sum(chosen) > 2 * len(chosen) / 8
+
+
+def test_each_point_of_a_small_grid_is_asked_for_once(opened):
+  trials, study, _ = opened(40)
   asked = []
   while (member := trials.ask()) is not None:
     asked.append(member)
     finish(study, member, abs(member.overrides['model.reduction'] - 0.5))
   assert {member.overrides['model.reduction'] for member in asked} == {0.25, 0.5, 1.0}
   assert len(asked) <= 6 and len({member.name for member in asked}) == len(asked)
-  best = trials._trials.best_trial
   assert study.members[0].overrides.keys() == {'model.reduction', 'loss.aux_weight'}
-  assert best.value == 0 and len(trials._trials.trials) == 40
+  assert trials._trials.best_trial.value == 0 and len(trials._trials.trials) == 40
 
 
 def test_trials_of_before_go_on(opened):

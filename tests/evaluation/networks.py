@@ -9,6 +9,7 @@ import numpy as np
 
 from googlenet_jax.data.split import Split
 from googlenet_jax.models import build
+from googlenet_jax.models.family import LRNKnobs
 from googlenet_jax.models.googlenet.inception import MODULES
 from googlenet_jax.normalization import Normalization
 from googlenet_jax.weights.bundle import Bundle, Preprocessing
@@ -17,10 +18,17 @@ CLASSES = ('개 dog', 'cat', 'crane', 'crane', '<b>newt</b> & co.', 'sax', 'zebr
 _LEAN = ','.join(f'{m}.reduce_3x3=none,{m}.reduce_5x5=none,{m}.pool_proj=none' for m in MODULES)
 
 
+_KNOBS = {
+  # It compiles in a second or two: for what is the same for every network.
+  'alexnet': {'width': 0.0625, 'lrn': LRNKnobs(enabled=False)},
+  'googlenet': {'width': 0.06, 'widths': _LEAN},
+}
+
+
 @functools.cache
-def bundle(seed=0, size=32, resize=37, order='bgr', aux=(), variant='small'):
+def bundle(seed=0, size=32, resize=37, order='bgr', family='alexnet', variant='small', aux=()):
   """A network of random parameters whose answers differ from image to image."""
-  model = build('googlenet', variant, width=0.06, widths=_LEAN, classes=len(CLASSES), aux=aux)
+  model = build(family, variant, classes=len(CLASSES), aux=aux, **_KNOBS[family])
   rng = np.random.default_rng(seed)
   shapes = jax.eval_shape(model.init, jax.random.key(0), jnp.zeros((1, size, size, 3)))
 

@@ -46,7 +46,7 @@ np.savez(sys.argv[3], *(serve(images=tf.constant(images))['probabilities'] for i
 
 @pytest.fixture(scope='module')
 def bundle():
-  return networks.bundle(aux=('4a',))
+  return networks.bundle(family='googlenet', aux=('4a',))
 
 
 def run(path, images, tmp_path):
@@ -130,7 +130,9 @@ def onnx_file(request, tmp_path_factory):
   for name in ('jax2onnx', 'onnxruntime'):
     pytest.importorskip(name, reason='needs the extra googlenet_jax[onnx]')
   variant, size, preprocessing = request.param
-  bundle = scattered(networks.bundle(size=size, resize=size, aux=('4a',), variant=variant))
+  bundle = scattered(
+    networks.bundle(size=size, resize=size, family='googlenet', aux=('4a',), variant=variant)
+  )
   path = tmp_path_factory.mktemp(variant) / '가 b.onnx'
   export(bundle, path, preprocessing=preprocessing)
   return bundle, path, preprocessing
@@ -171,7 +173,7 @@ def test_onnx_holds_the_inference_network_and_nothing_of_this_machine(onnx_file)
 def test_onnx_of_a_fixed_number_of_images(tmp_path):
   runtime = pytest.importorskip('onnxruntime', reason='needs the extra googlenet_jax[onnx]')
   pytest.importorskip('jax2onnx', reason='needs the extra googlenet_jax[onnx]')
-  bundle = networks.bundle()
+  bundle = networks.bundle(family='googlenet')
   about = export(bundle, tmp_path / 'a.onnx', preprocessing=True, batch=2)
   assert about['input']['shape'] == [2, 32, 32, 3] and about['opset'] == 21
   session = runtime.InferenceSession(tmp_path / 'a.onnx', providers=['CPUExecutionProvider'])
@@ -190,7 +192,7 @@ def test_onnx_is_refused_where_it_cannot_be_run(bundle, tmp_path):
 @pytest.mark.parametrize('preprocessing', [True, False])
 def test_a_saved_model_says_the_same(preprocessing, tmp_path):
   pytest.importorskip('tensorflow', reason='needs the extra googlenet_jax[tensorflow]')
-  bundle = scattered(networks.bundle(aux=('4a',)))
+  bundle = scattered(networks.bundle(family='googlenet', aux=('4a',)))
   path = tmp_path / '가 b.savedmodel'
   about = export(bundle, path, preprocessing=preprocessing)
   assert about == json.loads((tmp_path / '가 b.json').read_text())

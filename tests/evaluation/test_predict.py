@@ -84,7 +84,7 @@ def test_the_five_likeliest_and_the_files_that_cannot_be_read(folder):
 
 def test_grad_cam_is_the_gradient_that_a_backward_pass_finds():
   """Selvaraju et al., equations 1 and 2, with the gradient taken by JAX at the last module."""
-  bundle = networks.bundle(0)
+  bundle = networks.bundle(0, family='googlenet')
   image = cut_views(networks.split().records.pixels(1), (1,), image_size=32, resize=37).pixels
   label = 1
   seen = {}
@@ -111,7 +111,7 @@ def test_grad_cam_is_the_gradient_that_a_backward_pass_finds():
 
 
 def test_the_overlay_shows_a_class_on_the_crop_that_was_seen():
-  bundle = networks.bundle(0)
+  bundle = networks.bundle(0, family='googlenet')
   image = networks.split().records.pixels(1)
   shown = [overlay([bundle], image, label) for label in range(len(networks.CLASSES))]
   assert all(one.shape == (32, 32, 3) and one.dtype == np.uint8 for one in shown)

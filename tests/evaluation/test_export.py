@@ -66,7 +66,8 @@ def pixels(bundle, count):
   return np.random.default_rng(count).integers(0, 256, (count, size, size, 3), np.uint8)
 
 
-def test_any_number_of_images_with_preprocessing(bundle, tmp_path):
+def test_any_number_of_images_with_preprocessing(tmp_path):
+  bundle = networks.bundle()
   path = tmp_path / '가 b.stablehlo'
   export(bundle, path, preprocessing=True)
   assert b'.py' not in path.read_bytes()  # no names of source files of the machine
@@ -75,7 +76,8 @@ def test_any_number_of_images_with_preprocessing(bundle, tmp_path):
     np.testing.assert_allclose(run(path, images, tmp_path), expected(bundle, images), atol=1e-6)
 
 
-def test_normalized_images_and_a_fixed_number(bundle, tmp_path):
+def test_normalized_images_and_a_fixed_number(tmp_path):
+  bundle = networks.bundle()
   path = tmp_path / 'a.stablehlo'
   about = export(bundle, path, batch=2)
   images = pixels(bundle, 2)

@@ -6,7 +6,7 @@ import functools
 import jax
 import numpy as np
 import pytest
-from trees import FLOAT32, images, specs
+from trees import FLOAT32, images, jit_fast, random_variables, specs
 
 from googlenet_jax.errors import UserError
 from googlenet_jax.models import (
@@ -141,13 +141,15 @@ def test_heads_attach_where_the_family_says(name, variant):
 def test_the_last_map_is_averaged_for_the_classifier(name):
   model = build(name, smallest(name), classes=3, width=0.25)
   size = default_size(name, smallest(name))
-  pixels = jax.random.normal(jax.random.key(1), (2, size, size, 3))
-  variables = jax.jit(model.init)(jax.random.key(0), pixels)
-  last = last_map(name)
-  found = jax.jit(lambda v, x: endpoints(model, v, x, [last])[last])(variables, pixels)
+  variables, last = random_variables(model, size), last_map(name)
+
+  @jit_fast
+  def run(pixels):
+    return endpoints(model, variables, pixels, [last])[last], model.apply(variables, pixels).logits
+
+  found, logits = run(jax.random.normal(jax.random.key(1), (2, size, size, 3)))
   head = variables['params'][CLASSIFIER]
   expected = np.asarray(found).mean((1, 2)) @ head['kernel'] + head['bias']
-  logits = jax.jit(model.apply)(variables, pixels).logits
   np.testing.assert_allclose(logits, expected, rtol=1e-4, atol=1e-5)
 
 

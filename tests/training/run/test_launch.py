@@ -6,7 +6,7 @@ from googlenet_jax.training.run.launch import Finished, describe
 
 RESULT = {
   'steps': 60,
-  'parameters': 'ema',
+  'evaluated_parameters': 'ema',
   'test': {'main': {'images': 359, 'top1_error': 0.25, 'top5_error': 0.125, 'loss': 0.98765}},
   'train': {'seconds': 12.6},
 }

@@ -18,11 +18,11 @@ help:  ## this list
 demo: .venv/installed  ## train GoogLeNet on handwritten digits (about two minutes on two cores)
 	@"$(RUN)" -m googlenet_jax train --config=experiments/digits.py --workdir="$(WORKDIR)"
 
-test: .venv/installed  ## the tests, two files at a time
-	@"$(RUN)" -m pytest -q -n 2 --dist loadfile
+test: .venv/installed  ## the tests, two at a time
+	@"$(RUN)" -m pytest -q -n 2 --dist worksteal
 
 test-newest: .venv-newest/installed  ## the tests on Python 3.13 with the newest jax
-	@.venv-newest/bin/python -m pytest -q -n 2 --dist loadfile
+	@.venv-newest/bin/python -m pytest -q -n 2 --dist worksteal
 
 faults: .venv/installed  ## attack real runs: kills, signals, damaged checkpoints, a full disk (20 minutes)
 	@"$(RUN)" tests/faults/drill.py

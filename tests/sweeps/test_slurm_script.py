@@ -5,6 +5,7 @@
 
 import json
 import os
+import shlex
 import subprocess
 
 import pytest
@@ -64,7 +65,9 @@ def test_the_member_is_started_with_the_very_values(submitted, programs, tmp_pat
   text = table.read_text()
   assert text.count('\n') == 1
   command = text.split('\t')[2]
-  table.write_text(text.replace(command.split(' ')[0], 'python', 1))
+  interpreter = shlex.quote(shlex.split(command)[0])  # its folder may have a blank in its name
+  assert command.startswith(f'{interpreter} ')
+  table.write_text(text.replace(interpreter, 'python', 1))
   assert run(submitted).returncode == 0
   seen = (tmp_path / 'seen').read_text().split('\0')
   (member,) = submitted.members

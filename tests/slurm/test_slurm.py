@@ -4,12 +4,14 @@ import contextlib
 import json
 import os
 import pathlib
+import signal
 import subprocess
 import sys
 import time
 
 import cluster
 import pytest
+from waiting import has_pending, is_paused, paused
 
 from googlenet_jax.training.run.metrics import read_metrics
 
@@ -67,9 +69,13 @@ def test_an_array_with_a_preempted_member(sweep, tmp_path, cache):
   assert 'submitted 2 members as job' in sweep('--sweep=seeds', '--parallel=1')
   assert 'nothing to submit: 0 of 2 done' in sweep('--sweep=seeds')
   wait(lambda: len(read_metrics(members[0] / 'metrics.jsonl')) >= 5, study)
-  # More urgent work wants the whole node: SLURM signals the member, which saves and waits again.
+  # More urgent work wants the whole node: SLURM signals the member, which saves and waits again. It
+  # is paused until then, or else it might be done before.
+  member = int((members[0] / 'lock').read_text().split()[1])
   urgent = ['sbatch', '--partition=high', '--exclusive', '--output=/dev/null', '--wrap=sleep 1']
-  subprocess.run(urgent, check=True, capture_output=True)
+  with paused(member):
+    subprocess.run(urgent, check=True, capture_output=True)
+    wait(lambda: has_pending(member, signal.SIGTERM) or not is_paused(member), study)
   wait(lambda: all((member / 'DONE').exists() for member in members), study)
   log = (study / 'logs/seed=0.log').read_text()
   assert 'by SIGTERM; the same command goes on' in log

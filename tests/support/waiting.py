@@ -44,7 +44,16 @@ def paused(process: int) -> Iterator[None]:
 
 def has_pending(process: int, number: signal.Signals) -> bool:
   """Whether a signal waits for a paused process to go on."""
+  return bool(int(_status(process, 'ShdPnd'), 16) >> (number - 1) & 1)
+
+
+def is_paused(process: int) -> bool:
+  """Whether a process is held where it is."""
+  return _status(process, 'State').startswith('T')
+
+
+def _status(process: int, field: str) -> str:
   status = pathlib.Path(f'/proc/{process}/status').read_text()
-  pending = re.search(r'^ShdPnd:\s*([0-9a-f]+)$', status, re.MULTILINE)
-  assert pending
-  return bool(int(pending[1], 16) >> (number - 1) & 1)
+  found = re.search(rf'^{field}:\s*(.+)$', status, re.MULTILINE)
+  assert found
+  return found[1]

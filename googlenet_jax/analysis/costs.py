@@ -16,7 +16,8 @@ import jax.numpy as jnp
 from flax import traverse_util
 
 from googlenet_jax.analysis import trace
-from googlenet_jax.models import PREFIX
+from googlenet_jax.models import PREFIX, Network
+from googlenet_jax.models.kernels import PLAIN
 
 
 class Parameters(NamedTuple):
@@ -77,14 +78,25 @@ def count_parameters(tree: Mapping[str, Any]) -> dict[str, Parameters]:
   return modules
 
 
-def macs_by_module(model: nn.Module, image_size: int) -> dict[str, int]:
+def macs_by_module(model: Network, image_size: int) -> dict[str, int]:
   """Multiply-adds of each module that does some, for one image, in the order of the computation."""
   variables = abstract_variables(model, image_size)
-  found, _ = trace.contractions(model.apply, variables, abstract_images(image_size))
   macs: Counter[str] = Counter()
-  for contraction in found:
+  for contraction in contractions(model, variables, image_size):
     macs[module_path(contraction.scope)] += contraction.macs
   return dict(macs)
+
+
+def contractions(
+  model: Network, variables: Mapping[str, Any], image_size: int
+) -> list[trace.Contraction]:
+  """The convolutions and matrix products of a network for one image, as its layers are defined.
+
+  What a platform computes in their place, such as a product with a band for LRN, does not count.
+  """
+  apply = model.clone(forms=PLAIN).apply
+  found, _ = trace.contractions(apply, variables, abstract_images(image_size))
+  return found
 
 
 def module_path(scope: str) -> str:
@@ -92,13 +104,13 @@ def module_path(scope: str) -> str:
   return scope.partition('/')[2]
 
 
-def parameters(model: nn.Module, image_size: int) -> Breakdown:
+def parameters(model: Network, image_size: int) -> Breakdown:
   """Parameters of a network, trunk and heads apart."""
   found = parameters_by_module(model, image_size)
   return breakdown({module: counts.total for module, counts in found.items()})
 
 
-def macs(model: nn.Module, image_size: int) -> Breakdown:
+def macs(model: Network, image_size: int) -> Breakdown:
   """Multiply-adds of a network for one image, trunk and heads apart."""
   return breakdown(macs_by_module(model, image_size))
 

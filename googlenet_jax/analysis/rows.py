@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 
 import flax.linen as nn
 
-from googlenet_jax.analysis import costs, trace
+from googlenet_jax.analysis import costs
 from googlenet_jax.analysis.papers import Paper, PrintedRow
 from googlenet_jax.models import PREFIX, Layer, Network, top_layers
 
@@ -58,7 +58,7 @@ def measure(
   """
   variables = costs.abstract_variables(model, image_size)
   by_module = costs.count_parameters(variables['params'])
-  found, _ = trace.contractions(model.apply, variables, costs.abstract_images(image_size))
+  found = costs.contractions(model, variables, image_size)
   macs: dict[str, int] = {}
   for contraction in found:
     module = costs.module_path(contraction.scope)

@@ -125,10 +125,10 @@ class AlexNet(Network):
       return self.run(unit, x, train)
 
     def pool(name: str, x: jax.Array) -> jax.Array:
-      return MaxPool(3, 2, 'caffe', name=name)(x)  # exact on 55, 27 and 13 pixels
+      return MaxPool(3, 2, 'caffe', self.forms, name=name)(x)  # exact on 55, 27 and 13 pixels
 
     def normalize(name: str, x: jax.Array) -> jax.Array:
-      return LocalResponseNorm(arch.lrn, name=name)(x) if arch.lrn else x
+      return LocalResponseNorm(arch.lrn, self.forms, name=name)(x) if arch.lrn else x
 
     def drop(name: str, side: str, x: jax.Array) -> jax.Array:
       if arch.dropped != side:

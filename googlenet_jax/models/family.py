@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 
 from googlenet_jax.errors import UserError
-from googlenet_jax.models.kernels import LRN
+from googlenet_jax.models.kernels import BY_PLATFORM, LRN, Forms, forms_by
 from googlenet_jax.models.layers import DTYPES
 
 CLASSIFIER = 'classifier'
@@ -47,6 +47,7 @@ class Network(nn.Module):
       inference, with the batch statistics that they have.
     axis_name: mapped axis over which batch statistics are shared, as under `pmap`; without one
       they are those of the array that the network is given.
+    forms: how kernels are computed; by default as the platform that is compiled for prefers.
   """
 
   architecture: Any = None
@@ -55,6 +56,7 @@ class Network(nn.Module):
   dtype: Any = jnp.float32
   frozen: tuple[str, ...] = ()
   axis_name: str | None = None
+  forms: Forms = BY_PLATFORM
 
   @nn.nowrap
   def run(self, module: nn.Module, x: jax.Array, train: bool) -> jax.Array:
@@ -78,6 +80,10 @@ class Knobs:
   variant: str = knob('', "the network to start from, an entry of the family's variants")
   aux: tuple[str, ...] = knob((), 'places that carry an auxiliary head in training')
   dtype: str = knob('float32', 'type of computation, float32 or bfloat16; parameters are float32')
+  kernels: str = knob(
+    'auto',
+    'forms of kernels: auto (by platform), cpu, gpu, tpu, plain, or by part: max_pool=window',
+  )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -171,6 +177,7 @@ class Family:
       classes=classes,
       aux=tuple(place for place in places if place in knobs.aux),
       dtype=choose('dtype', knobs.dtype, DTYPES),
+      forms=forms_by(knobs.kernels),
     )
 
 

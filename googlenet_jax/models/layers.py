@@ -12,7 +12,14 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from googlenet_jax.models.kernels import LRN, Padding, local_response_norm, max_pool
+from googlenet_jax.models.kernels import (
+  BY_PLATFORM,
+  LRN,
+  Forms,
+  Padding,
+  local_response_norm,
+  max_pool,
+)
 
 DTYPES = {'float32': jnp.float32, 'bfloat16': jnp.bfloat16}
 """What a network may compute in, by the name of it in a config."""
@@ -104,10 +111,11 @@ class MaxPool(nn.Module):
   window: int
   stride: int
   padding: Padding = 'same'
+  forms: Forms = BY_PLATFORM
 
   def __call__(self, x: jax.Array) -> jax.Array:
     """float[n, h, w, c] -> float[n, h / stride, w / stride, c]."""
-    return max_pool(x, self.window, self.stride, self.padding)
+    return max_pool(x, self.window, self.stride, self.padding, self.forms)
 
   @nn.nowrap
   def row_type(self, before: int, after: int) -> str:
@@ -119,10 +127,11 @@ class LocalResponseNorm(nn.Module):
   """Local response normalization; see `kernels.local_response_norm`."""
 
   constants: LRN
+  forms: Forms = BY_PLATFORM
 
   def __call__(self, x: jax.Array) -> jax.Array:
     """float[n, h, w, c] -> the same shape and type."""
-    return local_response_norm(x, self.constants)
+    return local_response_norm(x, self.constants, self.forms)
 
 
 class GlobalAvgPool(nn.Module):

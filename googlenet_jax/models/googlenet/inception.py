@@ -7,7 +7,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from googlenet_jax.models.kernels import Padding, max_pool
+from googlenet_jax.models.kernels import BY_PLATFORM, Forms, Padding, max_pool
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,6 +57,7 @@ class Inception(nn.Module):
   conv: Callable[..., nn.Module]
   large_kernel: int = 5
   padding: Padding = 'same'
+  forms: Forms = BY_PLATFORM
 
   @nn.compact
   def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
@@ -69,7 +70,7 @@ class Inception(nn.Module):
     branch_1x1 = unit('conv1x1', x)
     branch_3x3 = unit('conv3x3', unit('reduce_3x3', x), 3)
     branch_5x5 = unit('conv5x5', unit('reduce_5x5', x), self.large_kernel)
-    branch_pool = unit('pool_proj', max_pool(x, 3, 1, self.padding))
+    branch_pool = unit('pool_proj', max_pool(x, 3, 1, self.padding, self.forms))
     return jnp.concatenate([branch_1x1, branch_3x3, branch_5x5, branch_pool], axis=-1)
 
   @nn.nowrap

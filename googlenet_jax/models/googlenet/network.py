@@ -45,17 +45,17 @@ class GoogLeNet(Network):
       return self.run(module, x, train)
 
     def pool(name: str, x: jax.Array) -> jax.Array:
-      return MaxPool(windows[name], 2, arch.padding, name=name)(x)
+      return MaxPool(windows[name], 2, arch.padding, self.forms, name=name)(x)
 
     def normalize(name: str, x: jax.Array) -> jax.Array:
-      return LocalResponseNorm(arch.lrn, name=name)(x) if arch.lrn else x
+      return LocalResponseNorm(arch.lrn, self.forms, name=name)(x) if arch.lrn else x
 
     def modules(stage: str, x: jax.Array) -> jax.Array:
       for name, widths in arch.widths.items():
         if not name.startswith(stage):
           continue
         inception = Inception(
-          widths, conv, arch.large_kernel, arch.padding, name=f'inception_{name}'
+          widths, conv, arch.large_kernel, arch.padding, self.forms, name=f'inception_{name}'
         )
         x = run(inception, x)
         if name in self.aux:

@@ -1,0 +1,27 @@
+"""The parts of networks that can be computed in several ways, as functions of arrays [n, h, w, c].
+
+Each has one or more forms that give the same up to rounding; `forms` says which is used where.
+"""
+
+from googlenet_jax.models.kernels.forms import BY_PLATFORM, PLAIN, PREFERRED, Forms, forms_by
+from googlenet_jax.models.kernels.lrn import LRN, local_response_norm
+from googlenet_jax.models.kernels.pooling import (
+  Padding,
+  adaptive_avg_pool,
+  max_pool,
+  pool_padding,
+)
+
+__all__ = [
+  'BY_PLATFORM',
+  'LRN',
+  'PLAIN',
+  'PREFERRED',
+  'Forms',
+  'Padding',
+  'adaptive_avg_pool',
+  'forms_by',
+  'local_response_norm',
+  'max_pool',
+  'pool_padding',
+]

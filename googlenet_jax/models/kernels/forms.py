@@ -1,0 +1,88 @@
+"""Which of several equal ways a part of a network is computed in, by the platform compiled for."""
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from jax import lax
+
+from googlenet_jax.errors import UserError
+
+AUTO = 'auto'
+PARTS: dict[str, tuple[str, ...]] = {
+  'max_pool': ('slices', 'window'),
+  'lrn': ('slices', 'matrix'),
+}
+"""The forms of each part; where one is best is measured or predicted in docs/performance.md."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Forms:
+  """The form of each part; `auto` is the one that the platform compiled for prefers."""
+
+  max_pool: str = AUTO
+  lrn: str = AUTO
+
+
+BY_PLATFORM = Forms()
+PLAIN = Forms(max_pool='window', lrn='slices')
+"""Each part as it is defined: what multiply-adds are counted of."""
+
+PREFERRED: dict[str, Forms] = {
+  'cpu': Forms(max_pool='slices', lrn='slices'),
+  'gpu': Forms(max_pool='slices', lrn='slices'),
+  'tpu': Forms(max_pool='window', lrn='matrix'),
+}
+"""The forms that each platform is best served with."""
+
+_PLATFORMS = {'cpu': ('cpu',), 'gpu': ('cuda', 'rocm'), 'tpu': ('tpu',)}  # by JAX's names
+
+
+def forms_by(text: str) -> Forms:
+  """Reads `model.kernels`: `auto`, `cpu`, `gpu`, `tpu`, `plain`, or `max_pool=window,lrn=matrix`.
+
+  Raises:
+    UserError: names the part and the forms that it has.
+  """
+  named = {AUTO: BY_PLATFORM, **PREFERRED, 'plain': PLAIN}
+  if text in named:
+    return named[text]
+  chosen: dict[str, str] = {}
+  for pair in text.split(','):
+    part, _, form = pair.partition('=')
+    if part not in PARTS:
+      raise UserError(
+        f'kernels={text}: accepted: {", ".join(named)}, or forms of single parts '
+        f'({", ".join(PARTS)}), as in max_pool={PARTS["max_pool"][0]}'
+      )
+    if form not in (AUTO, *PARTS[part]):
+      raise UserError(f'kernels={text}: {part}: accepted: {", ".join((AUTO, *PARTS[part]))}')
+    chosen[part] = form
+  return Forms(**chosen)
+
+
+def compute(
+  forms: Forms, part: str, functions: Mapping[str, Callable[..., Any]], *arguments: Any
+) -> Any:
+  """Computes a part in the form that is chosen for it.
+
+  With `auto` the choice falls when the computation is lowered, so that it also holds for programs
+  that are compiled ahead for another platform, and for exports for several.
+
+  Args:
+    forms: the form of each part.
+    part: one of `PARTS`.
+    functions: by form; each gives arrays of the same shapes and types.
+    *arguments: arrays.
+  """
+  form = getattr(forms, part)
+  if form != AUTO:
+    return functions[form](*arguments)
+  preferred = {
+    name: functions[getattr(PREFERRED[platform], part)]
+    for platform, names in _PLATFORMS.items()
+    for name in names
+  }
+  if len(set(preferred.values())) == 1:
+    return preferred['cpu'](*arguments)
+  return lax.platform_dependent(*arguments, **preferred)

@@ -14,7 +14,8 @@ from jax.test_util import check_grads
 
 from googlenet_jax.errors import UserError
 from googlenet_jax.models import kernels, layers
-from googlenet_jax.models.kernels import LRN
+from googlenet_jax.models.kernels import LRN, Forms
+from googlenet_jax.models.kernels.forms import PARTS
 from googlenet_jax.models.layers import BatchNorm, ConvUnit
 
 # An odd and an even side for each window, and a side shorter than a window of 3.
@@ -50,17 +51,22 @@ def test_max_pool(window, stride, padding, sides):
   cotangent = np.random.default_rng(1)
 
   @jax.jit
-  def both(x):
-    ours, pull = jax.vjp(lambda x: kernels.max_pool(x, window, stride, padding), x)
+  def every_form(x):
     theirs, pull_theirs = jax.vjp(lambda x: window_pool(x, window, stride, padding), x)
     # Whole numbers, so that the order of the sums does not matter.
     weights = cotangent.integers(-99, 99, theirs.shape).astype(np.float32)
-    return ours, theirs, pull(weights)[0], pull_theirs(weights)[0]
+    found = {}
+    for form in PARTS['max_pool']:
+      forms = Forms(max_pool=form)
+      ours, pull = jax.vjp(lambda x: kernels.max_pool(x, window, stride, padding, forms), x)  # noqa: B023
+      found[form] = ours, pull(weights)[0]
+    return found, theirs, pull_theirs(weights)[0]
 
-  ours, theirs, gradient, gradient_theirs = both(x)
-  np.testing.assert_array_equal(ours, loops.max_pool(x, window, stride, padding))
-  np.testing.assert_array_equal(ours, theirs)
-  np.testing.assert_array_equal(gradient, gradient_theirs)
+  found, theirs, gradient_theirs = every_form(x)
+  np.testing.assert_array_equal(theirs, loops.max_pool(x, window, stride, padding))
+  for form, (ours, gradient) in found.items():
+    np.testing.assert_array_equal(ours, theirs, err_msg=form)
+    np.testing.assert_array_equal(gradient, gradient_theirs, err_msg=form)
 
 
 @pytest.mark.parametrize(
@@ -82,10 +88,11 @@ def test_max_pool_in_bfloat16_keeps_type_and_values():
 
 
 def test_equal_maxima_share_the_gradient_of_their_window():
-  gradient = jax.grad(lambda x: (kernels.max_pool(x, 2, 2, 'same') * 4).sum())(
-    jnp.zeros((1, 4, 4, 1))
-  )
-  np.testing.assert_array_equal(gradient, np.ones((1, 4, 4, 1)))
+  for form in ('slices', 'blocks'):
+    gradient = jax.grad(
+      lambda x: (kernels.max_pool(x, 2, 2, 'same', Forms(max_pool=form)) * 4).sum()  # noqa: B023
+    )(jnp.zeros((1, 4, 4, 1)))
+    np.testing.assert_array_equal(gradient, np.ones((1, 4, 4, 1)))
 
 
 LRNS = [

@@ -29,6 +29,10 @@ _FREE = {
 }
 
 
+# What JAX puts around the names of functions and modules.
+_WRAPPERS = {'jit', 'jvp', 'transpose', 'vmap', 'cond', 'checkpoint', 'rematted_computation'}
+
+
 @dataclasses.dataclass(frozen=True)
 class Memory:
   """Bytes of main memory on each chip, by kind; `total` is what must fit."""
@@ -157,10 +161,10 @@ def module_of(scope: str, network: str) -> tuple[str, bool]:
   names = [name for name in re.split(r'[/()]', scope) if name]
   backward = 'transpose' in names
   if network not in names:
-    plain = [name for name in names if name not in ('jit', 'jvp', 'transpose')]
+    plain = [name for name in names if name not in _WRAPPERS]
     return f'({plain[1] if len(plain) > 1 else "other"})', backward
   inside = names[len(names) - 1 - names[::-1].index(network) + 1 :]
-  path = [name for name in inside if name not in ('jit', 'jvp', 'transpose', 'vmap')]
+  path = [name for name in inside if name not in _WRAPPERS and not name.startswith('branch_')]
   return '/'.join(path[:-1][:2]) or '(network)', backward
 
 

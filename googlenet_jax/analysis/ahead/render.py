@@ -74,7 +74,7 @@ def _described(step: Step, chip: Chip | None) -> str:
     of = f' of {_amount(chip.memory)}' if chip else ''
     lines.append(f'  memory      {_amount(step.memory.total)}{of} on each chip ({parts})')
   lines.append(
-    f'  operations  {step.flops / 1e12:,.3f} TFLOP on each chip (computed; matrix products)'
+    f'  operations  {step.flops / 1e9:,.2f} GFLOP on each chip (computed; matrix products)'
   )
   if (found := step.predicted) and chip:
     lines += _prediction(step, found, chip)
@@ -94,7 +94,7 @@ def _prediction(step: Step, found: Prediction, chip: Chip) -> list[str]:
       f'  predicted   at least {found.seconds * 1e3:,.2f} ms: at most {rate}, {share} '
       '(a bound from traffic and operations)'
     ]
-  lines.append(f'  traffic     {found.traffic / 1e9:,.2f} GB on each chip (predicted)')
+  lines.append(f'  traffic     {found.traffic / 1e6:,.0f} MB on each chip (predicted)')
   for exchange in found.collectives:
     lines.append(
       f'  collective  {exchange.count} {exchange.kind}, {exchange.bytes / 1e6:,.1f} MB; its time '
@@ -111,7 +111,7 @@ def _cost(cost: Cost, found: Prediction) -> str:
   way = 'backward' if cost.backward else 'forward'
   estimate = '' if cost.estimated or not found.cycles else ', from traffic'
   return (
-    f'{cost.seconds * 1e3:8.3f} ms {cost.seconds / whole:5.1%}  {cost.module} {way} '
+    f'{cost.seconds * 1e6:9,.1f} us {cost.seconds / whole:5.1%}  {cost.module} {way} '
     f'({cost.opcode}, {cost.traffic / 1e6:,.0f} MB{estimate})'
   )
 

@@ -1,9 +1,11 @@
 """Machines to compile for, by name: `tpu:v5e:4x4`, `gpu:h100:2x8`, `here`."""
 
+import contextlib
 import dataclasses
 import importlib.util
 import os
 import re
+from collections.abc import Iterator
 from typing import Any
 
 from googlenet_jax.analysis.ahead.chips import CHIPS, Chip, target_config
@@ -106,7 +108,8 @@ def devices(target: Target) -> list[Any]:
       options['num_slices'] = target.slices
   platform = 'tpu' if target.chip.platform == 'tpu' else 'cuda'
   try:
-    found = topologies.get_topology_desc(platform=platform, topology_name=name, **options)
+    with _silenced():
+      found = topologies.get_topology_desc(platform=platform, topology_name=name, **options)
   except Exception as error:  # jaxlib raises XlaRuntimeError, which is no public name
     said = ' '.join(str(error).split())
     if 'libtpu_lockfile' in said or 'ALREADY_EXISTS' in said:
@@ -115,3 +118,16 @@ def devices(target: Target) -> list[Any]:
       ) from error
     raise UserError(f'--target={target.name}: refused by the compiler: {said[:200]}') from error
   return list(found.devices)
+
+
+@contextlib.contextmanager
+def _silenced() -> Iterator[None]:
+  """Keeps off the terminal what libtpu writes about hosts that it does not find."""
+  kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+  try:
+    os.dup2(nowhere, 2)
+    yield
+  finally:
+    os.dup2(kept, 2)
+    os.close(kept)
+    os.close(nowhere)

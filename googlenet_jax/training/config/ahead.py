@@ -65,7 +65,9 @@ def compile_step(experiment: Experiment, name: str, target: Target, say: Say) ->
   return Step(name, images, flops, seconds, memory, predicted, excess)
 
 
-def _traced(experiment: Experiment, name: str) -> tuple[Callable, tuple[Any, dict[str, jax.ShapeDtypeStruct], Any]]:
+def _traced(
+  experiment: Experiment, name: str
+) -> tuple[Callable, tuple[Any, dict[str, jax.ShapeDtypeStruct], Any]]:
   """A step, and the shapes and types of what it takes."""
   config, state = experiment.config, experiment.abstract_state()
   hyper = jax.eval_shape(lambda numbers: numbers, experiment.hyper)

@@ -37,8 +37,12 @@ format: .venv/installed  ## rewrite the files as ruff likes them
 	@"$(RUN)" -m ruff check --fix .
 	@"$(RUN)" -m ruff format .
 
-bench: .venv-bench/installed  ## training and inference against PyTorch
-	@.venv-bench/bin/python benchmarks/step_time.py
+bench: .venv-bench/installed  ## training and inference against PyTorch: three networks, two batches
+	@for network in '--variant=table1' '--variant=bn' '--variant=small --image_size=32'; do \
+	  for batch in 1 32; do \
+	    .venv-bench/bin/python benchmarks/step_time.py $$network --batch=$$batch || exit; \
+	  done; \
+	done
 
 bench-input: .venv/installed  ## the input pipeline against plain decoding
 	@"$(RUN)" benchmarks/input_pipeline.py

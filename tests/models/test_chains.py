@@ -1,7 +1,4 @@
-"""Networks that are one chain of layers: their order, and their logits against slow loops.
-
-Each is written down here again, from its paper or the network that its authors published.
-"""
+"""Networks that are one chain of layers: their order, and their logits against slow loops."""
 
 import functools
 import math
@@ -10,109 +7,15 @@ import jax
 import loops
 import numpy as np
 import pytest
+from chains import CHAINS, KERNELS, PARAMETERS
 from flax import traverse_util
-from trees import images, jit_fast, paths, random_variables, specs
+from trees import images, jit_fast, random_variables, specs
 
 from googlenet_jax.errors import UserError
 from googlenet_jax.models import FAMILIES, build, top_layers
 from googlenet_jax.models.family import LRNKnobs
 from googlenet_jax.models.layers import BatchNorm
 
-
-def vgg(*counts, norm=False, last=3):
-  """Table 1 of 1409.1556: blocks of convolutions, each before a 2x2 pool."""
-  chain = []
-  for block, count in enumerate(counts, 1):
-    for index in range(1, count + 1):
-      chain.append(f'conv conv{block}_{index} 1 same')
-      chain += ['norm norm1'] if norm and (block, index) == (1, 1) else []
-    chain.append(f'max pool{block} 2')
-  return [*chain, 'fc fc6', 'fc fc7']
-
-
-def zfnet(first, second):
-  """Figure 3 of 1311.2901; pools come before normalization."""
-  chain = [f'conv conv1 {first}', 'max pool1 3', 'norm norm1']
-  chain += [f'conv conv2 {second}', 'max pool2 3', 'norm norm2']
-  chain += [f'conv conv{number} 1 same' for number in (3, 4, 5)]
-  return [*chain, 'max pool5 3', 'fc fc6', 'fc fc7']
-
-
-def mlpconv(number, first, cccp, *end):
-  """A convolution, whose sums a head sees, and two 1x1 convolutions."""
-  chain = [f'sums conv{number} {first}', f'head conv{number}', 'relu']
-  return [*chain, *(f'conv cccp{i} 1 same' for i in cccp), *end]
-
-
-def cnds(*stem):
-  """8conv3fc_CNDS: the branch is on the second of the convolutions of 256 filters."""
-  chain = [*stem, 'conv conv2 1 same', 'max pool2 2']
-  for pool, pair in ((3, (3, 4)), (4, (5, 6)), (5, (7, 8))):
-    for number in pair:
-      chain += [f'conv conv{number} 1 same', *(['head conv4'] if number == 4 else [])]
-    chain.append(f'max pool{pool} 2')
-  return [*chain, 'fc fc9', 'fc fc10']
-
-
-CIFAR = [
-  *mlpconv(1, '1 same', (1, 2), 'max pool1 3', 'drop dropout1'),
-  *mlpconv(2, '1 same', (3, 4), 'average pool2 3', 'drop dropout2'),
-  *mlpconv(3, '1 same', (5,), 'maps'),
-]
-CHAINS = {
-  ('vgg', 'vgg16'): vgg(2, 2, 3, 3, 3),
-  ('vgg', 'vgg11'): vgg(1, 1, 2, 2, 2),
-  ('vgg', 'vgg11_lrn'): vgg(1, 1, 2, 2, 2, norm=True),
-  ('vgg', 'vgg13'): vgg(2, 2, 2, 2, 2),
-  ('vgg', 'vgg16_1x1'): vgg(2, 2, 3, 3, 3),
-  ('vgg', 'vgg19'): vgg(2, 2, 4, 4, 4),
-  ('vgg', 'vgg16_bn'): vgg(2, 2, 3, 3, 3),
-  ('vgg', 'vgg19_bn'): vgg(2, 2, 4, 4, 4),
-  ('vgg', 'small'): vgg(2, 2, 3, 3, 3),
-  ('zfnet', 'figure3'): zfnet('2 1', '2 0'),
-  ('zfnet', 'wide'): zfnet('2 1', '2 0'),
-  ('zfnet', 'small'): zfnet('1 2', '1 2'),
-  ('nin', 'imagenet'): [
-    *mlpconv(1, '4 0', (1, 2), 'max pool1 3'),
-    *mlpconv(2, '1 same', (3, 4), 'max pool2 3'),
-    *mlpconv(3, '1 same', (5, 6), 'max pool3 3', 'drop dropout3'),
-    *mlpconv(4, '1 same', (7,), 'maps'),
-  ],
-  ('nin', 'cifar'): CIFAR,
-  ('dsn', 'cifar'): [x.replace('average', 'max').replace('maps', 'means') for x in CIFAR],
-  ('cnds', 'cnn8'): cnds('conv conv1 2 1', 'max pool1 3'),
-  ('cnds', 'small'): cnds('conv conv1 1 same'),
-}
-# Kernels that are no 3x3 (nor the 1x1 of `cccp`).
-KERNELS = {
-  ('vgg', 'vgg16_1x1'): {f'conv{block}_3': 1 for block in (3, 4, 5)},
-  ('zfnet', 'figure3'): {'conv1': 7, 'conv2': 5},
-  ('zfnet', 'wide'): {'conv1': 7, 'conv2': 5},
-  ('zfnet', 'small'): {'conv1': 5, 'conv2': 5},
-  ('nin', 'imagenet'): {'conv1': 11, 'conv2': 5},
-  ('nin', 'cifar'): {'conv1': 5, 'conv2': 5},
-  ('dsn', 'cifar'): {'conv1': 5, 'conv2': 5},
-  ('cnds', 'cnn8'): {'conv1': 7},
-}
-PARAMETERS = {  # with 1,000 classes; torchvision documents those of VGG, but for batch norm
-  ('vgg', 'vgg16'): 138_357_544,
-  ('vgg', 'vgg11'): 132_863_336,
-  ('vgg', 'vgg11_lrn'): 132_863_336,
-  ('vgg', 'vgg13'): 133_047_848,
-  ('vgg', 'vgg16_1x1'): 133_638_952,
-  ('vgg', 'vgg19'): 143_667_240,
-  ('vgg', 'vgg16_bn'): 138_365_992 - 4_224,  # its documented count less biases before batch norm
-  ('vgg', 'vgg19_bn'): 143_678_248 - 5_504,
-  ('vgg', 'small'): 15_757_224,
-  ('zfnet', 'figure3'): 62_357_608,
-  ('zfnet', 'wide'): 107_627_624,
-  ('zfnet', 'small'): 41_379_176,
-  ('nin', 'imagenet'): 7_595_176,
-  ('nin', 'cifar'): 1_158_056,
-  ('dsn', 'cifar'): 1_158_056,
-  ('cnds', 'cnn8'): 63_665_000,
-  ('cnds', 'small'): 11_045_224,
-}
 NAMES = ('vgg', 'zfnet', 'nin', 'dsn', 'cnds')
 CASES = [(name, variant) for name in NAMES for variant in FAMILIES[name].variants]
 every_chain = pytest.mark.parametrize(('name', 'variant'), CASES)
@@ -129,14 +32,13 @@ def test_every_variant_is_written_down():
 @every_chain
 def test_order_kernels_and_parameters(name, variant):
   model, size = build(name, variant), size_of(name, variant)
-  words = [line.split() for line in CHAINS[name, variant]]
-  skipped = ('head', 'relu', 'maps', 'means')
-  named = [
-    [line[1]] if line[0] != 'fc' else [line[1], f'dropout_{line[1]}']
-    for line in words
-    if line[0] not in skipped
-  ]
-  assert [layer.name for layer in top_layers(model, size)] == [*sum(named, []), 'classifier']
+  expected = []
+  for what, *settings in (line.split() for line in CHAINS[name, variant]):
+    if what not in ('head', 'relu', 'maps', 'means'):
+      expected.append(settings[0])
+    if what == 'fc':
+      expected.append(f'dropout_{settings[0]}')
+  assert [layer.name for layer in top_layers(model, size)] == [*expected, 'classifier']
   params = specs(model, size)['params']
   assert sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(params)) == PARAMETERS[name, variant]
   for unit, leaves in params.items():
@@ -173,9 +75,8 @@ class ByHand:
     x = loops.conv(x, kernel, int(stride), padding if padding == 'same' else int(padding))
     if f'{name}/bias' in self.leaves:
       return x + self.leaves[f'{name}/bias']
-    mean, var, scale, shift = (
-      self.leaves[f'{name}/bn/{leaf}'] for leaf in ('mean', 'var', 'scale', 'bias')
-    )
+    norm = (self.leaves[f'{name}/bn/{leaf}'] for leaf in ('mean', 'var', 'scale', 'bias'))
+    mean, var, scale, shift = norm
     return (x - mean) / np.sqrt(var + 1e-5) * scale + shift
 
   def conv(self, x, *settings):
@@ -275,3 +176,101 @@ def variables_of(model, x):
 
   shapes = jax.eval_shape(model.init, jax.random.key(0), x)
   return jax.tree_util.tree_map_with_path(value, shapes)
+
+
+@pytest.mark.parametrize(
+  ('name', 'variant', 'least', 'starved'),
+  [
+    # Backwards from two pixels: a 2x2 pool makes ceil(n / 2), a 3x3 pool floor(n / 2).
+    ('vgg', 'vgg16', 17, 'pool5'),
+    ('zfnet', 'figure3', 47, 'pool5'),
+    ('zfnet', 'small', 8, 'pool5'),
+    ('nin', 'imagenet', 39, 'pool3'),
+    ('nin', 'cifar', 4, 'pool2'),
+    ('cnds', 'cnn8', 39, 'pool5'),
+    ('cnds', 'small', 9, 'pool5'),
+  ],
+)
+def test_least_image_size(name, variant, least, starved):
+  model = build(name, variant, classes=7)
+  run = functools.partial(jax.eval_shape, model.init_with_output, jax.random.key(0))
+  assert run(images(least))[0].logits.shape == (2, 7)
+  with pytest.raises(UserError) as error:
+    run(images(least - 1))
+  assert str(error.value) == (
+    f'image_size={least - 1}x{least - 1}: too small for the max pools (nothing left to pool at '
+    f'{starved}); at least {least}x{least} is accepted'
+  )
+
+
+def test_dropout_follows_the_random_stream_in_training_only():
+  for name, variant in (('vgg', 'small'), ('zfnet', 'small'), ('nin', 'cifar'), ('cnds', 'small')):
+    model = build(name, variant, width=0.05, classes=5)
+    variables = random_variables(model, 32)
+    x = np.random.default_rng(1).normal(size=(2, 32, 32, 3)).astype(np.float32)
+    still = np.asarray(model.apply(variables, x).logits)
+
+    def train(seed, model=model, variables=variables, x=x):
+      rngs = {'dropout': jax.random.key(seed)}
+      frozen = model.clone(frozen=tuple(variables['params']))  # batch statistics as they are
+      return np.asarray(frozen.apply(variables, x, train=True, rngs=rngs).logits)
+
+    one, same, other = train(0), train(0), train(1)
+    np.testing.assert_array_equal(one, same)
+    assert (one != other).any() and (one != still).any(), name
+    never = build(name, variant, width=0.05, classes=5, dropout=0.0)
+    never = never.clone(frozen=tuple(variables['params']))
+    np.testing.assert_array_equal(never.apply(variables, x, train=True).logits, still)
+
+
+def test_the_values_that_training_starts_from():
+  """CNN-8: deviation 0.01, biases of 0.5, 0.1 and 1, those of the branch as in the trunk."""
+  model = build('cnds', width=0.06, aux=('conv4',), classes=10)
+  x = np.zeros((1, 67, 67, 3), np.float32)
+  params = traverse_util.flatten_dict(jit_fast(model.init)(jax.random.key(0), x)['params'], sep='/')
+  starts = {'conv1': 0.5, 'fc9': 1, 'fc10': 1, 'classifier': 0, 'aux_conv4/fc': 1}
+  starts |= {'aux_conv4/fc2': 1, 'aux_conv4/classifier': 0}
+  for path, leaf in params.items():
+    unit, _, kind = path.rpartition('/')
+    if kind == 'bias':
+      np.testing.assert_array_equal(leaf, np.full(leaf.shape, starts.get(unit, 0.1), np.float32))
+    else:
+      assert abs(np.std(leaf) / 0.01 - 1) < 5 / math.sqrt(2 * leaf.size), path
+
+
+def test_knobs_override_the_variant():
+  vgg16 = build('vgg', width=0.3, dropout=0.1, batch_norm=True).architecture  # 19.2, 38.4, ...
+  filters = [[cell.filters for cell in block] for block in vgg16.blocks]
+  assert filters == [[19] * 2, [38] * 2, [77] * 3, [154] * 3, [154] * 3]
+  assert (vgg16.fc6, vgg16.fc7, vgg16.dropout) == (1229, 1229, 0.1)
+  assert vgg16.batch_norm == BatchNorm(epsilon=1e-5, momentum=0.9)
+  assert build('vgg', 'vgg16_bn', batch_norm=False).architecture.batch_norm is None
+  assert build('vgg', lrn=LRNKnobs(enabled=True)).architecture.lrn.alpha == 5e-4
+  assert build('zfnet', lrn=LRNKnobs(enabled=False)).architecture.lrn is None
+  zfnet = build('zfnet', 'wide', width=0.5).architecture
+  assert [getattr(zfnet, f'conv{i}') for i in range(1, 6)] == [48, 128, 256, 512, 256]
+  nin = build('nin', width=0.5, dropout=0.25).architecture
+  assert [layer.widths for layer in nin.layers] == [(48,) * 3, (128,) * 3, (192,) * 3, (512,) * 2]
+  assert nin.dropout == 0.25
+  cnds = build('cnds', width=0.25, aux_dropout=0.1).architecture
+  assert (cnds.conv8, cnds.fc9, cnds.head.conv, cnds.head.fc2) == (128, 1024, 16, 256)
+  assert (cnds.head.dropout, cnds.dropout) == (0.1, 0.5)
+
+
+@pytest.mark.parametrize(
+  ('name', 'knobs', 'message'),
+  [
+    ('vgg', {'dropout': 1.0}, r'dropout=1\.0: a rate of at least 0 and below 1 is accepted'),
+    ('zfnet', {'lrn': LRNKnobs(size=4)}, r'lrn\.size=4: an odd number'),
+    (
+      'nin',
+      {'aux': ('conv5',)},
+      r'aux=conv5: no such module; accepted: conv1, conv2, conv3, conv4',
+    ),
+    ('cnds', {'aux_dropout': -0.1}, r'aux_dropout=-0\.1: a rate'),
+    ('cnds', {'aux': ('pool3',)}, r'aux=pool3: no such module; accepted: conv1, '),
+  ],
+)
+def test_a_refusal_names_the_knob_and_what_is_accepted(name, knobs, message):
+  with pytest.raises(UserError, match=f'^{message}'):
+    build(name, **knobs)

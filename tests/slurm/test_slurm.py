@@ -67,13 +67,12 @@ def test_an_array_with_a_preempted_member(sweep, tmp_path, cache):
   study = tmp_path / '연구 1' / 'seeds'
   members = [study / 'members' / f'seed={seed}' for seed in range(2)]
   assert 'submitted 2 members as job' in sweep('--sweep=seeds', '--parallel=1')
-  assert 'nothing to submit: 0 of 2 done' in sweep('--sweep=seeds')
   wait(lambda: len(read_metrics(members[0] / 'metrics.jsonl')) >= 5, study)
-  # More urgent work wants the whole node: SLURM signals the member, which saves and waits again. It
-  # is paused until then, or else it might be done before.
   member = int((members[0] / 'lock').read_text().split()[1])
   urgent = ['sbatch', '--partition=high', '--exclusive', '--output=/dev/null', '--wrap=sleep 1']
-  with paused(member):
+  with paused(member):  # or else it might be done at any moment
+    assert 'nothing to submit: 0 of 2 done' in sweep('--sweep=seeds')
+    # More urgent work wants the whole node: SLURM signals the member, which saves and waits again.
     subprocess.run(urgent, check=True, capture_output=True)
     wait(lambda: has_pending(member, signal.SIGTERM) or not is_paused(member), study)
   wait(lambda: all((member / 'DONE').exists() for member in members), study)

@@ -78,12 +78,13 @@ def cifar(config):
 
 
 def digits(config):
-  """The network for CIFAR at a quarter of the width."""
-  config.duration = '12 epochs'
-  config.batch_size = 64
-  config.log_every = '10 steps'
+  """The network for CIFAR at a quarter of the width, with little dropout."""
+  config.duration = '16 epochs'
+  config.batch_size = 32
+  config.log_every = '20 steps'
   config.model.variant = 'cifar'
   config.model.width = 0.25
+  config.model.dropout = 0.1
   config.data.source = 'digits'
   config.data.image_size = 32
   config.data.resize = 32

@@ -40,7 +40,7 @@ SMALL = {
   'resnet': ['model.variant=resnet20', 'model.width=0.25'],
   'nin': ['model.variant=cifar', 'model.width=0.05'],
   'zfnet': ['model.variant=small', 'model.width=0.02'],
-  'vgg': ['model.variant=small', 'model.width=0.03'],
+  'vgg': ['model.variant=vgg11', 'model.width=0.03'],
   'cnds': ['model.variant=small', 'model.width=0.03'],
   'dsn': ['model.variant=cifar', 'model.width=0.05', 'loss.name=squared_hinge'],
 }

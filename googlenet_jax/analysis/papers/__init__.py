@@ -1,7 +1,16 @@
 """Tables of papers by family of networks: the printed figures as data."""
 
 from googlenet_jax.analysis.papers import alexnet, googlenet, resnet
-from googlenet_jax.analysis.papers.paper import Claim, Paper, PrintedRow, digits, extent, mega
+from googlenet_jax.analysis.papers.paper import (
+  Claim,
+  Paper,
+  PrintedRow,
+  ReportedError,
+  Statement,
+  digits,
+  extent,
+  mega,
+)
 
 PAPERS: dict[str, Paper] = {
   'googlenet': googlenet.PAPER,
@@ -10,4 +19,14 @@ PAPERS: dict[str, Paper] = {
 }
 """The paper of each family that has one."""
 
-__all__ = ['PAPERS', 'Claim', 'Paper', 'PrintedRow', 'digits', 'extent', 'mega']
+__all__ = [
+  'PAPERS',
+  'Claim',
+  'Paper',
+  'PrintedRow',
+  'ReportedError',
+  'Statement',
+  'digits',
+  'extent',
+  'mega',
+]

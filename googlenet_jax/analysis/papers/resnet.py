@@ -6,7 +6,7 @@ Table 1 has the networks for ImageNet, section 4.2 and Table 6 those for CIFAR-1
 import re
 from typing import Any
 
-from googlenet_jax.analysis.papers.paper import Claim, Paper, PrintedRow
+from googlenet_jax.analysis.papers.paper import Claim, Paper, PrintedRow, ReportedError, Statement
 
 # Table 1: blocks of conv2_x to conv5_x, and 10^9 FLOPs, which are multiply-adds.
 BASIC, BOTTLENECK = (3, 3), (1, 3, 1)
@@ -19,6 +19,7 @@ IMAGENET = {
 }
 # Table 4, one network on the validation images: top-5 error in percent; 34 layers with shortcuts B.
 TOP5_ERRORS = {'resnet34': 5.71, 'resnet50': 5.25, 'resnet101': 4.60, 'resnet152': 4.49}
+ENTRY_ERROR = 3.57  # Table 5: six networks, ILSVRC-2015, test images
 
 # Table 6: layers (6n + 2), millions of parameters, error on CIFAR-10 in percent.
 CIFAR = {
@@ -109,4 +110,13 @@ PAPER = Paper(
   rows=_rows,
   row_of=_row_of,
   claims=_claims,
+  year=2015,
+  headline={'resnet50': 'ResNet-50', 'resnet152': 'ResNet-152'},
+  errors=(
+    *(
+      ReportedError(variant, error, 'several scales', 'Table 4')
+      for variant, error in TOP5_ERRORS.items()
+    ),
+    ReportedError('resnet152', ENTRY_ERROR, 'several scales', 'Table 5, test', 6, 2015),
+  ),
 )

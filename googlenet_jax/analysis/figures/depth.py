@@ -1,0 +1,47 @@
+"""The "revolution of depth": entries of ILSVRC by year, their errors and how deep they are."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from googlenet_jax.analysis.compare.columns import entry
+from googlenet_jax.analysis.compare.networks import Compared
+from googlenet_jax.analysis.figures.theme import Theme, new_figure, style, title
+
+SIZE = (8.6, 4.4)  # inches
+
+
+def draw(networks: Sequence[Compared], theme: Theme) -> Any:
+  """Errors of entries above, depths below, in the order of years and then of errors.
+
+  Networks that were no entry are left out.
+  """
+  found = [(entry(network.errors), network) for network in networks]
+  entries = sorted(
+    ((error, network) for error, network in found if error and error.entry),
+    key=lambda pair: (pair[0].entry, -pair[0].top5),
+  )
+  canvas = new_figure(*SIZE)
+  places = range(len(entries))
+  panels = (
+    ((0.03, 0.50, 0.94, 0.29), [e.top5 for e, _ in entries], theme.second, '{:g}%'),
+    ((0.03, 0.14, 0.94, 0.29), [n.depth for _, n in entries], theme.accent, '{:g} layers'),
+  )
+  for rectangle, values, color, form in panels:
+    axes = canvas.add_axes(rectangle)
+    style(axes, theme)
+    axes.bar(places, values, width=0.56, color=color)
+    axes.set_ylim(0, max(values) * 1.22)
+    axes.set_xlim(-0.6, len(entries) - 0.4)
+    axes.set(xticks=[], yticks=[])
+    for place, value in zip(places, values, strict=True):
+      text = form.format(value)
+      axes.annotate(
+        text, (place, value), (0, 3), textcoords='offset points', ha='center', va='bottom',
+        color=theme.ink, fontsize=10.5,
+      )  # fmt: skip
+  axes.set_xticks(list(places), [f'{n.title}\n{e.entry}' for e, n in entries])
+  axes.tick_params(axis='x', colors=theme.ink, labelsize=10, length=0, pad=5)
+  for y, text in ((0.805, 'top-5 error of the entry (reported)'), (0.445, 'depth (computed)')):
+    canvas.text(0.012, y, text, color=theme.faint, fontsize=9, va='bottom')
+  title(canvas, theme, 'Revolution of depth: entries of ILSVRC', '')
+  return canvas

@@ -29,6 +29,7 @@ class Node:
     shape: the shape of its output without the batch.
     kernel: height and width of the kernel or window, None where it has none.
     stride: rows from one window to the next.
+    groups: into how many parts the channels of a convolution fall.
   """
 
   kind: Kind
@@ -37,6 +38,7 @@ class Node:
   shape: tuple[int, ...]
   kernel: tuple[int, int] | None = None
   stride: int = 1
+  groups: int = 1
 
   @property
   def top(self) -> str:
@@ -133,7 +135,8 @@ def _node(equation: Any, sources: tuple[int, ...], module: str) -> Node | None:
     rows, columns = (
       equation.invars[1].aval.shape[axis] for axis in params['dimension_numbers'].rhs_spec[2:]
     )
-    return Node('conv', module, sources, shape, (rows, columns), params['window_strides'][0])
+    stride, groups = params['window_strides'][0], params['feature_group_count']
+    return Node('conv', module, sources, shape, (rows, columns), stride, groups)
   if name == 'dot_general':
     return Node('linear', module, sources, shape)
   if name in ('reduce_window_max', 'reduce_window_sum'):

@@ -7,7 +7,7 @@ from googlenet_jax.analysis.compare.columns import entry
 from googlenet_jax.analysis.compare.networks import Compared
 from googlenet_jax.analysis.figures.theme import Theme, new_figure, style, title
 
-SIZE = (8.6, 4.4)  # inches
+SIZE = (8.6, 4.2)  # inches
 
 
 def draw(networks: Sequence[Compared], theme: Theme) -> Any:
@@ -23,8 +23,8 @@ def draw(networks: Sequence[Compared], theme: Theme) -> Any:
   canvas = new_figure(*SIZE)
   places = range(len(entries))
   panels = (
-    ((0.03, 0.50, 0.94, 0.29), [e.top5 for e, _ in entries], theme.second, '{:g}%'),
-    ((0.03, 0.14, 0.94, 0.29), [n.depth for _, n in entries], theme.accent, '{:g} layers'),
+    ((0.03, 0.53, 0.94, 0.29), [e.top5 for e, _ in entries], theme.second, '{:g}%'),
+    ((0.03, 0.125, 0.94, 0.29), [n.depth for _, n in entries], theme.accent, '{:g} layers'),
   )
   for rectangle, values, color, form in panels:
     axes = canvas.add_axes(rectangle)
@@ -41,7 +41,7 @@ def draw(networks: Sequence[Compared], theme: Theme) -> Any:
       )  # fmt: skip
   axes.set_xticks(list(places), [f'{n.title}\n{e.entry}' for e, n in entries])
   axes.tick_params(axis='x', colors=theme.ink, labelsize=10, length=0, pad=5)
-  for y, text in ((0.805, 'top-5 error of the entry (reported)'), (0.445, 'depth (computed)')):
+  for y, text in ((0.84, 'top-5 error of the entry (reported)'), (0.435, 'depth (computed)')):
     canvas.text(0.012, y, text, color=theme.faint, fontsize=9, va='bottom')
-  title(canvas, theme, 'Revolution of depth: entries of ILSVRC', '')
+  title(canvas, theme, 'Revolution of depth: entries of ILSVRC')
   return canvas

@@ -14,16 +14,16 @@ def draw(network: Compared, other: Compared, theme: Theme) -> Any:
   both = []
   for one in (other, network):
     rows = audit(one.family, one.variant).rows
-    both.append([(row.name.removeprefix('inception_'), row.params) for row in rows if row.params])
+    both.append([(row.name, row.params) for row in rows if row.params])
   most = max(params for rows in both for _, params in rows)
   lines = max(map(len, both))
-  height = 0.95 + LINE * lines
+  height = 0.85 + LINE * lines
   canvas = new_figure(WIDTH, height)
-  top, bottom = 1 - 0.85 / height, 0.08 / height
+  top, bottom = 1 - 0.75 / height, 0.08 / height
   for place, (one, rows, color) in enumerate(
     zip((other, network), both, (theme.second, theme.accent), strict=True)
   ):
-    axes = canvas.add_axes((0.10 + 0.5 * place, bottom, 0.385, top - bottom))
+    axes = canvas.add_axes((0.115 + 0.5 * place, bottom, 0.375, top - bottom))
     style(axes, theme)
     axes.spines['bottom'].set_visible(False)
     axes.barh(range(len(rows)), [params for _, params in rows], height=0.66, color=color)
@@ -41,5 +41,5 @@ def draw(network: Compared, other: Compared, theme: Theme) -> Any:
     canvas.text(
       0.012 + 0.5 * place, top + 0.1 / height, heading, color=color, fontsize=10.5, weight='bold'
     )
-  title(canvas, theme, 'Parameters by layer, in millions, on one scale', '')
+  title(canvas, theme, 'Parameters by layer in millions, on one scale (computed)')
   return canvas

@@ -3,7 +3,6 @@
 import dataclasses
 import functools
 import pathlib
-from collections.abc import Iterator
 from typing import Any
 
 
@@ -107,11 +106,10 @@ def style(axes: Any, theme: Theme) -> None:
     label.set(color=theme.faint, fontsize=9.5)
 
 
-def title(figure: Any, theme: Theme, text: str, below: str) -> None:
-  """A headline, and a line below it that says what is shown and of what provenance."""
-  height = figure.get_size_inches()[1]
-  figure.text(0.012, 1 - 0.10 / height, text, color=theme.ink, fontsize=12.5, weight='bold', va='top')
-  figure.text(0.012, 1 - 0.36 / height, below, color=theme.faint, fontsize=9, va='top')
+def title(figure: Any, theme: Theme, text: str) -> None:
+  """A headline at the upper left."""
+  y = 1 - 0.10 / figure.get_size_inches()[1]
+  figure.text(0.012, y, text, color=theme.ink, fontsize=12, weight='bold', va='top')
 
 
 def save(figure: Any, theme: Theme, folder: pathlib.Path, name: str, png: bool) -> list[str]:
@@ -127,7 +125,3 @@ def save(figure: Any, theme: Theme, folder: pathlib.Path, name: str, png: bool) 
       figure.savefig(folder / written[1], dpi=160, facecolor=theme.page)
   return written
 
-
-def each_theme() -> Iterator[Theme]:
-  """The themes that every picture is drawn in."""
-  yield from THEMES

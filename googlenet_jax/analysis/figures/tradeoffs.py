@@ -26,10 +26,12 @@ def draw(
   Returns:
     The figure, and the boxes of the labels in points from its lower left corner.
   """
+  from matplotlib.ticker import MultipleLocator
+
   shown = [n for n in networks if one_crop(n.errors) or more_crops(n.errors)]
   what, unit = AXES[figure]
   canvas = new_figure(*SIZE)
-  axes = canvas.add_axes((0.075, 0.125, 0.905, 0.70))
+  axes = canvas.add_axes((0.065, 0.125, 0.915, 0.72))
   style(axes, theme)
   axes.grid(color=theme.grid, linewidth=0.6)
   cost = {n.name: getattr(n, figure) / unit for n in shown}
@@ -43,6 +45,7 @@ def draw(
   least, most = min(cost.values()), max(cost.values())
   axes.set_xlim(least / 1.5, most * 1.9)
   axes.set_ylim(0, max(error for _, error, _ in points) * 1.1)
+  axes.yaxis.set_major_locator(MultipleLocator(5))
   axes.xaxis.set_major_formatter(lambda value, _: f'{value:g}')
   axes.xaxis.set_minor_formatter(lambda value, _: f'{value:g}' if _leads(value, 25) else '')
   axes.tick_params(which='minor', colors=theme.faint, labelsize=9, length=0)
@@ -53,7 +56,7 @@ def draw(
     fill = theme.accent if filled else theme.page
     axes.plot(x, y, 'o', markersize=7, mfc=fill, mec=theme.accent, mew=1.5, zorder=3)
   boxes = _label(canvas, axes, shown, cost, points, theme)
-  title(canvas, theme, f'Error against {"multiply-adds" if figure == "macs" else "parameters"}', '')
+  title(canvas, theme, f'Error against {"multiply-adds" if figure == "macs" else "parameters"}')
   _legend(canvas, theme)
   return canvas, boxes
 
@@ -80,23 +83,25 @@ def _label(
 
   lows = [min(e for x, e, _ in points if x == cost[n.name]) for n in shown]
   anchors = [at(cost[n.name], low) for n, low in zip(shown, lows, strict=True)]
-  sizes = [(text_width(n.title, LETTERS), LETTERS * 1.2) for n in shown]
+  sizes = [
+    (text_width(n.title, LETTERS, 'bold' if n is shown[0] else 'normal'), LETTERS * 1.2)
+    for n in shown
+  ]
   markers = [labels.Box(*at(x, y), *at(x, y)).grown(5) for x, y, _ in points]
   extent = axes.get_window_extent()
   edge = labels.Box(*(float(side) * scale for side in extent.extents))
   boxes = labels.place(anchors, sizes, markers, edge, gap=7)
   width, height = canvas.get_size_inches() * 72
   for network, box in zip(shown, boxes, strict=True):
-    spoken = network.family == next(iter(shown)).family
+    spoken = network is shown[0]
     canvas.text(
       box.left / width,
       (box.bottom + box.top) / 2 / height,
       network.title,
       color=theme.ink,
       fontsize=LETTERS,
-      weight='normal',
+      weight='bold' if spoken else 'normal',
       va='center_baseline',
-      alpha=1 if spoken else 0.9,
     )
   return boxes
 
@@ -112,9 +117,9 @@ def _legend(canvas: Any, theme: Theme) -> None:
     fill = theme.accent if filled else 'none'
     canvas.lines.append(_dot(canvas, x, y, fill, theme.accent))
     canvas.text(x + 0.012, y, text, color=theme.faint, fontsize=9, va='center_baseline')
-    x += 0.035 + text_width(text, 9) / 72 / width
+    x += 0.04 + text_width(text, 9) / 72 / width
   note = 'errors reported by the papers, costs computed'
-  canvas.text(x, y, f'({note})', color=theme.faint, fontsize=9, va='center_baseline')
+  canvas.text(x - 0.012, y, note, color=theme.faint, fontsize=9, va='center_baseline')
 
 
 def _dot(canvas: Any, x: float, y: float, fill: str, line: str) -> Any:

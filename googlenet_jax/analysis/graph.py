@@ -99,9 +99,7 @@ def trace_graph(model: Network, image_size: int) -> Graph:
   return Graph(tuple(nodes), modules)
 
 
-def _walk(
-  jaxpr: Any, inputs: list[int | None], scope: str, nodes: list[Node]
-) -> list[int | None]:
+def _walk(jaxpr: Any, inputs: list[int | None], scope: str, nodes: list[Node]) -> list[int | None]:
   """Adds the nodes of a computation; returns which of them its results come from.
 
   Each value is followed back to the node that made it; None is a parameter or a constant.

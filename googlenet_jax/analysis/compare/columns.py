@@ -120,4 +120,3 @@ def sources(networks: Sequence[Compared]) -> list[str]:
 
 def _lowest(errors: Sequence[ReportedError]) -> ReportedError | None:
   return min(errors, key=lambda error: error.top5, default=None)
-

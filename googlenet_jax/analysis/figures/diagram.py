@@ -15,7 +15,7 @@ GUTTER = 16.0  # between lines
 HEAD_STEP = 19.0  # from one box of a head to the next
 TOP, BOTTOM = 30.0, 24.0  # for the headline and the legend
 LEGEND = (
-  ('reduce', '1×1 convolution'),
+  ('reduce', '1x1 convolution'),
   ('conv', 'larger convolution'),
   ('pool', 'pool'),
   ('linear', 'fully connected'),
@@ -97,7 +97,7 @@ def _draw_cell(pen: '_Pen', cell: Cell, left: float, y: float) -> None:
     pen.box(left + piece.x, y + piece.y, piece.width, piece.text, piece.kind)
   if len(cell.names) > 1:
     pen.text(
-      right - 4, top + 3.0, f'{len(cell.names)} ×', size=7.6, color=pen.theme.accent,
+      right - 4, top + 3.0, f'{len(cell.names)} times', size=7.6, color=pen.theme.accent,
       weight='bold', ha='right', va='baseline',
     )  # fmt: skip
 
@@ -165,9 +165,7 @@ class _Pen:
     self, x: float, y: float, text: str, *, size: float, color: str, weight: str = 'normal',
     ha: str = 'center', va: str = 'center_baseline',
   ) -> None:  # fmt: skip
-    self.axes.text(
-      x, y, text, fontsize=size, color=color, weight=weight, ha=ha, va=va, zorder=5
-    )
+    self.axes.text(x, y, text, fontsize=size, color=color, weight=weight, ha=ha, va=va, zorder=5)
 
   def box(
     self, x: float, y: float, width: float, text: str, kind: str, height: float = BOX

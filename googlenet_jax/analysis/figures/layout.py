@@ -134,7 +134,7 @@ def _cell(name: str, graph: Graph, inside: Sequence[int]) -> Cell:
     return _plain(name, graph.modules[name])
   before = {i: _layers_before(i, graph, set(inside)) for i in layers}
   after = {i: [j for j in layers if i in before[j]] for i in layers}
-  rank = {i: 0 for i in layers}  # layers between a box and the way out
+  rank = dict.fromkeys(layers, 0)  # layers between a box and the way out
   for i in reversed(layers):
     rank[i] = max((rank[j] + 1 for j in after[i]), default=0)
   rows = _rows(layers, after)
@@ -168,7 +168,7 @@ def _cell(name: str, graph: Graph, inside: Sequence[int]) -> Cell:
   shape = last.shape
   return Cell(
     names=(name,),
-    shape='×'.join(map(str, shape)),
+    shape='x'.join(map(str, shape)),
     pixels=shape[0] if len(shape) == 3 else 1,
     pieces=pieces,
     links=tuple(links),
@@ -217,7 +217,7 @@ def _rows(layers: Sequence[int], after: dict[int, list[int]]) -> dict[int, float
 
 
 def _text(node: Node) -> str:
-  size = '' if node.kernel is None else '×'.join(map(str, node.kernel))
+  size = '' if node.kernel is None else 'x'.join(map(str, node.kernel))
   stride = f'/{node.stride}' if node.stride > 1 else ''
   if node.kind == 'conv':
     groups = f' ({node.groups})' if node.groups > 1 else ''

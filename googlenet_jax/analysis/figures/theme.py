@@ -124,4 +124,3 @@ def save(figure: Any, theme: Theme, folder: pathlib.Path, name: str, png: bool) 
       written.append(f'{name}-{theme.name}.png')
       figure.savefig(folder / written[1], dpi=160, facecolor=theme.page)
   return written
-

@@ -16,6 +16,11 @@ SIZE = (8.6, 4.6)  # inches
 LETTERS = 9.5  # points
 
 
+def with_error(networks: Sequence[Compared]) -> list[Compared]:
+  """The networks for which a paper reports the error of a single one."""
+  return [n for n in networks if one_crop(n.errors) or more_crops(n.errors)]
+
+
 def draw(
   networks: Sequence[Compared], figure: Literal['macs', 'params'], theme: Theme
 ) -> tuple[Any, list[labels.Box]]:
@@ -28,7 +33,7 @@ def draw(
   """
   from matplotlib.ticker import MultipleLocator
 
-  shown = [n for n in networks if one_crop(n.errors) or more_crops(n.errors)]
+  shown = with_error(networks)
   what, unit = AXES[figure]
   canvas = new_figure(*SIZE)
   axes = canvas.add_axes((0.065, 0.125, 0.915, 0.72))

@@ -6,7 +6,7 @@ Table 1 has the networks for ImageNet, section 4.2 and Table 6 those for CIFAR-1
 import re
 from typing import Any
 
-from googlenet_jax.analysis.papers.paper import Claim, Paper, PrintedRow, ReportedError, Statement
+from googlenet_jax.analysis.papers.paper import Claim, Paper, PrintedRow, ReportedError
 
 # Table 1: blocks of conv2_x to conv5_x, and 10^9 FLOPs, which are multiply-adds.
 BASIC, BOTTLENECK = (3, 3), (1, 3, 1)

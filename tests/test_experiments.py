@@ -1,6 +1,7 @@
 """Every experiment that is shipped is a config that holds together."""
 
 import pathlib
+import re
 import runpy
 
 import jax
@@ -24,9 +25,14 @@ FOLDER = pathlib.Path(__file__).resolve().parents[1] / 'experiments'
 ARGUMENTS = {
   'alexnet': ('', 'digits'),
   'cifar10': ('', 'subset'),
+  'cnds': ('', 'digits'),
   'digits': ('', 'study'),
+  'dsn': ('', 'digits'),
   'imagenet': ('', 'bvlc', 'bn'),
+  'nin': ('', 'cifar', 'digits'),
   'resnet': ('', 'digits'),
+  'vgg': ('', 'digits'),
+  'zfnet': ('', 'digits'),
 }
 EXPERIMENTS = [
   (file.stem, argument)
@@ -85,4 +91,5 @@ def test_finetuning_freezes_the_stem_of_every_family_and_nothing_else(family):
   modules = jax.eval_shape(model.init, jax.random.key(0), images)['params']
   frozen = frozen_modules(module_rates(text, modules))
   assert FAMILIES[family].first_convolution(model.architecture) in frozen
-  assert all(name.startswith('conv') and '_' not in name.removesuffix('_reduce') for name in frozen)
+  stems = r'conv\d(_reduce)?|conv1_1'
+  assert all(re.fullmatch(stems, name) for name in frozen)

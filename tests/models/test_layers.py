@@ -97,6 +97,16 @@ LRNS = [
 ]
 
 
+@pytest.mark.parametrize(('window', 'stride', 'padding', 'sides'), POOLS)
+def test_avg_pool(window, stride, padding, sides):
+  if padding == 'caffe' and stride > 1 and window > min(sides):
+    pytest.skip('no network has such a map')
+  x = np.random.default_rng(0).normal(size=(2, *sides, 3)).astype(np.float32)
+  pooled = layers.AvgPool(window, stride, padding).apply({}, x)
+  expected = loops.avg_pool(x, window, stride, padding)
+  np.testing.assert_allclose(pooled, expected, rtol=1e-6, atol=1e-6)
+
+
 @pytest.mark.parametrize('channels', [2, 9])  # less than the window, and more
 @pytest.mark.parametrize('lrn', LRNS, ids=str)
 def test_local_response_norm(lrn, channels):

@@ -74,4 +74,11 @@ def _dry_run(options: argparse.Namespace, config: Any) -> None:
   from googlenet_jax.training.config.experiment import open_experiment
 
   found = plan(open_experiment(config, flags.cache_dir(options)))
-  print(json.dumps(found) if options.format == 'json' else describe(found))
+  if options.format == 'json':
+    print(json.dumps(found))
+    return
+  print(describe(found))
+  print(
+    f'next:       {flags.program()} compile ... --target=tpu:v5e:4x4 predicts memory and speed on '
+    'another machine'
+  )

@@ -38,6 +38,22 @@ class Split:
   normalization: Normalization = IMAGENET
 
 
+def counted(images: int, classes: int) -> Split:
+  """A split of which only the numbers of images and classes are known: for what reads no image."""
+  return Split(f'{images} images', _Counted(images), tuple(f'class {i}' for i in range(classes)))
+
+
+@dataclasses.dataclass(frozen=True)
+class _Counted:
+  images: int
+
+  def __len__(self) -> int:
+    return self.images
+
+  def __getitem__(self, index: int) -> Record:
+    raise NotImplementedError('only the number of these images is known')
+
+
 class UnknownSplitError(UserError):
   """A split that a source does not have.
 

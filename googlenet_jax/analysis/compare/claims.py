@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from googlenet_jax.analysis.compare.columns import giga
 from googlenet_jax.analysis.compare.networks import compared, graph_of
-from googlenet_jax.analysis.papers import PAPERS, Statement
+from googlenet_jax.analysis.papers import STATEMENTS, Statement
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,10 +28,10 @@ class Judged:
 
 def judged() -> Iterator[Judged]:
   """All statements of all papers, each beside its figures."""
-  for paper in PAPERS.values():
-    for statement in paper.statements:
+  for citation, statements in STATEMENTS.items():
+    for statement in statements:
       computed, holds = judge(statement)
-      yield Judged(paper.citation, statement, computed, holds)
+      yield Judged(citation, statement, computed, holds)
 
 
 def judge(statement: Statement) -> tuple[str, bool]:

@@ -40,12 +40,13 @@ def columns(networks: Sequence[Compared], measured: Figures, predicted: Figures)
   found = [
     Column('network', '', lambda n: n.name, left=True),
     Column('year', 'paper', lambda n: n.year),
+    Column('image', 'paper', lambda n: n.image_size, lambda size: f'{size}x{size}'),
     Column('depth', 'computed', lambda n: n.depth),
     Column('parameters', 'computed', lambda n: n.params, '{:,}'.format),
     Column('MACs', 'computed', lambda n: n.macs, giga),
     Column('activations', 'computed', lambda n: n.activations, mega),
     Column('1 network, 1 crop', 'reported', lambda n: one_crop(n.errors), percent),
-    Column('1 network, more crops', 'reported', lambda n: more_crops(n.errors), percent),
+    Column('1 network, otherwise', 'reported', lambda n: more_crops(n.errors), percent),
     Column('more networks', 'reported', lambda n: more_networks(n.errors), percent),
   ]
   for provenance, figures in (('measured', measured), ('predicted', predicted)):
@@ -62,13 +63,13 @@ def one_crop(errors: Sequence[ReportedError]) -> ReportedError | None:
 
 
 def more_crops(errors: Sequence[ReportedError]) -> ReportedError | None:
-  """The lowest error of one network that averages over crops."""
+  """The lowest error of one network that was tested in another way, as on several crops."""
   return _lowest([e for e in errors if e.networks == 1 and e.crops != SINGLE_CROP])
 
 
 def more_networks(errors: Sequence[ReportedError]) -> ReportedError | None:
   """The lowest error of an ensemble."""
-  return _lowest([e for e in errors if e.networks > 1])
+  return _lowest([e for e in errors if e.networks != 1])
 
 
 def entry(errors: Sequence[ReportedError]) -> ReportedError | None:
@@ -78,7 +79,7 @@ def entry(errors: Sequence[ReportedError]) -> ReportedError | None:
 
 def percent(error: ReportedError) -> str:
   """An error with how it was made, but for one crop: `6.67 (7 x 144 crops)`."""
-  how = error.crops if error.networks == 1 else f'{error.networks} x {error.crops}'
+  how = error.crops if error.networks in (1, None) else f'{error.networks} x {error.crops}'
   return f'{error.top5:.2f}' + ('' if how == SINGLE_CROP else f' ({how})')
 
 

@@ -90,9 +90,9 @@ def _resolve(name: str) -> tuple[str, ...]:
     accepted = ', '.join(f'{owner}/{variant}' for owner in owners)
     raise UserError(f'{name}: several families have it; accepted: {accepted}')
   if family not in FAMILIES:
-    example = headline(next(iter(FAMILIES)))[0]
+    example, families = headline(next(iter(FAMILIES)))[0], ', '.join(FAMILIES)
     raise UserError(
-      f'{name}: no such network; accepted: {", ".join(FAMILIES)}, or FAMILY/VARIANT, as in {example}'
+      f'{name}: no such network; accepted: {families}, or FAMILY/VARIANT, as in {example}'
     )
   return (name,)
 

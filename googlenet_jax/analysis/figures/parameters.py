@@ -13,8 +13,8 @@ def draw(network: Compared, other: Compared, theme: Theme) -> Any:
   """Bars of both networks' rows of weighted layers, the other's to the left."""
   both = []
   for one in (other, network):
-    rows = audit(one.family, one.variant).rows
-    both.append([(row.name, row.params) for row in rows if row.params])
+    found = audit(one.family, one.variant).rows
+    both.append([(row.name, row.params) for row in found if row.params])
   most = max(params for rows in both for _, params in rows)
   lines = max(map(len, both))
   height = 0.85 + LINE * lines

@@ -117,7 +117,7 @@ def _legend(canvas: Any, theme: Theme) -> None:
   y, x = 1 - 0.45 / height, 0.02
   for filled, text in (
     (True, 'one network, one crop'),
-    (False, 'one network, several crops or scales'),
+    (False, 'one network, tested otherwise'),
   ):
     fill = theme.accent if filled else 'none'
     canvas.lines.append(_dot(canvas, x, y, fill, theme.accent))

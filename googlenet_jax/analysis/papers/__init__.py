@@ -1,6 +1,16 @@
 """Tables of papers by family of networks: the printed figures as data."""
 
-from googlenet_jax.analysis.papers import alexnet, cnds, dsn, googlenet, nin, resnet, vgg, zfnet
+from googlenet_jax.analysis.papers import (
+  alexnet,
+  cnds,
+  dsn,
+  googlenet,
+  nin,
+  resnet,
+  rethinking,
+  vgg,
+  zfnet,
+)
 from googlenet_jax.analysis.papers.paper import (
   Claim,
   Paper,
@@ -24,8 +34,15 @@ PAPERS: dict[str, Paper] = {
 }
 """The paper of each family that has one."""
 
+STATEMENTS: dict[str, tuple[Statement, ...]] = {
+  **{paper.citation: paper.statements for paper in PAPERS.values() if paper.statements},
+  rethinking.CITATION: rethinking.STATEMENTS,
+}
+"""What each paper says of the size and cost of networks."""
+
 __all__ = [
   'PAPERS',
+  'STATEMENTS',
   'Claim',
   'Paper',
   'PrintedRow',

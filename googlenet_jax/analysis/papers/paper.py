@@ -65,7 +65,7 @@ class ReportedError:
     top5: the error in percent.
     crops: what is averaged over for each image: `1 crop`, `144 crops`, `several scales`.
     where: the table, and the images where they are not the validation ones.
-    networks: how many are averaged.
+    networks: how many are averaged; None where that is not printed.
     entry: the year of the ILSVRC whose entry it is; None for one outside the challenge.
   """
 
@@ -73,7 +73,7 @@ class ReportedError:
   top5: float
   crops: str
   where: str
-  networks: int = 1
+  networks: int | None = 1
   entry: int | None = None
 
 

@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 import pathlib
-from collections.abc import Generator
+from collections.abc import Callable, Generator, Sequence
 from typing import Any
 
 import jax
@@ -23,6 +23,7 @@ from googlenet_jax.training.devices.parallelism import Batch, DataParallel, para
 from googlenet_jax.training.step.initial import begin_with, open_weights
 from googlenet_jax.training.step.optimizer import module_rates
 from googlenet_jax.training.step.state import TrainState, create_state
+from googlenet_jax.training.step.step import make_eval_step, make_train_step
 from googlenet_jax.weights.bundle import Bundle
 
 _NEXT_ORDER = 0x9E3779B9  # far from any seed that a study uses beside another
@@ -73,6 +74,16 @@ class Experiment:
     create = functools.partial(create_state, self.model, self.config)
     return jax.eval_shape(create, jax.random.key(0))
 
+  def train_step(self) -> Callable:
+    """The training step, (state, batch, hyper) -> (state, metrics), to be compiled."""
+    parallel = self.parallel
+    unroll = parallel.platform == 'cpu'
+    return make_train_step(self.model, self.config, self.rates, parallel.axis_name, unroll)
+
+  def eval_step(self) -> Callable:
+    """The evaluation step, (variables, batch, hyper) -> sums, to be compiled."""
+    return make_eval_step(self.model, self.parallel.axis_name)
+
   def train_batches(self, start_step: int, rollbacks: int = 0) -> Generator[Batch]:
     """Training images from a step on, without end, on the devices.
 
@@ -119,24 +130,39 @@ class Experiment:
     )
 
 
-def open_experiment(config: ConfigDict, cache_dir: pathlib.Path) -> Experiment:
+def open_experiment(
+  config: ConfigDict,
+  cache_dir: pathlib.Path,
+  *,
+  devices: Sequence[Any] | None = None,
+  splits: tuple[Split, Split] | None = None,
+) -> Experiment:
   """Checks the config, opens its data and builds its network.
+
+  Args:
+    config: the whole config.
+    cache_dir: where embedded data are kept.
+    devices: the devices to compute on, or to compile for; None for those of all processes.
+    splits: images to train on and to evaluate on in place of the config's own.
 
   Raises:
     UserError: names the key and what is accepted, before anything is computed.
   """
   validate(config)
   augmentation = from_config(config.data.augment)
-  parallel = parallel_by(config.parallelism)
+  parallel = parallel_by(config.parallelism, devices)
   parallel.check_batch('batch_size', config.batch_size, config.optimizer.accumulate)
   parallel.check_batch('evaluation.batch_size', config.evaluation.batch_size)
   build_model(config.model, 1)  # a wrong knob fails before data are prepared
-  train_split = open_split(config.data.source, config.data.train_split, cache_dir=cache_dir)
+  source = config.data.source
+  train_split, eval_split = splits or (
+    open_split(source, config.data.train_split, cache_dir=cache_dir),
+    open_split(source, config.data.eval_split, cache_dir=cache_dir),
+  )
   if config.data.placement == 'device':
     device_data.check(
       augmentation, len(train_split.records), config.data.image_size, config.batch_size
     )
-  eval_split = open_split(config.data.source, config.data.eval_split, cache_dir=cache_dir)
   model = build_model(config.model, len(train_split.classes))
   stored = train_split.normalization
   normalization = Normalization(

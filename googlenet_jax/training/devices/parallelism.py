@@ -3,7 +3,7 @@
 import collections
 import contextlib
 import itertools
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from typing import Any
 
 import jax
@@ -22,6 +22,7 @@ class DataParallel:
 
   Attributes:
     devices: number of devices that share a batch.
+    platform: what they are: `cpu`, `gpu` or `tpu`.
     replicated: the sharding of an array that is on every device.
     sharded: the sharding of an array whose first axis is split over the devices.
     axis_name: name of the axis that a step is mapped over; None if it sees the whole batch.
@@ -29,14 +30,21 @@ class DataParallel:
 
   axis_name: str | None = None
 
-  def __init__(self) -> None:
-    self.devices = jax.device_count()
-    mesh = self._mesh()
+  def __init__(self, devices: Sequence[Any] | None = None) -> None:
+    """Makes the mesh.
+
+    Args:
+      devices: the devices, which may be of a machine that is compiled for and not here; None for
+        those of all processes.
+    """
+    found = jax.devices() if devices is None else list(devices)
+    self.devices, self.platform = len(found), found[0].platform
+    mesh = self._mesh(found)
     self.replicated = NamedSharding(mesh, PartitionSpec())
     self.sharded = NamedSharding(mesh, PartitionSpec(AXIS))
 
-  def _mesh(self) -> Mesh:
-    return jax.make_mesh((self.devices,), (AXIS,), axis_types=(AxisType.Auto,))
+  def _mesh(self, devices: list[Any]) -> Mesh:
+    return jax.make_mesh((len(devices),), (AXIS,), axis_types=(AxisType.Auto,), devices=devices)
 
   def check_batch(self, key: str, batch_size: int, parts: int = 1) -> None:
     """Raises UserError where the devices cannot share a batch evenly."""
@@ -74,17 +82,23 @@ class DataParallel:
 
   def compile_train(self, step: Callable) -> Callable:
     """Compiles (state, batch, hyper) -> (state, metrics); the old state's memory is given up."""
-    return self._jit(step, donate_argnums=0)
+    return compiled_together(self.jit_train(step))
 
   def compile_eval(self, step: Callable) -> Callable:
     """Compiles (variables, batch, hyper) -> sums."""
+    return compiled_together(self.jit_eval(step))
+
+  def jit_train(self, step: Callable) -> Any:
+    """The training step under `jit`, which compiles it when it is first called, or ahead."""
+    return self._jit(step, donate_argnums=0)
+
+  def jit_eval(self, step: Callable) -> Any:
+    """The evaluation step under `jit`."""
     return self._jit(step)
 
-  def _jit(self, step: Callable, **options: Any) -> Callable:
+  def _jit(self, step: Callable, **options: Any) -> Any:
     places = (self.replicated, self.sharded, self.replicated)
-    return compiled_together(
-      jax.jit(step, in_shardings=places, out_shardings=self.replicated, **options)
-    )
+    return jax.jit(step, in_shardings=places, out_shardings=self.replicated, **options)
 
 
 class PmapDataParallel(DataParallel):
@@ -97,15 +111,15 @@ class PmapDataParallel(DataParallel):
 
   axis_name = AXIS
 
-  def __init__(self) -> None:
-    super().__init__()
+  def __init__(self, devices: Sequence[Any] | None = None) -> None:
+    super().__init__(devices)
     local = self.replicated.mesh.local_mesh
     self._own = NamedSharding(local, PartitionSpec(AXIS))
 
-  def _mesh(self) -> Mesh:
+  def _mesh(self, devices: list[Any]) -> Mesh:
     # The order of devices that `pmap` itself uses: another would have every step copy the state.
-    devices = sorted(jax.devices(), key=lambda device: device.process_index)
-    return Mesh(np.array(devices), (AXIS,), axis_types=(AxisType.Auto,))
+    ordered = sorted(devices, key=lambda device: device.process_index)
+    return Mesh(np.array(ordered), (AXIS,), axis_types=(AxisType.Auto,))
 
   def shard(self, batch: dict[str, np.ndarray]) -> dict[str, jax.Array]:
     """Puts this process's part of a batch on its devices."""
@@ -154,6 +168,6 @@ class PmapDataParallel(DataParallel):
 _KINDS = {'jit': DataParallel, 'pmap': PmapDataParallel}
 
 
-def parallel_by(parallelism: str) -> DataParallel:
-  """The kind that `config.parallelism` names, `jit` or `pmap`."""
-  return _KINDS[parallelism]()
+def parallel_by(parallelism: str, devices: Sequence[Any] | None = None) -> DataParallel:
+  """The kind that `config.parallelism` names, `jit` or `pmap`, over all devices or these."""
+  return _KINDS[parallelism](devices)

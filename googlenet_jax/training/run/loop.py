@@ -32,7 +32,7 @@ from googlenet_jax.training.run.progress import Progress, show_progress
 from googlenet_jax.training.run.signals import StopSignal
 from googlenet_jax.training.run.workdir import WorkDirectory, provenance
 from googlenet_jax.training.step.state import TrainState
-from googlenet_jax.training.step.step import Metrics, make_eval_step, make_train_step
+from googlenet_jax.training.step.step import Metrics
 
 logger = logging.getLogger('googlenet_jax')
 
@@ -140,12 +140,8 @@ class _Run:
     self.checkpoints, self.signals = checkpoints, signals
     parallel = experiment.parallel
     self.hyper = parallel.replicate(experiment.hyper)
-    step = make_train_step(
-      experiment.model, experiment.config, experiment.rates, parallel.axis_name
-    )
-    self.train_step = parallel.compile_train(step)
-    eval_step = make_eval_step(experiment.model, parallel.axis_name)
-    self.eval_step = parallel.compile_eval(eval_step)
+    self.train_step = parallel.compile_train(experiment.train_step())
+    self.eval_step = parallel.compile_eval(experiment.eval_step())
     self.totals = _Totals()
 
   def to_the_end(self) -> Evaluation:

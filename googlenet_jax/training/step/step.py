@@ -64,6 +64,7 @@ def make_train_step(
   config: ConfigDict,
   rates: Mapping[str, float],
   axis_name: str | None = None,
+  unroll: bool = False,
 ) -> Callable[[TrainState, Batch, dict[str, Any]], tuple[TrainState, Metrics]]:
   """The function (state, batch, hyper) -> (state, metrics), to be jitted.
 
@@ -84,6 +85,8 @@ def make_train_step(
     axis_name: the mapped axis (`pmap`), None for none. Each device has its part of the batch there;
       gradients, metrics and batch statistics are still those of the whole. Only the masks of
       dropout differ from those without the axis, as each device draws its own.
+    unroll: whether the parts of an accumulated batch are written out one after another. XLA runs
+      convolutions inside a loop slowly on CPUs; elsewhere the loop is what saves memory.
   """
   model = model.clone(axis_name=axis_name)
   accumulate = config.optimizer.accumulate
@@ -114,12 +117,8 @@ def make_train_step(
       return (batch_stats, jax.tree.map(jnp.add, total, grads)), metrics
 
     zeros = jax.tree.map(jnp.zeros_like, state.params)
-    # XLA runs convolutions inside a loop slowly on CPUs; elsewhere the loop is what saves memory.
     (batch_stats, total), metrics = jax.lax.scan(
-      body,
-      (state.batch_stats, zeros),
-      (jnp.arange(accumulate), parts),
-      unroll=jax.default_backend() == 'cpu',
+      body, (state.batch_stats, zeros), (jnp.arange(accumulate), parts), unroll=unroll
     )
     grads = jax.tree.map(lambda x: x / accumulate, total)
     return grads, (jax.tree.map(jnp.mean, metrics), batch_stats)

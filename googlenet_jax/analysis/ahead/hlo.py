@@ -1,0 +1,133 @@
+"""The text of a compiled program (HLO) as computations of operations, as far as costs need it."""
+
+import dataclasses
+import math
+import re
+from collections.abc import Iterator, Mapping
+
+_BYTES = {'pred': 1, 's4': 1, 'u4': 1, 'token': 0, 'bf16': 2, 'c64': 8, 'c128': 16}
+_ARRAY = re.compile(r'([a-z]+\d*(?:e\d+m\d+\w*)?)\[([\d,]*)\](\{[^{}]*\})?')
+_HEADER = re.compile(r'^(ENTRY )?%?([\w.\-]+) .*\{$')
+_NAME = re.compile(r'%([\w.\-]+)')
+_LINE = re.compile(r'^\s+(?:ROOT )?%?([\w.\-]+) = ')
+_CALLED = re.compile(r'(?:calls|body|to_apply|branch_computations)=\{?%?([\w.\-]+)')
+
+
+@dataclasses.dataclass(frozen=True)
+class Operation:
+  """One operation of a computation.
+
+  Attributes:
+    name: its name there.
+    opcode: such as `fusion`, `convolution` or `all-reduce-start`.
+    size: bytes of its result in the chip's main memory.
+    operands: names of the operations that it reads.
+    scope: where the traced function made it: names of functions and modules, joined by slashes.
+    attributes: the rest of its line.
+  """
+
+  name: str
+  opcode: str
+  size: int
+  operands: tuple[str, ...]
+  scope: str
+  attributes: str
+
+  @property
+  def called(self) -> str | None:
+    """The computation that it runs, None for none."""
+    found = _CALLED.search(self.attributes)
+    return found[1] if found else None
+
+  def number(self, key: str) -> int | None:
+    """An integer of the compiler's own notes, such as `estimated_cycles`; None where it is not."""
+    found = re.search(rf'"{key}":\s*"?(\d+)', self.attributes)
+    return int(found[1]) if found else None
+
+  @property
+  def turns(self) -> int:
+    """How often a `while` runs its body, where the compiler knows; otherwise once."""
+    found = re.search(r'"known_trip_count":\s*\{\s*"n":\s*"?(\d+)', self.attributes)
+    return int(found[1]) if found else 1
+
+
+@dataclasses.dataclass(frozen=True)
+class Program:
+  """A compiled program: its computations by name, each an order of operations."""
+
+  computations: Mapping[str, Mapping[str, Operation]]
+  entry: str
+
+  def walk(self, computation: str | None = None, times: int = 1) -> Iterator[tuple[Operation, int]]:
+    """The operations that run one after another, those of loops too, with how often each does.
+
+    What is inside a fusion is part of it and not listed.
+    """
+    for operation in self.computations[computation or self.entry].values():
+      inner = operation.called
+      if operation.opcode == 'while' and inner:
+        yield from self.walk(inner, times * operation.turns)
+      elif operation.opcode in ('call', 'conditional') and inner in self.computations:
+        yield from self.walk(inner, times)
+      else:
+        yield operation, times
+
+  def operations(self) -> Iterator[Operation]:
+    """Every operation of every computation, once."""
+    for computation in self.computations.values():
+      yield from computation.values()
+
+  def traffic(self, operation: Operation) -> int:
+    """Bytes that an operation reads from and writes to main memory."""
+    found = next(c for c in self.computations.values() if operation.name in c)
+    return operation.size + sum(found[name].size for name in operation.operands if name in found)
+
+
+def parse(text: str) -> Program:
+  """Reads the text that `jax.stages.Compiled.as_text` gives."""
+  computations: dict[str, dict[str, Operation]] = {}
+  entry, current = '', dict[str, Operation]()
+  for line in text.splitlines():
+    if header := _HEADER.match(line):
+      current = computations.setdefault(header[2], {})
+      entry = header[2] if header[1] else entry
+    elif found := _LINE.match(line):
+      operation = _operation(found[1], line[found.end() :])
+      current[operation.name] = operation
+  return Program(computations, entry)
+
+
+def _operation(name: str, text: str) -> Operation:
+  kind, _, rest = _balanced(text) if text.startswith('(') else text.partition(' ')
+  opcode, _, rest = rest.strip().partition('(')
+  operands, _, attributes = _balanced(f'({rest}')
+  scope = re.search(r'op_name="([^"]*)"', attributes)
+  return Operation(
+    name, opcode, size(kind), tuple(_NAME.findall(operands)), scope[1] if scope else '', attributes
+  )
+
+
+def _balanced(text: str) -> tuple[str, str, str]:
+  """Splits a text that begins with a bracket behind the one that closes it."""
+  depth = 0
+  for index, letter in enumerate(text):
+    depth += (letter == '(') - (letter == ')')
+    if depth == 0:
+      return text[: index + 1], '', text[index + 1 :]
+  return text, '', ''
+
+
+def size(kind: str) -> int:
+  """Bytes of an array type, or of the arrays of a tuple, that are in main memory.
+
+  A TPU's on-chip memory is space 1 and above; tiles that the compiler pads are counted unpadded.
+  """
+  total = 0
+  for element, shape, layout in _ARRAY.findall(kind):
+    if 'S(' in layout and 'S(0)' not in layout:
+      continue
+    width = _BYTES.get(element)
+    if width is None:
+      width = math.ceil(int(re.sub(r'\D.*', '', element[1:]) or 8) / 8)
+    total += width * math.prod(int(side) for side in shape.split(',') if side)
+  return total

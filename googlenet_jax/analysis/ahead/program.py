@@ -1,0 +1,216 @@
+"""What a compiler predicts of a program: memory, cycles, traffic, collectives, by module.
+
+Everything here is **predicted** for a machine that is not there, and per chip. The compiler for
+TPUs estimates the cycles of each fused operation; an operation without an estimate, such as a
+select-and-scatter, counts at its bytes over the chip's bandwidth. The compiler for GPUs gives no
+times: what is added up there is the traffic of all kernels, and the time is a lower bound.
+"""
+
+import collections
+import dataclasses
+import re
+from typing import Any
+
+from googlenet_jax.analysis.ahead import hlo
+from googlenet_jax.analysis.ahead.chips import Chip
+
+COLLECTIVES = ('all-reduce', 'all-gather', 'reduce-scatter', 'all-to-all', 'collective-permute')
+
+# Operations that move and compute nothing, or whose other half counts.
+_FREE = {
+  'parameter',
+  'constant',
+  'tuple',
+  'get-tuple-element',
+  'bitcast',
+  'after-all',
+  'partition-id',
+  'replica-id',
+}
+
+
+# What JAX puts around the names of functions and modules.
+_WRAPPERS = {'jit', 'jvp', 'transpose', 'vmap', 'cond', 'checkpoint', 'rematted_computation'}
+
+
+@dataclasses.dataclass(frozen=True)
+class Memory:
+  """Bytes of main memory on each chip, by kind; `total` is what must fit."""
+
+  arguments: int
+  outputs: int
+  reused: int
+  temporaries: int
+  code: int
+
+  @property
+  def total(self) -> int:
+    """What must fit: outputs that take the place of arguments count once."""
+    return self.arguments + self.outputs - self.reused + self.temporaries + self.code
+
+
+@dataclasses.dataclass(frozen=True)
+class Collective:
+  """Exchanges of one kind between chips: how many, and the bytes of their results."""
+
+  kind: str
+  count: int
+  bytes: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Cost:
+  """An operation's cost: `seconds`, its `traffic` in bytes, and where the network has it.
+
+  `estimated` says whether the compiler gave the time, or it is the traffic over the bandwidth.
+  """
+
+  module: str
+  backward: bool
+  opcode: str
+  seconds: float
+  traffic: int
+  estimated: bool
+
+
+@dataclasses.dataclass(frozen=True)
+class Prediction:
+  """What is predicted of a program on each chip.
+
+  Attributes:
+    memory: bytes by kind; None where the compiler does not say.
+    traffic: bytes between main memory and the chip.
+    cycles: cycles of the chip's clock; None on GPUs.
+    seconds: cycles over the clock; on a GPU a lower bound from traffic and operations.
+    unestimated: seconds among them of operations for which the compiler gave no estimate.
+    collectives: exchanges between chips; their time is not in `seconds`.
+    costs: every operation's cost, the most expensive first.
+  """
+
+  memory: Memory | None
+  traffic: int
+  cycles: int | None
+  seconds: float
+  unestimated: float
+  collectives: tuple[Collective, ...]
+  costs: tuple[Cost, ...]
+
+
+def predict(compiled: Any, chip: Chip, flops: float, network: str) -> Prediction:
+  """Adds up what the compiler says of a program.
+
+  Args:
+    compiled: the program, a `jax.stages.Compiled`.
+    chip: the chip that it was compiled for.
+    flops: floating-point operations of its matrix products on each chip.
+    network: the name of the network's class, which begins the paths of its modules.
+  """
+  program = hlo.parse(compiled.as_text())
+  costs = sorted(_costs(program, chip, network), key=lambda cost: -cost.seconds)
+  traffic = sum(cost.traffic for cost in costs)
+  seconds = sum(cost.seconds for cost in costs)
+  if chip.platform == 'gpu':
+    seconds = max(traffic / chip.bandwidth, flops / chip.peak)
+  return Prediction(
+    memory=memory_of(compiled),
+    traffic=traffic,
+    cycles=round(seconds * chip.clock) if chip.platform == 'tpu' else None,
+    seconds=seconds,
+    unestimated=sum(cost.seconds for cost in costs if not cost.estimated),
+    collectives=_collectives(program),
+    costs=tuple(costs),
+  )
+
+
+def memory_of(compiled: Any) -> Memory | None:
+  """The memory that a program takes on each chip, None where the compiler does not say."""
+  found = compiled.memory_analysis()
+  if found is None:
+    return None
+  return Memory(
+    arguments=found.argument_size_in_bytes,
+    outputs=found.output_size_in_bytes,
+    reused=found.alias_size_in_bytes,
+    temporaries=found.temp_size_in_bytes,
+    code=found.generated_code_size_in_bytes,
+  )
+
+
+def _costs(program: hlo.Program, chip: Chip, network: str) -> list[Cost]:
+  costs = []
+  for operation, times in program.walk():
+    if operation.opcode in _FREE or operation.opcode.endswith('-done'):
+      continue
+    if operation.opcode.removesuffix('-start') in COLLECTIVES:
+      continue
+    traffic = program.traffic(operation)
+    cycles = operation.number('estimated_cycles')
+    seconds = traffic / chip.bandwidth if cycles is None else cycles / chip.clock
+    module, backward = module_of(operation.scope, network)
+    costs.append(
+      Cost(module, backward, operation.opcode, seconds * times, traffic * times, cycles is not None)
+    )
+  return costs
+
+
+def module_of(scope: str, network: str) -> tuple[str, bool]:
+  """The module's path within the network, and whether the backward pass runs there.
+
+  An operation that no module made, as the optimizer's, has the last function's name in brackets.
+  """
+  names = [name for name in re.split(r'[/()]', scope) if name]
+  backward = 'transpose' in names
+  if network not in names:
+    plain = [name for name in names if name not in _WRAPPERS]
+    return f'({plain[1] if len(plain) > 1 else "other"})', backward
+  inside = names[len(names) - 1 - names[::-1].index(network) + 1 :]
+  path = [name for name in inside if name not in _WRAPPERS and not name.startswith('branch_')]
+  return '/'.join(path[:-1][:2]) or '(network)', backward
+
+
+def _collectives(program: hlo.Program) -> tuple[Collective, ...]:
+  counts: collections.Counter[str] = collections.Counter()
+  total: collections.Counter[str] = collections.Counter()
+  for operation in program.operations():
+    kind = operation.opcode.removesuffix('-start')
+    if kind in COLLECTIVES:
+      counts[kind] += 1
+      total[kind] += operation.size
+  return tuple(Collective(kind, counts[kind], total[kind]) for kind in sorted(counts))
+
+
+@dataclasses.dataclass(frozen=True)
+class TooBig:
+  """A program that does not fit.
+
+  Attributes:
+    used: bytes that it needs on each chip, None where the compiler does not say.
+    available: bytes there are for it.
+    largest: its largest buffers: bytes and the module that makes each.
+  """
+
+  used: int | None
+  available: int | None
+  largest: tuple[tuple[int, str], ...]
+
+
+_UNITS = {'B': 1, 'K': 2**10, 'M': 2**20, 'G': 2**30, 'T': 2**40}
+
+
+def too_big(message: str, network: str) -> TooBig | None:
+  """Reads a TPU compiler's message that memory does not suffice; None for any other message."""
+  if 'RESOURCE_EXHAUSTED' not in message:
+    return None
+  used = re.search(r'Used ([\d.]+)([BKMGT]) of ([\d.]+)([BKMGT])', message)
+  largest = []
+  for entry in re.split(r'\n\s*\d+\. Size: ', message)[1:]:
+    amount = re.match(r'([\d.]+)([BKMGT])', entry)
+    scope = re.search(r'op_name="([^"]*)"', entry)
+    if amount:
+      module = module_of(scope[1], network)[0] if scope else '(other)'
+      largest.append((round(float(amount[1]) * _UNITS[amount[2]]), module))
+  return TooBig(
+    used=round(float(used[1]) * _UNITS[used[2]]) if used else None,
+    available=round(float(used[3]) * _UNITS[used[4]]) if used else None,
+    largest=tuple(largest[:3]),
+  )

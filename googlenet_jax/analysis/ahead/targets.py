@@ -1,0 +1,133 @@
+"""Machines to compile for, by name: `tpu:v5e:4x4`, `gpu:h100:2x8`, `here`."""
+
+import contextlib
+import dataclasses
+import importlib.util
+import os
+import re
+from collections.abc import Iterator
+from typing import Any
+
+from googlenet_jax.analysis.ahead.chips import CHIPS, Chip, target_config
+from googlenet_jax.errors import UserError
+
+ACCEPTED = (
+  'here, tpu:CHIP:TOPOLOGY as in tpu:v5e:4x4 or, with two slices, tpu:v5e:4x4*2, and '
+  'gpu:CHIP[:[HOSTSx]GPUS] as in gpu:h200:2x8'
+)
+_TPU = re.compile(r'(\d+x\d+(?:x\d+)?)(?:\*(\d+))?')
+_GPU = re.compile(r'(?:(\d+)x)?(\d+)')
+
+
+@dataclasses.dataclass(frozen=True)
+class Target:
+  """A machine to compile for.
+
+  Attributes:
+    name: as it was asked for.
+    chip: what it is made of; None for the devices that are here.
+    topology: what JAX calls it: the shape of a slice of TPUs, or slices x hosts x GPUs.
+    slices: slices of TPUs.
+  """
+
+  name: str
+  chip: Chip | None = None
+  topology: str = ''
+  slices: int = 1
+
+
+def target_by(name: str) -> Target:
+  """Reads the name of a target.
+
+  Raises:
+    UserError: names what is accepted.
+  """
+  if name == 'here':
+    return Target(name)
+  platform, _, rest = name.partition(':')
+  chip_name, _, shape = rest.partition(':')
+  chip = CHIPS.get(chip_name)
+  if platform in ('tpu', 'gpu') and (chip is None or chip.platform != platform):
+    chips = ', '.join(known for known, chip in CHIPS.items() if chip.platform == platform)
+    raise UserError(f'--target={name}: no such chip; accepted: {chips}')
+  if platform == 'tpu' and chip and (found := _TPU.fullmatch(shape)):
+    slices = int(found[2] or 1)
+    return Target(name, chip, f'{chip_name}:{found[1]}', slices)
+  if platform == 'gpu' and chip and (found := _GPU.fullmatch(shape or '1')):
+    return Target(name, chip, f'1x{found[1] or 1}x{found[2]}')
+  raise UserError(f'--target={name}: accepted: {ACCEPTED}')
+
+
+def prepare(target: Target) -> None:
+  """Sets what JAX reads when it starts, so that it computes here and compiles for the target.
+
+  Raises:
+    UserError: the extra that holds the target's compiler is not installed.
+  """
+  if target.chip is None:
+    return
+  package, extra = (
+    ('libtpu', 'tpu') if target.chip.platform == 'tpu' else ('jax_cuda12_plugin', 'cuda')
+  )
+  if importlib.util.find_spec(package) is None:
+    raise UserError(
+      f"--target={target.name}: needs {package}; accepted: pip install 'googlenet_jax[{extra}]'"
+    )
+  os.environ['JAX_PLATFORMS'] = 'cpu'
+  if target.chip.platform == 'tpu':
+    os.environ.setdefault('TPU_SKIP_MDS_QUERY', '1')  # there is no TPU whose metadata to ask for
+    os.environ.setdefault('TPU_MIN_LOG_LEVEL', '3')
+  elif '--xla_gpu_autotune_level' not in (flags := os.environ.get('XLA_FLAGS', '')):
+    # Which kernel is fastest can only be measured on the GPU itself.
+    os.environ['XLA_FLAGS'] = f'{flags} --xla_gpu_autotune_level=0'.strip()
+
+
+def devices(target: Target) -> list[Any]:
+  """The chips of a target, as JAX describes them; those of this machine for `here`.
+
+  Raises:
+    UserError: the compiler knows no such machine, in its own words.
+  """
+  import jax
+  from jax.experimental import topologies
+
+  if target.chip is None:
+    return jax.devices()
+  options: dict[str, Any] = {}
+  if target.chip.platform == 'gpu':
+    chip = target.name.split(':')[1]
+    name, options = '', {'topology': target.topology, 'target_config': target_config(chip)}
+  else:
+    name = target.topology
+    sides = [int(side) for side in target.topology.partition(':')[2].split('x')]
+    if max(sides) == 1:  # otherwise a host has four chips
+      options['chips_per_host_bounds'] = (1, 1, 1)
+    if target.chip is CHIPS['v4']:
+      options['chip_config_name'] = 'megacore'
+    if target.slices > 1:
+      options['num_slices'] = target.slices
+  platform = 'tpu' if target.chip.platform == 'tpu' else 'cuda'
+  try:
+    with _silenced():
+      found = topologies.get_topology_desc(platform=platform, topology_name=name, **options)
+  except Exception as error:  # jaxlib raises XlaRuntimeError, which is no public name
+    said = ' '.join(str(error).split())
+    if 'libtpu_lockfile' in said or 'ALREADY_EXISTS' in said:
+      raise UserError(
+        f'--target={target.name}: another process holds libtpu; accepted: one at a time'
+      ) from error
+    raise UserError(f'--target={target.name}: refused by the compiler: {said[:200]}') from error
+  return list(found.devices)
+
+
+@contextlib.contextmanager
+def _silenced() -> Iterator[None]:
+  """Keeps off the terminal what libtpu writes about hosts that it does not find."""
+  kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+  try:
+    os.dup2(nowhere, 2)
+    yield
+  finally:
+    os.dup2(kept, 2)
+    os.close(kept)
+    os.close(nowhere)

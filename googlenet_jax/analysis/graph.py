@@ -27,7 +27,7 @@ class Node:
       module that holds it.
     inputs: the nodes that it reads, or `IMAGE`.
     shape: the shape of its output without the batch.
-    kernel: height and width of the kernel or window, None where it has none.
+    kernel: height and width of the kernel or window, None for a join.
     stride: rows from one window to the next.
     groups: into how many parts the channels of a convolution fall.
   """
@@ -136,7 +136,8 @@ def _node(equation: Any, sources: tuple[int, ...], module: str) -> Node | None:
     stride, groups = params['window_strides'][0], params['feature_group_count']
     return Node('conv', module, sources, shape, (rows, columns), stride, groups)
   if name == 'dot_general':
-    return Node('linear', module, sources, shape)
+    # Of a map it is a 1x1 convolution.
+    return Node('conv' if len(shape) == 3 else 'linear', module, sources, shape, (1, 1))
   if name in ('reduce_window_max', 'reduce_window_sum'):
     kind: Kind = 'max pool' if name.endswith('max') else 'avg pool'
     window, strides = params['window_dimensions'], params['window_strides']

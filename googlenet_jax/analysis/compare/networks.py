@@ -125,7 +125,7 @@ def compared(name: str) -> Compared:
   return Compared(
     family=family,
     variant=variant,
-    title=(paper.headline.get(variant) if paper else None) or f'{FAMILIES[family].title} {variant}',
+    title=(paper.headline.get(variant) if paper else None) or name,
     year=paper.year if paper else None,
     image_size=image_size,
     depth=max(contraction.depth for contraction in found),

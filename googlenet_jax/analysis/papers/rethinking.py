@@ -1,4 +1,4 @@
-"""What Szegedy et al., "Rethinking the Inception architecture" (1512.00567), say of others' networks."""
+"""What Szegedy et al. ("Rethinking the Inception architecture", 1512.00567) say of other networks."""
 
 from googlenet_jax.analysis.papers.paper import Statement
 

@@ -1,7 +1,10 @@
 """`googlenet compare`."""
 
 import argparse
+import os
 import pathlib
+import sys
+from collections.abc import Sequence
 from typing import Any
 
 from googlenet_jax.cli import flags
@@ -28,17 +31,32 @@ def add_compare(commands: Any) -> None:
     metavar='FILE.md',
     help='page to write, with the pictures of --figures and each statement of the papers',
   )
+  parser.add_argument(
+    '--measure',
+    action='store_true',
+    help='measure inference and training on this machine, in turns (minutes)',
+  )
+  parser.add_argument(
+    '--target',
+    help='machine to predict a training step for, as in `googlenet compile` (minutes)',
+  )
+  parser.add_argument(
+    '--batch_size',
+    type=flags.positive,
+    default=8,
+    help='images of a step with --measure and --target (default: %(default)s)',
+  )
   flags.add_format(parser, 'markdown', 'csv')
 
 
 def _compare(options: argparse.Namespace) -> None:
-  import os
-
   from googlenet_jax.analysis.compare.document import document
   from googlenet_jax.analysis.compare.networks import compared, resolve
   from googlenet_jax.analysis.compare.render import render
 
-  networks = [compared(name) for name in resolve(options.networks)]
+  names = resolve(options.networks)
+  measured, predicted = _speeds(options, names)
+  networks = [compared(name) for name in names]
   drawn: list[tuple[str, str]] = []
   if options.figures:
     from googlenet_jax.analysis.figures import album
@@ -48,4 +66,25 @@ def _compare(options: argparse.Namespace) -> None:
   if options.document:
     folder = os.path.relpath(options.figures, options.document.parent) if options.figures else ''
     options.document.write_text(document(networks, drawn, folder))
-  print(render(networks, options.format), end='')
+  print(render(networks, options.format, measured=measured, predicted=predicted), end='')
+
+
+def _speeds(options: argparse.Namespace, names: Sequence[str]) -> tuple[Any, Any]:
+  """Figures that were measured here and that are predicted, where they are asked for."""
+  if options.target:
+    from googlenet_jax.analysis.ahead import targets
+
+    target = targets.target_by(options.target)
+    targets.prepare(target)  # before JAX starts
+  if not (options.measure or options.target):
+    return None, None
+  from googlenet_jax.training.run import speed
+
+  def say(line: str) -> None:
+    print(line, file=sys.stderr)
+
+  batch = options.batch_size
+  return (
+    speed.measured(names, batch, say) if options.measure else None,
+    speed.predicted(names, target, batch, say) if options.target else None,
+  )

@@ -40,7 +40,7 @@ def columns(networks: Sequence[Compared], measured: Figures, predicted: Figures)
   found = [
     Column('network', '', lambda n: n.name, left=True),
     Column('year', 'paper', lambda n: n.year),
-    Column('image', 'paper', lambda n: n.image_size, lambda size: f'{size}x{size}'),
+    Column('image', '', lambda n: n.image_size, lambda size: f'{size}x{size}'),
     Column('depth', 'computed', lambda n: n.depth),
     Column('parameters', 'computed', lambda n: n.params, '{:,}'.format),
     Column('MACs', 'computed', lambda n: n.macs, giga),

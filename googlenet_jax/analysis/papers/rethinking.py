@@ -1,4 +1,4 @@
-"""What Szegedy et al. ("Rethinking the Inception architecture", 1512.00567) say of other networks."""
+"""What 1512.00567 ("Rethinking the Inception architecture") says of networks before its own."""
 
 from googlenet_jax.analysis.papers.paper import Statement
 

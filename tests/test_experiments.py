@@ -8,6 +8,7 @@ import jax
 import numpy as np
 import pytest
 
+from googlenet_jax.analysis import costs
 from googlenet_jax.data.augment import from_config
 from googlenet_jax.errors import UserError
 from googlenet_jax.models import FAMILIES, build
@@ -31,6 +32,7 @@ ARGUMENTS = {
   'imagenet': ('', 'bvlc', 'bn'),
   'nin': ('', 'cifar', 'digits'),
   'resnet': ('', 'digits'),
+  'family': ('', 'cifar10'),
   'vgg': ('', 'digits'),
   'zfnet': ('', 'digits'),
 }
@@ -93,3 +95,13 @@ def test_finetuning_freezes_the_stem_of_every_family_and_nothing_else(family):
   assert FAMILIES[family].first_convolution(model.architecture) in frozen
   stems = r'conv\d(_reduce)?|conv1_1'
   assert all(re.fullmatch(stems, name) for name in frozen)
+
+
+def test_the_family_is_compared_at_matched_multiply_adds():
+  study = Study(FOLDER, [f'--config={FOLDER / "family.py"}'], 'family_matched_macs')
+  wanted = runpy.run_path(str(FOLDER / 'family.py'))['MATCHED_MACS']
+  configs = [study.config_of(m) for m in study.members if m.overrides['seed'] == 0]
+  assert {config.model.family for config in configs} == set(FAMILIES)
+  for config in configs:
+    macs = costs.macs(build_model(config.model, 10), config.data.image_size).trunk
+    assert macs == pytest.approx(wanted, rel=0.03), config.model.family

@@ -5,7 +5,7 @@ Widths and kernels are known from the Caffe network for Places that the authors 
 
 from typing import Any
 
-from googlenet_jax.analysis.papers.paper import Claim, Paper
+from googlenet_jax.analysis.papers.paper import Claim, Paper, ReportedError, Statement
 
 # ILSVRC validation images: top-1 and top-5 error in percent.
 ERRORS = {'CNN-8': (34.7, 14.0), 'CNDS-8': (33.8, 13.2), 'CNDS-13': (31.8, 11.8)}
@@ -37,4 +37,21 @@ PAPER = Paper(
   image_size=227,
   rows=lambda variant: (),
   claims=_claims,
+  year=2015,
+  headline={'cnn8': 'CNDS-8'},
+  errors=(
+    ReportedError('cnn8', ERRORS['CNN-8'][1], 'crops not printed', 'validation, no branch'),
+    ReportedError('cnn8', ERRORS['CNDS-8'][1], 'crops not printed', 'validation, with its branch'),
+  ),
+  statements=(
+    Statement(
+      '3',
+      'CNN-8: 8 layers',
+      'depth',
+      'cnds/cnn8',
+      factor=8,
+      within=0,
+      remark='the paper counts convolutions alone',
+    ),
+  ),
 )

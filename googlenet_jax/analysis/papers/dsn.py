@@ -56,4 +56,6 @@ PAPER = Paper(
   image_size=32,
   rows=lambda variant: (),
   claims=_claims,
+  year=2014,
+  headline={'cifar': 'DSN'},
 )

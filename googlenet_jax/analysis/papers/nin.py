@@ -52,4 +52,6 @@ PAPER = Paper(
   image_size=32,
   rows=lambda variant: (),
   claims=_claims,
+  year=2013,
+  headline={'imagenet': 'NIN'},
 )

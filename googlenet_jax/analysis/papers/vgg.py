@@ -1,8 +1,9 @@
 """What Simonyan and Zisserman (1409.1556) print about their networks: Tables 1 to 4."""
 
+from collections.abc import Iterator
 from typing import Any
 
-from googlenet_jax.analysis.papers.paper import Claim, Paper, PrintedRow
+from googlenet_jax.analysis.papers.paper import Claim, Paper, PrintedRow, ReportedError, Statement
 
 # Table 1: convolutions by block, and its columns' letters.
 FILTERS = (64, 128, 256, 512, 512)
@@ -34,6 +35,35 @@ TOP5_ERRORS = {
   'vgg19': (8.0, 7.5),
 }
 ENTRY_ERROR = 7.3  # Table 7: seven networks, ILSVRC-2014, test images
+
+
+STATEMENTS = (
+  *(
+    Statement(
+      'Table 2',
+      f'{PARAMETERS[variant]} million parameters ({COLUMNS[variant][0]})',
+      'params',
+      f'vgg/{variant}',
+      factor=PARAMETERS[variant] * 1e6,
+      within=0.01,
+    )
+    for variant in ('vgg16', 'vgg19')
+  ),
+  *(
+    Statement(
+      'Table 1', f'{layers} weight layers', 'depth', f'vgg/vgg{layers}', factor=layers, within=0
+    )
+    for layers in (16, 19)
+  ),
+)
+
+
+def _errors() -> Iterator[ReportedError]:
+  for variant, (one, several) in TOP5_ERRORS.items():
+    yield ReportedError(variant, one, 'whole images, 1 scale', 'Table 3')
+    if several is not None:
+      yield ReportedError(variant, several, 'several scales', 'Table 4')
+  yield ReportedError('vgg19', ENTRY_ERROR, 'several scales', 'Table 7, test', 7, 2014)
 
 
 def _printed(variant: str) -> str:
@@ -100,4 +130,8 @@ PAPER = Paper(
   labels={'channels': 'output'},
   widths_of={name: {'channels': name} for name in (*_CONVOLUTIONS, 'fc6', 'fc7')},
   claims=_claims,
+  year=2014,
+  headline={'vgg16': 'VGG-16', 'vgg19': 'VGG-19'},
+  errors=tuple(_errors()),
+  statements=STATEMENTS,
 )

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from googlenet_jax.analysis.papers.paper import Claim, Paper, PrintedRow
+from googlenet_jax.analysis.papers.paper import Claim, Paper, PrintedRow, ReportedError, Statement
 
 # Channels of layers 3, 4 and 5: Figure 3, and network (b) of Table 2.
 CHANNELS = {'figure3': (384, 384, 256), 'wide': (512, 1024, 512)}
@@ -10,6 +10,7 @@ CHANNELS = {'figure3': (384, 384, 256), 'wide': (512, 1024, 512)}
 # Table 2, one network, ILSVRC-2012 validation images: top-1 and top-5 error in percent.
 ERRORS = {'figure3': (38.4, 16.5), 'wide': (37.5, 16.0)}
 SIX_NETWORKS = (36.0, 14.7)  # both forms together
+ENTRY_ERROR = 11.7  # of Clarifai, ILSVRC-2013; its networks are not published
 
 
 def _rows(variant: str) -> tuple[PrintedRow, ...]:
@@ -68,4 +69,15 @@ PAPER = Paper(
   image_size=224,
   rows=_rows,
   claims=_claims,
+  year=2013,
+  headline={'figure3': 'ZFNet'},
+  errors=(
+    *(ReportedError(variant, top5, '10 crops', 'Table 2') for variant, (_, top5) in ERRORS.items()),
+    ReportedError(
+      'figure3', ENTRY_ERROR, "Clarifai's entry", 'ILSVRC-2013, not in the paper', None, 2013
+    ),
+  ),
+  statements=(
+    Statement('Figure 3', 'an 8 layer convnet', 'depth', 'zfnet/figure3', factor=8, within=0),
+  ),
 )

@@ -40,8 +40,12 @@ format: .venv/installed  ## rewrite the files as ruff likes them
 docs-family: .venv/installed  ## write docs/family.md and its pictures anew
 	@"$(RUN)" -m googlenet_jax compare --document=docs/family.md --figures=docs/family
 
-bench: .venv-bench/installed  ## training and inference against PyTorch
-	@.venv-bench/bin/python benchmarks/step_time.py
+bench: .venv-bench/installed  ## training and inference against PyTorch: three networks, two batches
+	@for network in '--variant=table1' '--variant=bn' '--variant=small --image_size=32'; do \
+	  for batch in 1 32; do \
+	    .venv-bench/bin/python benchmarks/step_time.py $$network --batch=$$batch || exit; \
+	  done; \
+	done
 
 bench-input: .venv/installed  ## the input pipeline against plain decoding
 	@"$(RUN)" benchmarks/input_pipeline.py

@@ -1,5 +1,6 @@
-"""The peer: variant `table1` in PyTorch, with the same padding, LRN and auxiliary heads."""
+"""The peer: variants in PyTorch, with the same padding, normalization and auxiliary heads."""
 
+import functools
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,29 +13,34 @@ from googlenet_jax.models.googlenet.inception import TABLE1, Widths
 
 
 class Unit(nn.Module):
-  """Convolution, bias, ReLU; SAME padding, whose surplus goes to the right and bottom."""
+  """Convolution, bias or batch norm, ReLU; SAME padding: more on the right and at the bottom."""
 
-  def __init__(self, inputs: int, outputs: int, kernel: int = 1, stride: int = 1) -> None:
+  def __init__(
+    self, inputs: int, outputs: int, kernel: int = 1, stride: int = 1, *, norm: bool
+  ) -> None:
     super().__init__()
-    self.conv = nn.Conv2d(inputs, outputs, kernel, stride, 0 if stride > 1 else kernel // 2)
+    padding = 0 if stride > 1 else kernel // 2
+    self.conv = nn.Conv2d(inputs, outputs, kernel, stride, padding, bias=not norm)
+    self.bn = nn.BatchNorm2d(outputs, eps=1e-3) if norm else nn.Identity()
     total = kernel - stride  # on a side that the stride divides
     self.pad = (total // 2, total - total // 2) * 2 if stride > 1 else None
 
   def forward(self, x: torch.Tensor) -> torch.Tensor:
-    return F.relu(self.conv(F.pad(x, self.pad) if self.pad else x), inplace=True)
+    return F.relu(self.bn(self.conv(F.pad(x, self.pad) if self.pad else x)), inplace=True)
 
 
 class Inception(nn.Module):
   """Figure 2b."""
 
-  def __init__(self, inputs: int, widths: Widths) -> None:
+  def __init__(self, inputs: int, widths: Widths, norm: bool) -> None:
     super().__init__()
-    self.conv1x1 = Unit(inputs, widths.conv1x1)
-    self.reduce_3x3 = Unit(inputs, widths.reduce_3x3)
-    self.conv3x3 = Unit(widths.reduce_3x3, widths.conv3x3, 3)
-    self.reduce_5x5 = Unit(inputs, widths.reduce_5x5)
-    self.conv5x5 = Unit(widths.reduce_5x5, widths.conv5x5, 5)
-    self.pool_proj = Unit(inputs, widths.pool_proj)
+    unit = functools.partial(Unit, norm=norm)
+    self.conv1x1 = unit(inputs, widths.conv1x1)
+    self.reduce_3x3 = unit(inputs, widths.reduce_3x3)
+    self.conv3x3 = unit(widths.reduce_3x3, widths.conv3x3, 3)
+    self.reduce_5x5 = unit(inputs, widths.reduce_5x5)
+    self.conv5x5 = unit(widths.reduce_5x5, widths.conv5x5, 5)
+    self.pool_proj = unit(inputs, widths.pool_proj)
     self.outputs = widths.conv1x1 + widths.conv3x3 + widths.conv5x5 + widths.pool_proj
 
   def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -50,9 +56,9 @@ class Inception(nn.Module):
 class Head(nn.Module):
   """An auxiliary classifier; `side` is that of its pooled map."""
 
-  def __init__(self, inputs: int, side: int, classes: int) -> None:
+  def __init__(self, inputs: int, side: int, classes: int, norm: bool) -> None:
     super().__init__()
-    self.conv = Unit(inputs, 128)
+    self.conv = Unit(inputs, 128, norm=norm)
     self.fc = nn.Linear(128 * side * side, 1024)
     self.dropout = nn.Dropout(0.7)
     self.classifier = nn.Linear(1024, classes)
@@ -64,21 +70,23 @@ class Head(nn.Module):
 
 
 class TorchGoogLeNet(nn.Module):
-  """Table 1 with heads on 4a and 4d, or without."""
+  """Variant `table1`, `bn` or `small` with heads on 4a and 4d, or without."""
 
-  def __init__(self, image_size: int, classes: int, heads: bool) -> None:
+  def __init__(self, variant: str, image_size: int, classes: int, heads: bool) -> None:
     super().__init__()
-    self.conv1 = Unit(3, 64, 7, 2)
-    self.conv2_reduce = Unit(64, 64)
-    self.conv2 = Unit(64, 192, 3)
-    self.norm = nn.LocalResponseNorm(5, 1e-4, 0.75, 1.0)
-    channels, side = 192, max(1, (image_size // 16 - 5) // 3 + 1)
+    norm, self.small = variant != 'table1', variant == 'small'
+    self.conv1 = Unit(3, 64, *((3, 1) if self.small else (7, 2)), norm=norm)
+    self.conv2_reduce = Unit(64, 64, norm=norm)
+    self.conv2 = Unit(64, 192, 3, norm=norm)
+    self.norm = nn.Identity() if norm else nn.LocalResponseNorm(5, 1e-4, 0.75, 1.0)
+    stage4 = image_size // (4 if self.small else 16)
+    channels, side = 192, max(1, (stage4 - 5) // 3 + 1)
     for name, widths in TABLE1.items():
-      module = Inception(channels, widths)
+      module = Inception(channels, widths, norm)
       channels = module.outputs
       self.add_module(f'inception_{name}', module)
       if heads and name in ('4a', '4d'):
-        self.add_module(f'aux_{name}', Head(channels, side, classes))
+        self.add_module(f'aux_{name}', Head(channels, side, classes, norm))
     self.dropout = nn.Dropout(0.4)
     self.classifier = nn.Linear(channels, classes)
 
@@ -87,7 +95,8 @@ class TorchGoogLeNet(nn.Module):
       return F.max_pool2d(x, 3, 2, ceil_mode=True)
 
     aux = []
-    x = self.norm(pool(self.conv1(x)))
+    x = self.conv1(x)
+    x = self.norm(x if self.small else pool(x))
     x = pool(self.norm(self.conv2(self.conv2_reduce(x))))
     for name in TABLE1:
       x = getattr(self, f'inception_{name}')(x)
@@ -111,7 +120,7 @@ class TorchGoogLeNet(nn.Module):
         array = np.asarray(value)
         if name == 'kernel':
           array = array.transpose(3, 2, 0, 1) if array.ndim == 4 else array.T
-        leaf = 'weight' if name == 'kernel' else 'bias'
+        leaf = 'weight' if name in ('kernel', 'scale') else 'bias'
         target = own.pop(f'{path}{leaf}', None)
         if target is None:
           target = own.pop(f'{path}conv.{leaf}')

@@ -1,9 +1,11 @@
 """What must be set before JAX starts: faster CPU kernels and a compilation cache.
 
 Whatever the user's own environment says wins; `GOOGLENET_JAX_DEFAULTS=0` turns all of it off.
+`GOOGLENET_JAX_KEEP_PAGES=1` makes steps on a CPU faster for more memory: see `keep_pages`.
 """
 
 import contextlib
+import ctypes
 import hashlib
 import importlib.util
 import os
@@ -39,6 +41,8 @@ def configure() -> None:
 
   Call it before JAX is imported: JAX reads them once.
   """
+  if os.environ.get('GOOGLENET_JAX_KEEP_PAGES') == '1':
+    keep_pages()  # of each process: children do not inherit it
   if os.environ.get('GOOGLENET_JAX_DEFAULTS') == '0' or os.environ.get('_GOOGLENET_JAX_SET'):
     return
   if 'jax' in sys.modules:
@@ -55,6 +59,25 @@ def configure() -> None:
     os.environ.setdefault('JAX_COMPILATION_CACHE_DIR', str(cache))
     os.environ.setdefault('JAX_PERSISTENT_CACHE_ENABLE_XLA_CACHES', 'none')
   os.environ['_GOOGLENET_JAX_SET'] = '1'
+
+
+def keep_pages() -> bool:
+  """Makes this process keep the memory that it frees, where the C library is glibc.
+
+  glibc gives a step's temporary arrays back to the system each time, and the next step waits for
+  as many fresh pages: a fifth of a training step on two cores. What was needed once stays then,
+  most of all by compiling a network, which is why the user asks for it.
+
+  Returns:
+    Whether the C library took it.
+  """
+  try:
+    mallopt = ctypes.CDLL('libc.so.6').mallopt
+  except (OSError, AttributeError):
+    return False
+  # In the main arena alone, as only that one grows without bounds; never by maps of their own.
+  trim_threshold, mmap_max, arena_max = -1, -4, -8
+  return all(mallopt(*pair) for pair in ((arena_max, 1), (mmap_max, 0), (trim_threshold, -1)))
 
 
 def accepts(flag: str) -> bool:

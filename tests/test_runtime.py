@@ -2,6 +2,7 @@
 
 import json
 import os
+import platform
 import subprocess
 import sys
 
@@ -193,3 +194,31 @@ def test_a_late_call_says_so(tmp_path):
     check=True,
   )
   assert 'after JAX was imported' in run.stderr
+
+
+TAKES_MEMORY_TWICE = """
+import resource, threading
+def take():
+  b'a' * (64 << 20)
+def faults():
+  before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+  thread = threading.Thread(target=take)
+  thread.start()
+  thread.join()
+  return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+faults()
+os.environ['FAULTS'] = str(faults())
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != 'glibc', reason='mallopt is of glibc')
+@pytest.mark.parametrize('keep', ['0', '1'])
+def test_pages_are_kept_where_the_user_asks_for_it(tmp_path, keep):
+  code = f'import os\n{TAKES_MEMORY_TWICE}'
+  found = configured(tmp_path, code, GOOGLENET_JAX_KEEP_PAGES=keep, GOOGLENET_JAX_DEFAULTS='0')
+  pages = (64 << 20) // os.sysconf('SC_PAGE_SIZE')
+  faults = int(found['FAULTS'])
+  if keep == '1':
+    assert faults < pages // 10
+  else:
+    assert faults > 0

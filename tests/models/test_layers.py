@@ -45,27 +45,28 @@ def distinct(shape, seed=0):
   return np.random.default_rng(seed).permutation(size).reshape(shape).astype(np.float32) - size
 
 
-@pytest.mark.parametrize('form', PARTS['max_pool'])
 @pytest.mark.parametrize(('window', 'stride', 'padding', 'sides'), POOLS)
-def test_max_pool(window, stride, padding, sides, form):
+def test_max_pool(window, stride, padding, sides):
   x = distinct((2, *sides, 3))
   cotangent = np.random.default_rng(1)
 
-  def pool(x):
-    return kernels.max_pool(x, window, stride, padding, Forms(max_pool=form))
-
   @jax.jit
-  def both(x):
-    ours, pull = jax.vjp(pool, x)
+  def every_form(x):
     theirs, pull_theirs = jax.vjp(lambda x: window_pool(x, window, stride, padding), x)
     # Whole numbers, so that the order of the sums does not matter.
     weights = cotangent.integers(-99, 99, theirs.shape).astype(np.float32)
-    return ours, theirs, pull(weights)[0], pull_theirs(weights)[0]
+    found = {}
+    for form in PARTS['max_pool']:
+      forms = Forms(max_pool=form)
+      ours, pull = jax.vjp(lambda x: kernels.max_pool(x, window, stride, padding, forms), x)  # noqa: B023
+      found[form] = ours, pull(weights)[0]
+    return found, theirs, pull_theirs(weights)[0]
 
-  ours, theirs, gradient, gradient_theirs = both(x)
-  np.testing.assert_array_equal(ours, loops.max_pool(x, window, stride, padding))
-  np.testing.assert_array_equal(ours, theirs)
-  np.testing.assert_array_equal(gradient, gradient_theirs)
+  found, theirs, gradient_theirs = every_form(x)
+  np.testing.assert_array_equal(theirs, loops.max_pool(x, window, stride, padding))
+  for form, (ours, gradient) in found.items():
+    np.testing.assert_array_equal(ours, theirs, err_msg=form)
+    np.testing.assert_array_equal(gradient, gradient_theirs, err_msg=form)
 
 
 @pytest.mark.parametrize(
@@ -87,7 +88,8 @@ def test_max_pool_in_bfloat16_keeps_type_and_values():
 
 
 @pytest.mark.parametrize(
-  ('form', 'expected'), [('slices', [[1, 1], [1, 1]]), ('window', [[4, 0], [0, 0]])]
+  ('form', 'expected'),
+  [('slices', [[1, 1], [1, 1]]), ('blocks', [[1, 1], [1, 1]]), ('window', [[4, 0], [0, 0]])],
 )
 def test_equal_maxima_share_the_gradient_of_their_window_or_the_first_has_it(form, expected):
   gradient = jax.grad(

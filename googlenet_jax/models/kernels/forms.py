@@ -10,7 +10,7 @@ from googlenet_jax.errors import UserError
 
 AUTO = 'auto'
 PARTS: dict[str, tuple[str, ...]] = {
-  'max_pool': ('slices', 'window'),
+  'max_pool': ('slices', 'blocks', 'window'),
   'lrn': ('slices', 'matrix'),
 }
 """The forms of each part; where one is best is measured or predicted in docs/performance.md."""
@@ -29,7 +29,7 @@ PLAIN = Forms(max_pool='window', lrn='slices')
 """Each part as it is defined: what multiply-adds are counted of."""
 
 PREFERRED: dict[str, Forms] = {
-  'cpu': Forms(max_pool='slices', lrn='slices'),
+  'cpu': Forms(max_pool='blocks', lrn='slices'),
   'gpu': Forms(max_pool='slices', lrn='slices'),
   'tpu': Forms(max_pool='window', lrn='matrix'),
 }

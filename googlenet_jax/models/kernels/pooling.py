@@ -21,6 +21,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from googlenet_jax.models.kernels.forms import BY_PLATFORM, Forms, compute
+from googlenet_jax.models.kernels.pooling_gradient import gathered
 
 Padding = Literal['same', 'caffe', 'torch']
 
@@ -57,19 +58,21 @@ def max_pool(
   """Max pooling of float[n, h, w, c]; its gradient exists in reverse mode only.
 
   `slices` takes the maximum of shifted slices; equal maxima of a window share its gradient, which
-  is made of pads. `window` is XLA's window reduction, whose gradient, a select-and-scatter, goes to
+  is made of pads. `blocks` is the same but for the sums of the gradient, which are those that each
+  pixel gathers. `window` is XLA's window reduction, whose gradient, a select-and-scatter, goes to
   the first of equal maxima; it costs a fifth to a third of a whole training step on a CPU.
   """
   windows = _windows(x, window, stride, padding)
-  return compute(
-    forms,
-    'max_pool',
-    {
-      'slices': lambda x: functools.reduce(jnp.maximum, _slices(x, windows)),
-      'window': lambda x: _reduce_window(x, windows),
-    },
-    x,
-  )
+
+  def of_slices(x: jax.Array) -> jax.Array:
+    return functools.reduce(jnp.maximum, _slices(x, windows))
+
+  functions = {
+    'slices': of_slices,
+    'blocks': of_slices,
+    'window': lambda x: _reduce_window(x, windows),
+  }
+  return compute(forms, 'max_pool', functions, x)
 
 
 def _windows(x: jax.Array, window: int, stride: int, padding: Padding) -> _Windows:
@@ -126,16 +129,28 @@ def _backward(
 
   functions: dict[str, Callable[..., Any]] = {
     'slices': functools.partial(_shared, windows=windows),
+    'blocks': functools.partial(_gathered, windows=windows),
     'window': selected,
   }
   return (compute(forms, 'max_pool', functions, x, pooled, gradient),)
 
 
+def _share(maximal: list[jax.Array], gradient: jax.Array) -> jax.Array:
+  """What each window gives to each of its maxima: float32[n, h / stride, w / stride, c]."""
+  count = sum(piece.astype(jnp.float32) for piece in maximal)
+  return gradient.astype(jnp.float32) / count
+
+
+def _gathered(x: jax.Array, pooled: jax.Array, gradient: jax.Array, windows: _Windows) -> jax.Array:
+  """`_shared` as a sum that each pixel gathers."""
+  share = _share([piece == pooled for piece in _slices(x, windows)], gradient)
+  return gathered(x, pooled, share, *windows).astype(x.dtype)
+
+
 def _shared(x: jax.Array, pooled: jax.Array, gradient: jax.Array, windows: _Windows) -> jax.Array:
   """The gradient of a pool where equal maxima of a window share it: float[n, h, w, c]."""
   maximal = [piece == pooled for piece in _slices(x, windows)]
-  count = sum(piece.astype(jnp.float32) for piece in maximal)
-  share = gradient.astype(jnp.float32) / count
+  share = _share(maximal, gradient)
 
   def back(piece: jax.Array, place: tuple[int, int]) -> jax.Array:
     """Puts what windows give to one place where it came from: float[n, h, w, c]."""

@@ -9,7 +9,8 @@
 PATH holds train/<class>/*.JPEG and val/<class>/*.JPEG. The second command trains CNN-8, the same
 network without the branch. ImageNet was not run here: it wants 1.28 million images and an
 accelerator. The paper gives 33.8 / 13.2 top-1 / top-5 error for CNDS-8 and 34.7 / 14.0 for CNN-8.
-@@
+The digits gave 85.52% of 359 test images (seed 0) after 72 s of processor time on two cores of an
+AMD EPYC, 2026-11-28.
 """
 
 from googlenet_jax.training.config import defaults

@@ -9,7 +9,8 @@
 PATH holds train/<class>/*.JPEG and val/<class>/*.JPEG, CIFAR train/<class>/*.png and
 test/<class>/*.png. Neither was run here to its end: they want an accelerator. The paper gives an
 error of 8.81% on CIFAR-10 with shifted and mirrored images, and no figure for ImageNet.
-@@
+The recipe for the digits was not run to its end: at a rate of 0.05 all logits became 0 within 719
+steps, which the last ReLU does not recover from.
 """
 
 from googlenet_jax.training.config import defaults
@@ -90,9 +91,9 @@ def digits(config):
   config.data.resize = 32
   config.data.augment.preset = 'small'
   config.data.augment.flip = False  # a mirrored digit is none
-  config.optimizer.learning_rate = 0.05
+  config.optimizer.learning_rate = 0.02
   config.optimizer.weight_decay = 1e-4
-  config.optimizer.clip_norm = 2.0
+  config.optimizer.clip_norm = 1.0
   config.schedule.name = 'cosine'
   config.schedule.warmup = '1 epoch'
   config.evaluation.every = '4 epochs'

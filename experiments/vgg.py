@@ -8,7 +8,7 @@ PATH holds train/<class>/*.JPEG and val/<class>/*.JPEG; --config.model.variant=v
 deepest. ImageNet was not run here: it wants 1.28 million images and an accelerator. Table 3 of the
 paper gives 27.0 / 8.8 top-1 / top-5 error for 16 layers that were trained at one scale (256) and
 25.6 / 8.1 at several; for 19 layers 27.3 / 9.0 and 25.5 / 8.0.
-@@
+The recipe for the digits was not run to its end.
 """
 
 from googlenet_jax.training.config import defaults

@@ -7,7 +7,8 @@
 PATH holds train/<class>/*.JPEG and val/<class>/*.JPEG; --config.model.variant=wide takes network
 (b). ImageNet was not run here: it wants 1.28 million images and an accelerator. Table 2 of the
 paper gives 38.4 / 16.5 top-1 / top-5 error for one network and 37.5 / 16.0 for (b).
-@@
+The digits gave 98.33% of 359 test images (seed 0) after 87 s of processor time on two cores of an
+AMD EPYC, 2026-11-28.
 """
 
 from googlenet_jax.training.config import defaults

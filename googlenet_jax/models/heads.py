@@ -21,7 +21,8 @@ PREFIX = 'aux_'
 class HeadStructure:
   """An auxiliary head as data: average pool, 1x1 convolution, fully connected layers, classifier.
 
-  A width of None leaves its layer out; without any the head is a linear layer on the whole map.
+  A width of None leaves its layer out; without any the head is a linear layer on the whole map. The
+  defaults are GoogLeNet's (section 5).
 
   Attributes:
     conv: filters of the 1x1 convolution.
@@ -53,9 +54,6 @@ class HeadStructure:
       fc2=resized('fc2', self.fc2),
     )
 
-
-GOOGLENET_HEAD = HeadStructure()
-"""Section 5 of GoogLeNet's paper, and the head of its Figure 3."""
 
 CNDS_HEAD = HeadStructure(conv=64, fc=1024, fc2=1024, dropout=0.5, pool='ceil', conv_relu=False)
 """The branch of 1505.02496, with the widths of the authors' published Caffe network."""

@@ -86,7 +86,7 @@ def _draw_line(pen: '_Pen', line: _Line, following: _Line | None) -> None:
 
 
 def _draw_cell(pen: '_Pen', cell: Cell, left: float, y: float) -> None:
-  top, bottom, right = y + cell.top, y - cell.bottom, left + cell.width
+  top, bottom = y + cell.top, y - cell.bottom
   if cell.framed:
     pen.panel(left, bottom, cell.width, top - bottom)
     _draw_links(pen, cell, left, y)
@@ -95,11 +95,6 @@ def _draw_cell(pen: '_Pen', cell: Cell, left: float, y: float) -> None:
   pen.text(middle, bottom - 7.5, cell.shape, size=SHAPES, color=pen.theme.faint, va='baseline')
   for piece in cell.pieces:
     pen.box(left + piece.x, y + piece.y, piece.width, piece.text, piece.kind)
-  if len(cell.names) > 1:
-    pen.text(
-      right - 4, top + 3.0, f'{len(cell.names)} times', size=7.6, color=pen.theme.accent,
-      weight='bold', ha='right', va='baseline',
-    )  # fmt: skip
 
 
 def _draw_links(pen: '_Pen', cell: Cell, left: float, y: float) -> None:

@@ -62,8 +62,10 @@ class Cell:
 
   @property
   def title(self) -> str:
-    """The name of the module, or of the first and the last."""
-    return ' to '.join(dict.fromkeys((self.names[0], self.names[-1])))
+    """The name of the module, or of the first and the last and how many there are."""
+    if len(self.names) == 1:
+      return self.names[0]
+    return f'{self.names[0]} to {self.names[-1]}, {len(self.names)} times'
 
   @property
   def ways(self) -> tuple[float, float]:

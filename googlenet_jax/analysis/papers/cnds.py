@@ -45,8 +45,8 @@ PAPER = Paper(
   ),
   statements=(
     Statement(
-      '3',
-      'CNN-8: 8 layers',
+      'its name',
+      'CNN-8 has 8 layers',
       'depth',
       'cnds/cnn8',
       factor=8,

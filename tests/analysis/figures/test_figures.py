@@ -70,9 +70,9 @@ def test_a_diagram_shows_every_module_once_and_heads_where_they_read():
 def test_blocks_that_are_alike_are_drawn_once():
   found = layout.cells(graph_of('resnet/resnet20'))
   assert [cell.title for cell in found if len(cell.names) > 1] == [
-    'conv2_1 to conv2_3',
-    'conv3_2 to conv3_3',
-    'conv4_2 to conv4_3',
+    'conv2_1 to conv2_3, 3 times',
+    'conv3_2 to conv3_3, 2 times',
+    'conv4_2 to conv4_3, 2 times',
   ]
 
 

@@ -11,7 +11,7 @@ NEWEST ?= $(call first,3.13,python3.13 python3)
 RUN := .venv/bin/python
 WORKDIR ?= runs/digits
 
-.PHONY: help demo test test-newest faults lint format bench bench-input clean
+.PHONY: help demo test test-newest faults lint format docs-family bench bench-input clean
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 14
 
@@ -36,6 +36,9 @@ lint: .venv/installed  ## ruff, mypy and the floors of the house
 format: .venv/installed  ## rewrite the files as ruff likes them
 	@"$(RUN)" -m ruff check --fix .
 	@"$(RUN)" -m ruff format .
+
+docs-family: .venv/installed  ## write docs/family.md and its pictures anew
+	@"$(RUN)" -m googlenet_jax compare --document=docs/family.md --figures=docs/family
 
 bench: .venv-bench/installed  ## training and inference against PyTorch: three networks, two batches
 	@for network in '--variant=table1' '--variant=bn' '--variant=small --image_size=32'; do \

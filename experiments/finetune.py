@@ -24,6 +24,11 @@ RATES = {
   'googlenet': 'conv*=0,inception_*=0.1',
   'alexnet': 'conv*=0.1,fc*=0.1,conv1=0',
   'resnet': 'conv*=0.1,conv1=0',
+  'nin': 'conv*=0.1,cccp*=0.1,conv1=0',
+  'zfnet': 'conv*=0.1,fc*=0.1,conv1=0',
+  'vgg': 'conv*=0.1,fc*=0.1,conv1_1=0',
+  'cnds': 'conv*=0.1,fc*=0.1,conv1=0',
+  'dsn': 'conv*=0.1,cccp*=0.1,conv1=0',
 }
 
 

@@ -1,12 +1,14 @@
 """Every experiment that is shipped is a config that holds together."""
 
 import pathlib
+import re
 import runpy
 
 import jax
 import numpy as np
 import pytest
 
+from googlenet_jax.analysis import costs
 from googlenet_jax.data.augment import from_config
 from googlenet_jax.errors import UserError
 from googlenet_jax.models import FAMILIES, build
@@ -24,9 +26,15 @@ FOLDER = pathlib.Path(__file__).resolve().parents[1] / 'experiments'
 ARGUMENTS = {
   'alexnet': ('', 'digits'),
   'cifar10': ('', 'subset'),
+  'cnds': ('', 'digits'),
   'digits': ('', 'study'),
+  'dsn': ('', 'digits'),
   'imagenet': ('', 'bvlc', 'bn'),
+  'nin': ('', 'cifar', 'digits'),
   'resnet': ('', 'digits'),
+  'family': ('', 'cifar10'),
+  'vgg': ('', 'digits'),
+  'zfnet': ('', 'digits'),
 }
 EXPERIMENTS = [
   (file.stem, argument)
@@ -85,4 +93,15 @@ def test_finetuning_freezes_the_stem_of_every_family_and_nothing_else(family):
   modules = jax.eval_shape(model.init, jax.random.key(0), images)['params']
   frozen = frozen_modules(module_rates(text, modules))
   assert FAMILIES[family].first_convolution(model.architecture) in frozen
-  assert all(name.startswith('conv') and '_' not in name.removesuffix('_reduce') for name in frozen)
+  stems = r'conv\d(_reduce)?|conv1_1'
+  assert all(re.fullmatch(stems, name) for name in frozen)
+
+
+def test_the_family_is_compared_at_matched_multiply_adds():
+  study = Study(FOLDER, [f'--config={FOLDER / "family.py"}'], 'family_matched_macs')
+  wanted = runpy.run_path(str(FOLDER / 'family.py'))['MATCHED_MACS']
+  configs = [study.config_of(m) for m in study.members if m.overrides['seed'] == 0]
+  assert {config.model.family for config in configs} == set(FAMILIES)
+  for config in configs:
+    macs = costs.macs(build_model(config.model, 10), config.data.image_size).trunk
+    assert macs == pytest.approx(wanted, rel=0.03), config.model.family

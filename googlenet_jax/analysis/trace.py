@@ -20,12 +20,14 @@ class Contraction:
   """A convolution or matrix product of a traced function.
 
   `scope` is the path of the module it stands in (`GoogLeNet/inception_3a/conv1x1`), `macs` its
-  multiply-adds, `depth` the number of weighted layers on the longest path up to and with it.
+  multiply-adds, `depth` the number of weighted layers on the longest path up to and with it,
+  `outputs` the values that it puts out.
   """
 
   scope: str
   macs: int
   depth: int
+  outputs: int
 
 
 class _Reach(NamedTuple):
@@ -70,13 +72,14 @@ def _walk(
 
   for equation in jaxpr.eqns:
     sources = [read(atom) for atom in equation.invars]
-    inside = _join(scope, equation.source_info.name_stack)
+    inside = join_scope(scope, equation.source_info.name_stack)
     macs = _macs(equation)
     if macs is not None:
       depth = max(source.depth + (not source.fresh) for source in sources)
-      found.append(Contraction(inside, macs, depth))
+      outputs = math.prod(equation.outvars[0].aval.shape)
+      found.append(Contraction(inside, macs, depth, outputs))
       results = [_Reach(depth, fresh=True)]
-    elif _inner(equation):
+    elif inner_jaxprs(equation):
       within, results = _enter(equation, sources, inside)
       found += within
     else:
@@ -91,7 +94,7 @@ def _enter(
 ) -> tuple[list[Contraction], list[_Reach]]:
   """Walks the computations inside an equation."""
   name = equation.primitive.name
-  inner = _inner(equation)
+  inner = inner_jaxprs(equation)
   if name in CALLS:
     return _walk(inner[0], sources, scope)
   results: list[_Reach]
@@ -126,7 +129,7 @@ def _same_rank(outside: Sequence[Any], inside: Sequence[Any]) -> int:
   return sum(len(a.aval.shape) == len(b.aval.shape) for a, b in zip(outside, inside, strict=True))
 
 
-def _inner(equation: Any) -> list[Any]:
+def inner_jaxprs(equation: Any) -> list[Any]:
   """The computations that an equation holds."""
   values: list[Any] = []
   for value in equation.params.values():
@@ -150,7 +153,7 @@ def _macs(equation: Any) -> int | None:
   return None
 
 
-def _join(scope: str, stack: Any) -> str:
+def join_scope(scope: str, stack: Any) -> str:
   """The path of an equation; inside a call, names are relative to those of the call.
 
   Transformations wrap names (`vmap(conv1)`), methods other than `__call__` follow a dot.

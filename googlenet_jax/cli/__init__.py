@@ -10,7 +10,16 @@ import logging
 import sys
 
 from googlenet_jax import __version__, runtime
-from googlenet_jax.cli import analysis, compile, data, evaluation, sweeps, training, weights
+from googlenet_jax.cli import (
+  analysis,
+  compare,
+  compile,
+  data,
+  evaluation,
+  sweeps,
+  training,
+  weights,
+)
 from googlenet_jax.cli.failures import print_failure
 from googlenet_jax.errors import Preempted, UserError
 
@@ -26,6 +35,7 @@ _COMMANDS = (
   sweeps.add_sweep,
   sweeps.add_report,
   analysis.add_table,
+  compare.add_compare,
   compile.add_compile,
 )
 

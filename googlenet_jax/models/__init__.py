@@ -5,7 +5,7 @@
 
 from typing import Any
 
-from googlenet_jax.models import alexnet, googlenet, resnet
+from googlenet_jax.models import alexnet, cnds, dsn, googlenet, nin, resnet, vgg, zfnet
 from googlenet_jax.models.endpoints import Layer, endpoint_names, endpoints, top_layers
 from googlenet_jax.models.family import (
   CLASSIFIER,
@@ -25,6 +25,11 @@ FAMILIES: dict[str, Family] = {
     googlenet.FAMILY,
     alexnet.FAMILY,
     resnet.FAMILY,
+    nin.FAMILY,
+    zfnet.FAMILY,
+    vgg.FAMILY,
+    cnds.FAMILY,
+    dsn.FAMILY,
   )
 }
 """All families by name, the default first."""

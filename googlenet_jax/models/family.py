@@ -69,6 +69,11 @@ def knob(default: Any, description: str) -> Any:
   return dataclasses.field(default=default, metadata={'description': description})
 
 
+def added(default: Any) -> Any:
+  """A field of an architecture that files of earlier revisions lack, and what it was before."""
+  return dataclasses.field(default=default, metadata={'added': True})
+
+
 @dataclasses.dataclass(frozen=True)
 class Knobs:
   """What can be asked of a network of any family; each family adds its own.

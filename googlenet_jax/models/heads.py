@@ -1,6 +1,7 @@
 """Auxiliary classifiers on the way through a network (GoogLeNet, section 5)."""
 
 import dataclasses
+import functools
 from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
@@ -8,8 +9,9 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from googlenet_jax.models.family import added
 from googlenet_jax.models.kernels import adaptive_avg_pool
-from googlenet_jax.models.layers import Classifier, FullyConnected
+from googlenet_jax.models.layers import AvgPool, Classifier, FullyConnected
 
 PREFIX = 'aux_'
 """Begins the name of a head's module in every network: `aux_4a` is the head on module 4a."""
@@ -17,19 +19,63 @@ PREFIX = 'aux_'
 
 @dataclasses.dataclass(frozen=True)
 class HeadStructure:
-  """An auxiliary head: average pool, 1x1 convolution, fully connected layer, dropout, classifier.
+  """An auxiliary head as data: average pool, 1x1 convolution, fully connected layers, classifier.
 
-  `pool` is `valid` (5x5, stride 3, as in the paper: 14x14 -> 4x4) or `adaptive` (always 4x4).
+  A width of None leaves its layer out; without any the head is a linear layer on the whole map. The
+  defaults are GoogLeNet's (section 5).
+
+  Attributes:
+    conv: filters of the 1x1 convolution.
+    fc: units of the first fully connected layer.
+    dropout: rate behind each fully connected layer.
+    pool: `valid` (5x5, stride 3: 14x14 -> 4x4), `adaptive` (always 4x4), `ceil` (5x5, stride 2, in
+      ceil mode: 28x28 -> 13x13) or `none`.
+    fc2: units of a second fully connected layer.
+    conv_relu: whether the convolution has a ReLU.
   """
 
-  conv: int = 128
-  fc: int = 1024
+  conv: int | None = 128
+  fc: int | None = 1024
   dropout: float = 0.7
-  pool: Literal['valid', 'adaptive'] = 'valid'
+  pool: Literal['valid', 'adaptive', 'ceil', 'none'] = 'valid'
+  fc2: int | None = added(None)
+  conv_relu: bool = added(True)
+
+  def resized(self, new: Callable[[str, int], int]) -> 'HeadStructure':
+    """The same with other widths; `new` gives one for a layer's name and its width."""
+
+    def resized(name: str, width: int | None) -> int | None:
+      return width and new(f'head.{name}', width)
+
+    return dataclasses.replace(
+      self,
+      conv=resized('conv', self.conv),
+      fc=resized('fc', self.fc),
+      fc2=resized('fc2', self.fc2),
+    )
+
+
+CNDS_HEAD = HeadStructure(conv=64, fc=1024, fc2=1024, dropout=0.5, pool='ceil', conv_relu=False)
+"""The branch of 1505.02496, with the widths of the authors' published Caffe network."""
+
+LINEAR_HEAD = HeadStructure(conv=None, fc=None, dropout=0.0, pool='none')
+"""The companion classifier of 1409.5185, as its authors' published Caffe network has it."""
+
+_POOLS: dict[str, Callable[[jax.Array], jax.Array]] = {
+  'valid': lambda x: nn.avg_pool(
+    x, (min(5, x.shape[1]), min(5, x.shape[2])), strides=(3, 3), padding='VALID'
+  ),
+  'adaptive': functools.partial(adaptive_avg_pool, outputs=4),
+  'ceil': lambda x: AvgPool(min(5, *x.shape[1:3]), 2, 'caffe', name='pool')(x),
+  'none': lambda x: x,
+}
 
 
 class AuxiliaryHead(nn.Module):
-  """An auxiliary classifier on a map, such as the output of an Inception module."""
+  """An auxiliary classifier on a map, such as the output of an Inception module.
+
+  `conv` makes a convolution unit from its width, kernel size, `relu` and name.
+  """
 
   structure: HeadStructure
   classes: int
@@ -40,18 +86,16 @@ class AuxiliaryHead(nn.Module):
 
   @nn.compact
   def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
-    """float[n, h, w, c] -> float32[n, classes]; on a map below 5x5 the window is the map."""
-    if self.structure.pool == 'adaptive':
-      x = adaptive_avg_pool(x, 4)
-    else:
-      window = (min(5, x.shape[1]), min(5, x.shape[2]))
-      x = nn.avg_pool(x, window, strides=(3, 3), padding='VALID')
-    x = self.conv(self.structure.conv, 1, name='conv')(x, train)  # [n, 4, 4, 128]
+    """float[n, h, w, c] -> float32[n, classes]; on a map below 5x5 the window is smaller."""
+    head = self.structure
+    x = _POOLS[head.pool](x)
+    if head.conv:
+      x = self.conv(head.conv, 1, relu=head.conv_relu, name='conv')(x, train)  # [n, 4, 4, 128]
     x = x.reshape(x.shape[0], -1)
-    x = FullyConnected(self.structure.fc, self.kernel_init, self.bias_init, self.dtype, name='fc')(
-      x
-    )
-    x = nn.Dropout(self.structure.dropout, deterministic=not train, name='dropout')(x)
+    for name, dropout, units in (('fc', 'dropout', head.fc), ('fc2', 'dropout2', head.fc2)):
+      if units:
+        x = FullyConnected(units, self.kernel_init, self.bias_init, self.dtype, name=name)(x)
+        x = nn.Dropout(head.dropout, deterministic=not train, name=dropout)(x)
     return Classifier(self.classes, self.kernel_init, name='classifier')(x)
 
 

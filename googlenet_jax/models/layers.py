@@ -5,6 +5,7 @@ column "type" says of it, where its input has `before` and its output `after` pi
 """
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Any
 
 import flax.linen as nn
@@ -19,6 +20,7 @@ from googlenet_jax.models.kernels import (
   Padding,
   local_response_norm,
   max_pool,
+  pool_padding,
 )
 
 DTYPES = {'float32': jnp.float32, 'bfloat16': jnp.bfloat16}
@@ -123,6 +125,26 @@ class MaxPool(nn.Module):
     return f'max pool {self.window}x{self.window}/{self.stride}'
 
 
+class AvgPool(nn.Module):
+  """Average pooling; pixels of the padding do not count."""
+
+  window: int
+  stride: int
+  padding: Padding = 'same'
+
+  def __call__(self, x: jax.Array) -> jax.Array:
+    """float[n, h, w, c] -> float[n, h / stride, w / stride, c]."""
+    sides = (pool_padding(side, self.window, self.stride, self.padding) for side in x.shape[1:3])
+    return nn.avg_pool(
+      x, (self.window,) * 2, (self.stride,) * 2, tuple(sides), count_include_pad=False
+    )
+
+  @nn.nowrap
+  def row_type(self, before: int, after: int) -> str:
+    """Such as `avg pool 3x3/2`."""
+    return f'avg pool {self.window}x{self.window}/{self.stride}'
+
+
 class LocalResponseNorm(nn.Module):
   """Local response normalization; see `kernels.local_response_norm`."""
 
@@ -173,6 +195,26 @@ class FullyConnected(nn.Module):
     return 'fully connected'
 
 
+def hidden_layers(
+  x: jax.Array, layers: Mapping[str, FullyConnected], dropout: float, train: bool
+) -> jax.Array:
+  """Hidden fully connected layers of a network by their names, dropout behind each.
+
+  Args:
+    x: float[n, h, w, c], whose places and channels are all inputs of the first.
+    layers: in order.
+    dropout: the rate.
+    train: whether dropout is at work.
+
+  Returns:
+    float[n, c].
+  """
+  x = x.reshape(x.shape[0], -1)
+  for name, layer in layers.items():
+    x = nn.Dropout(dropout, deterministic=not train, name=f'dropout_{name}')(layer(x))
+  return x
+
+
 class Classifier(nn.Module):
   """A linear layer whose logits are float32 whatever the network computes in."""
 
@@ -182,13 +224,40 @@ class Classifier(nn.Module):
   @nn.compact
   def __call__(self, x: jax.Array) -> jax.Array:
     """float[n, c] -> float32[n, classes]."""
-    kernel = self.param(
-      'kernel', KERNEL_INITIALIZERS[self.kernel_init], (x.shape[-1], self.classes), jnp.float32
-    )
-    bias = self.param('bias', nn.initializers.zeros_init(), (self.classes,), jnp.float32)
-    return x.astype(jnp.float32) @ kernel + bias
+    return _linear(self, x)
 
   @nn.nowrap
   def row_type(self, before: int, after: int) -> str:
     """Always `linear`."""
     return 'linear'
+
+
+class MapClassifier(nn.Module):
+  """A map for each class by a 1x1 convolution; the logits are the means over all places.
+
+  Network in Network ends so (1312.4400, section 3.2). Without `relu` it is `Classifier` on the mean
+  of the places, with the same parameters, but costs as many times more as there are places.
+  """
+
+  classes: int
+  kernel_init: str
+  relu: bool = True
+
+  @nn.compact
+  def __call__(self, x: jax.Array) -> jax.Array:
+    """float[n, h, w, c] -> float32[n, classes]."""
+    maps = _linear(self, x)  # [n, h, w, classes]
+    return (nn.relu(maps) if self.relu else maps).mean((1, 2))
+
+  @nn.nowrap
+  def row_type(self, before: int, after: int) -> str:
+    """Such as `convolution 1x1/1, avg pool 6x6/1`."""
+    return f'convolution 1x1/1, avg pool {before}x{before}/1'
+
+
+def _linear(module: nn.Module, x: jax.Array) -> jax.Array:
+  """The linear map of a classifier, whose parameters become the module's: float32[..., classes]."""
+  init = KERNEL_INITIALIZERS[module.kernel_init]
+  kernel = module.param('kernel', init, (x.shape[-1], module.classes), jnp.float32)
+  bias = module.param('bias', nn.initializers.zeros_init(), (module.classes,), jnp.float32)
+  return x.astype(jnp.float32) @ kernel + bias

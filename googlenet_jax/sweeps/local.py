@@ -1,7 +1,8 @@
-"""Members on this machine: slots with cores or a GPU of their own, retries, and a clean stop."""
+"""Members on this machine: slots with cores or a chip of their own, retries, and a clean stop."""
 
 import collections
 import dataclasses
+import importlib.util
 import os
 import pathlib
 import shutil
@@ -22,36 +23,51 @@ BACK_OFF = 5.0  # seconds before the first retry, doubled for each one after it
 LONGEST_WAIT = 300.0  # seconds
 GPU_MEMORY = 0.9  # share of a GPU's memory that its members divide among them
 
+# What libtpu reads: the process has one chip and no peers, and others may load the library too.
+_ONE_TPU = {
+  'TPU_CHIPS_PER_PROCESS_BOUNDS': '1,1,1',
+  'TPU_PROCESS_BOUNDS': '1,1,1',
+  'ALLOW_MULTIPLE_LIBTPU_LOAD': '1',
+}
+
 
 @dataclasses.dataclass(frozen=True, eq=False)  # slots that share a core are two all the same
 class Slot:
-  """Where one member runs at a time: cores, and the GPU if there is one."""
+  """Where one member runs at a time: cores, and the GPU or TPU if there is one."""
 
   cores: tuple[int, ...]
   environment: Mapping[str, str]
 
   @property
   def place(self) -> str:
-    """Such as `GPU 0` or `cores 0-3`."""
+    """Such as `GPU 0`, `TPU 0` or `cores 0-3`."""
     if gpu := self.environment.get('CUDA_VISIBLE_DEVICES'):
       return f'GPU {gpu}'
+    if tpu := self.environment.get('TPU_VISIBLE_CHIPS'):
+      return f'TPU {tpu}'
     first, last = self.cores[0], self.cores[-1]
     return f'core {first}' if first == last else f'cores {first}-{last}'
 
 
 def slots(parallel: int | None, members: int) -> list[Slot]:
-  """Divides this machine's cores and GPUs; a GPU is shared where there are more slots than GPUs.
+  """Divides this machine's cores and its GPUs or TPUs.
+
+  A GPU is shared where there are more slots than GPUs; a TPU is not, as it serves one process.
 
   Args:
-    parallel: number of slots; None for one per GPU, or one per core where there is no GPU.
+    parallel: number of slots; None for one per GPU or TPU, or one per core where there is neither.
     members: number of members; there are never more slots.
   """
-  cores, gpus = sorted(os.sched_getaffinity(0)), visible_gpus()
-  count = max(1, min(parallel or len(gpus) or len(cores), members))
+  cores, gpus, tpus = sorted(os.sched_getaffinity(0)), visible_gpus(), visible_tpus()
+  count = max(1, min(parallel or len(gpus) or len(tpus) or len(cores), members))
+  if tpus and not gpus:
+    count = min(count, len(tpus))
   found = []
   for i in range(count):
     own = tuple(cores[i * len(cores) // count : (i + 1) * len(cores) // count])
     environment = {}
+    if tpus and not gpus:
+      environment = {**_ONE_TPU, 'TPU_VISIBLE_CHIPS': tpus[i]}
     if gpus:
       environment['CUDA_VISIBLE_DEVICES'] = gpus[i % len(gpus)]
       sharing = len(range(i % len(gpus), count, len(gpus)))
@@ -69,6 +85,20 @@ def visible_gpus() -> list[str]:
     return []
   listed = subprocess.run(['nvidia-smi', '-L'], capture_output=True, text=True, check=False)
   return [str(i) for i, _ in enumerate(listed.stdout.splitlines()) if _.startswith('GPU ')]
+
+
+def visible_tpus(devices: pathlib.Path = pathlib.Path('/dev')) -> list[str]:
+  """Chips of this TPU host that members may use; TPU_VISIBLE_CHIPS narrows them down.
+
+  Args:
+    devices: the folder of device files, where drivers put a file for each chip.
+  """
+  if 'TPU_VISIBLE_CHIPS' in os.environ:
+    return [chip for chip in os.environ['TPU_VISIBLE_CHIPS'].split(',') if chip]
+  if os.environ.get('JAX_PLATFORMS') == 'cpu' or not importlib.util.find_spec('libtpu'):
+    return []
+  found = list(devices.glob('accel[0-9]*')) or list(devices.glob('vfio/[0-9]*'))
+  return [str(chip) for chip in range(len(found))]
 
 
 @dataclasses.dataclass

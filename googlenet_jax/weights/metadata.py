@@ -15,7 +15,7 @@ def rebuild(kind: Any, value: Any, where: str) -> Any:
   """A value of type `kind` from what JSON made of it, dataclasses and tuples of them included.
 
   Args:
-    kind: a dataclass, `int`, `float`, `str`, a literal, an optional or a tuple of these.
+    kind: a dataclass, `int`, `float`, `str`, `bool`, a literal, an optional or a tuple of these.
     value: what `json.loads` gave.
     where: its name in messages.
 
@@ -43,7 +43,7 @@ def rebuild(kind: Any, value: Any, where: str) -> Any:
     if not (abs(value) < 1e30 and math.isfinite(value)):
       raise _refused(where, value, 'a finite number')
     return float(value)
-  if not isinstance(value, kind) or isinstance(value, bool):
+  if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
     raise _refused(where, value, f'one of type {kind.__name__}')
   return value
 
@@ -51,6 +51,8 @@ def rebuild(kind: Any, value: Any, where: str) -> Any:
 def _rebuild_fields(kind: Any, value: Any, where: str) -> Any:
   hints = typing.get_type_hints(kind)
   names = [field.name for field in dataclasses.fields(kind)]
+  if isinstance(value, dict):
+    value = {f.name: f.default for f in dataclasses.fields(kind) if 'added' in f.metadata} | value
   if not isinstance(value, dict) or sorted(value) != sorted(names):
     found = list(value) if isinstance(value, dict) else value
     raise _refused(where, found, f'exactly the fields {", ".join(names)}')

@@ -31,6 +31,34 @@ MACS = {
     'resnet56': 125_549_056,
     'resnet110': 252_951_040,
   },
+  'nin': {
+    'imagenet': 1_100_188_800,
+    'cifar': 234_651_648,
+  },
+  'zfnet': {
+    'figure3': 1_168_032_896,
+    'wide': 2_476_704_896,
+    'small': 400_490_496,
+  },
+  # torchvision documents 7.61, 11.31, 15.47 and 19.63 x 10^9 for A, B, D and E.
+  'vgg': {
+    'vgg16': 15_470_264_320,
+    'vgg11': 7_609_090_048,
+    'vgg11_lrn': 7_609_090_048,
+    'vgg13': 11_308_466_176,
+    'vgg16_1x1': 11_770_888_192,
+    'vgg19': 19_632_062_464,
+    'vgg16_bn': 15_470_264_320,
+    'vgg19_bn': 19_632_062_464,
+    'small': 314_232_832,
+  },
+  'cnds': {
+    'cnn8': 2_022_129_664,
+    'small': 607_571_968,
+  },
+  'dsn': {
+    'cifar': 234_651_648,
+  },
 }
 OTHERS = [name for name in FAMILIES if name != 'googlenet']
 VARIANTS = [(name, variant) for name in OTHERS for variant in FAMILIES[name].variants]
@@ -67,6 +95,10 @@ def test_multiply_adds_and_rows(name, variant):
     ('alexnet', 'two_tower', 60_965_224, 8),
     ('resnet', 'resnet50', 25_557_032, 50),
     ('resnet', 'resnet152', 60_192_808, 152),
+    ('vgg', 'vgg16', 138_357_544, 16),
+    ('vgg', 'vgg19', 143_667_240, 19),
+    ('nin', 'imagenet', 7_595_176, 12),
+    ('zfnet', 'figure3', 62_357_608, 8),
   ],
 )
 def test_totals(family, variant, params, depth):
@@ -109,6 +141,47 @@ def test_parameters_of_resnets_for_cifar(layers, printed):
   assert claims(found)['parameters'].values == {'paper_params': round(printed * 1e6)}
   digits = len(str(printed).partition('.')[2])
   assert round(found.params / 1e6, digits) == printed
+
+
+@pytest.mark.parametrize(
+  ('variant', 'millions'),
+  [
+    ('vgg11', 133),
+    ('vgg11_lrn', 133),
+    ('vgg13', 133),
+    ('vgg16_1x1', 134),
+    ('vgg16', 138),
+    ('vgg19', 144),
+  ],
+)
+def test_parameters_of_table_2_of_vgg(variant, millions):
+  """All printed figures are the computed ones, rounded."""
+  found = audit_of('vgg', variant)
+  assert claims(found)['parameters'].values == {'paper_params': millions * 1_000_000}
+  assert round(found.params / 1e6) == millions
+  assert all(row.widths == row.printed.widths for row in found.rows if row.printed.widths)
+
+
+def test_widths_of_zfnet_are_the_printed_ones_in_both_forms():
+  for variant, channels in (('figure3', [384, 384, 256]), ('wide', [512, 1024, 512])):
+    outputs = {row.name: row.output[2] for row in PAPERS['zfnet'].rows(variant)[:10]}
+    assert [outputs[name] for name in ('conv3', 'conv4', 'conv5')] == channels
+
+
+def test_the_published_nin_is_as_large_as_its_file():
+  found = claims(audit_of('nin', 'imagenet'))['file'].values
+  assert round(found['computed_mebibytes']) == found['reported_megabytes'] == 29
+
+
+def test_heads_of_deep_supervision():
+  """13x13 averages of 64 maps and two layers of 1,024; linear layers on whole maps."""
+  (branch,) = audit_of('cnds', 'cnn8').aux
+  convolution = 256 * 64 + 64
+  dense = 13 * 13 * 64 * 1024 + 1024 + 1024 * 1024 + 1024 + 1024 * 1000 + 1000
+  assert (branch.name, branch.params) == ('aux_conv4', convolution + dense)
+  companions = audit_of('dsn', 'cifar', classes=10).aux
+  sides = (32, 16, 8)
+  assert [c.params for c in companions] == [side * side * 192 * 10 + 10 for side in sides]
 
 
 @pytest.mark.parametrize('family', FAMILIES)

@@ -20,7 +20,7 @@ def pool_axis(size, window, stride, padding):
   return same_axis(size, window, stride)
 
 
-def max_pool(x, window, stride, padding):
+def max_pool(x, window, stride, padding, of=np.max):
   """Max pooling one window at a time; a window is cut at the edge of the map."""
   rows, top = pool_axis(x.shape[1], window, stride, padding)
   columns, left = pool_axis(x.shape[2], window, stride, padding)
@@ -28,8 +28,13 @@ def max_pool(x, window, stride, padding):
   for i, j in np.ndindex(rows, columns):
     y, z = i * stride - top, j * stride - left
     part = x[:, max(y, 0) : y + window, max(z, 0) : z + window]
-    result[:, i, j] = part.max((1, 2))
+    result[:, i, j] = of(part, (1, 2))
   return result
+
+
+def avg_pool(x, window, stride, padding):
+  """The means of what is left of each window."""
+  return max_pool(x, window, stride, padding, of=np.mean)
 
 
 def local_response_norm(x, lrn):

@@ -179,5 +179,5 @@ def test_knobs_from_text_are_typed():
 
 
 def test_an_unknown_family_is_refused():
-  with pytest.raises(UserError, match=r'^family=vgg: accepted: googlenet, '):
-    build('vgg')
+  with pytest.raises(UserError, match=r'^family=lenet: accepted: googlenet, '):
+    build('lenet')

@@ -8,14 +8,20 @@ import loops
 import numpy as np
 import pytest
 
-from googlenet_jax.models.heads import AuxiliaryHead, HeadStructure
-from googlenet_jax.models.layers import Classifier, ConvUnit
+from googlenet_jax.models.heads import LINEAR_HEAD, AuxiliaryHead, HeadStructure
+from googlenet_jax.models.layers import Classifier, ConvUnit, MapClassifier
 
 
 def head(pool='valid', bias=0.0, dtype=jnp.float32):
   conv = functools.partial(ConvUnit, bias_init=bias, dtype=dtype)
   structure = HeadStructure(conv=3, fc=6, pool=pool)
   return AuxiliaryHead(structure, 5, conv, 'lecun_uniform', bias, dtype)
+
+
+def random_params(model, x):
+  leaves, structure = jax.tree.flatten(jax.eval_shape(model.init, jax.random.key(0), x)['params'])
+  rng = np.random.default_rng(1)
+  return structure.unflatten([rng.normal(0, 0.5, leaf.shape).astype(np.float32) for leaf in leaves])
 
 
 def mean_windows(x):
@@ -35,17 +41,74 @@ def test_auxiliary_head(height, width, pool):
   pooled = mean_windows(x) if pool == 'valid' else loops.adaptive_avg_pool(x, 4)
   if (height, width) == (14, 14):
     assert pooled.shape == (2, 4, 4, 4)  # section 5 of the paper
-  leaves, structure = jax.tree.flatten(jax.eval_shape(model.init, jax.random.key(0), x)['params'])
-  rng = np.random.default_rng(1)
-  params = structure.unflatten(
-    [rng.normal(0, 0.5, leaf.shape).astype(np.float32) for leaf in leaves]
-  )
+  params = random_params(model, x)
   conv, fc, classifier = params['conv'], params['fc'], params['classifier']
   hidden = np.maximum(pooled @ conv['kernel'][0, 0] + conv['bias'], 0).reshape(2, -1)
   hidden = np.maximum(hidden @ fc['kernel'] + fc['bias'], 0)
   expected = hidden @ classifier['kernel'] + classifier['bias']
   ours = jax.jit(model.apply)({'params': params}, x)
   np.testing.assert_allclose(ours, expected, rtol=1e-5, atol=1e-5)
+
+
+def test_the_branch_of_cnds():
+  """5x5 means every 2 pixels up to the edge, a 1x1 convolution without ReLU, two hidden layers."""
+  structure = HeadStructure(conv=3, fc=6, fc2=7, pool='ceil', conv_relu=False)
+  model = AuxiliaryHead(structure, 5, ConvUnit, 'lecun_uniform', 0.0)
+  for height, width in ((28, 28), (8, 7), (3, 4)):
+    x = np.random.default_rng(0).normal(size=(2, height, width, 4)).astype(np.float32)
+    params = random_params(model, x)
+    pooled = loops.avg_pool(x, min(5, height, width), 2, 'caffe')
+    if (height, width) == (28, 28):
+      assert pooled.shape == (2, 13, 13, 4)
+    hidden = (pooled @ params['conv']['kernel'][0, 0] + params['conv']['bias']).reshape(2, -1)
+    for name in ('fc', 'fc2'):
+      hidden = np.maximum(hidden @ params[name]['kernel'] + params[name]['bias'], 0)
+    expected = hidden @ params['classifier']['kernel'] + params['classifier']['bias']
+    ours = model.apply({'params': params}, x)
+    np.testing.assert_allclose(ours, expected, rtol=1e-4, atol=1e-4)
+
+
+def test_dropout_follows_each_hidden_layer():
+  x = np.ones((4, 5, 5, 2), np.float32)
+  structure = HeadStructure(conv=None, fc=50, fc2=50, dropout=0.5, pool='none')
+  model = AuxiliaryHead(structure, 3, ConvUnit, 'lecun_uniform', 1.0)
+  variables = {'params': jax.tree.map(np.abs, random_params(model, x))}  # ReLU gives no zeros
+  _, state = model.apply(
+    variables, x, True, rngs={'dropout': jax.random.key(1)}, capture_intermediates=True
+  )
+  for name in ('dropout', 'dropout2'):
+    (found,) = state['intermediates'][name]['__call__']
+    assert 60 < (found == 0).sum() < 140
+
+
+def test_a_linear_head_is_one_layer_on_the_whole_map():
+  model = AuxiliaryHead(LINEAR_HEAD, 5, ConvUnit, 'lecun_uniform', 0.0)
+  x = np.random.default_rng(0).normal(size=(2, 3, 4, 6)).astype(np.float32)
+  params = random_params(model, x)
+  assert list(params) == ['classifier']
+  expected = x.reshape(2, -1) @ params['classifier']['kernel'] + params['classifier']['bias']
+  np.testing.assert_allclose(model.apply({'params': params}, x), expected, rtol=1e-5, atol=1e-5)
+
+
+def test_widths_are_resized_and_what_is_left_out_stays_out():
+  half = HeadStructure(conv=10, fc=None, fc2=20).resized(lambda name, width: width // 2)
+  assert half == HeadStructure(conv=5, fc=None, fc2=10)
+  assert LINEAR_HEAD.resized(lambda name, width: 7) == LINEAR_HEAD
+
+
+@pytest.mark.parametrize('relu', [True, False])
+def test_a_classifier_of_maps(relu):
+  rng = np.random.default_rng(0)
+  x = jnp.asarray(rng.normal(size=(2, 3, 4, 6)), jnp.bfloat16)
+  params = {
+    'kernel': rng.normal(size=(6, 5)).astype(np.float32),
+    'bias': rng.normal(size=5).astype(np.float32),
+  }
+  logits = MapClassifier(5, 'lecun_uniform', relu).apply({'params': params}, x)
+  assert logits.dtype == jnp.float32
+  maps = np.asarray(x, np.float64) @ params['kernel'] + params['bias']
+  maps = np.maximum(maps, 0) if relu else maps
+  np.testing.assert_allclose(logits, maps.mean((1, 2)), rtol=1e-5, atol=1e-5)
 
 
 def test_classifier_computes_in_float32_whatever_comes_in():

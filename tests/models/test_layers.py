@@ -14,7 +14,7 @@ from jax.test_util import check_grads
 
 from googlenet_jax.errors import UserError
 from googlenet_jax.models import kernels, layers
-from googlenet_jax.models.kernels import LRN, Forms
+from googlenet_jax.models.kernels import LRN, PREFERRED, Forms, forms_by
 from googlenet_jax.models.kernels.forms import PARTS
 from googlenet_jax.models.layers import BatchNorm, ConvUnit
 
@@ -87,12 +87,15 @@ def test_max_pool_in_bfloat16_keeps_type_and_values():
   )
 
 
-def test_equal_maxima_share_the_gradient_of_their_window():
-  for form in ('slices', 'blocks'):
-    gradient = jax.grad(
-      lambda x: (kernels.max_pool(x, 2, 2, 'same', Forms(max_pool=form)) * 4).sum()  # noqa: B023
-    )(jnp.zeros((1, 4, 4, 1)))
-    np.testing.assert_array_equal(gradient, np.ones((1, 4, 4, 1)))
+@pytest.mark.parametrize(
+  ('form', 'expected'),
+  [('slices', [[1, 1], [1, 1]]), ('blocks', [[1, 1], [1, 1]]), ('window', [[4, 0], [0, 0]])],
+)
+def test_equal_maxima_share_the_gradient_of_their_window_or_the_first_has_it(form, expected):
+  gradient = jax.grad(
+    lambda x: (kernels.max_pool(x, 2, 2, 'same', Forms(max_pool=form)) * 4).sum()
+  )(jnp.zeros((1, 4, 4, 1)))
+  np.testing.assert_array_equal(gradient[0, :, :, 0], np.tile(expected, (2, 2)))
 
 
 LRNS = [
@@ -104,24 +107,36 @@ LRNS = [
 ]
 
 
+@pytest.mark.parametrize(('window', 'stride', 'padding', 'sides'), POOLS)
+def test_avg_pool(window, stride, padding, sides):
+  if padding == 'caffe' and stride > 1 and window > min(sides):
+    pytest.skip('no network has such a map')
+  x = np.random.default_rng(0).normal(size=(2, *sides, 3)).astype(np.float32)
+  pooled = layers.AvgPool(window, stride, padding).apply({}, x)
+  expected = loops.avg_pool(x, window, stride, padding)
+  np.testing.assert_allclose(pooled, expected, rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize('form', PARTS['lrn'])
 @pytest.mark.parametrize('channels', [2, 9])  # less than the window, and more
 @pytest.mark.parametrize('lrn', LRNS, ids=str)
-def test_local_response_norm(lrn, channels):
+def test_local_response_norm(lrn, channels, form):
   # Activations of the trained network before its first normalization reach some thousands.
   x = np.random.default_rng(0).normal(0, 1, (2, 3, 2, channels)) * [[[[1]]], [[[3000]]]]
   x = x.astype(np.float32)
-  normalized = kernels.local_response_norm(jnp.asarray(x), lrn)
+  normalized = kernels.local_response_norm(jnp.asarray(x), lrn, Forms(lrn=form))
   np.testing.assert_allclose(normalized, loops.local_response_norm(x, lrn), rtol=2e-6)
 
 
+@pytest.mark.parametrize('form', PARTS['lrn'])
 @pytest.mark.parametrize('lrn', LRNS, ids=str)
-def test_gradient_of_local_response_norm(lrn):
+def test_gradient_of_local_response_norm(lrn, form):
   rng = np.random.default_rng(1)
   x, weights = rng.normal(0, 2, (2, 1, 1, 1, 7)).astype(np.float32)
   x[..., 2] = 0  # what ReLU leaves
 
   def normalize(x):
-    return kernels.local_response_norm(x, lrn)
+    return kernels.local_response_norm(x, lrn, Forms(lrn=form))
 
   check_grads(normalize, (x,), order=2, modes=('rev',), atol=1e-2, rtol=1e-2)
   # Tighter: central differences of the loop in float64.
@@ -147,6 +162,47 @@ def test_local_response_norm_in_bfloat16_computes_in_float32():
   assert normalized.dtype == jnp.bfloat16
   expected = kernels.local_response_norm(x.astype(jnp.float32), LRN(alpha=0.1))
   np.testing.assert_array_equal(normalized, expected.astype(jnp.bfloat16))
+
+
+def test_terms_of_a_matrix_are_bfloat16_and_their_sum_float32():
+  x = jnp.asarray(np.random.default_rng(2).normal(0, 50, (1, 4, 4, 16)), jnp.bfloat16)
+  ways = {
+    form: jax.vjp(
+      lambda x, form=form: kernels.local_response_norm(x, LRN(alpha=0.1), Forms(lrn=form)), x
+    )
+    for form in PARTS['lrn']
+  }
+  outputs = {form: np.asarray(way[0], np.float32) for form, way in ways.items()}
+  gradients = {form: np.asarray(way[1](x)[0], np.float32) for form, way in ways.items()}
+  # A sum changes by up to 2 ** -8 of it, its power -0.75 by less, and the result is rounded.
+  for slices, matrix in (outputs.values(), gradients.values()):
+    np.testing.assert_allclose(matrix, slices, rtol=2**-6, atol=2**-7 * np.abs(slices).max())
+
+
+def test_the_platform_chooses_unless_it_is_told():
+  x = jnp.ones((1, 4, 4, 2))
+
+  def lowered(forms, platform):
+    pool = jax.jit(lambda x: kernels.max_pool(x, 3, 2, 'same', forms))
+    return pool.trace(x).lower(lowering_platforms=(platform,)).as_text()
+
+  for platform, form in (('cpu', PREFERRED['cpu']), ('tpu', PREFERRED['tpu'])):
+    assert 'reduce_window' in lowered(Forms(max_pool='window'), platform)
+    assert 'reduce_window' not in lowered(Forms(max_pool='slices'), platform)
+    assert ('reduce_window' in lowered(Forms(), platform)) == (form.max_pool == 'window')
+
+
+@pytest.mark.parametrize('text', ['fast', 'max_pool=matrix', 'lrn', 'pool=window', ''])
+def test_unknown_forms_are_answered_with_those_there_are(text):
+  with pytest.raises(UserError, match=f'kernels={text}.*accepted'):
+    forms_by(text)
+
+
+def test_forms_by_part_leave_the_others_to_the_platform():
+  assert forms_by('lrn=matrix') == Forms(lrn='matrix')
+  assert forms_by('max_pool=window,lrn=auto') == Forms(max_pool='window')
+  assert forms_by('auto') == Forms()
+  assert forms_by('tpu') == PREFERRED['tpu']
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import pytest
 from flax import traverse_util
 from trees import random_variables
 
-from googlenet_jax.models import build
+from googlenet_jax.models import FAMILIES, build
 
 torch = pytest.importorskip('torch', reason='needs PyTorch')
 
@@ -22,6 +22,7 @@ class Forward:
     flat = traverse_util.flatten_dict(variables['params'], sep='/')
     flat |= traverse_util.flatten_dict(variables.get('batch_stats', {}), sep='/')
     self.tensors = {name: torch.from_numpy(array) for name, array in flat.items()}
+    self.aux = {}
 
   def conv(self, name, x, stride=1, padding=0, relu=True):
     weight = self.tensors[f'{name}/kernel'].permute(3, 2, 0, 1)
@@ -36,16 +37,67 @@ class Forward:
       x, self.tensors[f'{name}/kernel'].T, self.tensors[f'{name}/bias']
     )
 
+  def hidden(self, x, *names):
+    """Fully connected layers, on a map whose channels come last as ours do."""
+    if x.ndim == 4:
+      x = x.permute(0, 2, 3, 1).flatten(1)
+    for name in names:
+      x = self.linear(name, x).relu()
+    return x
+
+  def vgg(self, x, *counts):
+    for block, count in enumerate(counts, 1):
+      for index in range(1, count + 1):
+        x = self.conv(f'conv{block}_{index}', x, 1, 1)
+      x = torch.nn.MaxPool2d(2, 2)(x)
+    return self.linear('classifier', self.hidden(x, 'fc6', 'fc7'))
+
+  def zfnet(self, x):
+    pool = torch.nn.MaxPool2d(3, 2, ceil_mode=True)
+    normalize = torch.nn.LocalResponseNorm(5, 5e-4, 0.75, 2)
+    x = normalize(pool(self.conv('conv1', x, 2, 1)))
+    x = normalize(pool(self.conv('conv2', x, 2)))
+    for name in ('conv3', 'conv4', 'conv5'):
+      x = self.conv(name, x, 1, 1)
+    return self.linear('classifier', self.hidden(pool(x), 'fc6', 'fc7'))
+
+  def mlpconv(self, x, layers, relu):
+    """The last of `layers` (kernel, stride, 1x1 convolutions, pool) ends in the classifier."""
+    number = 0
+    for index, (kernel, stride, perceptrons, pool) in enumerate(layers, 1):
+      name = f'conv{index}'
+      x = self.conv(name, x, stride, 0 if stride > 1 else kernel // 2, relu=False)
+      if f'aux_{name}/classifier/kernel' in self.tensors:
+        self.aux[name] = self.linear(f'aux_{name}/classifier', self.hidden(x))
+      x = x.relu()
+      for _ in range(perceptrons):
+        number += 1
+        x = self.conv(f'cccp{number}', x)
+      x = pool(x)
+    x = self.linear('classifier', x.permute(0, 2, 3, 1))
+    return (x.relu() if relu else x).mean((1, 2))
+
+  def cnds(self, x):
+    x = torch.nn.MaxPool2d(3, 2, ceil_mode=True)(self.conv('conv1', x, 2, 1))
+    pool = torch.nn.MaxPool2d(2, 2, ceil_mode=True)
+    x = pool(self.conv('conv2', x, 1, 1))
+    x = self.conv('conv4', self.conv('conv3', x, 1, 1), 1, 1)
+    head = torch.nn.AvgPool2d(5, 2, ceil_mode=True)(x)
+    head = self.hidden(
+      self.conv('aux_conv4/conv', head, relu=False), 'aux_conv4/fc', 'aux_conv4/fc2'
+    )
+    self.aux['conv4'] = self.linear('aux_conv4/classifier', head)
+    x = pool(self.conv('conv6', self.conv('conv5', pool(x), 1, 1), 1, 1))
+    x = pool(self.conv('conv8', self.conv('conv7', x, 1, 1), 1, 1))
+    return self.linear('classifier', self.hidden(x, 'fc9', 'fc10'))
+
   def alexnet(self, x):
     pool = torch.nn.MaxPool2d(3, 2)
     x = pool(self.conv('conv1', x, 4, 2))
     x = pool(self.conv('conv2', x, 1, 2))
     for name in ('conv3', 'conv4', 'conv5'):
       x = self.conv(name, x, 1, 1)
-    x = pool(x).permute(0, 2, 3, 1).flatten(1)
-    for name in ('fc6', 'fc7'):
-      x = self.linear(name, x).relu()
-    return self.linear('classifier', x)
+    return self.linear('classifier', self.hidden(pool(x), 'fc6', 'fc7'))
 
   def resnet(self, x, blocks, bottleneck):
     x = torch.nn.MaxPool2d(3, 2, 1)(self.conv('conv1', x, 2, 3))
@@ -86,3 +138,42 @@ def test_logits_are_those_of_torchvisions_layers(family, variant, arguments):
   assert np.std(theirs, axis=0).max() > 0.01 * np.abs(theirs).max()
   error = np.abs(ours - theirs).max() / np.abs(theirs).max()
   assert error < TOLERANCE, error
+
+
+THREE = torch.nn.MaxPool2d(3, 2, ceil_mode=True)
+AVERAGE = torch.nn.AvgPool2d(3, 2, ceil_mode=True)
+LAST = torch.nn.Identity()
+IMAGENET = ((11, 4, 2, THREE), (5, 1, 2, THREE), (3, 1, 2, THREE), (3, 1, 1, LAST))
+NIN_CIFAR = ((5, 1, 2, THREE), (5, 1, 2, AVERAGE), (3, 1, 1, LAST))
+DSN_CIFAR = ((5, 1, 2, THREE), (5, 1, 2, THREE), (3, 1, 1, LAST))
+
+
+@pytest.mark.parametrize(
+  ('family', 'variant', 'knobs', 'method', 'arguments'),
+  [
+    ('vgg', 'vgg16', {'width': 0.5}, 'vgg', (2, 2, 3, 3, 3)),
+    ('vgg', 'vgg19_bn', {'width': 0.25}, 'vgg', (2, 2, 4, 4, 4)),
+    ('zfnet', 'figure3', {}, 'zfnet', ()),
+    ('nin', 'imagenet', {}, 'mlpconv', (IMAGENET, True)),
+    ('nin', 'cifar', {}, 'mlpconv', (NIN_CIFAR, True)),
+    ('dsn', 'cifar', {'aux': ('conv1', 'conv2', 'conv3')}, 'mlpconv', (DSN_CIFAR, False)),
+    ('cnds', 'cnn8', {'aux': ('conv4',)}, 'cnds', ()),
+  ],
+)
+def test_logits_and_those_of_heads_are_those_of_torchs_layers(
+  family, variant, knobs, method, arguments
+):
+  model = build(family, variant, classes=100, **knobs)
+  size = FAMILIES[family].variants[variant].image_size
+  variables = random_variables(model, size)
+  x = np.random.default_rng(1).normal(size=(2, size, size, 3)).astype(np.float32)
+  with jax.default_matmul_precision('float32'):
+    ours = jax.jit(model.apply)(variables, x)
+  forward = Forward(variables)
+  theirs = getattr(forward, method)(torch.from_numpy(x).permute(0, 3, 1, 2), *arguments)
+  assert set(ours.aux) == set(forward.aux)
+  for place, logits in {'': theirs, **forward.aux}.items():
+    found, wanted = np.asarray(ours.aux[place] if place else ours.logits), logits.numpy()
+    assert np.std(wanted, axis=0).max() > 0.003 * np.abs(wanted).max()
+    error = np.abs(found - wanted).max() / np.abs(wanted).max()
+    assert error < TOLERANCE, (place, error)

@@ -2,19 +2,21 @@
 
 import contextlib
 import fcntl
+import importlib.machinery
 import json
 import os
 import pathlib
 import signal
 import subprocess
 import sys
+import types
 
 import pytest
 from waiting import has_pending, paused, wait_until
 
 from googlenet_jax import cli, files
 from googlenet_jax.cli import flags
-from googlenet_jax.sweeps.local import last_line, slots
+from googlenet_jax.sweeps.local import last_line, slots, visible_tpus
 from googlenet_jax.sweeps.status import (
   DONE,
   FAILED,
@@ -47,6 +49,47 @@ def test_slots_share_gpus(monkeypatch):
   fractions = [slot.environment.get('XLA_PYTHON_CLIENT_MEM_FRACTION') for slot in found]
   assert fractions == ['0.450', None, '0.450']
   assert len(slots(None, 9)) == 2
+
+
+def test_each_slot_has_a_tpu_of_its_own(monkeypatch):
+  monkeypatch.delenv('CUDA_VISIBLE_DEVICES', raising=False)
+  monkeypatch.delenv('JAX_PLATFORMS', raising=False)
+  monkeypatch.setenv('TPU_VISIBLE_CHIPS', '0,2,3')
+  found = slots(None, 9)
+  # What a member's process gets, as the launcher starts it.
+  printed = [
+    subprocess.run(
+      [sys.executable, '-c', 'import json, os; print(json.dumps(dict(os.environ)))'],
+      env={**os.environ, **slot.environment},
+      capture_output=True,
+      text=True,
+      check=True,
+    ).stdout
+    for slot in found
+  ]
+  environments = [json.loads(text) for text in printed]
+  assert [e['TPU_VISIBLE_CHIPS'] for e in environments] == ['0', '2', '3']
+  for name in ('TPU_CHIPS_PER_PROCESS_BOUNDS', 'TPU_PROCESS_BOUNDS'):
+    assert {e[name] for e in environments} == {'1,1,1'}
+  assert [slot.place for slot in found] == ['TPU 0', 'TPU 2', 'TPU 3']
+  assert len(slots(8, 9)) == 3  # one process has a chip for itself
+  assert len(slots(2, 9)) == 2
+
+
+def test_tpus_are_counted_by_their_device_files(monkeypatch, tmp_path):
+  for name in ('TPU_VISIBLE_CHIPS', 'JAX_PLATFORMS'):
+    monkeypatch.delenv(name, raising=False)
+  monkeypatch.setitem(sys.modules, 'libtpu', types.ModuleType('libtpu'))
+  sys.modules['libtpu'].__spec__ = importlib.machinery.ModuleSpec('libtpu', None)
+  assert visible_tpus(tmp_path) == []
+  (tmp_path / 'vfio').mkdir()
+  for name in ('vfio', '0', '1'):
+    (tmp_path / 'vfio' / name).touch()
+  assert visible_tpus(tmp_path) == ['0', '1']
+  (tmp_path / 'accel0').touch()
+  assert visible_tpus(tmp_path) == ['0']
+  monkeypatch.setenv('JAX_PLATFORMS', 'cpu')
+  assert visible_tpus(tmp_path) == []
 
 
 def test_status_of_whatever_is_there(tmp_path):

@@ -98,7 +98,7 @@ def rewritten(path, bundle, change):
   [
     (('format',), 3, 'format=3: accepted: 2'),
     (('format',), True, 'format=True: accepted: 2'),
-    (('family',), 'vgg', 'family=vgg: accepted: googlenet'),
+    (('family',), 'lenet', 'family=lenet: accepted: googlenet'),
     (('family',), 2, 'family=2: accepted: one of type str'),
     (('architecture', 'stem'), 'odd', 'architecture.stem=odd: accepted: full, separable, small'),
     (('architecture', 'conv1'), 2**40, 'architecture.conv1=1099511627776'),

@@ -24,6 +24,19 @@ def test_a_network_is_what_its_description_says(name, variant):
   assert understand('a file', text).model == model
 
 
+def test_files_of_earlier_revisions_lack_what_was_added_to_heads():
+  model, text = description('googlenet', 'bn')
+  stored = json.loads(text)
+  for name in ('fc2', 'conv_relu'):
+    del stored['architecture']['head'][name]
+  assert understand('a file', json.dumps(stored)).model == model
+  del stored['architecture']['head']['fc']
+  with pytest.raises(
+    UserError, match=r'architecture\.head=.*accepted: exactly the fields conv, fc'
+  ):
+    understand('a file', json.dumps(stored))
+
+
 def places(value, path=()):
   """Paths of all whole numbers and of all lists in what JSON made of an architecture."""
   if isinstance(value, dict | list):

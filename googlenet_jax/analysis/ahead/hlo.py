@@ -20,7 +20,7 @@ class Operation:
   Attributes:
     name: its name there.
     opcode: such as `fusion`, `convolution` or `all-reduce-start`.
-    size: bytes of its result in the chip's main memory.
+    kind: the type of its result, an array or a tuple of them.
     operands: names of the operations that it reads.
     scope: where the traced function made it: names of functions and modules, joined by slashes.
     attributes: the rest of its line.
@@ -28,10 +28,15 @@ class Operation:
 
   name: str
   opcode: str
-  size: int
+  kind: str
   operands: tuple[str, ...]
   scope: str
   attributes: str
+
+  @property
+  def size(self) -> int:
+    """Bytes of its result in the chip's main memory."""
+    return size(self.kind)
 
   @property
   def called(self) -> str | None:
@@ -103,7 +108,7 @@ def _operation(name: str, text: str) -> Operation:
   operands, _, attributes = _balanced(f'({rest}')
   scope = re.search(r'op_name="([^"]*)"', attributes)
   return Operation(
-    name, opcode, size(kind), tuple(_NAME.findall(operands)), scope[1] if scope else '', attributes
+    name, opcode, kind, tuple(_NAME.findall(operands)), scope[1] if scope else '', attributes
   )
 
 
@@ -117,14 +122,16 @@ def _balanced(text: str) -> tuple[str, str, str]:
   return text, '', ''
 
 
-def size(kind: str) -> int:
-  """Bytes of an array type, or of the arrays of a tuple, that are in main memory.
+def size(kind: str, on_chip: bool = False) -> int:
+  """Bytes of an array type, or of the arrays of a tuple; tiles that are padded count unpadded.
 
-  A TPU's on-chip memory is space 1 and above; tiles that the compiler pads are counted unpadded.
+  Args:
+    kind: the type as it is printed.
+    on_chip: whether what is not in main memory counts too: a TPU's own is space 1 and above.
   """
   total = 0
   for element, shape, layout in _ARRAY.findall(kind):
-    if 'S(' in layout and 'S(0)' not in layout:
+    if not on_chip and 'S(' in layout and 'S(0)' not in layout:
       continue
     width = _BYTES.get(element)
     if width is None:

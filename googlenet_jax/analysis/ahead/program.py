@@ -175,7 +175,7 @@ def _collectives(program: hlo.Program) -> tuple[Collective, ...]:
     kind = operation.opcode.removesuffix('-start')
     if kind in COLLECTIVES:
       counts[kind] += 1
-      total[kind] += operation.size
+      total[kind] += hlo.size(operation.kind, on_chip=True)
   return tuple(Collective(kind, counts[kind], total[kind]) for kind in sorted(counts))
 
 

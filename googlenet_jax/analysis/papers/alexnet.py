@@ -6,7 +6,7 @@ Figure 2 gives the maps, its caption the neurons of each layer, the abstract the
 import math
 from typing import Any
 
-from googlenet_jax.analysis.papers.paper import Claim, Paper, PrintedRow
+from googlenet_jax.analysis.papers.paper import Claim, Paper, PrintedRow, ReportedError, Statement
 
 ROWS: tuple[PrintedRow, ...] = (
   PrintedRow('conv1', 'convolution 11x11/4', (55, 55, 96), 1),
@@ -84,4 +84,16 @@ PAPER = Paper(
   image_size=224,
   rows=lambda variant: ROWS if variant == 'two_tower' else (),
   claims=_claims,
+  year=2012,
+  headline={'two_tower': 'AlexNet'},
+  errors=(
+    ReportedError('two_tower', TOP5_ERRORS['one network'], '10 crops', 'Table 2'),
+    ReportedError('two_tower', TOP5_ERRORS['five'], '10 crops', 'Table 2, test', 5, 2012),
+  ),
+  statements=(
+    Statement(
+      'abstract', '60 million parameters', 'params', 'alexnet/two_tower', factor=PARAMETERS
+    ),
+    Statement('3', 'eight learned layers', 'depth', 'alexnet/two_tower', factor=8, within=0),
+  ),
 )

@@ -18,6 +18,8 @@ from googlenet_jax.analysis.papers.paper import (
   Hypothesis,
   Paper,
   PrintedRow,
+  ReportedError,
+  Statement,
   extent,
   mega,
 )
@@ -27,6 +29,17 @@ from googlenet_jax.models.layers import ConvUnit
 
 # Section 1: "12 times fewer parameters than the winning architecture of Krizhevsky et al."
 ALEXNET_RATIO = 12
+
+# Table 3, ILSVRC-2014 validation images: networks, crops, top-5 error in percent.
+TABLE3 = (
+  (1, 1, 10.07),
+  (1, 10, 9.15),
+  (1, 144, 7.89),
+  (7, 1, 8.09),
+  (7, 10, 7.62),
+  (7, 144, 6.67),
+)
+ENTRY = (7, 144)  # which had the same error on the test images
 
 
 def _module(name: str, size: int, channels: int, params: str, macs: str) -> PrintedRow:
@@ -159,6 +172,60 @@ def _row_of(module: str) -> str:
   return rows.get(module, module)
 
 
+def _reported(networks: int, crops: int, error: float) -> ReportedError:
+  entry = (networks, crops) == ENTRY
+  return ReportedError(
+    'table1',
+    error,
+    f'{crops} crop{"s" if crops > 1 else ""}',
+    'Table 3' + (', validation and test' if entry else ''),
+    networks,
+    2014 if entry else None,
+  )
+
+
+STATEMENTS = (
+  Statement(
+    '1',
+    f'{ALEXNET_RATIO} times fewer parameters than the winning architecture of two years ago',
+    'params',
+    'googlenet/table1',
+    ('alexnet/two_tower',),
+    ALEXNET_RATIO,
+    fewer=True,
+  ),
+  Statement(
+    '1',
+    'a computational budget of 1.5 billion multiply-adds at inference time',
+    'macs',
+    'googlenet/table1',
+    factor=1.5e9,
+    how='at most',
+    remark='the operations of Table 1 add up to 1.502 billion; docs/table1.md explains the rest',
+  ),
+  Statement(
+    '5',
+    'the network is 22 layers deep when counting only layers with parameters',
+    'depth',
+    'googlenet/table1',
+    factor=22,
+    within=0,
+  ),
+  Statement(
+    '5', 'or 27 layers with pooling', 'depth_with_pools', 'googlenet/table1', factor=27, within=0
+  ),
+  Statement(
+    '5',
+    'the overall number of layers (independent building blocks) is about 100',
+    'blocks',
+    'googlenet/table1',
+    factor=100,
+    remark='counted: convolutions, linear layers, pools, concatenations, LRN, dropout and softmax, '
+    'with both heads',
+  ),
+)
+
+
 PAPER = Paper(
   citation='1409.4842',
   table='Table 1',
@@ -192,4 +259,9 @@ PAPER = Paper(
     '5a.',
   ),
   claims=_claims,
+  year=2014,
+  headline={'table1': 'GoogLeNet'},
+  errors=tuple(_reported(*row) for row in TABLE3),
+  statements=STATEMENTS,
+  beside='alexnet/two_tower',
 )

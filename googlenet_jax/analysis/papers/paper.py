@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Literal
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,6 +57,59 @@ class Claim:
 
 
 @dataclasses.dataclass(frozen=True)
+class ReportedError:
+  """A top-5 error on ImageNet as a paper prints it; errors made in other ways are other entries.
+
+  Attributes:
+    variant: the network, an entry of the family's variants.
+    top5: the error in percent.
+    crops: what is averaged over for each image: `1 crop`, `144 crops`, `several scales`.
+    where: the table, and the images where they are not the validation ones.
+    networks: how many are averaged; None where that is not printed.
+    entry: the year of the ILSVRC whose entry it is; None for one outside the challenge.
+  """
+
+  variant: str
+  top5: float
+  crops: str
+  where: str
+  networks: int | None = 1
+  entry: int | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Statement:
+  """What a paper says of the size or cost of networks, to be held against computed figures.
+
+  Networks are named as in `googlenet/table1`.
+
+  Attributes:
+    section: where the paper says it.
+    says: what it says.
+    figure: what is computed: `depth`, `depth_with_pools`, `blocks`, `params`, `macs` or
+      `activations`.
+    of: the network that it is about.
+    beside: the networks that it is compared with; () for a figure by itself.
+    factor: what the figure is printed as, or how many times as large it is beside each network's.
+    how: `about` the printed number, `at most` it, `below` it or `above` it.
+    within: the relative difference that `about` allows.
+    fewer: whether `factor` is how many times smaller the figure is: "12 times fewer".
+    remark: what a reader must know about the comparison.
+  """
+
+  section: str
+  says: str
+  figure: str
+  of: str
+  beside: tuple[str, ...] = ()
+  factor: float = 1.0
+  how: Literal['about', 'at most', 'below', 'above'] = 'about'
+  within: float = 0.05
+  fewer: bool = False
+  remark: str = ''
+
+
+@dataclasses.dataclass(frozen=True)
 class Paper:
   """What a paper prints about the networks of a family.
 
@@ -74,6 +127,11 @@ class Paper:
     same_output: rows that are no module of ours, by the module whose output they have.
     hypothesis: a network held against cells that the printed one does not give.
     claims: (audit) -> figures outside the rows.
+    year: when it was published.
+    headline: the networks that speak for the family, by variant, with their names in prose.
+    errors: top-5 errors on ImageNet.
+    statements: what it says of its networks' size and cost beside others'.
+    beside: the network with which its parameters are compared layer by layer.
   """
 
   citation: str
@@ -89,6 +147,11 @@ class Paper:
   same_output: Mapping[str, str] = dataclasses.field(default_factory=dict)
   hypothesis: Hypothesis | None = None
   claims: Callable[[Any], tuple[Claim, ...]] = lambda audit: ()
+  year: int | None = None
+  headline: Mapping[str, str] = dataclasses.field(default_factory=dict)
+  errors: tuple[ReportedError, ...] = ()
+  statements: tuple[Statement, ...] = ()
+  beside: str | None = None
 
   def figure(self, printed: str) -> float:
     """The number of a printed figure: '2.7K' -> 2.7 * 1024 where K is 1024."""

@@ -6,7 +6,7 @@ Table 1 has the networks for ImageNet, section 4.2 and Table 6 those for CIFAR-1
 import re
 from typing import Any
 
-from googlenet_jax.analysis.papers.paper import Claim, Paper, PrintedRow
+from googlenet_jax.analysis.papers.paper import Claim, Paper, PrintedRow, ReportedError, Statement
 
 # Table 1: blocks of conv2_x to conv5_x, and 10^9 FLOPs, which are multiply-adds.
 BASIC, BOTTLENECK = (3, 3), (1, 3, 1)
@@ -19,6 +19,7 @@ IMAGENET = {
 }
 # Table 4, one network on the validation images: top-5 error in percent; 34 layers with shortcuts B.
 TOP5_ERRORS = {'resnet34': 5.71, 'resnet50': 5.25, 'resnet101': 4.60, 'resnet152': 4.49}
+ENTRY_ERROR = 3.57  # Table 5: six networks, ILSVRC-2015, test images
 
 # Table 6: layers (6n + 2), millions of parameters, error on CIFAR-10 in percent.
 CIFAR = {
@@ -100,6 +101,55 @@ def _claims(audit: Any) -> tuple[Claim, ...]:
   return tuple(claims)
 
 
+# He's slides at ILSVRC-2015: layers by network.
+REVOLUTION_OF_DEPTH = {
+  'alexnet/two_tower': 8,
+  'zfnet/figure3': 8,
+  'vgg/vgg19': 19,
+  'googlenet/table1': 22,
+  'resnet/resnet152': 152,
+}
+VGG_FLOPS = {'vgg/vgg16': 15.3e9, 'vgg/vgg19': 19.6e9}  # section 4.1
+
+STATEMENTS = (
+  Statement(
+    '4.1',
+    'the 152-layer ResNet: 11.3 billion FLOPs (multiply-adds)',
+    'macs',
+    'resnet/resnet152',
+    factor=11.3e9,
+    within=0.02,
+  ),
+  *(
+    Statement('4.1', f'{flops / 1e9:g} billion FLOPs', 'macs', name, factor=flops, within=0.02)
+    for name, flops in VGG_FLOPS.items()
+  ),
+  Statement(
+    '4.1',
+    'the 152-layer ResNet still has lower complexity than VGG-16/19',
+    'macs',
+    'resnet/resnet152',
+    tuple(VGG_FLOPS),
+    how='below',
+  ),
+  Statement(
+    '3.3',
+    'the 34-layer network has only 18% of the FLOPs of VGG-19',
+    'macs',
+    'resnet/resnet34',
+    ('vgg/vgg19',),
+    0.18,
+  ),
+  Statement(
+    'abstract', '8 times deeper than VGG', 'depth', 'resnet/resnet152', ('vgg/vgg19',), 8, within=0
+  ),
+  *(
+    Statement('slides, ILSVRC-2015', f'{layers} layers', 'depth', name, factor=layers, within=0)
+    for name, layers in REVOLUTION_OF_DEPTH.items()
+  ),
+)
+
+
 PAPER = Paper(
   citation='1512.03385',
   table='Table 1',
@@ -109,4 +159,14 @@ PAPER = Paper(
   rows=_rows,
   row_of=_row_of,
   claims=_claims,
+  year=2015,
+  headline={'resnet50': 'ResNet-50', 'resnet152': 'ResNet-152'},
+  errors=(
+    *(
+      ReportedError(variant, error, 'several scales', 'Table 4')
+      for variant, error in TOP5_ERRORS.items()
+    ),
+    ReportedError('resnet152', ENTRY_ERROR, 'several scales', 'Table 5, test', 6, 2015),
+  ),
+  statements=STATEMENTS,
 )

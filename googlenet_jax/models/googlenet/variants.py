@@ -141,18 +141,13 @@ def scale(
       where = f'inception_{name}/{field.name}'
       new[field.name] = None if channels is None else multiplied(where, channels, knob)
     modules.append(Widths(**new))  # type: ignore[arg-type]
-  head = dataclasses.replace(
-    architecture.head,
-    conv=multiplied('head.conv', architecture.head.conv),
-    fc=multiplied('head.fc', architecture.head.fc),
-  )
   return dataclasses.replace(
     architecture,
     modules=tuple(modules),
     conv1=multiplied('conv1', architecture.conv1),
     conv2_reduce=multiplied('conv2_reduce', architecture.conv2_reduce),
     conv2=multiplied('conv2', architecture.conv2),
-    head=head,
+    head=architecture.head.resized(multiplied),
   )
 
 

@@ -2,6 +2,8 @@
 
 import dataclasses
 import functools
+from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -36,14 +38,16 @@ def local_response_norm(x: jax.Array, lrn: LRN, forms: Forms = BY_PLATFORM) -> j
   Args:
     x: float[n, h, w, c]; computed in float32, returned in the type of `x`.
     lrn: the constants.
-    forms: how the sums are computed.
+    forms: how sums are computed: `slices` in float32; `matrix` of terms rounded to the type of `x`,
+      which in bfloat16 changes a sum by at most 2 ** -8 of it, and the result by far less.
   """
   x32 = x.astype(jnp.float32)
-  return (x32 * _factor(_base(x32, lrn, forms), lrn)).astype(x.dtype)
+  return (x32 * _factor(_base(x, lrn, forms), lrn)).astype(x.dtype)
 
 
 def _base(x: jax.Array, lrn: LRN, forms: Forms) -> jax.Array:
-  return lrn.k + lrn.alpha / lrn.size * _sum_over_channels(jnp.square(x), lrn.size, forms)
+  squares = jnp.square(x.astype(jnp.float32))
+  return lrn.k + lrn.alpha / lrn.size * _sum_over_channels(squares, lrn.size, forms, x.dtype)
 
 
 def _factor(base: jax.Array, lrn: LRN) -> jax.Array:
@@ -51,11 +55,11 @@ def _factor(base: jax.Array, lrn: LRN) -> jax.Array:
   return lax.rsqrt(base * lax.sqrt(base)) if lrn.beta == 0.75 else base**-lrn.beta
 
 
-def _sum_over_channels(x: jax.Array, size: int, forms: Forms) -> jax.Array:
+def _sum_over_channels(x: jax.Array, size: int, forms: Forms, kind: Any) -> jax.Array:
   """Sums over windows of `size` channels around each, float32[n, h, w, c]."""
-  functions = {
+  functions: dict[str, Callable[[jax.Array], jax.Array]] = {
     'slices': functools.partial(_sum_of_slices, size=size),
-    'matrix': functools.partial(_product_with_band, size=size),
+    'matrix': functools.partial(_product_with_band, size=size, kind=kind),
   }
   return compute(forms, 'lrn', functions, x)
 
@@ -69,11 +73,16 @@ def _sum_of_slices(x: jax.Array, size: int) -> jax.Array:
   return sum(slices)  # type: ignore[return-value]
 
 
-def _product_with_band(x: jax.Array, size: int) -> jax.Array:
+def _product_with_band(x: jax.Array, size: int, kind: Any) -> jax.Array:
   """The same as a product with a matrix of ones in a band, which a TPU's matrix unit takes."""
   channels = jnp.arange(x.shape[-1])
   band = jnp.abs(channels[:, None] - channels) <= size // 2
-  return jnp.dot(x, band.astype(x.dtype), precision=lax.Precision.HIGHEST)
+  return jnp.dot(
+    x.astype(kind),
+    band.astype(kind),
+    precision=lax.Precision.HIGHEST,  # of float32; bfloat16 takes one pass anyway
+    preferred_element_type=jnp.float32,
+  )
 
 
 def _forward(x: jax.Array, lrn: LRN, forms: Forms) -> tuple[jax.Array, jax.Array]:
@@ -82,9 +91,9 @@ def _forward(x: jax.Array, lrn: LRN, forms: Forms) -> tuple[jax.Array, jax.Array
 
 def _backward(lrn: LRN, forms: Forms, x: jax.Array, gradient: jax.Array) -> tuple[jax.Array]:
   x32, g = x.astype(jnp.float32), gradient.astype(jnp.float32)
-  base = _base(x32, lrn, forms)
+  base = _base(x, lrn, forms)
   factor = _factor(base, lrn)
-  shared = _sum_over_channels(g * x32 * factor / base, lrn.size, forms)
+  shared = _sum_over_channels(g * x32 * factor / base, lrn.size, forms, x.dtype)
   return ((g * factor - 2 * lrn.alpha * lrn.beta / lrn.size * x32 * shared).astype(x.dtype),)
 
 

@@ -15,9 +15,10 @@ from ml_collections import ConfigDict, config_dict
 from googlenet_jax.data.augment import Augmentation
 from googlenet_jax.errors import UserError
 from googlenet_jax.training.config.network import model_section
-from googlenet_jax.training.step.losses import head_weights
+from googlenet_jax.training.step.losses import LOSSES, head_weights
 
 CHOICES: dict[str, tuple[str, ...]] = {
+  'loss.name': LOSSES,
   'optimizer.name': ('sgd', 'rmsprop'),
   'schedule.name': ('constant', 'staircase', 'cosine', 'polynomial'),
   'ema.kind': ('none', 'exponential', 'polyak'),
@@ -76,7 +77,8 @@ def defaults(family: str = 'googlenet') -> ConfigDict:
   init.seed = optional(int)  # seed of random values; none = `seed`
 
   config.loss = loss = ConfigDict()
-  loss.aux_weight = 0.3  # weight of each auxiliary head's cross entropy (section 5)
+  loss.name = 'cross_entropy'  # or squared_hinge (1409.5185); evaluations say cross entropy always
+  loss.aux_weight = 0.3  # weight of each auxiliary head's loss (section 5)
   loss.head_weights = ''  # weights of single heads in its place: '4a=0.1,4d=0.3'
   loss.label_smoothing = 0.0  # share of the target spread over all classes (1512.00567, section 7)
 
@@ -196,6 +198,11 @@ def validate(config: ConfigDict) -> None:
     values['batch_size'] % values['optimizer.accumulate'] == 0,
     'optimizer.accumulate',
     f'a divisor of batch_size={values["batch_size"]}',
+  )
+  need(
+    not (values['loss.label_smoothing'] and values['loss.name'] != 'cross_entropy'),
+    'loss.label_smoothing',
+    '0.0 with loss.name=squared_hinge, which has no target to smooth',
   )
   need(
     not (values['optimizer.nesterov'] and values['optimizer.name'] != 'sgd'),

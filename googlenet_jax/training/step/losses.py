@@ -1,4 +1,4 @@
-"""The training loss: cross entropy of the classifier plus those of the heads (section 5)."""
+"""The training loss: that of the classifier plus those of the heads (section 5)."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -24,6 +24,25 @@ def cross_entropy(
   plain = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
   uniform = -jax.nn.log_softmax(logits).mean(-1)
   return (1 - label_smoothing) * plain + label_smoothing * uniform
+
+
+def squared_hinge(logits: jax.Array, labels: jax.Array) -> jax.Array:
+  """Squared hinge loss of each example, one class against all others, float32[n].
+
+  The sum over classes of max(0, 1 - y f)^2, with y = 1 for the label and -1 else, as the authors of
+  deeply-supervised nets compute it in Caffe; their paper (1409.5185) writes margins between the
+  score of the label and those of the others.
+
+  Args:
+    logits: float32[n, classes], the scores f.
+    labels: int32[n].
+  """
+  signs = 2 * jax.nn.one_hot(labels, logits.shape[-1]) - 1
+  return jnp.square(jax.nn.relu(1 - signs * logits)).sum(-1)
+
+
+LOSSES: tuple[str, ...] = ('cross_entropy', 'squared_hinge')
+"""What a classifier and its heads can be trained with: `config.loss.name`."""
 
 
 def by_classifier(outputs: Outputs) -> dict[str, jax.Array]:
@@ -65,6 +84,7 @@ def total_loss(
   labels: jax.Array,
   weights: Mapping[str, jax.Array | float],
   label_smoothing: jax.Array | float,
+  name: str = 'cross_entropy',
 ) -> tuple[jax.Array, dict[str, jax.Array]]:
   """The loss to minimize and its parts, all float32 scalars, means over the batch.
 
@@ -74,11 +94,17 @@ def total_loss(
     outputs: the network's logits, float32[n, classes].
     labels: int32[n].
     weights: the weight of each head's loss by its place.
-    label_smoothing: share of the target spread evenly over all classes.
+    label_smoothing: share of the target spread evenly over all classes; cross entropy only.
+    name: one of `LOSSES`.
   """
+
+  def mean(logits: jax.Array) -> jax.Array:
+    if name == 'squared_hinge':
+      return jnp.mean(squared_hinge(logits, labels))
+    return jnp.mean(cross_entropy(logits, labels, label_smoothing))
+
   parts = {
-    f'loss_{name}': jnp.mean(cross_entropy(logits, labels, label_smoothing))
-    for name, logits in by_classifier(outputs).items()
+    f'loss_{classifier}': mean(logits) for classifier, logits in by_classifier(outputs).items()
   }
   loss = parts['loss_main']
   for place in outputs.aux:

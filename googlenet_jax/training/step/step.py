@@ -96,7 +96,7 @@ def make_train_step(
     images = hyper['normalization'](part['image'])
     outputs, batch_stats = forward(model, frozen, params, batch_stats, images, key)
     loss, metrics = total_loss(
-      outputs, part['label'], hyper['head_weights'], hyper['label_smoothing']
+      outputs, part['label'], hyper['head_weights'], hyper['label_smoothing'], config.loss.name
     )
     wrong = jnp.argmax(outputs.logits, -1) != part['label']
     metrics['top1_error'] = wrong.mean(dtype=jnp.float32)
@@ -170,9 +170,10 @@ def make_eval_step(
 ) -> Callable[[dict[str, Any], Batch, dict[str, Any]], dict[str, Metrics]]:
   """The function (variables, batch, hyper) -> sums over the images that `mask` counts.
 
-  For the classifier, `main`, and each head: `loss` float32, `top1` and `top5` int32 (images whose
-  label is the first, or among the first five), `images` int32. Where `axis_name` names a mapped
-  axis, they are summed over it.
+  For the classifier, `main`, and each head: `loss` float32 (cross entropy in nats, whatever the
+  network is trained with, so that networks compare), `top1` and `top5` int32 (images whose label is
+  the first, or among the first five), `images` int32. Where `axis_name` names a mapped axis, they
+  are summed over it.
   """
 
   def eval_step(

@@ -119,7 +119,7 @@ def _resized(dialect: Dialect, model: Network, shapes: tensors.Shapes) -> Networ
 
 def _map_channels(model: Network, name: str) -> int:
   """A head's first linear layer sees the map of the head's convolution."""
-  return model.architecture.head.conv if name.endswith('/fc/kernel') else 0
+  return model.architecture.head.conv or 0 if name.endswith('/fc/kernel') else 0
 
 
 def _check_writable(dialect: Dialect, model: Network, where: str) -> None:

@@ -39,7 +39,7 @@ ENTRY %main.1_spmd (in: bf16[8,128], /*index=1*/w: f32[4]) -> bf16[8,128] {
   %pooled = bf16[8,256]{1,0} select-and-scatter(%in, %w), to_apply=%add, metadata={op_name="jit(f)/transpose(jvp(Net))/pool1/select_and_scatter_add"}
   %start = (s32[], bf16[8,128]) tuple(%w, %in)
   %loop = (s32[]{:T(128)}, bf16[8,128]{1,0:T(8,128)(2,1)}) while(%start), condition=%add, body=%body, backend_config={"known_trip_count":{"n":"3"}}
-  %sums = f32[4]{0:T(128)} all-reduce(%w), replica_groups={}, to_apply=%add, metadata={op_name="jit(f)/update/psum"}
+  %sums = f32[4]{0:T(128)S(1)} all-reduce(%w), replica_groups={}, to_apply=%add, metadata={op_name="jit(f)/update/psum"}
   ROOT %out = bf16[8,128]{1,0} get-tuple-element(%loop), index=1
 }
 """  # noqa: E501
@@ -90,6 +90,10 @@ def test_a_gpu_has_a_bound_and_no_cycles():
 )
 def test_bytes_of_types(kind, bytes_):
   assert hlo.size(kind) == bytes_
+
+
+def test_what_is_on_the_chip_counts_where_it_is_asked_for():
+  assert hlo.size('(f32[8]{0:T(128)S(1)}, f32[2])', on_chip=True) == 40
 
 
 @pytest.mark.parametrize(

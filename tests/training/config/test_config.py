@@ -57,6 +57,17 @@ def test_bad_values_are_refused_by_key(key, value):
   assert '\n' not in str(error.value)
 
 
+def test_labels_are_smoothed_for_cross_entropy_alone():
+  config = defaults()
+  config.loss.name, config.loss.label_smoothing = 'squared_hinge', 0.1
+  with pytest.raises(
+    UserError, match=r'loss\.label_smoothing=0\.1: accepted: 0\.0 with loss\.name'
+  ):
+    validate(config)
+  config.loss.label_smoothing = 0.0
+  validate(config)
+
+
 def test_nesterov_belongs_to_sgd():
   config = defaults()
   config.optimizer.name, config.optimizer.nesterov = 'rmsprop', True
@@ -134,7 +145,7 @@ def test_another_family_takes_the_place_of_the_whole_network(caplog):
   same = parse_config([DIGITS, '--config.model.family=googlenet'])
   assert same.model.variant == 'small'
   for argument, named in (
-    ('--config.model.family=vgg', 'config.model.family=vgg: accepted: googlenet, '),
+    ('--config.model.family=lenet', 'config.model.family=lenet: accepted: googlenet, '),
     ('--config.model.reduction=0.5', 'config.model.reduction: no such key'),
   ):
     with pytest.raises(UserError, match=re.escape(named)):

@@ -1,11 +1,17 @@
 """The loss against its definition in numpy."""
 
+import jax
 import numpy as np
 import pytest
 
 from googlenet_jax.errors import UserError
 from googlenet_jax.models import Outputs
-from googlenet_jax.training.step.losses import cross_entropy, head_weights, total_loss
+from googlenet_jax.training.step.losses import (
+  cross_entropy,
+  head_weights,
+  squared_hinge,
+  total_loss,
+)
 
 
 def _reference(logits, labels, smoothing):
@@ -25,6 +31,34 @@ def test_cross_entropy(smoothing):
   np.testing.assert_allclose(
     cross_entropy(logits, labels, smoothing), _reference(logits, labels, smoothing), rtol=2e-6
   )
+
+
+def test_squared_hinge_by_hand():
+  """One class against all: 0.5 short of its margin, 1.25 and 0.5 over theirs; then all met."""
+  logits = np.array([[0.5, 0.25, -0.5], [3.0, -2.0, -1.0]], np.float32)
+  expected = [(1 - 0.5) ** 2 + (1 + 0.25) ** 2 + (1 - 0.5) ** 2, 0.0]
+  np.testing.assert_allclose(squared_hinge(logits, np.array([0, 0])), expected, rtol=1e-6)
+  swapped = [(1 + 0.5) ** 2 + (1 + 0.25) ** 2 + (1 + 0.5) ** 2, (1 + 3) ** 2 + (1 + 1) ** 2]
+  np.testing.assert_allclose(squared_hinge(logits, np.array([2, 2])), swapped, rtol=1e-6)
+
+
+def test_squared_hinge_has_the_gradient_of_the_published_layer():
+  """Twice the shortfall, down for the label and up for the others; none beyond the margin."""
+  logits = np.array([0.5, 0.25, -3.0], np.float32)
+  gradient = jax.grad(lambda x: squared_hinge(x[None], np.array([0]))[0])(logits)
+  np.testing.assert_allclose(gradient, [-2 * 0.5, 2 * 1.25, 0], rtol=1e-6)
+
+
+def test_heads_have_the_loss_of_the_classifier():
+  logits, labels = np.array([[0.5, 0.25]], np.float32), np.array([1])
+  outputs = Outputs(logits, {'conv1': -logits})
+  loss, parts = total_loss(outputs, labels, {'conv1': 0.1}, 0.0, 'squared_hinge')
+  main, head = 1.5**2 + 0.75**2, 0.5**2 + 1.25**2
+  found = {name: float(part) for name, part in parts.items()}
+  assert found == pytest.approx(
+    {'loss': main + 0.1 * head, 'loss_main': main, 'loss_aux_conv1': head}
+  )
+  np.testing.assert_allclose(loss, main + 0.1 * head, rtol=1e-6)
 
 
 def test_total_is_main_plus_weighted_heads_and_parts_are_unweighted():

@@ -1,0 +1,96 @@
+"""All families under one recipe, on the embedded digits or on CIFAR-10: which network learns more?
+
+  googlenet sweep --config=experiments/family.py --sweep=family --root=runs/family
+  googlenet sweep --config=experiments/family.py --sweep=family_matched_macs --root=runs/family
+  googlenet report runs/family
+
+The first compares networks at a quarter of their printed widths (ResNet-20 as printed) after the
+same number of steps; the second at widths that cost 10 million multiply-adds an image (within 3%),
+so that steps and multiply-adds both match. Three seeds of eight networks each.
+
+The argument `cifar10` takes CIFAR-10 and a longer run, which wants an accelerator:
+
+  googlenet sweep --config=experiments/family.py:cifar10 --sweep=family --root=runs/family_cifar10 \
+    --config.data.source=folder:PATH
+
+PATH holds train/<class>/*.png and test/<class>/*.png. No network has its own recipe here: what a
+paper changed beside the network (losses, rates, augmentation) is the same for all, but for the
+auxiliary heads, which GoogLeNet, CNDS-8 and DSN have where their papers put them.
+"""
+
+from googlenet_jax.sweeps.grids import repeat
+from googlenet_jax.training.config import defaults
+
+# The variant of each family for small images, its width at a matched number of steps, and the
+# width at which it costs `MATCHED_MACS` at 32x32 with 10 classes. `small` are variants with a stem
+# of our own, named so; the others are of their papers.
+NETWORKS = {
+  'googlenet': ('small', 0.25, 0.143),
+  'alexnet': ('small', 0.25, 0.191),
+  'resnet': ('resnet20', 1.0, 0.491),
+  'nin': ('cifar', 0.25, 0.186),
+  'zfnet': ('small', 0.25, 0.152),
+  'vgg': ('small', 0.25, 0.177),
+  'cnds': ('small', 0.25, 0.127),
+  'dsn': ('cifar', 0.25, 0.186),
+}
+MATCHED_MACS = 10_000_000
+
+
+def get_config(arg: str = ''):
+  settings = {'': digits, 'cifar10': cifar10}
+  if arg not in settings:
+    raise ValueError(f'argument {arg!r}: accepted: cifar10 or none')
+  config = defaults()
+  config.model.variant, config.model.width, _ = NETWORKS['googlenet']
+  config.batch_size = 64
+  config.data.image_size = 32
+  config.data.resize = 32
+  config.data.augment.preset = 'small'
+  # A rate that networks without batch normalization bear too.
+  config.optimizer.learning_rate = 0.02
+  config.optimizer.nesterov = True
+  config.optimizer.weight_decay = 5e-4
+  config.optimizer.clip_norm = 2.0
+  config.schedule.name = 'cosine'
+  config.log_every = '10 steps'
+  settings[arg](config)
+  return config
+
+
+def digits(config):
+  config.duration = '5 epochs'
+  config.data.source = 'digits'
+  config.data.threads = 1
+  config.data.augment.flip = False  # a mirrored digit is none
+  config.schedule.warmup = '10 steps'
+  config.evaluation.every = '5 epochs'
+  config.evaluation.batch_size = 360
+  config.checkpoint.every = '5 epochs'
+
+
+def cifar10(config):
+  config.duration = '60 epochs'
+  config.data.source = 'tfds:cifar10'
+  config.schedule.warmup = '2 epochs'
+  config.evaluation.every = '5 epochs'
+  config.evaluation.batch_size = 500
+  config.checkpoint.every = '5 epochs'
+
+
+def network(family, width):
+  return {
+    'model.family': family,
+    'model.variant': NETWORKS[family][0],
+    'model.width': width,
+  }
+
+
+def sweep_family():
+  """All networks after the same number of steps."""
+  return repeat(network(family, width) for family, (_, width, _) in NETWORKS.items())
+
+
+def sweep_family_matched_macs():
+  """All networks after the same number of steps and of multiply-adds."""
+  return repeat(network(family, width) for family, (*_, width) in NETWORKS.items())

@@ -1,0 +1,123 @@
+"""What a comparison says of a network: its columns, each of one provenance."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from googlenet_jax.analysis.compare.networks import Compared
+from googlenet_jax.analysis.papers import ReportedError
+
+Figures = Mapping[str, Mapping[str, float]]
+"""Figures of single networks that were measured or predicted: by their column, then by network."""
+
+SINGLE_CROP = '1 crop'
+
+
+class Column(NamedTuple):
+  """A column of the comparison.
+
+  Attributes:
+    heading: its heading.
+    provenance: where all its figures come from: paper, computed, reported, measured, predicted.
+    value: a network's figure; None where it has none.
+    text: the figure as people read it.
+    left: whether it is aligned to the left.
+  """
+
+  heading: str
+  provenance: str
+  value: Callable[[Compared], Any]
+  text: Callable[[Any], str] = str
+  left: bool = False
+
+  def cell(self, network: Compared) -> str:
+    """The text of a network's cell."""
+    value = self.value(network)
+    return '' if value is None else self.text(value)
+
+
+def columns(networks: Sequence[Compared], measured: Figures, predicted: Figures) -> list[Column]:
+  """The columns that have a figure of some network."""
+  found = [
+    Column('network', '', lambda n: n.name, left=True),
+    Column('year', 'paper', lambda n: n.year),
+    Column('image', '', lambda n: n.image_size, lambda size: f'{size}x{size}'),
+    Column('depth', 'computed', lambda n: n.depth),
+    Column('parameters', 'computed', lambda n: n.params, '{:,}'.format),
+    Column('MACs', 'computed', lambda n: n.macs, giga),
+    Column('activations', 'computed', lambda n: n.activations, mega),
+    Column('1 network, 1 crop', 'reported', lambda n: one_crop(n.errors), percent),
+    Column('1 network, otherwise', 'reported', lambda n: more_crops(n.errors), percent),
+    Column('more networks', 'reported', lambda n: more_networks(n.errors), percent),
+  ]
+  for provenance, figures in (('measured', measured), ('predicted', predicted)):
+    found += [
+      Column(heading, provenance, lambda n, of=of: of.get(n.name), '{:,.4g}'.format)  # type: ignore[misc]
+      for heading, of in figures.items()
+    ]
+  return [c for c in found if any(c.value(network) is not None for network in networks)]
+
+
+def one_crop(errors: Sequence[ReportedError]) -> ReportedError | None:
+  """The lowest error of one network on one crop."""
+  return _lowest([e for e in errors if e.networks == 1 and e.crops == SINGLE_CROP])
+
+
+def more_crops(errors: Sequence[ReportedError]) -> ReportedError | None:
+  """The lowest error of one network that was tested in another way, as on several crops."""
+  return _lowest([e for e in errors if e.networks == 1 and e.crops != SINGLE_CROP])
+
+
+def more_networks(errors: Sequence[ReportedError]) -> ReportedError | None:
+  """The lowest error of an ensemble."""
+  return _lowest([e for e in errors if e.networks != 1])
+
+
+def entry(errors: Sequence[ReportedError]) -> ReportedError | None:
+  """The error of the ILSVRC entry."""
+  return _lowest([e for e in errors if e.entry])
+
+
+def percent(error: ReportedError) -> str:
+  """An error with how it was made, but for one crop: `6.67 (7 x 144 crops)`."""
+  how = error.crops if error.networks in (1, None) else f'{error.networks} x {error.crops}'
+  return f'{error.top5:.2f}' + ('' if how == SINGLE_CROP else f' ({how})')
+
+
+def giga(count: int) -> str:
+  """A count in thousands of millions, as `1.583G`."""
+  return f'{count / 1e9:.3f}G'
+
+
+def mega(count: int) -> str:
+  """A count in millions, as `3.2M`."""
+  return f'{count / 1e6:.2f}M'
+
+
+def legend(measured: Figures, predicted: Figures) -> list[str]:
+  """What the columns mean, a sentence or two each."""
+  lines = [
+    'depth: weighted layers on the longest path, as the papers count. MACs: multiply-adds of one '
+    "image of the network's own size. activations: values that convolutions and fully connected "
+    'layers put out for one image. All of the inference network, 1,000 classes.',
+    'top-5 errors on ILSVRC in percent, as the papers print them: on one crop or averaged over '
+    'several, of one network or of several; these do not compare.',
+  ]
+  if measured:
+    lines.append('measured: on this machine, in turns, medians.')
+  if predicted:
+    lines.append("predicted: the compiler's figures for a machine that was not there.")
+  return lines
+
+
+def sources(networks: Sequence[Compared]) -> list[str]:
+  """Where each reported error is printed, a line a network."""
+  return [
+    f'{network.name}: {network.paper.citation}: '
+    + '; '.join(f'{percent(error)} {error.where}' for error in network.errors)
+    for network in networks
+    if network.paper and network.errors
+  ]
+
+
+def _lowest(errors: Sequence[ReportedError]) -> ReportedError | None:
+  return min(errors, key=lambda error: error.top5, default=None)

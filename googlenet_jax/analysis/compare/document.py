@@ -1,0 +1,106 @@
+"""The page about the family: the comparison, its pictures, and each statement of the papers."""
+
+import textwrap
+from collections.abc import Sequence
+
+from googlenet_jax.analysis.compare import claims
+from googlenet_jax.analysis.compare.columns import columns, legend, sources
+from googlenet_jax.analysis.compare.networks import Compared
+from googlenet_jax.analysis.compare.render import markdown_table
+
+WIDTH = 104
+VERDICTS = {True: 'borne out', False: '**not borne out**'}
+
+
+def document(networks: Sequence[Compared], pictures: Sequence[tuple[str, str]], folder: str) -> str:
+  """The page in Markdown; it is computed but for what papers report.
+
+  Args:
+    networks: the rows of its table.
+    pictures: names and descriptions of pictures, in the order of the page; diagrams of networks
+      have the names of these.
+    folder: where the pictures are, seen from the page.
+  """
+  diagrams = {f'{network.family}_{network.variant}' for network in networks}
+  charts = [picture for picture in pictures if picture[0] not in diagrams]
+  drawn = [picture for picture in pictures if picture[0] in diagrams]
+  parts = [
+    '# The family',
+    '',
+    _paragraph(
+      'The networks that GoogLeNet is compared with, as they are built here. Written by `make '
+      'docs-family`; a test holds it equal to what the code computes. Parameters, multiply-adds, '
+      'depths and activations are **computed**; errors are **reported** by the papers and were not '
+      'measured here.'
+    ),
+    '',
+    *markdown_table(networks, columns(networks, {}, {})),
+    '',
+    *(_item(line) for line in legend({}, {})),
+    '',
+    *_pictures(charts, folder),
+    '## What the papers say',
+    '',
+    _paragraph(
+      "Each statement about a network's size or cost beside the figures computed here. A number "
+      'is borne out where the computed one is within the tolerance that is given, 5% unless the '
+      'line says otherwise.'
+    ),
+    '',
+    *_statements(),
+    '',
+    '## Where the errors are printed',
+    '',
+    *(_item(line) for line in sources(networks)),
+    '',
+    '## The networks',
+    '',
+    _paragraph(
+      'Drawn from the traced modules. Of modules that are alike one is drawn; what a head needs is '
+      'below the module that it reads, and is there in training alone.'
+    ),
+    '',
+    *_pictures(drawn, folder),
+  ]
+  return '\n'.join(parts).rstrip() + '\n'
+
+
+def _statements() -> list[str]:
+  lines = [
+    '| paper | it says | computed | |',
+    '| --- | --- | --- | --- |',
+  ]
+  for found in claims.judged():
+    statement = found.statement
+    tolerance = ''
+    if statement.how == 'about' and statement.within != 0.05:
+      tolerance = f' (within {statement.within:.0%})' if statement.within else ' (exactly)'
+    remark = f'; {statement.remark}' if statement.remark else ''
+    where = f'{found.citation}, {statement.section}'
+    cells = [where, statement.says, found.computed + remark, VERDICTS[found.holds] + tolerance]
+    lines.append(f'| {" | ".join(cells)} |')
+  return lines
+
+
+def _pictures(pictures: Sequence[tuple[str, str]], folder: str) -> list[str]:
+  lines = []
+  for name, description in pictures:
+    path = f'{folder}/{name}'
+    lines += [
+      '<picture>',
+      f'  <source media="(prefers-color-scheme: dark)" srcset="{path}-dark.svg">',
+      f'  <img alt="{description}" src="{path}-light.svg">',
+      '</picture>',
+      '',
+    ]
+  return lines
+
+
+def _paragraph(text: str) -> str:
+  return textwrap.fill(text, WIDTH, break_on_hyphens=False, break_long_words=False)
+
+
+def _item(text: str) -> str:
+  return textwrap.fill(
+    f'- {text}', WIDTH, subsequent_indent='  ', break_on_hyphens=False, break_long_words=False
+  )

@@ -1,0 +1,63 @@
+"""Deeply-supervised nets: a Network in Network whose hidden layers have classifiers of their own.
+
+Lee, Xie, Gallagher, Zhang and Tu, "Deeply-supervised nets", 1409.5185. Widths, kernels and the
+places of the companion classifiers are those of the Caffe network that its authors published. The
+squared hinge loss is `config.loss.name`.
+"""
+
+import dataclasses
+
+from googlenet_jax.models.family import Family, Variant, knob
+from googlenet_jax.models.nin import (
+  BOUNDS,
+  NIN,
+  Architecture,
+  MLPConv,
+  NINKnobs,
+  apply_knobs,
+  last_map,
+  places,
+)
+
+# As Network in Network for CIFAR, but that both pools take maxima and no ReLU comes last.
+ARCHITECTURE = Architecture(
+  (
+    MLPConv(5, 1, (192, 160, 96), dropped=True),
+    MLPConv(5, 1, (192, 192, 192), dropped=True),
+    MLPConv(3, 1, (192, 192), pool='none'),
+  ),
+  relu=False,
+)
+
+VARIANTS: dict[str, Variant] = {
+  'cifar': Variant(
+    ARCHITECTURE, "the authors' Caffe network for CIFAR-10: for images of 32 pixels", 32
+  ),
+}
+
+
+class DSN(NIN):
+  """The network; `aux` names the convolutions that carry a companion classifier."""
+
+  architecture: Architecture = ARCHITECTURE
+
+
+@dataclasses.dataclass(frozen=True)
+class DSNKnobs(NINKnobs):
+  """The knobs of deeply-supervised nets: those of Network in Network."""
+
+  variant: str = knob('cifar', 'the network to start from, an entry of the variant table')
+
+
+FAMILY = Family(
+  name='dsn',
+  title='DSN',
+  network=DSN,
+  knobs=DSNKnobs,
+  variants=VARIANTS,
+  apply_knobs=apply_knobs,
+  places=places,
+  heads=('conv1', 'conv2', 'conv3'),
+  last_map=last_map,
+  bounds=BOUNDS,
+)

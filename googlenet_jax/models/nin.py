@@ -1,0 +1,220 @@
+"""Network in Network: a small perceptron behind each convolution, and no fully connected layer.
+
+Lin, Chen and Yan, "Network in network", 1312.4400; sections are those of the paper, which leaves
+widths and kernels out: they are those of the Caffe networks that its authors published.
+"""
+
+import dataclasses
+import functools
+from typing import Any, Literal
+
+import flax.linen as nn
+import jax
+
+from googlenet_jax.errors import UserError
+from googlenet_jax.models.family import (
+  CLASSIFIER,
+  Family,
+  Knobs,
+  Network,
+  Outputs,
+  Variant,
+  check_factor,
+  check_image_size,
+  check_rate,
+  choose,
+  knob,
+  scaled,
+)
+from googlenet_jax.models.heads import LINEAR_HEAD, PREFIX, AuxiliaryHead, HeadStructure
+from googlenet_jax.models.kernels import pool_padding
+from googlenet_jax.models.layers import (
+  KERNEL_INITIALIZERS,
+  AvgPool,
+  ConvUnit,
+  MapClassifier,
+  MaxPool,
+)
+
+MAX_LAYERS = 8
+"""The most mlpconv layers of a network, and the most convolutions of one."""
+
+
+@dataclasses.dataclass(frozen=True)
+class MLPConv:
+  """An mlpconv layer (section 3.1): a convolution, 1x1 convolutions, a 3x3/2 pool, dropout.
+
+  Attributes:
+    kernel: size of the first convolution's kernel; with a stride it has no padding.
+    stride: its stride.
+    widths: filters of the convolutions in order; those behind the first are 1x1.
+    pool: what follows them.
+    dropped: whether dropout follows the pool.
+  """
+
+  kernel: int
+  stride: int
+  widths: tuple[int, ...]
+  pool: Literal['max', 'average', 'none'] = 'max'
+  dropped: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class Architecture:
+  """Everything that fixes the network but the number of classes.
+
+  The last of the `layers` ends in the classifier, a 1x1 convolution to a map for each class; `relu`
+  says whether a ReLU comes between it and the means over all places. `head` is the structure of
+  auxiliary classifiers (1409.5185).
+  """
+
+  layers: tuple[MLPConv, ...]
+  relu: bool = True
+  dropout: float = 0.5
+  head: HeadStructure = LINEAR_HEAD
+  kernel_init: str = 'he_normal'
+
+  def __post_init__(self) -> None:
+    choose('kernel_init', self.kernel_init, KERNEL_INITIALIZERS)
+    for what, found in (('layers', self.layers), *(('widths', x.widths) for x in self.layers)):
+      if not 1 <= len(found) <= MAX_LAYERS:
+        raise UserError(f'{what}: {len(found)} of them; 1 to {MAX_LAYERS} are accepted')
+    if any(layer.kernel % 2 == 0 for layer in self.layers):
+      raise UserError('layers: convolutions with kernels of odd sizes are accepted')
+
+
+IMAGENET = (
+  MLPConv(11, 4, (96, 96, 96)),
+  MLPConv(5, 1, (256, 256, 256)),
+  MLPConv(3, 1, (384, 384, 384), dropped=True),
+  MLPConv(3, 1, (1024, 1024), pool='none'),
+)
+CIFAR = (
+  MLPConv(5, 1, (192, 160, 96), dropped=True),
+  MLPConv(5, 1, (192, 192, 192), pool='average', dropped=True),
+  MLPConv(3, 1, (192, 192), pool='none'),
+)
+
+VARIANTS: dict[str, Variant] = {
+  'imagenet': Variant(Architecture(IMAGENET), "the authors' Caffe network for ImageNet"),
+  'cifar': Variant(
+    Architecture(CIFAR), "the authors' Caffe network for CIFAR: for images of 32 pixels", 32
+  ),
+}
+
+
+class NIN(Network):
+  """The network; `aux` names the first convolutions of mlpconv layers that carry a head.
+
+  The module `conv1` and its like give the sums before the ReLU, which is what heads see.
+  """
+
+  architecture: Architecture = VARIANTS['imagenet'].architecture
+
+  @nn.compact
+  def __call__(self, images: jax.Array, train: bool = False) -> Outputs:
+    """float[n, h, w, 3] -> logits of the classifier and of each head, float32[n, classes]."""
+    arch = self.architecture
+    height, width = images.shape[1:3]
+    check_image_size(height, width, functools.partial(starved_pool, arch))
+    conv = functools.partial(
+      ConvUnit, axis_name=self.axis_name, kernel_init=arch.kernel_init, dtype=self.dtype
+    )
+    aux = {}
+    x = images  # [n, 224, 224, 3]
+    perceptrons = 0
+    # [n, 54, 54, 96], [n, 27, 27, 256], [n, 13, 13, 384], [n, 6, 6, 1024]
+    for number, layer in enumerate(arch.layers, 1):
+      first, *others = layer.widths
+      name, padding = f'conv{number}', 0 if layer.stride > 1 else layer.kernel // 2
+      unit = conv(first, layer.kernel, layer.stride, relu=False, padding=padding, name=name)
+      x = self.run(unit, x, train)
+      if name in self.aux:
+        head = AuxiliaryHead(
+          arch.head, self.classes, conv, arch.kernel_init, 0.0, self.dtype, name=f'{PREFIX}{name}'
+        )
+        aux[name] = self.run(head, x, train)
+      x = nn.relu(x)
+      for features in others:
+        perceptrons += 1
+        x = self.run(conv(features, name=f'cccp{perceptrons}'), x, train)
+      if layer.pool == 'max':
+        x = MaxPool(3, 2, 'caffe', self.forms, name=f'pool{number}')(x)
+      elif layer.pool == 'average':
+        x = AvgPool(3, 2, 'caffe', name=f'pool{number}')(x)
+      if layer.dropped:
+        x = nn.Dropout(arch.dropout, deterministic=not train, name=f'dropout{number}')(x)
+    classifier = MapClassifier(self.classes, arch.kernel_init, arch.relu, name=CLASSIFIER)
+    return Outputs(classifier(x), aux)
+
+
+def places(architecture: Architecture) -> tuple[str, ...]:
+  """The first convolution of each mlpconv layer."""
+  return tuple(f'conv{number}' for number in range(1, len(architecture.layers) + 1))
+
+
+def starved_pool(architecture: Architecture, size: int) -> str | None:
+  """The first pool that has less than two pixels to choose from, None where all have more."""
+  for number, layer in enumerate(architecture.layers, 1):
+    size = (size - layer.kernel) // layer.stride + 1 if layer.stride > 1 else size
+    if layer.pool != 'none':
+      if size < 2:
+        return f'pool{number}'
+      size = (size + sum(pool_padding(size, 3, 2, 'caffe')) - 3) // 2 + 1
+  return None
+
+
+@dataclasses.dataclass(frozen=True)
+class NINKnobs(Knobs):
+  """The knobs of Network in Network; each composes with every variant."""
+
+  variant: str = knob('imagenet', 'the network to start from, an entry of the variant table')
+  width: float = knob(1.0, 'multiplies every number of filters, those of the heads too')
+  aux: tuple[str, ...] = knob((), 'convolutions (conv1, conv2 and so on) that carry a head')
+  dropout: float | None = knob(None, 'rate of dropout; none: as the variant has it')
+  kernel_init: str | None = knob(
+    None, f'{", ".join(KERNEL_INITIALIZERS)}; none: as the variant has it'
+  )
+
+
+def apply_knobs(architecture: Architecture, knobs: NINKnobs) -> Architecture:
+  """The architecture of a variant, changed as the knobs say.
+
+  Raises:
+    UserError: names the knob and what it accepts.
+  """
+  multiplied = functools.partial(scaled, f'width={knobs.width}', check_factor('width', knobs.width))
+  layers = tuple(
+    dataclasses.replace(
+      layer, widths=tuple(multiplied(f'layer {number}', width) for width in layer.widths)
+    )
+    for number, layer in enumerate(architecture.layers, 1)
+  )
+  changes: dict[str, Any] = {'layers': layers, 'head': architecture.head.resized(multiplied)}
+  if knobs.dropout is not None:
+    changes['dropout'] = check_rate('dropout', knobs.dropout)
+  if knobs.kernel_init is not None:
+    changes['kernel_init'] = knobs.kernel_init
+  return dataclasses.replace(architecture, **changes)
+
+
+def last_map(architecture: Architecture) -> str | None:
+  """The last 1x1 convolution before the classifier, where no ReLU comes before the means."""
+  if architecture.relu:
+    return None
+  return f'cccp{sum(len(layer.widths) - 1 for layer in architecture.layers)}'
+
+
+BOUNDS = {'layers.kernel': 15, 'layers.stride': 8}
+
+FAMILY = Family(
+  name='nin',
+  title='Network in Network',
+  network=NIN,
+  knobs=NINKnobs,
+  variants=VARIANTS,
+  apply_knobs=apply_knobs,
+  places=places,
+  last_map=last_map,
+  bounds=BOUNDS,
+)

@@ -1,0 +1,233 @@
+"""VGG: five blocks of 3x3 convolutions and three fully connected layers, configurations A to E.
+
+Simonyan and Zisserman, "Very deep convolutional networks for large-scale image recognition",
+1409.1556; tables and sections are those of the paper.
+"""
+
+import dataclasses
+import functools
+from collections.abc import Iterator
+from typing import Any
+
+import flax.linen as nn
+import jax
+
+from googlenet_jax.errors import UserError
+from googlenet_jax.models.family import (
+  CLASSIFIER,
+  Family,
+  Knobs,
+  LRNKnobs,
+  Network,
+  Outputs,
+  Variant,
+  check_factor,
+  check_image_size,
+  check_rate,
+  choose,
+  knob,
+  scaled,
+)
+from googlenet_jax.models.kernels import LRN
+from googlenet_jax.models.layers import (
+  KERNEL_INITIALIZERS,
+  BatchNorm,
+  Classifier,
+  ConvUnit,
+  FullyConnected,
+  LocalResponseNorm,
+  MaxPool,
+  hidden_layers,
+)
+
+# Section 2.1: the parameters of the normalization are AlexNet's.
+PAPER_LRN = LRN(size=5, alpha=5e-4, beta=0.75, k=2.0)
+NORM = BatchNorm(epsilon=1e-5, momentum=0.9)  # torchvision's
+FILTERS = (64, 128, 256, 512, 512)
+MAX_CONVOLUTIONS = 8
+"""The most convolutions of a block."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Conv:
+  """A cell of Table 1: `conv3-256` has a kernel of 3x3 and 256 filters."""
+
+  kernel: int
+  filters: int
+
+
+Blocks = tuple[tuple[Conv, ...], ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class Architecture:
+  """Everything that fixes the network but the number of classes: a column of Table 1.
+
+  `blocks` are the convolutions between max pools; `lrn` comes behind the first of them (A-LRN),
+  `batch_norm`, which the paper had not yet, behind each.
+  """
+
+  blocks: Blocks
+  fc6: int = 4096
+  fc7: int = 4096
+  lrn: LRN | None = None
+  batch_norm: BatchNorm | None = None
+  dropout: float = 0.5
+  kernel_init: str = 'he_normal'
+
+  def __post_init__(self) -> None:
+    choose('kernel_init', self.kernel_init, KERNEL_INITIALIZERS)
+    if len(self.blocks) != len(FILTERS):
+      raise UserError(f'blocks: {len(self.blocks)} of them; {len(FILTERS)} are accepted')
+    for number, block in enumerate(self.blocks, 1):
+      if not 1 <= len(block) <= MAX_CONVOLUTIONS:
+        raise UserError(
+          f'blocks: {len(block)} convolutions in block {number}; 1 to {MAX_CONVOLUTIONS} are '
+          'accepted'
+        )
+      if any(conv.kernel % 2 == 0 for conv in block):
+        raise UserError('blocks: convolutions with kernels of odd sizes are accepted')
+
+  def convolutions(self, number: int) -> Iterator[tuple[str, Conv]]:
+    """Name and cell of each convolution of a block, counted from 1."""
+    for index, conv in enumerate(self.blocks[number - 1], 1):
+      yield f'conv{number}_{index}', conv
+
+
+def column(*counts: int, last: int = 3) -> Blocks:
+  """A column of Table 1: how many convolutions a block has; `last` is the kernel of the third."""
+  return tuple(
+    tuple(Conv(last if index == 2 else 3, filters) for index in range(count))
+    for count, filters in zip(counts, FILTERS, strict=True)
+  )
+
+
+A, B = column(1, 1, 2, 2, 2), column(2, 2, 2, 2, 2)
+C = column(2, 2, 3, 3, 3, last=1)
+D, E = column(2, 2, 3, 3, 3), column(2, 2, 4, 4, 4)
+
+VARIANTS: dict[str, Variant] = {
+  'vgg16': Variant(Architecture(D), 'Table 1, D: 16 weight layers'),
+  'vgg11': Variant(Architecture(A), 'Table 1, A: 11 weight layers'),
+  'vgg11_lrn': Variant(
+    Architecture(A, lrn=PAPER_LRN), 'Table 1, A-LRN: A with local response normalization'
+  ),
+  'vgg13': Variant(Architecture(B), 'Table 1, B: 13 weight layers'),
+  'vgg16_1x1': Variant(
+    Architecture(C), 'Table 1, C: 16 weight layers, the third of a block a 1x1 convolution'
+  ),
+  'vgg19': Variant(Architecture(E), 'Table 1, E: 19 weight layers'),
+  'vgg16_bn': Variant(
+    Architecture(D, batch_norm=NORM),
+    "D as torchvision's vgg16_bn, but without biases in front of batch norm, which takes them away",
+  ),
+  'vgg19_bn': Variant(
+    Architecture(E, batch_norm=NORM),
+    "E as torchvision's vgg19_bn, but without biases in front of batch norm, which takes them away",
+  ),
+  'small': Variant(
+    Architecture(D, fc6=512, fc7=512, batch_norm=NORM),
+    'not of the paper: D with batch norm and hidden layers of 512, for images of 32 to 64 pixels',
+    image_size=32,
+  ),
+}
+
+
+class VGG(Network):
+  """The network; it has no auxiliary heads."""
+
+  architecture: Architecture = VARIANTS['vgg16'].architecture
+
+  @nn.compact
+  def __call__(self, images: jax.Array, train: bool = False) -> Outputs:
+    """float[n, h, w, 3] -> logits, float32[n, classes]."""
+    arch = self.architecture
+    height, width = images.shape[1:3]
+    check_image_size(height, width, starved_pool)
+    conv = functools.partial(
+      ConvUnit,
+      batch_norm=arch.batch_norm,
+      axis_name=self.axis_name,
+      kernel_init=arch.kernel_init,
+      dtype=self.dtype,
+    )
+    x = images  # [n, 224, 224, 3]
+    # [n, 112, 112, 64], [n, 56, 56, 128], [n, 28, 28, 256], [n, 14, 14, 512], [n, 7, 7, 512]
+    for number in range(1, len(arch.blocks) + 1):
+      for name, cell in arch.convolutions(number):
+        x = self.run(conv(cell.filters, cell.kernel, name=name), x, train)
+        if arch.lrn and name == 'conv1_1':
+          x = LocalResponseNorm(arch.lrn, self.forms, name='norm1')(x)
+      x = MaxPool(2, 2, 'caffe', self.forms, name=f'pool{number}')(x)
+    layers = {
+      name: FullyConnected(getattr(arch, name), arch.kernel_init, dtype=self.dtype, name=name)
+      for name in ('fc6', 'fc7')
+    }
+    x = hidden_layers(x, layers, arch.dropout, train)  # [n, 4096]
+    return Outputs(Classifier(self.classes, arch.kernel_init, name=CLASSIFIER)(x), {})
+
+
+def starved_pool(size: int) -> str | None:
+  """The first max pool that has less than two pixels to choose from, None where all have more."""
+  for number in range(1, len(FILTERS) + 1):
+    if size < 2:
+      return f'pool{number}'
+    size = (size + 1) // 2
+  return None
+
+
+@dataclasses.dataclass(frozen=True)
+class VGGKnobs(Knobs):
+  """The knobs of VGG; each composes with every variant."""
+
+  variant: str = knob('vgg16', 'the network to start from, an entry of the variant table')
+  width: float = knob(1.0, 'multiplies the channels of every layer')
+  batch_norm: bool | None = knob(
+    None, 'batch normalization in place of biases; none: as the variant has it'
+  )
+  dropout: float | None = knob(None, 'rate at the hidden layers; none: as the variant has it')
+  kernel_init: str | None = knob(
+    None, f'{", ".join(KERNEL_INITIALIZERS)}; none: as the variant has it'
+  )
+  lrn: LRNKnobs = dataclasses.field(default=LRNKnobs())
+
+
+def apply_knobs(architecture: Architecture, knobs: VGGKnobs) -> Architecture:
+  """The architecture of a variant, changed as the knobs say.
+
+  Raises:
+    UserError: names the knob and what it accepts.
+  """
+  multiplied = functools.partial(scaled, f'width={knobs.width}', check_factor('width', knobs.width))
+  blocks = tuple(
+    tuple(
+      Conv(cell.kernel, multiplied(name, cell.filters))
+      for name, cell in architecture.convolutions(number)
+    )
+    for number in range(1, len(architecture.blocks) + 1)
+  )
+  changes: dict[str, Any] = {
+    'blocks': blocks,
+    'fc6': multiplied('fc6', architecture.fc6),
+    'fc7': multiplied('fc7', architecture.fc7),
+    'lrn': knobs.lrn.apply(architecture.lrn, PAPER_LRN),
+  }
+  if knobs.batch_norm is not None:
+    changes['batch_norm'] = (architecture.batch_norm or NORM) if knobs.batch_norm else None
+  if knobs.dropout is not None:
+    changes['dropout'] = check_rate('dropout', knobs.dropout)
+  if knobs.kernel_init is not None:
+    changes['kernel_init'] = knobs.kernel_init
+  return dataclasses.replace(architecture, **changes)
+
+
+FAMILY = Family(
+  name='vgg',
+  title='VGG',
+  network=VGG,
+  knobs=VGGKnobs,
+  variants=VARIANTS,
+  apply_knobs=apply_knobs,
+  first_convolution=lambda architecture: 'conv1_1',
+  bounds={'lrn.size': 255, 'blocks.kernel': 15},
+)

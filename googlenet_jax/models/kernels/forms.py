@@ -13,7 +13,7 @@ PARTS: dict[str, tuple[str, ...]] = {
   'max_pool': ('slices', 'blocks', 'window'),
   'lrn': ('slices', 'matrix'),
 }
-"""The forms of each part; where one is best is measured or predicted in docs/performance.md."""
+"""The forms of each part; where one is best is measured or predicted in docs/hardware.md."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -7,7 +7,9 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
+from googlenet_jax import files
 from googlenet_jax.cli import flags
+from googlenet_jax.errors import UserError
 
 
 def add_compare(commands: Any) -> None:
@@ -54,6 +56,16 @@ def _compare(options: argparse.Namespace) -> None:
   from googlenet_jax.analysis.compare.networks import compared, resolve
   from googlenet_jax.analysis.compare.render import render
 
+  if options.figures:
+    try:
+      options.figures.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+      raise UserError(
+        f'--figures={options.figures}: cannot be a folder: {error.strerror}; accepted: a folder, '
+        'new or not'
+      ) from error
+  if options.document:
+    files.check_place('--document', options.document)
   names = resolve(options.networks)
   measured, predicted = _speeds(options, names)
   networks = [compared(name) for name in names]
@@ -65,7 +77,8 @@ def _compare(options: argparse.Namespace) -> None:
     drawn = [(name, description) for name, description, _ in album.pictures(networks)]
   if options.document:
     folder = os.path.relpath(options.figures, options.document.parent) if options.figures else ''
-    options.document.write_text(document(networks, drawn, folder))
+    with files.replacing(options.document) as unfinished:
+      unfinished.write_text(document(networks, drawn, folder))
   print(render(networks, options.format, measured=measured, predicted=predicted), end='')
 
 

@@ -116,6 +116,17 @@ def test_the_command_in_every_format(capsys):
   assert f'| {GOOGLENET} | 2014 | 224x224 | 22 | 6,998,552 |' in markdown
 
 
+@pytest.mark.parametrize('flag', ['--document', '--figures'])
+def test_what_cannot_be_written_is_one_line_and_leaves_nothing(tmp_path, capsys, flag):
+  (tmp_path / 'file').touch()
+  place = tmp_path / 'file' / 'family.md'
+  assert cli.main(['compare', 'alexnet', f'{flag}={place}']) == 1
+  error = capsys.readouterr().err
+  assert error.startswith(f'googlenet compare: {flag}={place}: cannot be')
+  assert error.count('\n') == 1
+  assert [path.name for path in tmp_path.iterdir()] == ['file']
+
+
 def test_a_wrong_name_is_one_line(capsys):
   assert cli.main(['compare', 'odd']) != 0
   error = capsys.readouterr().err.strip()

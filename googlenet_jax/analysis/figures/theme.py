@@ -113,7 +113,7 @@ def title(figure: Any, theme: Theme, text: str) -> None:
 
 
 def save(figure: Any, theme: Theme, folder: pathlib.Path, name: str, png: bool) -> list[str]:
-  """Writes `<name>-<theme>.svg` into a folder, and a PNG on the theme's page where it is asked for."""
+  """Writes `<name>-<theme>.svg` into a folder, and a PNG on the theme's page where asked for."""
   import matplotlib
 
   written = [f'{name}-{theme.name}.svg']

@@ -10,16 +10,7 @@ import logging
 import sys
 
 from googlenet_jax import __version__, runtime
-from googlenet_jax.cli import (
-  analysis,
-  compare,
-  compile,
-  data,
-  evaluation,
-  sweeps,
-  training,
-  weights,
-)
+from googlenet_jax.cli import analysis, data, evaluation, sweeps, training, weights
 from googlenet_jax.cli.failures import print_failure
 from googlenet_jax.errors import Preempted, UserError
 
@@ -35,8 +26,8 @@ _COMMANDS = (
   sweeps.add_sweep,
   sweeps.add_report,
   analysis.add_table,
-  compare.add_compare,
-  compile.add_compile,
+  analysis.add_compare,
+  training.add_compile,
 )
 
 # What no code can mend: rights, full disks and disks that are only read.

@@ -1,8 +1,13 @@
-"""`googlenet table`."""
+"""`googlenet table` and `compare`."""
 
 import argparse
+import os
+import pathlib
+import sys
+from collections.abc import Sequence
 from typing import Any
 
+from googlenet_jax import files
 from googlenet_jax.cli import flags
 from googlenet_jax.errors import UserError
 
@@ -62,3 +67,94 @@ def _pairs(arguments: list[str]) -> dict[str, str]:
       raise UserError(f'{argument}: unknown argument; accepted: --KEY=VALUE, see --help')
     found[name.removeprefix('--')] = value if equals else next(waiting, '')
   return found
+
+
+def add_compare(commands: Any) -> None:
+  """Adds `googlenet compare`."""
+  parser = flags.command(
+    commands,
+    'compare',
+    _compare,
+    'Put networks beside each other: depth, parameters, multiply-adds and reported errors.',
+    epilog='NETWORK is a family, FAMILY/VARIANT, or a variant whose name only one family has; '
+    'without any, the networks that speak for each family are compared.',
+  )
+  parser.add_argument('networks', nargs='*', metavar='NETWORK', help='network to compare')
+  parser.add_argument(
+    '--figures', type=pathlib.Path, metavar='DIR', help='folder to draw pictures into, as SVG'
+  )
+  parser.add_argument('--png', action='store_true', help='draw each picture as PNG too')
+  parser.add_argument(
+    '--document',
+    type=pathlib.Path,
+    metavar='FILE.md',
+    help='page to write, with the pictures of --figures and each statement of the papers',
+  )
+  parser.add_argument(
+    '--measure',
+    action='store_true',
+    help='measure inference and training on this machine, in turns (minutes)',
+  )
+  parser.add_argument(
+    '--target',
+    help='machine to predict a training step for, as in `googlenet compile` (minutes)',
+  )
+  parser.add_argument(
+    '--batch_size',
+    type=flags.positive,
+    default=8,
+    help='images of a step with --measure and --target (default: %(default)s)',
+  )
+  flags.add_format(parser, 'markdown', 'csv')
+
+
+def _compare(options: argparse.Namespace) -> None:
+  from googlenet_jax.analysis.compare.document import document
+  from googlenet_jax.analysis.compare.networks import compared, resolve
+  from googlenet_jax.analysis.compare.render import render
+
+  if options.figures:
+    try:
+      options.figures.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+      raise UserError(
+        f'--figures={options.figures}: cannot be a folder: {error.strerror}; accepted: a folder, '
+        'new or not'
+      ) from error
+  if options.document:
+    files.check_place('--document', options.document)
+  names = resolve(options.networks)
+  measured, predicted = _speeds(options, names)
+  networks = [compared(name) for name in names]
+  drawn: list[tuple[str, str]] = []
+  if options.figures:
+    from googlenet_jax.analysis.figures import album
+
+    album.draw(networks, options.figures, options.png)
+    drawn = [(name, description) for name, description, _ in album.pictures(networks)]
+  if options.document:
+    folder = os.path.relpath(options.figures, options.document.parent) if options.figures else ''
+    with files.replacing(options.document) as unfinished:
+      unfinished.write_text(document(networks, drawn, folder))
+  print(render(networks, options.format, measured=measured, predicted=predicted), end='')
+
+
+def _speeds(options: argparse.Namespace, names: Sequence[str]) -> tuple[Any, Any]:
+  """Figures that were measured here and that are predicted, where they are asked for."""
+  if options.target:
+    from googlenet_jax.analysis.ahead import targets
+
+    target = targets.target_by(options.target)
+    targets.prepare(target)  # before JAX starts
+  if not (options.measure or options.target):
+    return None, None
+  from googlenet_jax.training.run import speed
+
+  def say(line: str) -> None:
+    print(line, file=sys.stderr)
+
+  batch = options.batch_size
+  return (
+    speed.measured(names, batch, say) if options.measure else None,
+    speed.predicted(names, target, batch, say) if options.target else None,
+  )

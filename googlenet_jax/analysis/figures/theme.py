@@ -113,9 +113,10 @@ def title(figure: Any, theme: Theme, text: str) -> None:
 
 
 def save(figure: Any, theme: Theme, folder: pathlib.Path, name: str, png: bool) -> list[str]:
-  """Writes `<name>-<theme>.svg` into a folder, and a PNG on the theme's page where asked for."""
+  """Writes `<name>-<theme>.svg` into a folder, new or not, and a PNG if asked for."""
   import matplotlib
 
+  folder.mkdir(parents=True, exist_ok=True)
   written = [f'{name}-{theme.name}.svg']
   with matplotlib.rc_context({'svg.hashsalt': name, 'font.family': FONT}):
     figure.savefig(folder / written[0], metadata={'Date': None, 'Creator': None})

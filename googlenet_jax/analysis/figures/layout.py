@@ -44,8 +44,8 @@ class Cell:
     links: pairs of boxes; None is where the images come in or go out.
     join: how branches become one, `concat` or `add`; None where there is one branch.
     skips: whether one of the branches is what comes in.
-    width: from side to side.
-    height: from the lowest to the highest box.
+    width: distance from side to side.
+    height: distance between the lowest and the highest box.
     heads: heads that read the output.
   """
 

@@ -53,7 +53,7 @@ def _predicted(target: targets.Target, part: str, form: str) -> dict[str, Any]:
   import jax.numpy as jnp
   from jax.sharding import SingleDeviceSharding
 
-  from googlenet_jax.analysis.ahead.program import predict
+  from googlenet_jax.analysis.ahead.program import memory_of, predict
   from googlenet_jax.models import kernels
 
   shape, pool = PARTS[part]
@@ -76,7 +76,8 @@ def _predicted(target: targets.Target, part: str, form: str) -> dict[str, Any]:
   compiled = jax.jit(both, out_shardings=place).lower(x, gradient).compile()
   assert target.chip
   found = predict(compiled, target.chip, 0, 'both')
-  assert found.memory
+  memory = memory_of(compiled)
+  assert memory
   return {
     'target': target.name,
     'part': part,
@@ -85,7 +86,7 @@ def _predicted(target: targets.Target, part: str, form: str) -> dict[str, Any]:
     'predicted_cycles': found.cycles,
     'without_estimate': found.unestimated / found.seconds,
     'predicted_traffic': found.traffic,
-    'predicted_temporaries': found.memory.temporaries,
+    'predicted_temporaries': memory.temporaries,
     'compile_seconds': time.perf_counter() - began,
   }
 

@@ -107,10 +107,16 @@ LRNS = [
 ]
 
 
-@pytest.mark.parametrize(('window', 'stride', 'padding', 'sides'), POOLS)
+# In ceil mode a network has no map that is smaller than the window.
+AVG_POOLS = [
+  (window, stride, padding, sides)
+  for window, stride, padding, sides in POOLS
+  if not (padding == 'caffe' and stride > 1 and window > min(sides))
+]
+
+
+@pytest.mark.parametrize(('window', 'stride', 'padding', 'sides'), AVG_POOLS)
 def test_avg_pool(window, stride, padding, sides):
-  if padding == 'caffe' and stride > 1 and window > min(sides):
-    pytest.skip('no network has such a map')
   x = np.random.default_rng(0).normal(size=(2, *sides, 3)).astype(np.float32)
   pooled = layers.AvgPool(window, stride, padding).apply({}, x)
   expected = loops.avg_pool(x, window, stride, padding)

@@ -78,7 +78,6 @@ class Prediction:
   """What is predicted of a program on each chip.
 
   Attributes:
-    memory: bytes by kind; None where the compiler does not say.
     traffic: bytes between main memory and the chip.
     cycles: cycles of the chip's clock; None on GPUs.
     seconds: cycles over the clock; on a GPU a lower bound from traffic and operations.
@@ -87,7 +86,6 @@ class Prediction:
     costs: every operation's cost, the most expensive first.
   """
 
-  memory: Memory | None
   traffic: int
   cycles: int | None
   seconds: float
@@ -112,7 +110,6 @@ def predict(compiled: Any, chip: Chip, flops: float, network: str) -> Prediction
   if chip.platform == 'gpu':
     seconds = max(traffic / chip.bandwidth, flops / chip.peak)
   return Prediction(
-    memory=memory_of(compiled),
     traffic=traffic,
     cycles=round(seconds * chip.clock) if chip.platform == 'tpu' else None,
     seconds=seconds,

@@ -6,7 +6,7 @@ import pytest
 
 from googlenet_jax.analysis.ahead import hlo
 from googlenet_jax.analysis.ahead.chips import CHIPS, GIB
-from googlenet_jax.analysis.ahead.program import module_of, predict, too_big
+from googlenet_jax.analysis.ahead.program import memory_of, module_of, predict, too_big
 
 # A loop of three turns around a fusion of 1,500 cycles, and outside of it a fusion of 3,000 whose
 # result stays on the chip, a select-and-scatter without an estimate, and an all-reduce.
@@ -54,7 +54,8 @@ def compiled(text, **memory):
 
 def test_cycles_traffic_and_collectives_are_added_up():
   chip = CHIPS['v5e']
-  found = predict(compiled(TEXT, argument=100, output=40, alias=30, temp=7), chip, 1e6, 'Net')
+  program = compiled(TEXT, argument=100, output=40, alias=30, temp=7)
+  found = predict(program, chip, 1e6, 'Net')
   scattered = 8 * 256 * 2 + 8 * 128 * 2 + 16  # its result and both operands
   at_bandwidth = scattered / 819e9
   assert found.seconds == pytest.approx((3000 + 3 * 1500) / 1.5e9 + at_bandwidth)
@@ -64,7 +65,7 @@ def test_cycles_traffic_and_collectives_are_added_up():
   first = 2048 + 2048 + 16
   assert found.traffic == scattered + first + 3 * (2048 + 2048)
   assert [(c.kind, c.count, c.bytes) for c in found.collectives] == [('all-reduce', 1, 16)]
-  assert found.memory.total == 100 + 40 - 30 + 7
+  assert memory_of(program).total == 100 + 40 - 30 + 7
   modules = [(cost.module, cost.backward, cost.estimated) for cost in found.costs]
   assert modules == [('conv2', False, True), ('conv1', True, True), ('pool1', True, False)]
 

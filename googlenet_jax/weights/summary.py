@@ -18,6 +18,7 @@ def describe(figures: dict[str, Any], destination: pathlib.Path) -> str:
     f'classes: {figures["classes"]}, {named}',
     f'images:  {taken["image_size"]} pixels of {taken["resize"]}, {taken["channel_order"]}, '
     f'mean {mean}, std {std}',
+    *(f'note:    {note}' for note in figures['notes']),
     f'written: {destination}',
   ]
   return '\n'.join(lines)

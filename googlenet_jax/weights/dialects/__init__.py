@@ -6,10 +6,11 @@ from typing import Any
 from googlenet_jax.errors import UserError
 from googlenet_jax.models import CLASSIFIER, FAMILIES, Network, family_of
 from googlenet_jax.weights import tensors
-from googlenet_jax.weights.dialects import googlenet
+from googlenet_jax.weights.dialects import alexnet, googlenet, resnet, vgg
 from googlenet_jax.weights.dialects.dialect import (
   COUNTER,
   Dialect,
+  check_maps,
   expected,
   identify,
   inward,
@@ -17,7 +18,7 @@ from googlenet_jax.weights.dialects.dialect import (
   plain,
 )
 
-_IMPORTED = googlenet.DIALECTS
+_IMPORTED = (*googlenet.DIALECTS, *alexnet.DIALECTS, *vgg.DIALECTS, *resnet.DIALECTS)
 
 DIALECTS: dict[tuple[str, str], Dialect] = {(d.family, d.source): d for d in _IMPORTED} | {
   (family, 'plain'): plain(family)
@@ -28,7 +29,7 @@ DIALECTS: dict[tuple[str, str], Dialect] = {(d.family, d.source): d for d in _IM
 
 
 def recognize(where: str, names: Mapping[str, Any], family: str | None = None) -> Dialect:
-  """The dialect of a file's tensor names, by that of the classifier or the first convolution.
+  """The dialect of a file's tensor names: of one that knows its own, else by the first and last.
 
   Args:
     where: the file, for the message.
@@ -38,14 +39,8 @@ def recognize(where: str, names: Mapping[str, Any], family: str | None = None) -
   Raises:
     UserError: none of them is known.
   """
-  for dialect in DIALECTS.values():
-    if family not in (None, dialect.family):
-      continue
-    first = {
-      FAMILIES[dialect.family].first_convolution(v.architecture)
-      for v in FAMILIES[dialect.family].variants.values()
-    }
-    if any(dialect.rename(f'params/{unit}/kernel') in names for unit in (CLASSIFIER, *first)):
+  for dialect in sorted(DIALECTS.values(), key=lambda dialect: dialect.speaks is None):
+    if family in (None, dialect.family) and _speaks(dialect, names):
       return dialect
   found = tensors.listed(list(names)[:3]) or 'none'
   sources = ', '.join(
@@ -54,6 +49,17 @@ def recognize(where: str, names: Mapping[str, Any], family: str | None = None) -
   raise UserError(
     f'{where}: tensors of no network that is known (the first: {found}); accepted: the names of '
     f'{sources}, or ours'
+  )
+
+
+def _speaks(dialect: Dialect, names: Mapping[str, Any]) -> bool:
+  if dialect.speaks:
+    return dialect.speaks(names)
+  family = FAMILIES[dialect.family]
+  return any(
+    dialect.rename(f'params/{unit}/kernel', variant.architecture) in names
+    for variant in family.variants.values()
+    for unit in (CLASSIFIER, family.first_convolution(variant.architecture))
   )
 
 
@@ -74,6 +80,7 @@ __all__ = [
   'COUNTER',
   'DIALECTS',
   'Dialect',
+  'check_maps',
   'dialect_of',
   'expected',
   'identify',

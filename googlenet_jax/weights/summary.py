@@ -11,7 +11,7 @@ def describe(figures: dict[str, Any], destination: pathlib.Path) -> str:
   named = 'named' if figures['named_classes'] else 'without names (--classes=FILE gives them)'
   lines = [
     f'found:   {figures["layout"]}, names {figures["names"]}, '
-    f'variant {figures["variant"] or "other"}',
+    f'family {figures["family"]}, variant {figures["variant"] or "other"}',
     f'holds:   {figures["layers"]} layers, {figures["tensors"]} tensors, '
     f'{figures["values"]:,} values',
     f'heads:   {", ".join(figures["heads"]) or "none"}',

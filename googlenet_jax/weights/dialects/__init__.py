@@ -1,5 +1,6 @@
 """The dialects of files of weights, by family and source, and which of them a file speaks."""
 
+import itertools
 from collections.abc import Mapping
 from typing import Any
 
@@ -29,7 +30,7 @@ DIALECTS: dict[tuple[str, str], Dialect] = {(d.family, d.source): d for d in _IM
 
 
 def recognize(where: str, names: Mapping[str, Any], family: str | None = None) -> Dialect:
-  """The dialect of a file's tensor names: of one that knows its own, else by the first and last.
+  """The dialect of a file's tensor names: one that knows its own, else by the first and last.
 
   Args:
     where: the file, for the message.
@@ -37,14 +38,22 @@ def recognize(where: str, names: Mapping[str, Any], family: str | None = None) -
     family: the network's family; None where it is not known.
 
   Raises:
-    UserError: none of them is known.
+    UserError: none of them is known, or they are those of several families.
   """
-  for dialect in sorted(DIALECTS.values(), key=lambda dialect: dialect.speaks is None):
-    if family in (None, dialect.family) and _speaks(dialect, names):
-      return dialect
+  candidates = [dialect for dialect in DIALECTS.values() if family in (None, dialect.family)]
+  speaking: dict[str, Dialect] = {}  # the first of each family
+  for dialect in candidates:
+    if dialect.speaks and dialect.speaks(names):
+      speaking.setdefault(dialect.family, dialect)
+  if len(speaking) > 1:
+    several = ' and '.join(_title(dialect.family, dialect.source) for dialect in speaking.values())
+    raise UserError(f'{where}: names of {several} in one file; accepted: those of one network')
+  others = (d for d in candidates if not d.speaks and _has_ends(d, names))
+  for dialect in itertools.chain(speaking.values(), others):
+    return dialect
   found = tensors.listed(list(names)[:3]) or 'none'
   sources = ', '.join(
-    f"{source}'s {FAMILIES[name].title}" for name, source in DIALECTS if source != 'plain'
+    _title(name, source) for name, source in DIALECTS if source not in ('plain', 'timm')
   )
   raise UserError(
     f'{where}: tensors of no network that is known (the first: {found}); accepted: the names of '
@@ -52,9 +61,12 @@ def recognize(where: str, names: Mapping[str, Any], family: str | None = None) -
   )
 
 
-def _speaks(dialect: Dialect, names: Mapping[str, Any]) -> bool:
-  if dialect.speaks:
-    return dialect.speaks(names)
+def _title(family: str, source: str) -> str:
+  return f"{source}'s {FAMILIES[family].title}"
+
+
+def _has_ends(dialect: Dialect, names: Mapping[str, Any]) -> bool:
+  """Whether the names have the dialect's for the classifier or the first convolution."""
   family = FAMILIES[dialect.family]
   return any(
     dialect.rename(f'params/{unit}/kernel', variant.architecture) in names

@@ -164,8 +164,10 @@ def identify(
   if dialect.resized and named and published != shapes:
     # Of other widths or depth than published, if its tensors fit together.
     other = dialect.resized(dialect, model, shapes)
-    if expected(dialect, other, image_size) == shapes:
+    fitting = expected(dialect, other, image_size)
+    if fitting == shapes:
       return other
+    published = fitting if dialect.deepened else published
   tensors.check_shapes(where, shapes, published)
   return model
 

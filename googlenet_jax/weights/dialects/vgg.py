@@ -23,7 +23,7 @@ _LINEAR = {
 }
 _NORM_LEAVES = {'scale': 'weight', 'bias': 'bias', 'mean': 'running_mean', 'var': 'running_var'}
 _TIMM_WINDOWS = {'params/fc6/kernel': 7, 'params/fc7/kernel': 1}
-_FEATURE = re.compile(r'features\.(\d{1,3})\.(weight|running_mean)')
+_FEATURE = re.compile(r'features\.(\d{1,3})\.(weight|bias|running_mean)')
 
 
 @functools.lru_cache(8)
@@ -77,7 +77,7 @@ def _blocks(shapes: tensors.Shapes) -> list[list[int]]:
     if found := _FEATURE.fullmatch(name):
       if found[2] == 'running_mean':
         numbers.add(int(found[1]) - 1)
-      elif len(shape) == 4:
+      elif len(shape) == 4 or (found[2] == 'bias' and not normalized):
         numbers.add(int(found[1]))
   blocks: list[list[int]] = []
   for number in sorted(numbers):

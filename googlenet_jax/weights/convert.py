@@ -185,8 +185,9 @@ def _assemble(
   if contents.described is not None:
     for knob, value in told.items():
       raise UserError(f'--{knob}={value}: {path} says itself what its {knob} is')
+  notes: tuple[str, ...] = ()
   if is_bundle(contents.shapes, contents.described):
-    bundle, names, biases = load(path), 'plain', 0
+    bundle, names = load(path), 'plain'
   else:
     shapes = {name: shape for name, shape in contents.shapes.items() if not name.endswith(COUNTER)}
     if contents.described is not None:
@@ -197,15 +198,16 @@ def _assemble(
     else:
       dialect = dialects.recognize(str(path), shapes, told.get('family'))
       found = _identify(path, dialect, shapes, told)
+      if biases := len(dialect.spare_biases(found.model.architecture)):
+        notes = (f'{biases} biases in front of batch normalization went into its running means',)
     variables = _variables(contents, dialect, found.model, found.preprocessing.image_size)
     bundle = Bundle(found.model, variables, found.preprocessing, found.classes, found.source)
-    names, biases = dialect.source, len(dialect.spare_biases(found.model.architecture))
+    names = dialect.source
   if classes:
     if len(classes) != bundle.model.classes:
       raise UserError(f'{path}: {bundle.model.classes} classes; {len(classes)} names were given')
     bundle = dataclasses.replace(bundle, classes=classes)
-  told_of = f'{biases} biases in front of batch normalization went into its running means'
-  return Conversion(bundle, contents.layout, names, (told_of,) if biases else ())
+  return Conversion(bundle, contents.layout, names, notes)
 
 
 def _identify(

@@ -52,9 +52,7 @@ def recognize(where: str, names: Mapping[str, Any], family: str | None = None) -
   for dialect in itertools.chain(speaking.values(), others):
     return dialect
   found = tensors.listed(list(names)[:3]) or 'none'
-  sources = ', '.join(
-    _title(name, source) for name, source in DIALECTS if source not in ('plain', 'timm')
-  )
+  sources = ', '.join(_title(name, source) for name, source in DIALECTS if source != 'plain')
   raise UserError(
     f'{where}: tensors of no network that is known (the first: {found}); accepted: the names of '
     f'{sources}, or ours'

@@ -2,13 +2,13 @@
 
 import dataclasses
 import re
-from collections.abc import Iterable
+from collections.abc import Collection
 from typing import Any
 
 from googlenet_jax.models import MAX_CHANNELS, Network
 from googlenet_jax.models.alexnet import CONVOLUTIONS, HIDDEN, VARIANTS
 from googlenet_jax.weights import tensors
-from googlenet_jax.weights.dialects.dialect import Dialect, plain, refused
+from googlenet_jax.weights.dialects.dialect import Dialect, refused
 
 _LAYERS = {
   'conv1': 'features.0',
@@ -23,7 +23,7 @@ _LAYERS = {
 _FEATURE = re.compile(r'features\.(\d{1,3})\.(?:weight|bias)')
 
 
-def last_feature(names: Iterable[str]) -> int:
+def last_feature(names: Collection[str]) -> int:
   """The highest N of the names `features.N.weight` and `.bias`; 0 where there are none."""
   return max((int(found[1]) for name in names if (found := _FEATURE.fullmatch(name))), default=0)
 
@@ -34,7 +34,7 @@ def torchvision_name(name: str, architecture: Any) -> str:
   return f'{_LAYERS[unit]}.{"weight" if leaf == "kernel" else leaf}'
 
 
-def _speaks(names: Iterable[str]) -> bool:
+def _speaks(names: Collection[str]) -> bool:
   """VGG has names of the same form and more of them."""
   return 0 < last_feature(names) <= 10
 
@@ -74,5 +74,4 @@ DIALECTS = (
     map_side=6,
     check_writable=_check_writable,
   ),
-  plain('alexnet'),
 )

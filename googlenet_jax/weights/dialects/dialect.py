@@ -7,7 +7,7 @@ rows and columns.
 """
 
 import dataclasses
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 import numpy as np
@@ -42,7 +42,7 @@ class Dialect:
       `bundle.PUBLISHED`; None where it may be any.
     resized: (dialect, model, shapes) -> the model with the widths that a file's shapes tell; None
       where the family's widths cannot be told from shapes.
-    deepened: whether `resized` tells depths as well, from names.
+    deepened: whether `resized` tells depths as well, from names, and so comes first.
     map_channels: (model, our name) -> channels of the map that a linear layer sees flattened; 0
       for layers that see none.
     map_side: side of that map in pixels where the network of these files averages maps of all
@@ -59,7 +59,7 @@ class Dialect:
   source: str
   rename: Callable[[str, Any], str]
   heads: Mapping[str, str]
-  speaks: Callable[[Iterable[str]], bool] | None = None
+  speaks: Callable[[Collection[str]], bool] | None = None
   variant: str | Callable[[tensors.Shapes], str] | None = None
   preprocessing: str | None = None
   resized: Callable[['Dialect', Network, tensors.Shapes], Network] | None = None
@@ -159,15 +159,14 @@ def identify(
     if place in dialect.heads and any(name.startswith(dialect.heads[place]) for name in shapes)
   )
   model = family.network(architecture=architecture, classes=classes, aux=aux)
+  if dialect.resized and dialect.deepened:
+    model = dialect.resized(dialect, model, shapes)
   published = expected(dialect, model, image_size)
-  named = dialect.deepened or set(published) == set(shapes)
-  if dialect.resized and named and published != shapes:
-    # Of other widths or depth than published, if its tensors fit together.
+  if dialect.resized and set(published) == set(shapes) and published != shapes:
+    # Of other widths than published, if its tensors fit together.
     other = dialect.resized(dialect, model, shapes)
-    fitting = expected(dialect, other, image_size)
-    if fitting == shapes:
+    if expected(dialect, other, image_size) == shapes:
       return other
-    published = fitting if dialect.deepened else published
   tensors.check_shapes(where, shapes, published)
   return model
 

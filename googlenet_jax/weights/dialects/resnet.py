@@ -2,19 +2,19 @@
 
 import dataclasses
 import re
-from collections.abc import Iterable
+from collections.abc import Collection
 from typing import Any
 
 from googlenet_jax.models import MAX_CHANNELS, Network
 from googlenet_jax.models.resnet import VARIANTS, Architecture, Conv, Stage
 from googlenet_jax.weights import tensors
-from googlenet_jax.weights.dialects.dialect import Dialect, plain, refused
+from googlenet_jax.weights.dialects.dialect import Dialect, refused
 
 _NORM_LEAVES = {'scale': 'weight', 'bias': 'bias', 'mean': 'running_mean', 'var': 'running_var'}
 _BLOCK = re.compile(r'layer([1-4])\.(\d{1,4})\.(conv[123])\.weight')
 _KERNELS = {False: (3, 3), True: (1, 3, 1)}  # of a block, whether it is a bottleneck
 _BASES = {False: 'resnet18_v1_5', True: 'resnet50_v1_5'}
-_MAX_BLOCKS = 36  # of a stage: conv4_x of the network of 152 layers
+_MAX_BLOCKS = 50  # of all stages: those of the network of 152 layers
 
 
 def torchvision_name(name: str, architecture: Any) -> str:
@@ -35,7 +35,7 @@ def torchvision_name(name: str, architecture: Any) -> str:
   return f'layer{int(row) - 1}.{int(number) - 1}.{layer}.{leaf}'
 
 
-def _speaks(names: Iterable[str]) -> bool:
+def _speaks(names: Collection[str]) -> bool:
   return any(_BLOCK.fullmatch(name) for name in names)
 
 
@@ -65,7 +65,7 @@ def _resized(dialect: Dialect, model: Network, shapes: tensors.Shapes) -> Networ
     return min(max(shape[0], 1), MAX_CHANNELS) if shape else published
 
   counts, _ = _counts(shapes)
-  if min(counts) < 1 or max(counts) > _MAX_BLOCKS:
+  if min(counts) < 1 or sum(counts) > _MAX_BLOCKS:
     return model
   arch = model.architecture
   stages = tuple(
@@ -118,4 +118,4 @@ _TORCHVISION = Dialect(
   check_writable=_check_writable,
 )
 
-DIALECTS = (_TORCHVISION, dataclasses.replace(_TORCHVISION, source='timm'), plain('resnet'))
+DIALECTS = (_TORCHVISION, dataclasses.replace(_TORCHVISION, source='timm'))

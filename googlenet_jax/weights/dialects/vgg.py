@@ -8,14 +8,14 @@ normalization, which ours lack: the running mean takes them in, and zeros are wr
 import dataclasses
 import functools
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from googlenet_jax.models import MAX_CHANNELS, Network
 from googlenet_jax.models.vgg import FILTERS, MAX_CONVOLUTIONS, NORM, VARIANTS, Architecture, Conv
 from googlenet_jax.weights import tensors
 from googlenet_jax.weights.dialects.alexnet import last_feature
-from googlenet_jax.weights.dialects.dialect import Dialect, plain, refused
+from googlenet_jax.weights.dialects.dialect import Dialect, refused
 
 _LINEAR = {
   'torchvision': {'fc6': 'classifier.0', 'fc7': 'classifier.3', 'classifier': 'classifier.6'},
@@ -56,7 +56,7 @@ def _spare_biases(architecture: Architecture) -> dict[str, str]:
   return {f'batch_stats/{unit}/bn/mean': f'features.{number}.bias' for unit, number in numbers}
 
 
-def _speaks(names: Iterable[str], linear: Mapping[str, str], others: Mapping[str, str]) -> bool:
+def _speaks(names: Collection[str], linear: Mapping[str, str], others: Mapping[str, str]) -> bool:
   """AlexNet has names of the same form, but fewer of them."""
 
   def ends_as(units: Mapping[str, str]) -> int:
@@ -164,5 +164,4 @@ def _dialect(source: str, other: str, **others: Any) -> Dialect:
 DIALECTS = (
   _dialect('torchvision', 'timm'),
   _dialect('timm', 'torchvision', windows=lambda name: _TIMM_WINDOWS.get(name, 0)),
-  plain('vgg'),
 )

@@ -8,6 +8,7 @@ import hashlib
 import json
 import pathlib
 import re
+import time
 
 import hashed
 import jax
@@ -180,6 +181,23 @@ def test_files_that_are_short_mixed_or_of_strangers(folder, capsys):
     assert told.startswith(f'googlenet convert: {folder / "wrong"}: ') and told.count('\n') == 1
     assert named in told, told[:1000]
   assert not (folder / 'out.safetensors').exists()
+
+
+def test_depth_and_widths_that_a_file_only_claims_take_no_time():
+  huge = (2**40, 2**40, 3, 3)
+  blocks = [(row, number) for row in (1, 2, 3, 4) for number in range(36)]
+  deep = {f'layer{row}.{number}.conv1.weight': huge for row, number in blocks}
+  for shapes in (
+    deep,
+    {'layer1.9999.conv1.weight': huge},
+    {f'features.{number}.weight': huge for number in range(0, 900, 2)},
+    NARROW['vgg11']['shapes'] | {'classifier.0.weight': huge[:2]},
+  ):
+    start = time.thread_time()
+    with pytest.raises(UserError, match='its tensors are not those of the network'):
+      told = dialects.recognize('a', shapes)
+      dialects.identify('a', told, shapes, told.variant_of(shapes), 224)
+    assert time.thread_time() - start < 2
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,5 @@
 """The dialects of files of weights, by family and source, and which of them a file speaks."""
 
-import itertools
 from collections.abc import Mapping
 from typing import Any
 
@@ -30,7 +29,7 @@ DIALECTS: dict[tuple[str, str], Dialect] = {(d.family, d.source): d for d in _IM
 
 
 def recognize(where: str, names: Mapping[str, Any], family: str | None = None) -> Dialect:
-  """The dialect of a file's tensor names: one that knows its own, else by the first and last.
+  """The dialect of a file's tensor names: of one that tells its own, or by single layers.
 
   Args:
     where: the file, for the message.
@@ -48,9 +47,12 @@ def recognize(where: str, names: Mapping[str, Any], family: str | None = None) -
   if len(speaking) > 1:
     several = ' and '.join(_title(dialect.family, dialect.source) for dialect in speaking.values())
     raise UserError(f'{where}: names of {several} in one file; accepted: those of one network')
-  others = (d for d in candidates if not d.speaks and _has_ends(d, names))
-  for dialect in itertools.chain(speaking.values(), others):
+  for dialect in speaking.values():
     return dialect
+  for has in (_has_first_convolution, _has_classifier):  # several may call the latter `fc`
+    for dialect in candidates:
+      if not dialect.speaks and has(dialect, names):
+        return dialect
   found = tensors.listed(list(names)[:3]) or 'none'
   sources = ', '.join(_title(name, source) for name, source in DIALECTS if source != 'plain')
   raise UserError(
@@ -63,13 +65,19 @@ def _title(family: str, source: str) -> str:
   return f"{source}'s {FAMILIES[family].title}"
 
 
-def _has_ends(dialect: Dialect, names: Mapping[str, Any]) -> bool:
-  """Whether the names have the dialect's for the classifier or the first convolution."""
+def _has_first_convolution(dialect: Dialect, names: Mapping[str, Any]) -> bool:
   family = FAMILIES[dialect.family]
+  architectures = [variant.architecture for variant in family.variants.values()]
   return any(
-    dialect.rename(f'params/{unit}/kernel', variant.architecture) in names
-    for variant in family.variants.values()
-    for unit in (CLASSIFIER, family.first_convolution(variant.architecture))
+    dialect.rename(f'params/{family.first_convolution(arch)}/kernel', arch) in names
+    for arch in architectures
+  )
+
+
+def _has_classifier(dialect: Dialect, names: Mapping[str, Any]) -> bool:
+  variants = FAMILIES[dialect.family].variants.values()
+  return any(
+    dialect.rename(f'params/{CLASSIFIER}/kernel', v.architecture) in names for v in variants
   )
 
 

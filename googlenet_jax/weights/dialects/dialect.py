@@ -34,8 +34,8 @@ class Dialect:
     source: `plain`, `caffe`, `torchvision` or `timm`.
     rename: (our name of a tensor, `params/conv1/kernel`, architecture) -> the file's.
     heads: what the names of a head's tensors begin with, by the head's place.
-    speaks: whether a file has such names; None: it has that of the classifier or of the first
-      convolution, unless another dialect speaks them.
+    speaks: whether a file has such names; None: it has that of the first convolution or of the
+      classifier, unless another dialect speaks them.
     variant: the variant that files of this kind are of, or (shapes) -> it; None where they are of
       any.
     preprocessing: what networks in files of this kind were trained with, a name of

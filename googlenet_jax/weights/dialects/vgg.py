@@ -9,7 +9,6 @@ import dataclasses
 import functools
 import re
 from collections.abc import Collection, Mapping
-from typing import Any
 
 from googlenet_jax.models import MAX_CHANNELS, Network
 from googlenet_jax.models.vgg import FILTERS, MAX_CONVOLUTIONS, NORM, VARIANTS, Architecture, Conv
@@ -22,7 +21,7 @@ _LINEAR = {
   'timm': {'fc6': 'pre_logits.fc1', 'fc7': 'pre_logits.fc2', 'classifier': 'head.fc'},
 }
 _NORM_LEAVES = {'scale': 'weight', 'bias': 'bias', 'mean': 'running_mean', 'var': 'running_var'}
-_TIMM_WINDOWS = {'params/fc6/kernel': 7, 'params/fc7/kernel': 1}
+_WINDOWS = {'torchvision': {}, 'timm': {'params/fc6/kernel': 7, 'params/fc7/kernel': 1}}
 _FEATURE = re.compile(r'features\.(\d{1,3})\.(weight|bias|running_mean)')
 
 
@@ -38,11 +37,11 @@ def _numbers(architecture: Architecture) -> Mapping[str, int]:
   return numbers
 
 
-def _name(name: str, architecture: Architecture, linear: Mapping[str, str]) -> str:
-  """`params/conv2_1/kernel` -> `features.5.weight`, or `features.7.weight` with batch norm."""
+def _name(name: str, architecture: Architecture, source: str) -> str:
+  """`params/conv2_1/kernel` of `vgg16` -> `features.5.weight`, of `vgg16_bn` `features.7.weight`."""
   _, unit, *norm, leaf = name.split('/')
-  if unit in linear:
-    return f'{linear[unit]}.{"weight" if leaf == "kernel" else leaf}'
+  if unit in _LINEAR[source]:
+    return f'{_LINEAR[source][unit]}.{"weight" if leaf == "kernel" else leaf}'
   number = _numbers(architecture)[unit]
   if norm:
     return f'features.{number + 1}.{_NORM_LEAVES[leaf]}'
@@ -56,13 +55,13 @@ def _spare_biases(architecture: Architecture) -> dict[str, str]:
   return {f'batch_stats/{unit}/bn/mean': f'features.{number}.bias' for unit, number in numbers}
 
 
-def _speaks(names: Collection[str], linear: Mapping[str, str], others: Mapping[str, str]) -> bool:
-  """AlexNet has names of the same form, but fewer of them."""
+def _speaks(names: Collection[str], source: str) -> bool:
+  """AlexNet has names of the same form, but fewer; the sources name the linear layers each so."""
 
-  def ends_as(units: Mapping[str, str]) -> int:
-    return sum(f'{layer}.weight' in names for layer in units.values())
+  def hidden(source: str) -> int:
+    return sum(f'{layer}.weight' in names for layer in _LINEAR[source].values())
 
-  return last_feature(names) > 10 and ends_as(linear) >= ends_as(others)
+  return last_feature(names) > 10 and hidden(source) == max(map(hidden, _LINEAR))
 
 
 def _normalized(shapes: tensors.Shapes) -> bool:
@@ -142,26 +141,23 @@ def _map_channels(model: Network, name: str) -> int:
   return model.architecture.blocks[-1][-1].filters if name == 'params/fc6/kernel' else 0
 
 
-def _dialect(source: str, other: str, **others: Any) -> Dialect:
+def _dialect(source: str) -> Dialect:
   return Dialect(
     'vgg',
     source,
-    functools.partial(_name, linear=_LINEAR[source]),
+    functools.partial(_name, source=source),
     {},
-    speaks=functools.partial(_speaks, linear=_LINEAR[source], others=_LINEAR[other]),
+    speaks=functools.partial(_speaks, source=source),
     variant=_variant,
     preprocessing='imagenet',
     resized=_resized,
     deepened=True,
     map_channels=_map_channels,
     map_side=7,
+    windows=lambda name: _WINDOWS[source].get(name, 0),
     spare_biases=_spare_biases,
     check_writable=_check_writable,
-    **others,
   )
 
 
-DIALECTS = (
-  _dialect('torchvision', 'timm'),
-  _dialect('timm', 'torchvision', windows=lambda name: _TIMM_WINDOWS.get(name, 0)),
-)
+DIALECTS = tuple(map(_dialect, _LINEAR))

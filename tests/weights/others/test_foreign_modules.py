@@ -52,7 +52,6 @@ def test_there_and_back_each_layer_is_that_of_the_module(tmp_path, name):
     layer: float(np.abs(ours[layer] - array).max() / np.abs(array).max())
     for layer, array in theirs.items()
   }
-  print(name, len(errors), max(errors.values()))
   assert max(errors.values()) < TOLERANCE, errors
 
   to = 'timm' if '/' in name else 'torchvision'

@@ -3,7 +3,7 @@
 import contextlib
 import dataclasses
 import pathlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -149,7 +149,9 @@ def read(
   given = {'family': family, 'variant': variant, 'preprocessing': preprocessing}
   told = {knob: value for knob, value in given.items() if value}
   of_family = choose('--family', told.get('family', next(iter(FAMILIES))), FAMILIES)
-  tables = {'variant': of_family.variants, 'preprocessing': PUBLISHED}
+  families = [of_family] if 'family' in told else FAMILIES.values()  # or the file tells which
+  variants = {name: v for one in families for name, v in one.variants.items()}
+  tables: dict[str, Mapping[str, Any]] = {'variant': variants, 'preprocessing': PUBLISHED}
   for knob, table in tables.items():
     if knob in told:
       choose(f'--{knob}', told[knob], table)
@@ -227,6 +229,7 @@ def _identify(
       raise UserError(
         f'{path}: says nothing of its {knob}; accepted: --{knob}={"|".join(table)}{hint}'
       )
+    choose(f'{path}: --{knob}', value, table)
     found[knob] = value
   taken = PUBLISHED[found['preprocessing']]
   size = FAMILIES[dialect.family].variants[found['variant']].image_size

@@ -38,7 +38,10 @@ def _numbers(architecture: Architecture) -> Mapping[str, int]:
 
 
 def _name(name: str, architecture: Architecture, source: str) -> str:
-  """`params/conv2_1/kernel` of `vgg16` -> `features.5.weight`, of `vgg16_bn` `features.7.weight`."""
+  """`params/conv2_1/kernel` of `vgg16` -> `features.5.weight`; of `vgg16_bn`: `features.7.weight`.
+
+  Linear layers are named as their source does.
+  """
   _, unit, *norm, leaf = name.split('/')
   if unit in _LINEAR[source]:
     return f'{_LINEAR[source][unit]}.{"weight" if leaf == "kernel" else leaf}'

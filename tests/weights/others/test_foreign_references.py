@@ -3,6 +3,7 @@
 `make_references.py` ran it; PyTorch is not needed here.
 """
 
+import dataclasses
 import functools
 import hashlib
 import json
@@ -181,6 +182,23 @@ def test_files_that_are_short_mixed_or_of_strangers(folder, capsys):
     assert told.startswith(f'googlenet convert: {folder / "wrong"}: ') and told.count('\n') == 1
     assert named in told, told[:1000]
   assert not (folder / 'out.safetensors').exists()
+
+
+def test_weights_that_were_trained_as_the_paper_has_it(folder):
+  """The tensors of v1 and v1.5 are the same: only the user knows."""
+  start, ours = folder / 'resnet_bottleneck.safetensors', folder / 'ours.safetensors'
+  convert(start, ours, variant='resnet50')
+  bundle, usual = load(ours), read(start).bundle
+  assert equal(bundle, usual) and bundle.model != usual.model
+  paper = build('resnet', 'resnet50').architecture
+  stages = bundle.model.architecture.stages
+  assert bundle.model.architecture == dataclasses.replace(paper, conv1=8, stages=stages)
+  with pytest.raises(UserError, match='padding=caffe'):
+    convert(ours, folder / 'theirs.safetensors', to='torchvision')
+  with pytest.raises(UserError, match=r'bottleneck.safetensors: --variant=bvlc: accepted: resnet'):
+    read(start, variant='bvlc')
+  with pytest.raises(UserError, match=r'^--variant=v9: accepted: table1, '):
+    read(start, variant='v9')
 
 
 def test_depth_and_widths_that_a_file_only_claims_take_no_time():

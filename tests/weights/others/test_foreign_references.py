@@ -30,12 +30,13 @@ NARROW = REFERENCES['narrow']
 TOLERANCE = 1e-4  # of the largest value
 
 
-@pytest.fixture
-def folder(tmp_path):
-  """An empty folder with the file of each narrow network."""
+@pytest.fixture(scope='module')
+def narrow(tmp_path_factory):
+  """The folder with the file of each narrow network."""
+  folder = tmp_path_factory.mktemp('narrow')
   for name, reference in NARROW.items():
-    save(hashed.state_dict(reference['shapes']), tmp_path / f'{name}.safetensors')
-  return tmp_path
+    save(hashed.state_dict(reference['shapes']), folder / f'{name}.safetensors')
+  return folder
 
 
 def family(name):
@@ -63,10 +64,10 @@ def spare(state):
 
 
 @pytest.mark.parametrize('name', NARROW)
-def test_every_layer_computes_what_theirs_does(folder, capsys, name):
+def test_every_layer_computes_what_theirs_does(narrow, tmp_path, capsys, name):
   reference = NARROW[name]
-  ours = folder / 'ours.safetensors'
-  assert main(['convert', str(folder / f'{name}.safetensors'), str(ours), '--format=json']) == 0
+  ours = tmp_path / 'ours.safetensors'
+  assert main(['convert', str(narrow / f'{name}.safetensors'), str(ours), '--format=json']) == 0
   found = json.loads(capsys.readouterr().out)
   assert (found['family'], found['names'], found['classes']) == (family(name), 'torchvision', 5)
   biases = '8 biases in front of batch normalization went into its running means'
@@ -86,10 +87,9 @@ def test_every_layer_computes_what_theirs_does(folder, capsys, name):
 
 
 @pytest.mark.parametrize('name', NARROW)
-def test_the_way_back_is_exact(folder, name):
-  start, ours, theirs, again = (
-    folder / f'{file}.safetensors' for file in (name, 'ours', 'theirs', 'again')
-  )
+def test_the_way_back_is_exact(narrow, tmp_path, name):
+  start = narrow / f'{name}.safetensors'
+  ours, theirs, again = (tmp_path / f'{file}.safetensors' for file in ('ours', 'theirs', 'again'))
   convert(start, ours)
   convert(ours, theirs, to='torchvision')
   convert(theirs, again)
@@ -110,27 +110,27 @@ def test_the_way_back_is_exact(folder, name):
     elif not tensor.endswith('num_batches_tracked'):
       np.testing.assert_array_equal(written[tensor], array, tensor)
 
-  save(written, folder / 'bare.safetensors')  # without our description
-  bare, bundle = read(folder / 'bare.safetensors').bundle, load(ours)
+  save(written, tmp_path / 'bare.safetensors')  # without our description
+  bare, bundle = read(tmp_path / 'bare.safetensors').bundle, load(ours)
   assert bare.model == bundle.model and equal(bare, bundle)
 
 
-def test_the_linear_layers_of_timms_vgg_are_convolutions(folder):
+def test_the_linear_layers_of_timms_vgg_are_convolutions(narrow, tmp_path):
   shapes = REFERENCES['timm_vgg11_bn']
   theirs = {'classifier.0': 'pre_logits.fc1', 'classifier.3': 'pre_logits.fc2'}
   theirs |= {'classifier.6': 'head.fc'}
   state = {}
-  for name, array in safetensors.numpy.load_file(folder / 'vgg11_bn.safetensors').items():
+  for name, array in safetensors.numpy.load_file(narrow / 'vgg11_bn.safetensors').items():
     layer, _, leaf = name.rpartition('.')
     name = f'{theirs.get(layer, layer)}.{leaf}'
     state[name] = array.reshape(shapes[name])
-  save(state, folder / 'timm.safetensors')
-  found = read(folder / 'timm.safetensors')
+  save(state, tmp_path / 'timm.safetensors')
+  found = read(tmp_path / 'timm.safetensors')
   assert found.dialect == 'timm'
-  assert equal(found.bundle, read(folder / 'vgg11_bn.safetensors').bundle)
-  convert(folder / 'timm.safetensors', folder / 'ours.safetensors')
-  convert(folder / 'ours.safetensors', folder / 'back.safetensors', to='timm')
-  back = safetensors.numpy.load_file(folder / 'back.safetensors')
+  assert equal(found.bundle, read(narrow / 'vgg11_bn.safetensors').bundle)
+  convert(tmp_path / 'timm.safetensors', tmp_path / 'ours.safetensors')
+  convert(tmp_path / 'ours.safetensors', tmp_path / 'back.safetensors', to='timm')
+  back = safetensors.numpy.load_file(tmp_path / 'back.safetensors')
   written = {name: array.shape for name, array in back.items()}
   assert hashed.lines(written) == hashed.lines(shapes)
   np.testing.assert_array_equal(back['pre_logits.fc1.weight'], state['pre_logits.fc1.weight'])
@@ -158,7 +158,7 @@ def without(state, *names):
   return {name: array for name, array in state.items() if name not in names}
 
 
-def test_files_that_are_short_mixed_or_of_strangers(folder, capsys):
+def test_files_that_are_short_mixed_or_of_strangers(tmp_path, capsys):
   states = {name: hashed.state_dict(reference['shapes']) for name, reference in NARROW.items()}
   basic, vgg = states['resnet_basic'], states['vgg11']
   grouped = {**basic, 'layer2.0.conv2.weight': basic['layer2.0.conv2.weight'][:, :4]}
@@ -176,17 +176,17 @@ def test_files_that_are_short_mixed_or_of_strangers(folder, capsys):
     ({'features.0.weight': vgg['features.0.weight']}, 'tensors of no network that is known'),
     ({f'layer{r}.9999.conv1.weight': basic['conv1.weight'] for r in (1, 2, 3, 4)}, 'missing: '),
   ):
-    save(state, folder / 'wrong')
-    assert main(['convert', str(folder / 'wrong'), str(folder / 'out.safetensors')]) == 1
+    save(state, tmp_path / 'wrong')
+    assert main(['convert', str(tmp_path / 'wrong'), str(tmp_path / 'out.safetensors')]) == 1
     told = capsys.readouterr().err
-    assert told.startswith(f'googlenet convert: {folder / "wrong"}: ') and told.count('\n') == 1
+    assert told.startswith(f'googlenet convert: {tmp_path / "wrong"}: ') and told.count('\n') == 1
     assert named in told, told[:1000]
-  assert not (folder / 'out.safetensors').exists()
+  assert not (tmp_path / 'out.safetensors').exists()
 
 
-def test_weights_that_were_trained_as_the_paper_has_it(folder):
+def test_weights_that_were_trained_as_the_paper_has_it(narrow, tmp_path):
   """The tensors of v1 and v1.5 are the same: only the user knows."""
-  start, ours = folder / 'resnet_bottleneck.safetensors', folder / 'ours.safetensors'
+  start, ours = narrow / 'resnet_bottleneck.safetensors', tmp_path / 'ours.safetensors'
   convert(start, ours, variant='resnet50')
   bundle, usual = load(ours), read(start).bundle
   assert equal(bundle, usual) and bundle.model != usual.model
@@ -194,7 +194,7 @@ def test_weights_that_were_trained_as_the_paper_has_it(folder):
   stages = bundle.model.architecture.stages
   assert bundle.model.architecture == dataclasses.replace(paper, conv1=8, stages=stages)
   with pytest.raises(UserError, match='padding=caffe'):
-    convert(ours, folder / 'theirs.safetensors', to='torchvision')
+    convert(ours, tmp_path / 'theirs.safetensors', to='torchvision')
   with pytest.raises(UserError, match=r'bottleneck.safetensors: --variant=bvlc: accepted: resnet'):
     read(start, variant='bvlc')
   with pytest.raises(UserError, match=r'^--variant=v9: accepted: table1, '):

@@ -16,7 +16,7 @@ def add_convert(commands: Any) -> None:
     commands,
     'convert',
     _convert,
-    "Convert weights from a run, Caffe or torchvision to this package's format, and back.",
+    "Convert weights from a run, Caffe, torchvision or timm to this package's format, and back.",
   )
   convert.add_argument(
     'source',
@@ -32,7 +32,7 @@ def add_convert(commands: Any) -> None:
   )
   convert.add_argument(
     '--to',
-    choices=('torchvision',),
+    choices=('torchvision', 'timm'),
     help="naming of tensors in a .safetensors output (default: this package's)",
   )
   convert.add_argument(

@@ -50,7 +50,7 @@ _TORCHVISION_LEAVES = {
 }
 
 
-def caffe_name(name: str) -> str:
+def caffe_name(name: str, architecture: Any = None) -> str:
   """`params/inception_3a/reduce_3x3/kernel` -> `inception_3a/3x3_reduce:0`; the bias is blob 1.
 
   A name that Caffe's network has no layer for is passed on.
@@ -67,7 +67,7 @@ def caffe_name(name: str) -> str:
   return f'{layer}:{_CAFFE_BLOBS.get(leaf, leaf)}'
 
 
-def torchvision_name(name: str) -> str:
+def torchvision_name(name: str, architecture: Any = None) -> str:
   """`params/inception_3a/reduce_3x3/kernel` -> `inception3a.branch2.0.conv.weight`, and so on.
 
   A name that torchvision's network has no layer for is passed on.
@@ -92,7 +92,7 @@ def _resized(dialect: Dialect, model: Network, shapes: tensors.Shapes) -> Networ
   """The network with the widths of a file's tensors."""
 
   def width(unit: str, published: int | None) -> Any:
-    shape = shapes.get(dialect.rename(f'params/{unit}/kernel'), ())
+    shape = shapes.get(dialect.rename(f'params/{unit}/kernel', model.architecture), ())
     if published is None or not shape:
       return published
     return min(max(shape[0] if dialect.transposed else shape[-1], 1), MAX_CHANNELS)
@@ -124,7 +124,7 @@ def _map_channels(model: Network, name: str) -> int:
 
 def _check_writable(dialect: Dialect, model: Network, where: str) -> None:
   """Raises UserError where the dialect's network is another whatever its widths."""
-  assert dialect.variant is not None
+  assert isinstance(dialect.variant, str)
   ours, theirs = model.architecture, VARIANTS[dialect.variant].architecture
   for knob in ('stem', 'padding', 'large_kernel', 'pool4_window', 'lrn', 'batch_norm'):
     if getattr(ours, knob) != getattr(theirs, knob):

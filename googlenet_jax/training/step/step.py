@@ -138,6 +138,9 @@ def make_train_step(
       grads, (metrics, batch_stats) = gradient(state.params, state.batch_stats, batch, hyper, key)
     if axis_name:
       grads, metrics = jax.lax.pmean((grads, metrics), axis_name)
+    if axis_name and model.batch_norm_group:  # each device's are those of its own groups
+      own = {name: tree for name, tree in batch_stats.items() if name not in frozen}
+      batch_stats = batch_stats | jax.lax.pmean(own, axis_name)
     optimizer = make_optimizer(config.optimizer, hyper | {'learning_rate': rate}, rates)
     updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
     params = optax.apply_updates(state.params, updates)

@@ -42,38 +42,34 @@ class GroupBatchNorm(nn.Module):
     Raises:
       UserError: the images make no whole groups, or a device has parts of several groups.
     """
-    shape = x.shape[-1:]
+    images, shape = x.shape[0], x.shape[-1:]
+    if images % self.group and (self.axis_name is None or self.group % images):
+      raise UserError(
+        f'model.batch_norm_group={self.group}: the {images} images here make no whole groups'
+      )
     wide = jnp.promote_types(self.dtype, jnp.float32)
     running_mean = self.variable('batch_stats', 'mean', jnp.zeros, shape, jnp.float32)
     running_var = self.variable('batch_stats', 'var', jnp.ones, shape, jnp.float32)
     scale = self.param('scale', nn.initializers.ones_init(), shape, jnp.float32)
     bias = self.param('bias', nn.initializers.zeros_init(), shape, jnp.float32)
-    wider = x.astype(wide)
-    # Small arrays alone, [n, c], are split into groups, so that the maps keep their layout.
-    mean, square = self._over_groups(wider.mean((1, 2)), jnp.square(wider).mean((1, 2)))
+    grouped = x.astype(wide).reshape(-1, min(self.group, images), *x.shape[1:])
+    places = (1, 2, 3)
+    moments = jnp.stack([grouped.mean(places), jnp.square(grouped).mean(places)])
+    mean, square = self._shared(moments, images)
     var = jnp.maximum(0, square - jnp.square(mean))  # [groups, c]
     for running, found in ((running_mean, mean), (running_var, var)):
       running.value = self.momentum * running.value + (1 - self.momentum) * found.mean(0)
-    images = x.shape[0] // mean.shape[0]
+    mean, factor = (
+      jnp.expand_dims(of_groups, places)
+      for of_groups in (mean, lax.rsqrt(var + self.epsilon) * scale)
+    )
+    return ((grouped - mean) * factor + bias).reshape(x.shape).astype(self.dtype)
 
-    def of_images(found: jax.Array) -> jax.Array:  # [groups, c] -> [n, 1, 1, c]
-      return jnp.repeat(found, images, 0)[:, None, None]
-
-    y = (wider - of_images(mean)) * of_images(lax.rsqrt(var + self.epsilon) * scale) + bias
-    return y.astype(self.dtype)
-
-  def _over_groups(self, *moments: jax.Array) -> jax.Array:
-    """Means over the images of each group that this device has a part of: float[k, groups, c]."""
-    count = moments[0].shape[0]
-    stacked = jnp.stack(moments)  # [k, n, c]
-    if count % self.group == 0:
-      return stacked.reshape(len(moments), -1, self.group, stacked.shape[-1]).mean(2)
-    if self.axis_name is None or self.group % count:
-      raise UserError(
-        f'model.batch_norm_group={self.group}: the {count} images here make no whole groups'
-      )
-    span = self.group // count
+  def _shared(self, moments: jax.Array, images: int) -> jax.Array:
+    """Means over all images of a group, from those over the images of it that are here."""
+    if images % self.group == 0:
+      return moments
+    span = self.group // images
     devices = range(lax.axis_size(self.axis_name))
     together = [list(devices[first : first + span]) for first in devices[::span]]
-    mean = stacked.mean(1, keepdims=True)
-    return lax.pmean(mean, self.axis_name, axis_index_groups=together)
+    return lax.pmean(moments, self.axis_name, axis_index_groups=together)

@@ -17,7 +17,7 @@ from googlenet_jax.normalization import Normalization
 from googlenet_jax.training.config.durations import Durations, in_steps
 from googlenet_jax.training.config.hyperparameters import hyperparameters
 from googlenet_jax.training.config.network import build_model
-from googlenet_jax.training.config.schema import validate
+from googlenet_jax.training.config.schema import images_of_a_part, validate
 from googlenet_jax.training.devices import device_data
 from googlenet_jax.training.devices.parallelism import Batch, DataParallel, parallel_by
 from googlenet_jax.training.step.initial import begin_with, open_weights
@@ -153,6 +153,8 @@ def open_experiment(
   parallel = parallel_by(config.parallelism, devices)
   parallel.check_batch('batch_size', config.batch_size, config.optimizer.accumulate)
   parallel.check_batch('evaluation.batch_size', config.evaluation.batch_size)
+  if config.model.batch_norm_group:
+    parallel.check_group(config.model.batch_norm_group, images_of_a_part(config))
   build_model(config.model, 1)  # a wrong knob fails before data are prepared
   source = config.data.source
   train_split, eval_split = splits or (

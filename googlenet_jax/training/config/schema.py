@@ -142,6 +142,11 @@ def unknown_key(config: ConfigDict, key: str) -> UserError:
   return UserError(f'config.{key}: no such key{hint} (accepted: {", ".join(section)})')
 
 
+def images_of_a_part(config: ConfigDict) -> int:
+  """Images that a training step computes at once, over all devices."""
+  return config.batch_size // config.optimizer.accumulate
+
+
 def validate(config: ConfigDict) -> None:
   """Raises UserError for a value or a combination that cannot be meant, naming the key."""
   values = dict(keys(config))
@@ -198,6 +203,12 @@ def validate(config: ConfigDict) -> None:
     values['batch_size'] % values['optimizer.accumulate'] == 0,
     'optimizer.accumulate',
     f'a divisor of batch_size={values["batch_size"]}',
+  )
+  group, part = values['model.batch_norm_group'], images_of_a_part(config)
+  need(
+    group is None or (group >= 1 and part % group == 0),
+    'model.batch_norm_group',
+    f'none, or a divisor of the {part} images that are computed at once',
   )
   need(
     not (values['loss.label_smoothing'] and values['loss.name'] != 'cross_entropy'),

@@ -74,7 +74,7 @@ def make_train_step(
   batch's int32[devices], and `nonfinite` (int32), the steps skipped so far, where they are. With
   `optimizer.accumulate` above 1 the batch is computed in that many parts and the gradients are
   averaged, which equals the whole batch but for batch normalization, whose statistics are each
-  part's own.
+  part's own, or those of groups of consecutive images of a part.
 
   Args:
     model: the network.
@@ -83,7 +83,7 @@ def make_train_step(
       that it freezes have no gradients: they count in no norm, and what only they would need of the
       backward pass is not computed.
     axis_name: the mapped axis (`pmap`), None for none. Each device has its part of the batch there;
-      gradients, metrics and batch statistics are still those of the whole. Only the masks of
+      gradients, metrics and batch statistics are still those without the axis. Only the masks of
       dropout differ from those without the axis, as each device draws its own.
     unroll: whether the parts of an accumulated batch are written out one after another. XLA runs
       convolutions inside a loop slowly on CPUs; elsewhere the loop is what saves memory.

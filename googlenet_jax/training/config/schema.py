@@ -111,6 +111,7 @@ def defaults(family: str = 'googlenet') -> ConfigDict:
   config.evaluation = evaluation = ConfigDict()
   evaluation.every = '1 epoch'  # distance between evaluations; there is always one at the end
   evaluation.batch_size = 128  # images per batch, over all devices
+  evaluation.recalibrate = 0  # training batches that give the running statistics anew; 0 = none
   evaluation.parameters = 'raw'  # parameters to evaluate: raw, or their average, ema
 
   config.checkpoint = checkpoint = ConfigDict()
@@ -174,7 +175,7 @@ def validate(config: ConfigDict) -> None:
     'data.resize',
     f'at least data.image_size={values["data.image_size"]}',
   )
-  for key in ('data.workers', 'checkpoint.keep_best'):
+  for key in ('data.workers', 'checkpoint.keep_best', 'evaluation.recalibrate'):
     need(values[key] >= 0, key, 'an integer of at least 0')
   for key in (
     'optimizer.learning_rate',

@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from googlenet_jax.models.batch_norm import GroupBatchNorm
 from googlenet_jax.models.kernels import (
   BY_PLATFORM,
   LRN,
@@ -52,6 +53,7 @@ class ConvUnit(nn.Module):
 
   Attributes:
     padding: a convention of `kernels`, or the number of pixels on each side.
+    batch_norm_group: images whose batch statistics are shared; None for all.
     axis_name: mapped axis over which batch statistics are shared; without one they are those of
       the array that the unit is given.
   """
@@ -64,6 +66,7 @@ class ConvUnit(nn.Module):
   relu: bool = True
   padding: Padding | int = 'same'
   batch_norm: BatchNorm | None = None
+  batch_norm_group: int | None = None
   axis_name: str | None = None
   kernel_init: str = 'lecun_uniform'
   bias_init: float = 0.0
@@ -85,7 +88,16 @@ class ConvUnit(nn.Module):
     )
     if self.bare:
       return x
-    if self.batch_norm:
+    if self.batch_norm and self.batch_norm_group and train:
+      x = GroupBatchNorm(
+        self.batch_norm_group,
+        epsilon=self.batch_norm.epsilon,
+        momentum=self.batch_norm.momentum,
+        axis_name=self.axis_name,
+        dtype=self.dtype,
+        name='bn',
+      )(x)
+    elif self.batch_norm:
       x = nn.BatchNorm(
         use_running_average=not train,
         epsilon=self.batch_norm.epsilon,

@@ -221,6 +221,7 @@ class ResNet(Network):
       ConvUnit,
       padding=arch.padding,
       batch_norm=arch.batch_norm,
+      batch_norm_group=self.batch_norm_group,
       axis_name=self.axis_name,
       kernel_init=arch.kernel_init,
       dtype=self.dtype,

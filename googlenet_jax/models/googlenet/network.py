@@ -33,6 +33,7 @@ class GoogLeNet(Network):
       ConvUnit,
       padding=arch.padding,
       batch_norm=arch.batch_norm,
+      batch_norm_group=self.batch_norm_group,
       axis_name=self.axis_name,
       kernel_init=arch.kernel_init,
       bias_init=arch.bias_init,

@@ -111,6 +111,7 @@ def defaults(family: str = 'googlenet') -> ConfigDict:
   config.evaluation = evaluation = ConfigDict()
   evaluation.every = '1 epoch'  # distance between evaluations; there is always one at the end
   evaluation.batch_size = 128  # images per batch, over all devices
+  evaluation.recalibrate = 0  # training batches that give the running statistics anew; 0 = none
   evaluation.parameters = 'raw'  # parameters to evaluate: raw, or their average, ema
 
   config.checkpoint = checkpoint = ConfigDict()
@@ -142,6 +143,11 @@ def unknown_key(config: ConfigDict, key: str) -> UserError:
   return UserError(f'config.{key}: no such key{hint} (accepted: {", ".join(section)})')
 
 
+def images_of_a_part(config: ConfigDict) -> int:
+  """Images that a training step computes at once, over all devices."""
+  return config.batch_size // config.optimizer.accumulate
+
+
 def validate(config: ConfigDict) -> None:
   """Raises UserError for a value or a combination that cannot be meant, naming the key."""
   values = dict(keys(config))
@@ -169,7 +175,7 @@ def validate(config: ConfigDict) -> None:
     'data.resize',
     f'at least data.image_size={values["data.image_size"]}',
   )
-  for key in ('data.workers', 'checkpoint.keep_best'):
+  for key in ('data.workers', 'checkpoint.keep_best', 'evaluation.recalibrate'):
     need(values[key] >= 0, key, 'an integer of at least 0')
   for key in (
     'optimizer.learning_rate',
@@ -198,6 +204,12 @@ def validate(config: ConfigDict) -> None:
     values['batch_size'] % values['optimizer.accumulate'] == 0,
     'optimizer.accumulate',
     f'a divisor of batch_size={values["batch_size"]}',
+  )
+  group, part = values['model.batch_norm_group'], images_of_a_part(config)
+  need(
+    group is None or (group >= 1 and part % group == 0),
+    'model.batch_norm_group',
+    f'none, or a divisor of the {part} images that are computed at once',
   )
   need(
     not (values['loss.label_smoothing'] and values['loss.name'] != 'cross_entropy'),

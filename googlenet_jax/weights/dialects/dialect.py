@@ -1,9 +1,9 @@
 """How a kind of file names and lays out the tensors of a network.
 
 A dialect belongs to a family and a source of files: `plain` (our names and layout,
-`inception_3a/reduce_3x3/kernel`), `caffe` or `torchvision`. The latter two keep kernels as [out,
-in, rows, columns], and their linear layers see the channels of a flattened map before its rows and
-columns.
+`inception_3a/reduce_3x3/kernel`), `uva`, `caffe` or `torchvision`. The latter two keep kernels as
+[out, in, rows, columns], and their linear layers see the channels of a flattened map before its
+rows and columns.
 """
 
 import dataclasses
@@ -30,12 +30,13 @@ class Dialect:
 
   Attributes:
     family: the family of networks.
-    source: `plain`, `caffe` or `torchvision`.
+    source: `plain`, `caffe`, `torchvision` or `uva`.
     rename: our name of a tensor (`params/conv1/kernel`) -> the file's.
     heads: what the names of a head's tensors begin with, by the head's place.
     variant: the variant that files of this kind are of; None where they are of any.
     preprocessing: what networks in files of this kind were trained with, a name of
       `bundle.PUBLISHED`; None where it may be any.
+    classes: names of the classes that files of this kind are for; () where they may be any.
     resized: (dialect, model, shapes) -> the model with the widths that a file's shapes tell; None
       where the family's widths cannot be told from shapes.
     map_channels: (model, our name) -> channels of the map that a linear layer sees flattened; 0
@@ -50,6 +51,7 @@ class Dialect:
   heads: Mapping[str, str]
   variant: str | None = None
   preprocessing: str | None = None
+  classes: tuple[str, ...] = ()
   resized: Callable[['Dialect', Network, tensors.Shapes], Network] | None = None
   map_channels: Callable[[Network, str], int] = lambda model, name: 0
   check_writable: Callable[['Dialect', Network, str], None] = _nothing_more
@@ -57,7 +59,7 @@ class Dialect:
   @property
   def transposed(self) -> bool:
     """Whether kernels are [out, in, rows, columns]."""
-    return self.source != 'plain'
+    return self.source not in ('plain', 'uva')
 
 
 def plain(

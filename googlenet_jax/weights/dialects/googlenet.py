@@ -106,7 +106,7 @@ def torchvision_name(name: str) -> str:
   return f'{prefix}{layer}.{_TORCHVISION_LEAVES.get(leaf, leaf)}'
 
 
-def uva_name(name: str) -> str:
+def uva_name(name: str, architecture: Any = None) -> str:
   """`params/inception_3b/reduce_3x3/kernel` -> `params/InceptionBlock_1/Conv_1/kernel`, and so on.
 
   Flax counts the layers of a kind as they are made; each convolution has its batch norm. A name

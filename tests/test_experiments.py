@@ -25,7 +25,7 @@ from googlenet_jax.weights.bundle import Bundle, Preprocessing, save
 FOLDER = pathlib.Path(__file__).resolve().parents[1] / 'experiments'
 ARGUMENTS = {
   'alexnet': ('', 'digits'),
-  'cifar10': ('', 'subset'),
+  'cifar10': ('', 'subset', 'uva', 'kuangliu'),
   'cnds': ('', 'digits'),
   'digits': ('', 'study'),
   'dsn': ('', 'digits'),

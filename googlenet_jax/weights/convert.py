@@ -24,7 +24,7 @@ from googlenet_jax.weights.bundle import (
 )
 from googlenet_jax.weights.dialects import COUNTER, Dialect
 from googlenet_jax.weights.fold import fold_normalization as fold
-from googlenet_jax.weights.formats import caffe, npz, pth, safetensors_file
+from googlenet_jax.weights.formats import caffe, msgpack_file, npz, pth, safetensors_file
 from googlenet_jax.weights.formats.archive import open_archive
 from googlenet_jax.weights.formats.contents import Contents, file_size, first_bytes, is_safetensors
 
@@ -84,7 +84,7 @@ def convert(
   """Reads weights of any known kind and writes them as the destination's ending says.
 
   Args:
-    source: .caffemodel, .pth, .npz or .safetensors, whatever it is called.
+    source: .caffemodel, .pth, .npz, .safetensors or Flax msgpack, whatever it is called.
     destination: .safetensors (our names, or those of `to`), .npz or .caffemodel.
     to: `torchvision` or `timm`, or None.
     classes: names of the classes, one a line.
@@ -167,6 +167,8 @@ def _opened(path: pathlib.Path) -> contextlib.AbstractContextManager[Contents]:
   start = first_bytes(path)
   if is_safetensors(start):
     return safetensors_file.open_safetensors(path)
+  if msgpack_file.is_msgpack(start):
+    return msgpack_file.open_msgpack(path)
   if start[:4] == b'PK\3\4':
     return pth.open_pth(path) if _holds_pickle(path) else npz.open_npz(path)
   return caffe.open_caffemodel(path)
@@ -236,9 +238,9 @@ def _identify(
   if size != taken.image_size:  # a variant for other images than those of ImageNet
     taken = dataclasses.replace(taken, image_size=size, resize=size)
   model = dialects.identify(str(path), dialect, shapes, found['variant'], taken.image_size)
-  return Description(
-    model, taken, _numbers(model.classes), f'{path.name} (names of {dialect.source})', None
-  )
+  known = len(dialect.classes) == model.classes
+  classes = dialect.classes if known else _numbers(model.classes)
+  return Description(model, taken, classes, f'{path.name} (names of {dialect.source})', None)
 
 
 def _numbers(classes: int) -> tuple[str, ...]:

@@ -12,11 +12,16 @@ def same_axis(size, window, stride):
 
 
 def pool_axis(size, window, stride, padding):
-  """Outputs and leading padding of a max pool: ceil mode from the first pixel, or both sides."""
+  """Outputs and leading padding of a max pool: ceil mode from the first pixel, or both sides.
+
+  `valid` has whole windows only, from the first pixel.
+  """
   if padding == 'caffe' and stride > 1:
     return math.ceil((size - window) / stride) + 1, 0
   if padding == 'torch' and stride > 1:
     return (size + 2 * (window // 2) - window) // stride + 1, window // 2
+  if padding == 'valid' and stride > 1:
+    return (size - window) // stride + 1, 0
   return same_axis(size, window, stride)
 
 

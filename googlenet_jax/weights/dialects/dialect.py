@@ -1,9 +1,9 @@
 """How a kind of file names and lays out the tensors of a network.
 
 A dialect belongs to a family and a source of files: `plain` (our names and layout,
-`inception_3a/reduce_3x3/kernel`), `caffe`, `torchvision` or `timm`. All but the first keep kernels
-as [out, in, rows, columns], and their linear layers see the channels of a flattened map before its
-rows and columns.
+`inception_3a/reduce_3x3/kernel`), `uva`, `caffe`, `torchvision` or `timm`. The latter three keep
+kernels as [out, in, rows, columns], and their linear layers see the channels of a flattened map
+before its rows and columns.
 """
 
 import dataclasses
@@ -31,7 +31,7 @@ class Dialect:
 
   Attributes:
     family: the family of networks.
-    source: `plain`, `caffe`, `torchvision` or `timm`.
+    source: `plain`, `uva`, `caffe`, `torchvision` or `timm`.
     rename: (our name of a tensor, `params/conv1/kernel`, architecture) -> the file's.
     heads: what the names of a head's tensors begin with, by the head's place.
     speaks: whether a file has such names; None: it has that of the first convolution or of the
@@ -40,6 +40,7 @@ class Dialect:
       any.
     preprocessing: what networks in files of this kind were trained with, a name of
       `bundle.PUBLISHED`; None where it may be any.
+    classes: names of the classes that files of this kind are for; () where they may be any.
     resized: (dialect, model, shapes) -> the model with the widths that a file's shapes tell; None
       where the family's widths cannot be told from shapes.
     deepened: whether `resized` tells depths as well, from names, and so comes first.
@@ -62,6 +63,7 @@ class Dialect:
   speaks: Callable[[Collection[str]], bool] | None = None
   variant: str | Callable[[tensors.Shapes], str] | None = None
   preprocessing: str | None = None
+  classes: tuple[str, ...] = ()
   resized: Callable[['Dialect', Network, tensors.Shapes], Network] | None = None
   deepened: bool = False
   map_channels: Callable[[Network, str], int] = lambda model, name: 0
@@ -73,7 +75,7 @@ class Dialect:
   @property
   def transposed(self) -> bool:
     """Whether kernels are [out, in, rows, columns]."""
-    return self.source != 'plain'
+    return self.source not in ('plain', 'uva')
 
   def variant_of(self, shapes: tensors.Shapes) -> str | None:
     """The variant that a file with tensors of these shapes is taken for; None where it is open."""

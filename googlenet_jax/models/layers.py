@@ -112,8 +112,6 @@ class ConvUnit(nn.Module):
     """Pixels before and after an axis that a kernel has so many of."""
     if isinstance(self.padding, int):
       return self.padding, self.padding
-    if self.padding == 'valid' and self.stride > 1:
-      return 0, 0
     return side // 2, side // 2
 
   @nn.nowrap

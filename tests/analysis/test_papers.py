@@ -59,6 +59,18 @@ MACS = {
   'dsn': {
     'cifar': 234_651_648,
   },
+  # 1512.00567, Table 3: 2.0 and 4.8 x 10^9.
+  'bn_inception': {
+    'bn_inception': 1_934_857_216,
+    'printed': 1_948_605_440,
+    'small': 623_140_864,
+  },
+  'inception': {
+    'inception_v3': 5_713_216_096,
+    'torchvision': 5_713_216_096,
+    'inception_v2': 6_482_774_624,
+    'small': 1_044_103_168,
+  },
 }
 OTHERS = [name for name in FAMILIES if name != 'googlenet']
 VARIANTS = [(name, variant) for name in OTHERS for variant in FAMILIES[name].variants]
@@ -99,12 +111,31 @@ def test_multiply_adds_and_rows(name, variant):
     ('vgg', 'vgg19', 143_667_240, 19),
     ('nin', 'imagenet', 7_595_176, 12),
     ('zfnet', 'figure3', 62_357_608, 8),
+    ('bn_inception', 'bn_inception', 11_188_288, 34),
   ],
 )
 def test_totals(family, variant, params, depth):
   found = audit_of(family, variant)
   assert (found.params, found.training_params, found.depth) == (params, params, depth)
   assert sum(row.params for row in found.rows) == params and found.aux == ()
+
+
+def test_totals_of_inception_v3_with_its_head():
+  """torchvision documents 5.71 x 10^9 multiply-adds for the same network."""
+  found = audit_of('inception', 'inception_v3')
+  assert (found.params, found.training_params, found.depth) == (23_834_568, 27_161_264, 48)
+  assert [head.name for head in found.aux] == ['aux_6']
+
+
+def test_the_table_of_bn_inception_differs_from_ours_in_two_projections():
+  audit = audit_of('bn_inception', 'bn_inception')
+  rows = [row for row in audit.rows if row.printed.widths]
+  wrong = {row.name for row in rows if row.widths != row.printed.widths}
+  assert len(rows) == 11 and wrong == {'inception_4c', 'inception_4d'}
+  printed = audit_of('bn_inception', 'printed')
+  outputs = {row.name: row.output[2] for row in printed.rows}
+  assert [outputs[f'inception_{name}'] for name in ('4c', '4d', '4e')] == [608, 608, 1056]
+  assert all(row.widths == row.printed.widths for row in printed.rows if row.printed.widths)
 
 
 def test_alexnets_neurons():

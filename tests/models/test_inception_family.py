@@ -12,7 +12,6 @@ from googlenet_jax.models import FAMILIES, build
 TOTALS = {
   ('bn_inception', 'bn_inception'): 11_188_288,
   ('bn_inception', 'printed'): 11_278_528,
-  ('bn_inception', 'full_stem'): 11_194_984,
   ('bn_inception', 'small'): 11_187_304,
   ('inception', 'inception_v3'): 23_834_568,
   ('inception', 'torchvision'): 23_834_568,

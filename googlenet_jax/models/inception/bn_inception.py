@@ -95,11 +95,11 @@ NAMES = tuple(module.name for module in FIGURE5)
 class Architecture:
   """Everything that fixes the network but the number of classes.
 
-  `stem` is `separable` (the 7x7/2 as a depthwise convolution with multiplier 8, then 1x1), `full`
-  (one 7x7/2) or `small` (3x3/1, no first pool: for images of 32 to 64 pixels).
+  `stem` is `separable` (7x7/2 as a depthwise convolution with multiplier 8, then 1x1) or `small`
+  (3x3/1, no first pool: for images of 32 to 64 pixels).
   """
 
-  stem: Literal['separable', 'full', 'small'] = 'separable'
+  stem: Literal['separable', 'small'] = 'separable'
   conv1: int = 64
   conv2_reduce: int = 64
   conv2: int = 192
@@ -115,10 +115,6 @@ class Architecture:
     if not names or names != [name for name in NAMES if name in names]:
       raise UserError(f'modules={",".join(names)}: accepted, in order: {", ".join(NAMES)}')
 
-  def pools(self) -> list[str]:
-    """Names of the max pools of the stem; each is 3x3/2."""
-    return ['pool2'] if self.stem == 'small' else ['pool1', 'pool2']
-
 
 VARIANTS: dict[str, Variant] = {
   'bn_inception': Variant(
@@ -129,11 +125,6 @@ VARIANTS: dict[str, Variant] = {
   'printed': Variant(
     Architecture(modules=AS_PRINTED),
     'Figure 5 with all widths as printed: 4c and 4d put out 608 channels, 4e 1,056',
-  ),
-  'full_stem': Variant(
-    Architecture(stem='full'),
-    'the same with one 7x7/2 in place of the separable convolution, as ports to other frameworks '
-    'have it',
   ),
   'small': Variant(
     Architecture(stem='small'),
@@ -208,13 +199,10 @@ class BNInception(Network):
     x = images  # [n, 224, 224, 3]
     if arch.stem == 'small':
       x = self.run(conv(arch.conv1, 3, name='conv1'), x, train)
-    elif arch.stem == 'separable':
+    else:
       channels = x.shape[-1]
       x = conv(8 * channels, 7, 2, channels, bare=True, name='conv1_depthwise')(x)
-      x = self.run(conv(arch.conv1, 1, name='conv1'), x, train)
-    else:
-      x = self.run(conv(arch.conv1, 7, 2, name='conv1'), x, train)  # [n, 112, 112, 64]
-    if 'pool1' in arch.pools():
+      x = self.run(conv(arch.conv1, 1, name='conv1'), x, train)  # [n, 112, 112, 64]
       x = MaxPool(3, 2, arch.padding, self.forms, name='pool1')(x)
     x = self.run(conv(arch.conv2_reduce, 1, name='conv2_reduce'), x, train)
     x = self.run(conv(arch.conv2, 3, name='conv2'), x, train)  # [n, 56, 56, 192]
@@ -238,10 +226,10 @@ class BNInception(Network):
 
 def starved_pool(architecture: Architecture, size: int) -> str | None:
   """The first layer that halves the map and has less than two pixels; None where all have more."""
+  layers = ['pool2', *(f'inception_{m.name}' for m in architecture.modules if m.stride > 1)]
   if architecture.stem != 'small':
-    size = -(-size // 2)
-  strided = [f'inception_{module.name}' for module in architecture.modules if module.stride > 1]
-  for name in (*architecture.pools(), *strided):
+    layers, size = ['pool1', *layers], -(-size // 2)
+  for name in layers:
     if size < 2:
       return name
     size = -(-size // 2)

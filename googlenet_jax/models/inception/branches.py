@@ -95,7 +95,7 @@ def concatenated(
     train: whether the network is trained.
     conv: makes a convolution unit from its width, kernel, stride and name.
     stride: of the last layer of each branch.
-    padding: a convention of `kernels`.
+    padding: a convention of `kernels`; with `valid` no strided layer is padded.
     count_padding: whether average pools count pixels of the padding.
     forms: how max pools are computed.
 
@@ -104,7 +104,9 @@ def concatenated(
   """
 
   def unit(name: str, layer: Conv, inputs: jax.Array, stride: int) -> jax.Array:
-    return conv(layer.filters, (layer.rows, layer.columns), stride, name=name)(inputs, train)
+    around = 0 if padding == 'valid' and stride > 1 else padding
+    kernel = (layer.rows, layer.columns)
+    return conv(layer.filters, kernel, stride, padding=around, name=name)(inputs, train)
 
   outputs = []
   for branch in branches:

@@ -186,7 +186,7 @@ class FactorizedInception(Network):
       if layer.filters is None:
         x = MaxPool(layer.kernel, layer.stride, arch.padding, self.forms, name=name)(x)
         continue
-      padding = arch.padding if layer.padded or layer.stride > 1 else 0
+      padding = arch.padding if layer.padded else 0
       unit = conv(layer.filters, layer.kernel, layer.stride, padding=padding, name=name)
       x = self.run(unit, x, train)
     # [n, 35, 35, 288], then [n, 17, 17, 768] and [n, 8, 8, 2048]

@@ -6,8 +6,7 @@ All arrays are NHWC. `padding` is one of four conventions:
 * `caffe`: the same amount on each side of a convolution, and pooling windows that begin at the
   first pixel and whose number is rounded up ("ceil mode");
 * `torch`: the same amount on each side of a convolution and of a pooling window;
-* `valid`: none around strided convolutions and windows, so that pixels that fill no window are
-  left out.
+* `valid`: the same amount on each side of a convolution, and pooling windows that lie in the map.
 
 Only strided layers differ from `same`.
 """

@@ -6,7 +6,7 @@ from typing import Any
 from googlenet_jax.errors import UserError
 from googlenet_jax.models import CLASSIFIER, FAMILIES, Network, family_of
 from googlenet_jax.weights import tensors
-from googlenet_jax.weights.dialects import googlenet
+from googlenet_jax.weights.dialects import googlenet, inception
 from googlenet_jax.weights.dialects.dialect import (
   COUNTER,
   Dialect,
@@ -17,7 +17,7 @@ from googlenet_jax.weights.dialects.dialect import (
   plain,
 )
 
-_IMPORTED = googlenet.DIALECTS
+_IMPORTED = (*googlenet.DIALECTS, *inception.DIALECTS)
 
 DIALECTS: dict[tuple[str, str], Dialect] = {(d.family, d.source): d for d in _IMPORTED} | {
   (family, 'plain'): plain(family)
@@ -28,7 +28,7 @@ DIALECTS: dict[tuple[str, str], Dialect] = {(d.family, d.source): d for d in _IM
 
 
 def recognize(where: str, names: Mapping[str, Any], family: str | None = None) -> Dialect:
-  """The dialect of a file's tensor names, by that of the classifier or the first convolution.
+  """The dialect of a file's tensor names, by that of the first convolution or the classifier.
 
   Args:
     where: the file, for the message.
@@ -38,14 +38,16 @@ def recognize(where: str, names: Mapping[str, Any], family: str | None = None) -
   Raises:
     UserError: none of them is known.
   """
-  for dialect in DIALECTS.values():
-    if family not in (None, dialect.family):
-      continue
+  known = [dialect for dialect in DIALECTS.values() if family in (None, dialect.family)]
+  for dialect in known:
     first = {
       FAMILIES[dialect.family].first_convolution(v.architecture)
       for v in FAMILIES[dialect.family].variants.values()
     }
-    if any(dialect.rename(f'params/{unit}/kernel') in names for unit in (CLASSIFIER, *first)):
+    if any(dialect.rename(f'params/{unit}/kernel') in names for unit in first):
+      return dialect
+  for dialect in known:  # several may call their classifier `fc`
+    if dialect.rename(f'params/{CLASSIFIER}/kernel') in names:
       return dialect
   found = tensors.listed(list(names)[:3]) or 'none'
   sources = ', '.join(

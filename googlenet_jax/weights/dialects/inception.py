@@ -3,7 +3,8 @@
 import re
 
 from googlenet_jax.models import PREFIX, Network
-from googlenet_jax.weights.dialects.dialect import Dialect
+from googlenet_jax.models.inception.factorized import VARIANTS
+from googlenet_jax.weights.dialects.dialect import Dialect, plain, refused
 
 _HEADS = {'6': 'AuxLogits.'}
 _STEM = {

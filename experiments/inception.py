@@ -1,52 +1,38 @@
-"""Inception-v3 and BN-Inception on ImageNet with their papers' recipes, or narrow on the digits.
+"""Inception-v3 on ImageNet with its paper's recipe, or narrow on the embedded handwritten digits.
 
   googlenet train --config=experiments/inception.py --workdir=runs/inception_v3 \
     --config.data.source=folder:PATH
-  googlenet train --config=experiments/inception.py:bn --workdir=runs/bn_inception \
-    --config.data.source=folder:PATH
   googlenet train --config=experiments/inception.py:digits --workdir=runs/inception_digits
-  googlenet train --config=experiments/inception.py:bn_digits --workdir=runs/bn_inception_digits
 
 PATH holds train/<class>/*.JPEG and val/<class>/*.JPEG; --config.model.variant=inception_v2 takes
 the network of the paper's Table 1. ImageNet was not run here: it wants 1.28 million images and an
-accelerator. On one crop 1512.00567 gives 21.2 / 5.6 top-1 / top-5 error for Inception-v3, and
-1502.03167 25.2 / 7.82 for BN-Inception.
-The recipes for the digits were not run to their end.
+accelerator. On one crop the paper gives 21.2 / 5.6 top-1 / top-5 error.
+The recipe for the digits was not run to its end.
 """
 
 from googlenet_jax.training.config import defaults
 
 
 def get_config(arg: str = ''):
-  settings = {
-    '': ('inception', paper),
-    'bn': ('bn_inception', bn_paper),
-    'digits': ('inception', digits),
-    'bn_digits': ('bn_inception', digits),
-  }
+  settings = {'': paper, 'digits': digits}
   if arg not in settings:
-    raise ValueError(f'argument {arg!r}: accepted: {", ".join(filter(None, settings))} or none')
-  family, fill = settings[arg]
-  config = defaults(family)
-  fill(config)
+    raise ValueError(f'argument {arg!r}: accepted: digits or none')
+  config = defaults('inception')
+  settings[arg](config)
   return config
 
 
-def imagenet(config):
-  config.log_every = '100 steps'
-  config.data.source = 'tfds:imagenet2012'
-  config.data.eval_split = 'validation'
-  config.evaluation.batch_size = 256
-
-
 def paper(config):
-  """1512.00567, sections 7 and 8, on one machine.
+  """Sections 7 and 8, on one machine.
 
   50 replicas trained at once, each on batches of 32. RMSProp's momentum and the weight of the
   head's loss are those of the trainer that was released with the network; the paper prints neither
   them nor a weight decay. Crops were not described: here they are those of GoogLeNet.
   """
-  imagenet(config)
+  config.log_every = '100 steps'
+  config.data.source = 'tfds:imagenet2012'
+  config.data.eval_split = 'validation'
+  config.evaluation.batch_size = 256
   config.duration = '100 epochs'
   config.batch_size = 32
   config.model.variant = 'inception_v3'
@@ -68,27 +54,6 @@ def paper(config):
   config.schedule.every = '2 epochs'
   config.ema.kind = 'exponential'
   config.evaluation.parameters = 'ema'
-
-
-def bn_paper(config):
-  """1502.03167, section 4.2, BN-x30: a rate of 0.045, 30 times that without normalization.
-
-  The rate falls six times as fast as GoogLeNet's, by 4% every 8 epochs; weight decay is a fifth of
-  a base that is not printed: of 2e-4 here. Dropout and photometric distortions are left out.
-  """
-  imagenet(config)
-  config.duration = '6000000 steps'
-  config.batch_size = 32
-  config.model.variant = 'bn_inception'
-  config.data.image_size = 224
-  config.data.resize = 256
-  config.data.augment.preset = 'crop_flip'
-  config.optimizer.learning_rate = 0.045
-  config.optimizer.momentum = 0.9
-  config.optimizer.weight_decay = 4e-5
-  config.schedule.name = 'staircase'
-  config.schedule.factor = 0.96
-  config.schedule.every = '1.3333 epochs'
 
 
 def digits(config):

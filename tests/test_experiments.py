@@ -25,12 +25,13 @@ from googlenet_jax.weights.bundle import Bundle, Preprocessing, save
 FOLDER = pathlib.Path(__file__).resolve().parents[1] / 'experiments'
 ARGUMENTS = {
   'alexnet': ('', 'digits'),
+  'bn_inception': ('', 'digits'),
   'cifar10': ('', 'subset'),
   'cnds': ('', 'digits'),
   'digits': ('', 'study'),
   'dsn': ('', 'digits'),
   'imagenet': ('', 'bvlc', 'bn'),
-  'inception': ('', 'bn', 'digits', 'bn_digits'),
+  'inception': ('', 'digits'),
   'nin': ('', 'cifar', 'digits'),
   'resnet': ('', 'digits'),
   'family': ('', 'cifar10'),

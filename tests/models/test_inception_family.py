@@ -12,7 +12,7 @@ from trees import images, jit_fast
 
 from googlenet_jax.errors import UserError
 from googlenet_jax.models import FAMILIES, build, top_layers
-from googlenet_jax.models.inception import bn_inception, factorized
+from googlenet_jax.models.inception import bn_inception, factorized, modules
 from googlenet_jax.models.inception.branches import Branch, Conv
 from googlenet_jax.models.layers import AvgPool, ConvUnit
 
@@ -364,6 +364,33 @@ def test_knobs_override_the_variant():
 def test_a_refusal_names_the_knob_and_what_is_accepted(name, knobs, message):
   with pytest.raises(UserError, match=f'^{message}'):
     build(name, **knobs)
+
+
+ONE = Conv(1, 1, 4)
+
+
+@pytest.mark.parametrize(
+  ('make', 'message'),
+  [
+    (lambda: Branch('a/b', (ONE,)), "branch 'a/b': accepted: a plain name"),
+    (lambda: Branch('1x1'), "branch '1x1': accepted"),
+    (lambda: Branch('1x1', (ONE,) * 17), "branch '1x1': accepted"),
+    (lambda: Branch('1x1', (ONE,), ends=(ONE,) * 5), "branch '1x1': accepted"),
+    (lambda: Branch('even', (Conv(1, 2, 4),)), "branch 'even': accepted"),
+    (lambda: factorized.Architecture(modules=()), 'modules=: accepted, in order: 5b, 5c'),
+    (lambda: factorized.Architecture(modules=modules.V3[::-1]), 'modules=7c,7b,.*: accepted'),
+    (
+      lambda: factorized.Architecture(modules=(modules.Module('5b', (Branch('a', (ONE,)),) * 2),)),
+      'inception_5b: branches of different names',
+    ),
+    (lambda: factorized.Architecture(stem=factorized.V3_STEM * 3), 'stem: at most 16 layers'),
+    (lambda: bn_inception.Architecture(modules=()), 'modules=: accepted, in order: 3a, 3b'),
+  ],
+)
+def test_structures_that_cannot_be_built_are_refused(make, message):
+  """Which files that are not trusted may hold."""
+  with pytest.raises(UserError, match=f'^{message}'):
+    make()
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,8 @@ from trees import random_variables
 
 from googlenet_jax.models import FAMILIES, build
 from googlenet_jax.weights import dialects
+from googlenet_jax.weights.bundle import load
+from googlenet_jax.weights.convert import convert
 
 torch = pytest.importorskip('torch', reason='needs PyTorch')
 
@@ -55,6 +57,23 @@ def test_inception_v3_is_torchvisions(size):
   logits, aux = logits_of(model, variables, x)
   check(logits, theirs)
   check(aux['6'], head)
+
+
+def test_a_file_of_torchvision_is_read_and_written(tmp_path):
+  torchvision = pytest.importorskip('torchvision', reason='needs torchvision')
+  import safetensors.torch
+
+  module = torchvision.models.inception_v3(weights=None, init_weights=False)
+  torch.save(module.state_dict(), tmp_path / 'theirs.pth')
+  convert(tmp_path / 'theirs.pth', tmp_path / 'ours.safetensors')
+  bundle = load(tmp_path / 'ours.safetensors')
+  assert bundle.model == build('inception', 'torchvision', aux=('6',))
+  assert (bundle.preprocessing.image_size, bundle.preprocessing.resize) == (299, 342)
+  convert(tmp_path / 'ours.safetensors', tmp_path / 'back.safetensors', to='torchvision')
+  back = safetensors.torch.load_file(tmp_path / 'back.safetensors')
+  assert set(back) == set(module.state_dict())
+  for name, tensor in module.state_dict().items():
+    assert torch.equal(back[name], tensor), name
 
 
 class Forward:

@@ -13,7 +13,6 @@ from typing import Any, Literal
 import flax.linen as nn
 import jax
 
-from googlenet_jax.errors import UserError
 from googlenet_jax.models.family import (
   CLASSIFIER,
   Family,
@@ -26,7 +25,7 @@ from googlenet_jax.models.family import (
   choose,
   knob,
 )
-from googlenet_jax.models.inception.branches import NORM, Branch, concatenated, square
+from googlenet_jax.models.inception.branches import NORM, Branch, check_order, concatenated, square
 from googlenet_jax.models.inception.scaling import remaining, widths_by
 from googlenet_jax.models.kernels import BY_PLATFORM, Forms, Padding
 from googlenet_jax.models.layers import (
@@ -111,9 +110,7 @@ class Architecture:
 
   def __post_init__(self) -> None:
     choose('kernel_init', self.kernel_init, KERNEL_INITIALIZERS)
-    names = [module.name for module in self.modules]
-    if not names or names != [name for name in NAMES if name in names]:
-      raise UserError(f'modules={",".join(names)}: accepted, in order: {", ".join(NAMES)}')
+    check_order([module.name for module in self.modules], NAMES)
 
 
 VARIANTS: dict[str, Variant] = {

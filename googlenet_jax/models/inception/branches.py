@@ -4,18 +4,25 @@ What the networks behind GoogLeNet have in common; each branch of a figure is on
 """
 
 import dataclasses
-from collections.abc import Callable, Iterator
+import re
+from collections.abc import Callable, Iterator, Sequence
 from typing import Literal
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from googlenet_jax.errors import UserError
 from googlenet_jax.models.kernels import BY_PLATFORM, Forms, Padding
 from googlenet_jax.models.layers import AvgPool, BatchNorm, MaxPool
 
 NORM = BatchNorm(epsilon=1e-3)
 Pool = Literal['none', 'avg', 'max']
+MAX_CONVS = 16
+"""The most convolutions of a branch, one behind the other."""
+
+
+_ENDS = 'abcd'  # names them
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,12 +55,26 @@ class Branch:
   pool: Pool = 'none'
   ends: tuple[Conv, ...] = ()
 
+  def __post_init__(self) -> None:
+    layers = (*self.convs, *self.ends)
+    if (
+      not re.fullmatch('[a-z0-9_]{1,32}', self.name)
+      or len(self.convs) > MAX_CONVS
+      or len(self.ends) > len(_ENDS)
+      or not (layers or self.pool != 'none')
+      or any(layer.rows % 2 == 0 or layer.columns % 2 == 0 for layer in layers)
+    ):
+      raise UserError(
+        f'branch {self.name!r}: accepted: a plain name, at most {MAX_CONVS} convolutions and '
+        f'{len(_ENDS)} ends with kernels of odd sizes, a pool where there is none'
+      )
+
   def units(self) -> Iterator[tuple[str, Conv]]:
     """Names and convolutions in order: `5x5_1`, `5x5_2`, and ends as `3x3_2a`, `3x3_2b`."""
     alone = len(self.convs) == 1 and not self.ends
     for number, conv in enumerate(self.convs, 1):
       yield self.name if alone else f'{self.name}_{number}', conv
-    for letter, conv in zip('abcd', self.ends, strict=False):
+    for letter, conv in zip(_ENDS, self.ends, strict=False):
       yield f'{self.name}_{len(self.convs) + 1}{letter}', conv
 
   def scaled(
@@ -74,6 +95,12 @@ class Branch:
       convs.append(dataclasses.replace(conv, filters=filters))
     count = len(self.convs)
     return dataclasses.replace(self, convs=tuple(convs[:count]), ends=tuple(convs[count:]))
+
+
+def check_order(names: Sequence[str], accepted: Sequence[str]) -> None:
+  """Raises UserError where modules are not some of those accepted, each once and in their order."""
+  if not names or list(names) != [name for name in accepted if name in names]:
+    raise UserError(f'modules={",".join(names)}: accepted, in order: {", ".join(accepted)}')
 
 
 def concatenated(

@@ -26,7 +26,7 @@ from googlenet_jax.models.family import (
   knob,
 )
 from googlenet_jax.models.heads import NORMALIZED_HEAD, PREFIX, AuxiliaryHead, HeadStructure
-from googlenet_jax.models.inception.branches import NORM, Branch, concatenated
+from googlenet_jax.models.inception.branches import NORM, Branch, check_order, concatenated
 from googlenet_jax.models.inception.modules import NAMES, REDUCING, V2, V3, Module
 from googlenet_jax.models.inception.scaling import remaining, widths_by
 from googlenet_jax.models.kernels import BY_PLATFORM, Forms, Padding
@@ -52,6 +52,9 @@ class Stem:
   stride: int = 1
   padded: bool = False
 
+
+MAX_STEM = 16
+"""The most layers of a stem."""
 
 POOL = Stem(3, None, stride=2)
 # Table 1, whose last convolution must be padded for its output to be the printed 35x35x288.
@@ -94,13 +97,13 @@ class Architecture:
 
   def __post_init__(self) -> None:
     choose('kernel_init', self.kernel_init, KERNEL_INITIALIZERS)
-    names = [module.name for module in self.modules]
-    if not names or names != [name for name in NAMES if name in names]:
-      raise UserError(f'modules={",".join(names)}: accepted, in order: {", ".join(NAMES)}')
+    check_order([module.name for module in self.modules], NAMES)
     for module in self.modules:
       units = [unit for branch in module.branches for unit, _ in branch.units()]
       if not module.branches or len(set(units)) < len(units):
         raise UserError(f'inception_{module.name}: branches of different names are accepted')
+    if len(self.stem) > MAX_STEM or any(layer.kernel % 2 == 0 for layer in self.stem):
+      raise UserError(f'stem: at most {MAX_STEM} layers with kernels of odd sizes are accepted')
 
   def stages(self) -> dict[str, str]:
     """The last module of each stage, whose maps have one size: `{'5': '5d', '6': '6e', ...}`."""

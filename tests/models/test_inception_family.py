@@ -175,9 +175,7 @@ def module_of(model, name, padding):
   """A module of a network, its convolutions with biases and not normalized."""
   (module,) = (module for module in model.architecture.modules if module.name == name)
   if hasattr(module, 'widths'):
-    return bn_inception.BNInceptionModule(
-      module.widths, ConvUnit, module.pool, module.stride, padding
-    )
+    return bn_inception.BNInceptionModule(module.widths, ConvUnit, module.pool, module.stride)
   zeros = model.architecture.count_padding
   return factorized.Inception(module.branches, ConvUnit, module.stride, padding, zeros)
 
@@ -198,7 +196,7 @@ def module_of(model, name, padding):
 )
 def test_a_module_by_hand(family, variant, name, kind, columns):
   model = build(family, variant, width=1 / 40)
-  padding = model.architecture.padding
+  padding = getattr(model.architecture, 'padding', 'same')
   module = module_of(model, name, padding)
   x = np.random.default_rng(0).normal(size=(2, 8, 9, 3)).astype(np.float32)
   shapes = jax.eval_shape(module.init, jax.random.key(0), x)

@@ -135,7 +135,7 @@ STATEMENTS: tuple[Statement, ...] = (
     'inception/inception_v2',
     factor=LAYERS,
     within=0,
-    remark='1x7 and 7x1 are two layers here, as are the 1x1 in front of them',
+    remark='a 1x7 and a 7x1 count as two layers here, and the 1x1 in front of them as one',
   ),
   Statement(
     '6',

@@ -27,7 +27,7 @@ from googlenet_jax.models.family import (
 )
 from googlenet_jax.models.inception.branches import NORM, Branch, check_order, concatenated, square
 from googlenet_jax.models.inception.scaling import remaining, widths_by
-from googlenet_jax.models.kernels import BY_PLATFORM, Forms, Padding
+from googlenet_jax.models.kernels import BY_PLATFORM, Forms
 from googlenet_jax.models.layers import (
   KERNEL_INITIALIZERS,
   BatchNorm,
@@ -103,7 +103,6 @@ class Architecture:
   conv2_reduce: int = 64
   conv2: int = 192
   modules: tuple[Module, ...] = FIGURE5
-  padding: Literal['same', 'caffe'] = 'same'
   batch_norm: BatchNorm = NORM
   dropout: float = 0.0
   kernel_init: str = 'he_normal'
@@ -138,7 +137,6 @@ class BNInceptionModule(nn.Module):
   conv: Callable[..., nn.Module]
   pool: Literal['avg', 'max'] = 'avg'
   stride: int = 1
-  padding: Padding = 'same'
   forms: Forms = BY_PLATFORM
 
   @nn.compact
@@ -150,7 +148,6 @@ class BNInceptionModule(nn.Module):
       train,
       conv=self.conv,
       stride=self.stride,
-      padding=self.padding,
       forms=self.forms,
     )
 
@@ -187,7 +184,6 @@ class BNInception(Network):
     check_image_size(height, width, functools.partial(starved_pool, arch))
     conv = functools.partial(
       ConvUnit,
-      padding=arch.padding,
       batch_norm=arch.batch_norm,
       axis_name=self.axis_name,
       kernel_init=arch.kernel_init,
@@ -200,10 +196,10 @@ class BNInception(Network):
       channels = x.shape[-1]
       x = conv(8 * channels, 7, 2, channels, bare=True, name='conv1_depthwise')(x)
       x = self.run(conv(arch.conv1, 1, name='conv1'), x, train)  # [n, 112, 112, 64]
-      x = MaxPool(3, 2, arch.padding, self.forms, name='pool1')(x)
+      x = MaxPool(3, 2, forms=self.forms, name='pool1')(x)
     x = self.run(conv(arch.conv2_reduce, 1, name='conv2_reduce'), x, train)
     x = self.run(conv(arch.conv2, 3, name='conv2'), x, train)  # [n, 56, 56, 192]
-    x = MaxPool(3, 2, arch.padding, self.forms, name='pool2')(x)
+    x = MaxPool(3, 2, forms=self.forms, name='pool2')(x)
     # [n, 28, 28, 320], behind 3c [n, 14, 14, 576], behind 4e [n, 7, 7, 1024]
     for module in arch.modules:
       inception = BNInceptionModule(
@@ -211,7 +207,6 @@ class BNInception(Network):
         conv,
         module.pool,
         module.stride,
-        arch.padding,
         self.forms,
         name=f'inception_{module.name}',
       )

@@ -7,7 +7,7 @@ vision", 1512.00567; figures, tables and sections are those of the paper.
 import dataclasses
 import functools
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 import flax.linen as nn
 import jax
@@ -88,7 +88,7 @@ class Architecture:
 
   stem: tuple[Stem, ...] = V3_STEM
   modules: tuple[Module, ...] = V3
-  padding: Padding = 'valid'
+  padding: Literal['valid', 'same'] = 'valid'
   count_padding: bool = False
   batch_norm: BatchNorm = NORM
   dropout: float = 0.2

@@ -39,7 +39,7 @@ def remaining(names: Sequence[str], skip: Iterable[str], fixed: Sequence[str]) -
     fixed: those that cannot be left out.
 
   Raises:
-    UserError: names a module that cannot be left out, or says that one must stay behind the last.
+    UserError: names a module that there is not, or that cannot be left out.
   """
   free = [name for name in names if name not in fixed]
   for name in skip:

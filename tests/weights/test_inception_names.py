@@ -79,7 +79,7 @@ def test_rows_and_columns_stay_apart(expected):
       'a network with count_padding=False; accepted',
     ),
     (build('inception', 'torchvision', width=0.5), 'a stem of another structure or width'),
-    (build('inception', 'torchvision', skip=('6b',)), 'modules of another structure or width'),
+    (build('inception', 'torchvision', skip='6b'), 'modules of another structure or width'),
     (build('inception', 'torchvision', aux=('5', '6')), 'a head on 5; accepted there: 6'),
   ],
 )

@@ -235,9 +235,7 @@ class BNInceptionKnobs(Knobs):
   variant: str = knob('bn_inception', 'the network to start from, an entry of the variant table')
   width: float = knob(1.0, 'multiplies every number of filters')
   reduction: float = knob(1.0, 'multiplies the 1x1 reductions of every module')
-  skip: tuple[str, ...] = knob(
-    (), 'modules to leave out, as in 4c,5b; those that halve the map stay'
-  )
+  skip: str = knob('', "modules to leave out: '4c,5b'; those that halve the map stay")
   dropout: float | None = knob(None, 'rate before the classifier; none: as the variant has it')
   kernel_init: str | None = knob(
     None, f'{", ".join(KERNEL_INITIALIZERS)}; none: as the variant has it'

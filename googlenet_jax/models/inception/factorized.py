@@ -249,9 +249,7 @@ class InceptionKnobs(Knobs):
   variant: str = knob('inception_v3', 'the network to start from, an entry of the variant table')
   width: float = knob(1.0, 'multiplies every number of filters, those of the heads too')
   reduction: float = knob(1.0, 'multiplies the 1x1 reductions of every module')
-  skip: tuple[str, ...] = knob(
-    (), 'modules to leave out, as in 5c,6b; those that halve the map stay'
-  )
+  skip: str = knob('', "modules to leave out: '5c,6b'; those that halve the map stay")
   aux: tuple[str, ...] = knob(
     (), 'stages (5, 6, 7) that carry an auxiliary head in training, behind their last module'
   )

@@ -1,6 +1,6 @@
 """Knobs that the networks of batch-normalized Inception modules share: widths, modules left out."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 
 from googlenet_jax.errors import UserError
 from googlenet_jax.models.family import check_factor, scaled
@@ -30,19 +30,20 @@ def widths_by(width: float, reduction: float) -> tuple[Scale, Scale]:
   return of_all, of_reductions
 
 
-def remaining(names: Sequence[str], skip: Iterable[str], fixed: Sequence[str]) -> list[str]:
+def remaining(names: Sequence[str], skip: str, fixed: Sequence[str]) -> list[str]:
   """The modules that are left.
 
   Args:
     names: all modules in order.
-    skip: those to leave out.
+    skip: those to leave out, as text: `5c,6b`.
     fixed: those that cannot be left out.
 
   Raises:
     UserError: names a module that there is not, or that cannot be left out.
   """
   free = [name for name in names if name not in fixed]
-  for name in skip:
+  left_out = [part.strip() for part in skip.split(',') if part.strip()]
+  for name in left_out:
     if name not in free:
       raise UserError(f'skip={name}: accepted: {", ".join(free)}')
-  return [name for name in names if name not in set(skip)]
+  return [name for name in names if name not in left_out]

@@ -235,8 +235,10 @@ def _identify(
     found[knob] = value
   taken = PUBLISHED[found['preprocessing']]
   size = FAMILIES[dialect.family].variants[found['variant']].image_size
-  if size != taken.image_size:  # a variant for other images than those of ImageNet
-    taken = dataclasses.replace(taken, image_size=size, resize=size)
+  if size != taken.image_size:  # small images are not cut, larger ones are in the same proportion
+    whole = size < taken.image_size
+    resize = size if whole else round(size * taken.resize / taken.image_size)
+    taken = dataclasses.replace(taken, image_size=size, resize=resize)
   model = dialects.identify(str(path), dialect, shapes, found['variant'], taken.image_size)
   known = len(dialect.classes) == model.classes
   classes = dialect.classes if known else _numbers(model.classes)

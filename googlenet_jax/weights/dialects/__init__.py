@@ -6,7 +6,7 @@ from typing import Any
 from googlenet_jax.errors import UserError
 from googlenet_jax.models import CLASSIFIER, FAMILIES, Network, family_of
 from googlenet_jax.weights import tensors
-from googlenet_jax.weights.dialects import alexnet, googlenet, resnet, vgg
+from googlenet_jax.weights.dialects import alexnet, googlenet, inception, resnet, vgg
 from googlenet_jax.weights.dialects.dialect import (
   COUNTER,
   Dialect,
@@ -18,7 +18,13 @@ from googlenet_jax.weights.dialects.dialect import (
   plain,
 )
 
-_IMPORTED = (*googlenet.DIALECTS, *alexnet.DIALECTS, *vgg.DIALECTS, *resnet.DIALECTS)
+_IMPORTED = (
+  *googlenet.DIALECTS,
+  *alexnet.DIALECTS,
+  *vgg.DIALECTS,
+  *resnet.DIALECTS,
+  *inception.DIALECTS,
+)
 
 DIALECTS: dict[tuple[str, str], Dialect] = {(d.family, d.source): d for d in _IMPORTED} | {
   (family, 'plain'): plain(family)

@@ -50,13 +50,15 @@ def rebuild(kind: Any, value: Any, where: str) -> Any:
 
 def _rebuild_fields(kind: Any, value: Any, where: str) -> Any:
   hints = typing.get_type_hints(kind)
-  names = [field.name for field in dataclasses.fields(kind)]
-  if isinstance(value, dict):
-    value = {f.name: f.default for f in dataclasses.fields(kind) if 'added' in f.metadata} | value
-  if not isinstance(value, dict) or sorted(value) != sorted(names):
+  fields = dataclasses.fields(kind)
+  names = [field.name for field in fields]
+  stored = value if isinstance(value, dict) else {}
+  absent = {f.name: f.default for f in fields if 'added' in f.metadata and f.name not in stored}
+  if not isinstance(value, dict) or sorted(value | absent) != sorted(names):
     found = list(value) if isinstance(value, dict) else value
     raise _refused(where, found, f'exactly the fields {", ".join(names)}')
-  return kind(**{name: rebuild(hints[name], value[name], f'{where}.{name}') for name in names})
+  given = {name: rebuild(hints[name], one, f'{where}.{name}') for name, one in value.items()}
+  return kind(**absent, **given)
 
 
 def rebuild_architecture(family: Family, value: Any) -> Any:

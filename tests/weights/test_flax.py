@@ -154,7 +154,8 @@ def test_the_published_weights_compute_what_the_tutorial_does(tmp_path, shared_d
     right[variant] = int((logits.argmax(-1) == expected['label'][half]).sum())
     if variant == 'uva':
       np.testing.assert_allclose(logits, expected['logits'][half], atol=1e-4)
-  assert right == {'uva': 179, 'uva_pool': 109}
+  assert right['uva'] == (expected['logits'].argmax(-1) == expected['label'])[half].sum() == 89
+  assert right['uva_pool'] == 44
 
 
 def sheet(file):

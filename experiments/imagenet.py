@@ -5,6 +5,9 @@
   googlenet train --config=experiments/imagenet.py:bvlc --workdir=runs/bvlc ...
   googlenet train --config=experiments/imagenet.py:bn --workdir=runs/bn ...
 
+On a pod, batch normalization need not be exchanged between chips in every layer:
+--config.batch_size=2048 --config.model.batch_norm_group=64 (docs/hardware.md).
+
 PATH holds train/<class>/*.JPEG and val/<class>/*.JPEG. Not run here: it wants 1.28 million images
 and an accelerator. Reported elsewhere, one crop, top-1 / top-5: BVLC 68.7 / 88.9.
 """

@@ -6,7 +6,14 @@
 from typing import Any
 
 from googlenet_jax.models import alexnet, cnds, dsn, googlenet, nin, resnet, vgg, zfnet
-from googlenet_jax.models.endpoints import Layer, endpoint_names, endpoints, top_layers
+from googlenet_jax.models.endpoints import (
+  Layer,
+  abstract_images,
+  abstract_variables,
+  endpoint_names,
+  endpoints,
+  top_layers,
+)
 from googlenet_jax.models.family import (
   CLASSIFIER,
   MAX_CHANNELS,
@@ -68,6 +75,8 @@ __all__ = [
   'Network',
   'Outputs',
   'Variant',
+  'abstract_images',
+  'abstract_variables',
   'build',
   'choose',
   'endpoint_names',

@@ -6,8 +6,8 @@
 
 The first compares networks at a quarter of their printed widths (ResNet-20 as printed) after the
 same number of steps; the second at widths that cost 10 million multiply-adds an image (within 3%),
-so that steps and multiply-adds both match. Three seeds of eight networks each, 24 runs of a minute
-or two on one core.
+so that steps and multiply-adds both match. Three seeds of ten networks each, 30 runs of a minute
+or two on one core, and more of the last two.
 
 The argument `cifar10` takes CIFAR-10 and a longer run, which wants an accelerator:
 
@@ -16,7 +16,7 @@ The argument `cifar10` takes CIFAR-10 and a longer run, which wants an accelerat
 
 PATH holds train/<class>/*.png and test/<class>/*.png. No network has its own recipe here: what a
 paper changed beside the network (losses, rates, augmentation) is the same for all, but for the
-auxiliary heads, which GoogLeNet, CNDS-8 and DSN have where their papers put them.
+auxiliary heads, which GoogLeNet, CNDS-8, DSN and Inception-v3 have where their papers put them.
 """
 
 from googlenet_jax.sweeps.grids import repeat
@@ -34,6 +34,8 @@ NETWORKS = {
   'vgg': ('small', 0.25, 0.177),
   'cnds': ('small', 0.25, 0.127),
   'dsn': ('cifar', 0.25, 0.186),
+  'bn_inception': ('small', 0.25, 0.127),
+  'inception': ('small', 0.25, 0.098),
 }
 MATCHED_MACS = 10_000_000
 

@@ -29,6 +29,8 @@ RATES = {
   'vgg': 'conv*=0.1,fc*=0.1,conv1_1=0',
   'cnds': 'conv*=0.1,fc*=0.1,conv1=0',
   'dsn': 'conv*=0.1,cccp*=0.1,conv1=0',
+  'bn_inception': 'conv*=0,inception_*=0.1',
+  'inception': 'conv*=0,inception_*=0.1',
 }
 
 

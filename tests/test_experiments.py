@@ -25,11 +25,13 @@ from googlenet_jax.weights.bundle import Bundle, Preprocessing, save
 FOLDER = pathlib.Path(__file__).resolve().parents[1] / 'experiments'
 ARGUMENTS = {
   'alexnet': ('', 'digits'),
-  'cifar10': ('', 'subset'),
+  'bn_inception': ('', 'digits'),
+  'cifar10': ('', 'subset', 'uva', 'kuangliu'),
   'cnds': ('', 'digits'),
   'digits': ('', 'study'),
   'dsn': ('', 'digits'),
   'imagenet': ('', 'bvlc', 'bn'),
+  'inception': ('', 'digits'),
   'nin': ('', 'cifar', 'digits'),
   'resnet': ('', 'digits'),
   'family': ('', 'cifar10'),
@@ -93,7 +95,7 @@ def test_finetuning_freezes_the_stem_of_every_family_and_nothing_else(family):
   modules = jax.eval_shape(model.init, jax.random.key(0), images)['params']
   frozen = frozen_modules(module_rates(text, modules))
   assert FAMILIES[family].first_convolution(model.architecture) in frozen
-  stems = r'conv\d(_reduce)?|conv1_1'
+  stems = r'conv\d(_reduce|_depthwise)?|conv1_1'
   assert all(re.fullmatch(stems, name) for name in frozen)
 
 

@@ -45,6 +45,9 @@ SMALL = {
   'vgg': ['model.variant=vgg11', 'model.width=0.03'],
   'cnds': ['model.variant=small', 'model.width=0.03'],
   'dsn': ['model.variant=cifar', 'model.width=0.25', 'loss.name=squared_hinge'],
+  # A module of each kind.
+  'bn_inception': ['model.variant=small', 'model.width=0.125', 'model.skip=3a,3b,4a,4b,4c,5a'],
+  'inception': ['model.variant=small', 'model.width=0.125', 'model.skip=5b,5c,6b,6c,6d,6e,7b'],
 }
 
 

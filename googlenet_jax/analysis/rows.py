@@ -105,7 +105,8 @@ def _extent(shape: tuple[int, ...]) -> tuple[int, int, int]:
 def _widths(layers: Sequence[Layer], columns: Mapping[str, str]) -> dict[str, int | None]:
   if columns:
     features = {layer.name: layer.module.features for layer in layers}
-    return {column: features[module] for column, module in columns.items()}
+    found = {column: features.get(module) for column, module in columns.items()}
+    return {column: channels for column, channels in found.items() if channels is not None}
   widths = getattr(layers[-1].module, 'widths', None)
   return dataclasses.asdict(widths) if dataclasses.is_dataclass(widths) else {}  # type: ignore[arg-type]
 

@@ -16,13 +16,13 @@ def add_convert(commands: Any) -> None:
     commands,
     'convert',
     _convert,
-    "Convert weights from a run, Caffe or torchvision to this package's format, and back.",
+    'Convert weights of a run, Caffe, PyTorch or Flax to the format of this package, and back.',
   )
   convert.add_argument(
     'source',
     metavar='SRC',
     type=pathlib.Path,
-    help='input: .caffemodel, .pth, .npz or .safetensors, or the folder of a run',
+    help='input: .caffemodel, .pth, .npz, .safetensors or Flax msgpack, or the folder of a run',
   )
   convert.add_argument(
     'destination',
@@ -32,7 +32,7 @@ def add_convert(commands: Any) -> None:
   )
   convert.add_argument(
     '--to',
-    choices=('torchvision',),
+    choices=('torchvision', 'timm'),
     help="naming of tensors in a .safetensors output (default: this package's)",
   )
   convert.add_argument(
@@ -44,7 +44,7 @@ def add_convert(commands: Any) -> None:
   convert.add_argument('--variant', help='variant of the network, if SRC does not say')
   convert.add_argument(
     '--preprocessing',
-    help='preprocessing used in training, if SRC does not say: caffe, imagenet or slim',
+    help='preprocessing used in training, if SRC does not say: caffe, cifar10, imagenet or slim',
   )
   convert.add_argument('--parameters', **flags.PARAMETERS)
   convert.add_argument(

@@ -1,6 +1,7 @@
 """What is evaluated: networks with their weights, from work directories and from files."""
 
 import dataclasses
+import logging
 import pathlib
 from collections.abc import Sequence
 from typing import Any
@@ -12,10 +13,13 @@ from googlenet_jax.errors import UserError
 from googlenet_jax.files import matching
 from googlenet_jax.models import without_heads
 from googlenet_jax.training.config.experiment import Experiment, open_experiment
+from googlenet_jax.training.run.recalibration import Recalibration
 from googlenet_jax.training.run.workdir import WorkDirectory
 from googlenet_jax.training.step.state import TrainState
 from googlenet_jax.weights import bundle as bundles
 from googlenet_jax.weights.bundle import Bundle, Preprocessing
+
+logger = logging.getLogger('googlenet_jax')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -100,9 +104,17 @@ def _of_run(path: pathlib.Path, cache_dir: pathlib.Path, parameters: str | None)
   config, split = experiment.config, experiment.train_split
   chosen, step = config.evaluation.parameters, int(state.step)
   name = f'{path.resolve()} step {step} {chosen}'
+  variables = state.variables(chosen)
+  if count := config.evaluation.recalibrate:
+    logger.info('%s: running statistics from %d training batches', path, count)
+    hyper = experiment.parallel.replicate(experiment.hyper)
+    recalibrated = Recalibration(experiment)(variables, hyper)
+    assert recalibrated is not None  # nobody stops it
+    variables = recalibrated
+    name += f' recalibrated on {count} batches'
   bundle = Bundle(
     model=experiment.model,
-    variables=jax.device_get(_plain(state.variables(chosen))),
+    variables=jax.device_get(_plain(variables)),
     preprocessing=Preprocessing(
       image_size=config.data.image_size,
       resize=config.data.resize,

@@ -5,7 +5,7 @@
 
 from typing import Any
 
-from googlenet_jax.models import alexnet, cnds, dsn, googlenet, nin, resnet, vgg, zfnet
+from googlenet_jax.models import alexnet, cnds, dsn, googlenet, inception, nin, resnet, vgg, zfnet
 from googlenet_jax.models.endpoints import (
   Layer,
   abstract_images,
@@ -37,6 +37,8 @@ FAMILIES: dict[str, Family] = {
     vgg.FAMILY,
     cnds.FAMILY,
     dsn.FAMILY,
+    inception.BN_INCEPTION,
+    inception.INCEPTION,
   )
 }
 """All families by name, the default first."""

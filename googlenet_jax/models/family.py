@@ -45,6 +45,9 @@ class Network(nn.Module):
     dtype: what is computed in; parameters and logits are float32.
     frozen: top-level modules (`conv1`, `aux_4a`) that compute in training what they compute at
       inference, with the batch statistics that they have.
+    batch_norm_group: images whose batch statistics are shared in training, consecutive ones of the
+      batch; None for all of it. Under a mapped axis the running statistics that a network returns
+      are then those of the device's own groups, to be averaged over the axis.
     axis_name: mapped axis over which batch statistics are shared, as under `pmap`; without one
       they are those of the array that the network is given.
     forms: how kernels are computed; by default as the platform that is compiled for prefers.
@@ -55,6 +58,7 @@ class Network(nn.Module):
   aux: tuple[str, ...] = ()
   dtype: Any = jnp.float32
   frozen: tuple[str, ...] = ()
+  batch_norm_group: int | None = None
   axis_name: str | None = None
   forms: Forms = BY_PLATFORM
 
@@ -85,6 +89,9 @@ class Knobs:
   variant: str = knob('', "the network to start from, an entry of the family's variants")
   aux: tuple[str, ...] = knob((), 'places that carry an auxiliary head in training')
   dtype: str = knob('float32', 'type of computation, float32 or bfloat16; parameters are float32')
+  batch_norm_group: int | None = knob(
+    None, 'consecutive images that share batch statistics; none: all of a batch'
+  )
   kernels: str = knob(
     'auto',
     'forms of kernels: auto (by platform), cpu, gpu, tpu, plain, or by part: max_pool=window',
@@ -177,11 +184,19 @@ class Family:
         raise UserError(f'aux={place}: no such module; accepted: {accepted}')
     if classes < 1:
       raise UserError(f'classes={classes}: at least 1 is accepted')
+    group = knobs.batch_norm_group
+    if group is not None and not getattr(architecture, 'batch_norm', None):
+      raise UserError(
+        f'batch_norm_group={group}: the network has no batch normalization; accepted: none'
+      )
+    if group is not None and group < 1:
+      raise UserError(f'batch_norm_group={group}: at least 1, or none, is accepted')
     return self.network(
       architecture=architecture,
       classes=classes,
       aux=tuple(place for place in places if place in knobs.aux),
       dtype=choose('dtype', knobs.dtype, DTYPES),
+      batch_norm_group=group,
       forms=forms_by(knobs.kernels),
     )
 

@@ -19,7 +19,7 @@ PREFIX = 'aux_'
 
 @dataclasses.dataclass(frozen=True)
 class HeadStructure:
-  """An auxiliary head as data: average pool, 1x1 convolution, fully connected layers, classifier.
+  """An auxiliary head as data: average pool, convolutions, fully connected layers, classifier.
 
   A width of None leaves its layer out; without any the head is a linear layer on the whole map. The
   defaults are GoogLeNet's (section 5).
@@ -31,7 +31,10 @@ class HeadStructure:
     pool: `valid` (5x5, stride 3: 14x14 -> 4x4), `adaptive` (always 4x4), `ceil` (5x5, stride 2, in
       ceil mode: 28x28 -> 13x13) or `none`.
     fc2: units of a second fully connected layer.
-    conv_relu: whether the convolution has a ReLU.
+    conv_relu: whether the 1x1 convolution has a ReLU.
+    conv2: filters of a second convolution, 5x5 without padding, whose outputs are averaged: a fully
+      connected layer that is normalized as convolutions are, where the pool leaves 5x5 pixels. It
+      covers what there is where that is less.
   """
 
   conv: int | None = 128
@@ -40,6 +43,7 @@ class HeadStructure:
   pool: Literal['valid', 'adaptive', 'ceil', 'none'] = 'valid'
   fc2: int | None = added(None)
   conv_relu: bool = added(True)
+  conv2: int | None = added(None)
 
   def resized(self, new: Callable[[str, int], int]) -> 'HeadStructure':
     """The same with other widths; `new` gives one for a layer's name and its width."""
@@ -52,6 +56,7 @@ class HeadStructure:
       conv=resized('conv', self.conv),
       fc=resized('fc', self.fc),
       fc2=resized('fc2', self.fc2),
+      conv2=resized('conv2', self.conv2),
     )
 
 
@@ -60,6 +65,9 @@ CNDS_HEAD = HeadStructure(conv=64, fc=1024, fc2=1024, dropout=0.5, pool='ceil', 
 
 LINEAR_HEAD = HeadStructure(conv=None, fc=None, dropout=0.0, pool='none')
 """The companion classifier of 1409.5185, as its authors' published Caffe network has it."""
+
+NORMALIZED_HEAD = HeadStructure(conv=128, fc=None, dropout=0.0, conv2=768)
+"""The batch-normalized head of 1512.00567, section 10, as the released network has it."""
 
 _POOLS: dict[str, Callable[[jax.Array], jax.Array]] = {
   'valid': lambda x: nn.avg_pool(
@@ -74,7 +82,7 @@ _POOLS: dict[str, Callable[[jax.Array], jax.Array]] = {
 class AuxiliaryHead(nn.Module):
   """An auxiliary classifier on a map, such as the output of an Inception module.
 
-  `conv` makes a convolution unit from its width, kernel size, `relu` and name.
+  `conv` makes a convolution unit from its width, kernel size, `relu`, `padding` and name.
   """
 
   structure: HeadStructure
@@ -91,6 +99,9 @@ class AuxiliaryHead(nn.Module):
     x = _POOLS[head.pool](x)
     if head.conv:
       x = self.conv(head.conv, 1, relu=head.conv_relu, name='conv')(x, train)  # [n, 4, 4, 128]
+    if head.conv2:
+      sides = (min(5, x.shape[1]), min(5, x.shape[2]))
+      x = self.conv(head.conv2, sides, padding=0, name='conv2')(x, train).mean((1, 2))
     x = x.reshape(x.shape[0], -1)
     for name, dropout, units in (('fc', 'dropout', head.fc), ('fc2', 'dropout2', head.fc2)):
       if units:

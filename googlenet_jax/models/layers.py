@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from googlenet_jax.models.batch_norm import GroupBatchNorm
 from googlenet_jax.models.kernels import (
   BY_PLATFORM,
   LRN,
@@ -47,23 +48,27 @@ class BatchNorm:
 class ConvUnit(nn.Module):
   """Convolution, then a bias or batch normalization (scale and shift), then ReLU.
 
-  Parameters: `kernel` [k, k, c_in / groups, features] and `bias` [features], or the submodule `bn`
-  in place of the bias. `bare` leaves all but the convolution out, `relu=False` the ReLU alone.
+  Parameters: `kernel` [rows, columns, c_in / groups, features] and `bias` [features], or the
+  submodule `bn` in place of the bias. `bare` leaves all but the convolution out, `relu=False` the
+  ReLU alone.
 
   Attributes:
+    kernel: rows and columns of the kernel; one number where they are as many.
     padding: a convention of `kernels`, or the number of pixels on each side.
+    batch_norm_group: images whose batch statistics are shared; None for all.
     axis_name: mapped axis over which batch statistics are shared; without one they are those of
       the array that the unit is given.
   """
 
   features: int
-  kernel: int = 1
+  kernel: int | tuple[int, int] = 1
   stride: int = 1
   groups: int = 1
   bare: bool = False
   relu: bool = True
   padding: Padding | int = 'same'
   batch_norm: BatchNorm | None = None
+  batch_norm_group: int | None = None
   axis_name: str | None = None
   kernel_init: str = 'lecun_uniform'
   bias_init: float = 0.0
@@ -72,20 +77,28 @@ class ConvUnit(nn.Module):
   @nn.compact
   def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
     """float[n, h, w, c_in] -> `dtype`[n, h / stride, w / stride, features]."""
-    shape = (self.kernel, self.kernel, x.shape[-1] // self.groups, self.features)
+    shape = (*self.sides, x.shape[-1] // self.groups, self.features)
     kernel = self.param('kernel', KERNEL_INITIALIZERS[self.kernel_init], shape, jnp.float32)
-    side = self.padding if isinstance(self.padding, int) else self.kernel // 2
     x = lax.conv_general_dilated(
       x.astype(self.dtype),
       kernel.astype(self.dtype),
       window_strides=(self.stride, self.stride),
-      padding='SAME' if self.padding == 'same' else [(side, side)] * 2,
+      padding='SAME' if self.padding == 'same' else [self._around(side) for side in self.sides],
       dimension_numbers=('NHWC', 'HWIO', 'NHWC'),
       feature_group_count=self.groups,
     )
     if self.bare:
       return x
-    if self.batch_norm:
+    if self.batch_norm and self.batch_norm_group and train:
+      x = GroupBatchNorm(
+        self.batch_norm_group,
+        epsilon=self.batch_norm.epsilon,
+        momentum=self.batch_norm.momentum,
+        axis_name=self.axis_name,
+        dtype=self.dtype,
+        name='bn',
+      )(x)
+    elif self.batch_norm:
       x = nn.BatchNorm(
         use_running_average=not train,
         epsilon=self.batch_norm.epsilon,
@@ -101,10 +114,23 @@ class ConvUnit(nn.Module):
       x = x + bias.astype(self.dtype)
     return nn.relu(x) if self.relu else x
 
+  @property
+  def sides(self) -> tuple[int, int]:
+    """Rows and columns of the kernel."""
+    return self.kernel if isinstance(self.kernel, tuple) else (self.kernel, self.kernel)
+
+  @nn.nowrap
+  def _around(self, side: int) -> tuple[int, int]:
+    """Pixels before and after an axis that a kernel has so many of."""
+    if isinstance(self.padding, int):
+      return self.padding, self.padding
+    return side // 2, side // 2
+
   @nn.nowrap
   def row_type(self, before: int, after: int) -> str:
     """Such as `convolution 7x7/2`."""
-    return f'convolution {self.kernel}x{self.kernel}/{self.stride}'
+    rows, columns = self.sides
+    return f'convolution {rows}x{columns}/{self.stride}'
 
 
 class MaxPool(nn.Module):
@@ -126,17 +152,22 @@ class MaxPool(nn.Module):
 
 
 class AvgPool(nn.Module):
-  """Average pooling; pixels of the padding do not count."""
+  """Average pooling; pixels of the padding count as zeros where `count_padding` says so."""
 
   window: int
   stride: int
   padding: Padding = 'same'
+  count_padding: bool = False
 
   def __call__(self, x: jax.Array) -> jax.Array:
     """float[n, h, w, c] -> float[n, h / stride, w / stride, c]."""
     sides = (pool_padding(side, self.window, self.stride, self.padding) for side in x.shape[1:3])
     return nn.avg_pool(
-      x, (self.window,) * 2, (self.stride,) * 2, tuple(sides), count_include_pad=False
+      x,
+      (self.window,) * 2,
+      (self.stride,) * 2,
+      tuple(sides),
+      count_include_pad=self.count_padding,
     )
 
   @nn.nowrap

@@ -132,7 +132,7 @@ def cifar(n: int) -> Architecture:
 
 
 # Not of the paper: the stride on the 3x3, which sees every pixel, and a pool padded on both sides.
-imagenet_v1_5 = functools.partial(imagenet, bottleneck, stride_on='3x3', padding='torch')
+imagenet_v1_5 = functools.partial(imagenet, stride_on='3x3', padding='torch')
 
 VARIANTS: dict[str, Variant] = {
   'resnet50': Variant(imagenet(bottleneck, 3, 4, 6, 3), 'Table 1, 50-layer'),
@@ -140,11 +140,21 @@ VARIANTS: dict[str, Variant] = {
   'resnet34': Variant(imagenet(basic, 3, 4, 6, 3), 'Table 1, 34-layer, with shortcuts B'),
   'resnet101': Variant(imagenet(bottleneck, 3, 4, 23, 3), 'Table 1, 101-layer'),
   'resnet152': Variant(imagenet(bottleneck, 3, 8, 36, 3), 'Table 1, 152-layer'),
+  # Blocks of two 3x3 have the stride there in any case: of these the pool alone is another.
+  'resnet18_v1_5': Variant(
+    imagenet_v1_5(basic, 2, 2, 2, 2), "torchvision's 18-layer network: its pool is padded around"
+  ),
+  'resnet34_v1_5': Variant(
+    imagenet_v1_5(basic, 3, 4, 6, 3), "torchvision's 34-layer network: its pool is padded around"
+  ),
   'resnet50_v1_5': Variant(
-    imagenet_v1_5(3, 4, 6, 3), "torchvision's 50-layer network: stride on the 3x3"
+    imagenet_v1_5(bottleneck, 3, 4, 6, 3), "torchvision's 50-layer network: stride on the 3x3"
+  ),
+  'resnet101_v1_5': Variant(
+    imagenet_v1_5(bottleneck, 3, 4, 23, 3), "torchvision's 101-layer network: stride on the 3x3"
   ),
   'resnet152_v1_5': Variant(
-    imagenet_v1_5(3, 8, 36, 3), "torchvision's 152-layer network: stride on the 3x3"
+    imagenet_v1_5(bottleneck, 3, 8, 36, 3), "torchvision's 152-layer network: stride on the 3x3"
   ),
   'resnet20': Variant(cifar(3), 'section 4.2, n = 3: for images of 32 pixels', 32),
   'resnet32': Variant(cifar(5), 'section 4.2, n = 5: for images of 32 pixels', 32),
@@ -211,6 +221,7 @@ class ResNet(Network):
       ConvUnit,
       padding=arch.padding,
       batch_norm=arch.batch_norm,
+      batch_norm_group=self.batch_norm_group,
       axis_name=self.axis_name,
       kernel_init=arch.kernel_init,
       dtype=self.dtype,

@@ -147,6 +147,7 @@ class VGG(Network):
     conv = functools.partial(
       ConvUnit,
       batch_norm=arch.batch_norm,
+      batch_norm_group=self.batch_norm_group,
       axis_name=self.axis_name,
       kernel_init=arch.kernel_init,
       dtype=self.dtype,

@@ -81,12 +81,18 @@ class DescribedPreprocessing:
 
 # What published networks were trained with, by who published it first. Caffe's mean is given in the
 # order B, G, R there. torchvision's `transform_input` turns its own normalization into TF-slim's.
+# Those of CIFAR-10 are the pixels of its 50,000 training images, as the UvA tutorial computes them.
+CIFAR10 = Normalization(
+  (0.49139968 * 255, 0.48215841 * 255, 0.44653091 * 255),
+  (0.24703223 * 255, 0.24348513 * 255, 0.26158784 * 255),
+)
 PUBLISHED = {
   'imagenet': Preprocessing(),
   'caffe': Preprocessing(
     normalization=Normalization((123.0, 117.0, 104.0), (1.0, 1.0, 1.0), channel_order='bgr')
   ),
   'slim': Preprocessing(normalization=Normalization((127.5, 127.5, 127.5), (127.5, 127.5, 127.5))),
+  'cifar10': Preprocessing(32, 32, CIFAR10),
 }
 
 

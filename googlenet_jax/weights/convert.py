@@ -3,7 +3,7 @@
 import contextlib
 import dataclasses
 import pathlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -24,20 +24,26 @@ from googlenet_jax.weights.bundle import (
 )
 from googlenet_jax.weights.dialects import COUNTER, Dialect
 from googlenet_jax.weights.fold import fold_normalization as fold
-from googlenet_jax.weights.formats import caffe, npz, pth, safetensors_file
+from googlenet_jax.weights.formats import caffe, msgpack_file, npz, pth, safetensors_file
 from googlenet_jax.weights.formats.archive import open_archive
 from googlenet_jax.weights.formats.contents import Contents, file_size, first_bytes, is_safetensors
 
 TARGETS = ('.safetensors', '.npz', '.caffemodel')
+NAMINGS = ('torchvision', 'timm')
+"""Whose names a .safetensors file can have in place of ours."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Conversion:
-  """What a conversion found: the bundle, the kind of file it came from and whose names it uses."""
+  """What a conversion found: the bundle, the kind of file it came from and whose names it uses.
+
+  `notes` are lines on what was changed on the way in.
+  """
 
   bundle: Bundle
   layout: str
   dialect: str
+  notes: tuple[str, ...] = ()
 
   def figures(self) -> dict[str, Any]:
     """Counts and facts for printing, values that JSON can hold."""
@@ -60,6 +66,7 @@ class Conversion:
       'named_classes': self.bundle.classes != _numbers(model.classes),
       'preprocessing': self.bundle.preprocessing.described(),
       'source': self.bundle.source,
+      'notes': list(self.notes),
     }
 
 
@@ -77,9 +84,9 @@ def convert(
   """Reads weights of any known kind and writes them as the destination's ending says.
 
   Args:
-    source: .caffemodel, .pth, .npz or .safetensors, whatever it is called.
-    destination: .safetensors (ours, or torchvision's names with `to`), .npz or .caffemodel.
-    to: `torchvision`, or None.
+    source: .caffemodel, .pth, .npz, .safetensors or Flax msgpack, whatever it is called.
+    destination: .safetensors (our names, or those of `to`), .npz or .caffemodel.
+    to: `torchvision` or `timm`, or None.
     classes: names of the classes, one a line.
     family: the network's family, where the file does not tell; None: googlenet.
     variant: the network, where the file does not tell.
@@ -99,8 +106,8 @@ def convert(
 def check_destination(destination: pathlib.Path, to: str | None) -> None:
   """Raises UserError, before anything is read, for an ending that `write` does not know."""
   suffix = destination.suffix.lower()
-  if to not in (None, 'torchvision'):
-    raise UserError(f'--to={to}: accepted: torchvision')
+  if to not in (None, *NAMINGS):
+    raise UserError(f'--to={to}: accepted: {", ".join(NAMINGS)}')
   if suffix not in TARGETS or (to and suffix != '.safetensors'):
     accepted = '.safetensors' if to else ', '.join(TARGETS)
     if suffix in ('.pth', '.pt'):  # which PyTorch's users would look for
@@ -119,8 +126,8 @@ def write(
   suffix = destination.suffix.lower()
   if fold_normalization:
     conversion = dataclasses.replace(conversion, bundle=fold(conversion.bundle))
-  if to == 'torchvision':
-    write_foreign(conversion.bundle, destination, 'torchvision', safetensors_file.write)
+  if to:
+    write_foreign(conversion.bundle, destination, to, safetensors_file.write)
   elif suffix == '.caffemodel':
     write_foreign(conversion.bundle, destination, 'caffe', caffe.write)
   elif suffix == '.npz':
@@ -142,7 +149,9 @@ def read(
   given = {'family': family, 'variant': variant, 'preprocessing': preprocessing}
   told = {knob: value for knob, value in given.items() if value}
   of_family = choose('--family', told.get('family', next(iter(FAMILIES))), FAMILIES)
-  tables = {'variant': of_family.variants, 'preprocessing': PUBLISHED}
+  families = [of_family] if 'family' in told else FAMILIES.values()  # or the file tells which
+  variants = {name: v for one in families for name, v in one.variants.items()}
+  tables: dict[str, Mapping[str, Any]] = {'variant': variants, 'preprocessing': PUBLISHED}
   for knob, table in tables.items():
     if knob in told:
       choose(f'--{knob}', told[knob], table)
@@ -158,6 +167,8 @@ def _opened(path: pathlib.Path) -> contextlib.AbstractContextManager[Contents]:
   start = first_bytes(path)
   if is_safetensors(start):
     return safetensors_file.open_safetensors(path)
+  if msgpack_file.is_msgpack(start):
+    return msgpack_file.open_msgpack(path)
   if start[:4] == b'PK\3\4':
     return pth.open_pth(path) if _holds_pickle(path) else npz.open_npz(path)
   return caffe.open_caffemodel(path)
@@ -178,6 +189,7 @@ def _assemble(
   if contents.described is not None:
     for knob, value in told.items():
       raise UserError(f'--{knob}={value}: {path} says itself what its {knob} is')
+  notes: tuple[str, ...] = ()
   if is_bundle(contents.shapes, contents.described):
     bundle, names = load(path), 'plain'
   else:
@@ -190,6 +202,8 @@ def _assemble(
     else:
       dialect = dialects.recognize(str(path), shapes, told.get('family'))
       found = _identify(path, dialect, shapes, told)
+      if biases := len(dialect.spare_biases(found.model.architecture)):
+        notes = (f'{biases} biases in front of batch normalization went into its running means',)
     variables = _variables(contents, dialect, found.model, found.preprocessing.image_size)
     bundle = Bundle(found.model, variables, found.preprocessing, found.classes, found.source)
     names = dialect.source
@@ -197,7 +211,7 @@ def _assemble(
     if len(classes) != bundle.model.classes:
       raise UserError(f'{path}: {bundle.model.classes} classes; {len(classes)} names were given')
     bundle = dataclasses.replace(bundle, classes=classes)
-  return Conversion(bundle, contents.layout, names)
+  return Conversion(bundle, contents.layout, names, notes)
 
 
 def _identify(
@@ -205,7 +219,7 @@ def _identify(
 ) -> Description:
   """What a file of others is taken for: by names and shapes, and by what the user says."""
   taken_for = {
-    'variant': (dialect.variant, FAMILIES[dialect.family].variants),
+    'variant': (dialect.variant_of(shapes), FAMILIES[dialect.family].variants),
     'preprocessing': (dialect.preprocessing, PUBLISHED),
   }
   found = {}
@@ -217,15 +231,18 @@ def _identify(
       raise UserError(
         f'{path}: says nothing of its {knob}; accepted: --{knob}={"|".join(table)}{hint}'
       )
+    choose(f'{path}: --{knob}', value, table)
     found[knob] = value
   taken = PUBLISHED[found['preprocessing']]
   size = FAMILIES[dialect.family].variants[found['variant']].image_size
-  if size != taken.image_size:  # a variant for other images than those of ImageNet
-    taken = dataclasses.replace(taken, image_size=size, resize=size)
+  if size != taken.image_size:  # small images are not cut, larger ones are in the same proportion
+    whole = size < taken.image_size
+    resize = size if whole else round(size * taken.resize / taken.image_size)
+    taken = dataclasses.replace(taken, image_size=size, resize=resize)
   model = dialects.identify(str(path), dialect, shapes, found['variant'], taken.image_size)
-  return Description(
-    model, taken, _numbers(model.classes), f'{path.name} (names of {dialect.source})', None
-  )
+  known = len(dialect.classes) == model.classes
+  classes = dialect.classes if known else _numbers(model.classes)
+  return Description(model, taken, classes, f'{path.name} (names of {dialect.source})', None)
 
 
 def _numbers(classes: int) -> tuple[str, ...]:
@@ -235,9 +252,12 @@ def _numbers(classes: int) -> tuple[str, ...]:
 
 def _variables(contents: Contents, dialect: Dialect, model: Any, image_size: int) -> dict[str, Any]:
   arrays = {}
+  biases = dialect.spare_biases(model.architecture)
   for name in tensors.expected_shapes(model, image_size):
-    array = contents.read(dialect.rename(name)).astype(np.float32)
+    array = contents.read(dialect.rename(name, model.architecture)).astype(np.float32)
     arrays[name] = dialects.inward(dialect, model, name, array)
+    if name in biases:  # x + b normalized with mean m is x normalized with m - b
+      arrays[name] = arrays[name] - contents.read(biases[name]).astype(np.float32)
   return tensors.unflatten(arrays)
 
 
@@ -252,7 +272,7 @@ def write_foreign(
   Args:
     bundle: the network with its weights.
     path: the file.
-    source: whose names they are: `plain`, `caffe` or `torchvision`.
+    source: whose names they are: `plain`, `caffe`, `torchvision` or `timm`.
     write: writes arrays by name, and what describes them, into a file.
 
   Raises:
@@ -260,10 +280,14 @@ def write_foreign(
   """
   dialect = dialects.dialect_of(bundle.model, source, str(path))
   dialect.check_writable(dialect, bundle.model, str(path))
-  arrays = {}
-  for name, array in tensors.flatten(bundle.variables).items():
-    arrays[dialect.rename(name)] = dialects.outward(dialect, bundle.model, name, array)
-  if source == 'torchvision':
+  dialects.check_maps(dialect, bundle.model, tensors.shapes_of(bundle.variables), str(path))
+  arrays, ours = {}, tensors.flatten(bundle.variables)
+  for name, array in ours.items():
+    theirs = dialect.rename(name, bundle.model.architecture)
+    arrays[theirs] = dialects.outward(dialect, bundle.model, name, array)
+  for mean, bias in dialect.spare_biases(bundle.model.architecture).items():
+    arrays[bias] = np.zeros_like(ours[mean])
+  if source in NAMINGS:
     counters = [name.removesuffix('.running_mean') for name in arrays if '.running_mean' in name]
     arrays |= {f'{name}{COUNTER}': np.zeros((), np.int64) for name in counters}
   write(path, arrays, describe(bundle))

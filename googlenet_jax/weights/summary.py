@@ -11,13 +11,14 @@ def describe(figures: dict[str, Any], destination: pathlib.Path) -> str:
   named = 'named' if figures['named_classes'] else 'without names (--classes=FILE gives them)'
   lines = [
     f'found:   {figures["layout"]}, names {figures["names"]}, '
-    f'variant {figures["variant"] or "other"}',
+    f'family {figures["family"]}, variant {figures["variant"] or "other"}',
     f'holds:   {figures["layers"]} layers, {figures["tensors"]} tensors, '
     f'{figures["values"]:,} values',
     f'heads:   {", ".join(figures["heads"]) or "none"}',
     f'classes: {figures["classes"]}, {named}',
     f'images:  {taken["image_size"]} pixels of {taken["resize"]}, {taken["channel_order"]}, '
     f'mean {mean}, std {std}',
+    *(f'note:    {note}' for note in figures['notes']),
     f'written: {destination}',
   ]
   return '\n'.join(lines)

@@ -202,7 +202,8 @@ def test_small_stem():
 def test_depth_is_counted():
   depths = {variant: audit_of(variant).depth for variant in VARIANTS}
   # Without reductions a module is one layer deep; the factors of the separable kernel are one.
-  assert depths == dict.fromkeys(VARIANTS, 22) | {'naive': 13}
+  others = {'naive': 13, 'kuangliu': 1 + 9 * 3 + 1, 'uva': 1 + 8 * 2 + 1, 'uva_pool': 18}
+  assert depths == dict.fromkeys(VARIANTS, 22) | others
   # One reduction is enough for two layers.
   mixed = rows(audit_of(widths='3a.reduce_3x3=none,3b.reduce_3x3=none,3b.reduce_5x5=none'))
   assert (mixed['inception_3a'].depth, mixed['inception_3b'].depth) == (2, 1)

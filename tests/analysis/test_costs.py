@@ -33,6 +33,9 @@ GOLDEN = {
   'bn': Golden(7_005_832, 1_582_671_872, 13_385_816, 1_591_044_096),
   'naive': Golden(97_526_008, 12_568_061_056, 104_274_376, 12_582_331_520),
   'small': Golden(6_998_152, 480_714_752, 10_232_408, 484_343_808, image_size=32),
+  'kuangliu': Golden(7_173_096, 1_522_769_920, 13_553_080, 1_531_142_144, image_size=32),
+  'uva': Golden(387_048, 74_726_080, 6_662_584, 81_427_136, image_size=32),
+  'uva_pool': Golden(387_048, 74_726_080, 6_662_584, 81_427_136, image_size=32),
 }
 
 # Table 1 once more, module by module: 1x1, 3x3 reduce, 3x3, 5x5 reduce, 5x5, pool proj.
@@ -49,9 +52,28 @@ WIDTHS = {
 }
 
 
+# The tutorial's eight modules in the same columns.
+UVA_WIDTHS = {
+  '3a': (16, 32, 32, 16, 8, 8),
+  '3b': (24, 32, 48, 16, 12, 12),
+  '4a': (24, 32, 48, 16, 12, 12),
+  '4b': (16, 32, 48, 16, 16, 16),
+  '4c': (16, 32, 48, 16, 16, 16),
+  '4d': (32, 32, 48, 16, 24, 24),
+  '5a': (32, 48, 64, 16, 16, 16),
+  '5b': (32, 48, 64, 16, 16, 16),
+}
+SINGLE = {'kuangliu': 192, 'uva': 64, 'uva_pool': 64}  # stems of one convolution
+
+
 def closed_form(variant, classes=1000):
-  """Golden figures by arithmetic over Table 1; pools halve exactly at 224 and at 32."""
-  norms = 2 if variant in ('torchvision', 'bn', 'small') else 1  # vectors of a convolution
+  """Golden figures by arithmetic over Table 1; pools halve exactly at 224 and at 32.
+
+  Those of the tutorial, without padding, make 15x15 and 7x7 of 32x32.
+  """
+  tutorial = variant.startswith('uva')
+  normalized = variant in ('torchvision', 'bn', 'small', *SINGLE)
+  norms = 2 if normalized else 1  # vectors of a convolution
   params = macs = 0
 
   def conv(kernel, inputs, outputs, size, vectors=norms):
@@ -59,7 +81,10 @@ def closed_form(variant, classes=1000):
     params += kernel**2 * inputs * outputs + vectors * outputs
     macs += size**2 * kernel**2 * inputs * outputs
 
-  if variant == 'small':
+  if variant in SINGLE:
+    size = 32
+    conv(3, 3, SINGLE[variant], size)
+  elif variant == 'small':
     size = 32
     conv(3, 3, 64, size)
   else:
@@ -69,16 +94,17 @@ def closed_form(variant, classes=1000):
       conv(1, 24, 64, 112)
     else:
       conv(7, 3, 64, 112)
-  conv(1, 64, 64, size)
-  conv(3, 64, 192, size)
-  size //= 2
+  if variant not in SINGLE:
+    conv(1, 64, 64, size)
+    conv(3, 64, 192, size)
+    size //= 2
 
-  channels, heads = 192, []
-  for name, (a, b, c, d, e, f) in WIDTHS.items():
+  channels, heads = SINGLE.get(variant, 192), []
+  for name, (a, b, c, d, e, f) in (UVA_WIDTHS if tutorial else WIDTHS).items():
     if variant == 'separable':
       c, d = (204 if name == '4a' else c), (48 if name == '5a' else d)
     if name in ('4a', '5a'):
-      size //= 2
+      size = (size - 1) // 2 if tutorial else size // 2
     conv(1, channels, a, size)
     if variant == 'naive':
       conv(3, channels, c, size)
@@ -88,11 +114,13 @@ def closed_form(variant, classes=1000):
       conv(1, channels, b, size)
       conv(3, b, c, size)
       conv(1, channels, d, size)
-      conv(3 if variant == 'torchvision' else 5, d, e, size)
+      conv(3 if variant in ('torchvision', 'kuangliu') else 5, d, e, size)
+      if variant == 'kuangliu':
+        conv(3, e, e, size)
       conv(1, channels, f, size)
       channels = a + c + e + f
     if name in HEADS:
-      heads.append((channels, 4 if variant != 'small' else 2))
+      heads.append((channels, 2 if variant == 'small' else 4))
   params += channels * classes + classes
   macs += channels * classes
 
@@ -102,7 +130,7 @@ def closed_form(variant, classes=1000):
     for rows, columns in ((side**2 * 128, 1024), (1024, classes)):
       params += rows * columns + columns
       macs += rows * columns
-  return Golden(*trunk, params, macs, 32 if variant == 'small' else 224)
+  return Golden(*trunk, params, macs, 32 if variant in ('small', *SINGLE) else 224)
 
 
 def test_every_variant_has_a_golden_entry():

@@ -16,14 +16,17 @@ MACS = {
     'one_tower': 714_188_480,
     'small': 251_068_416,
   },
-  # Table 1 prints 1.8, 3.6, 3.8, 7.6 and 11.3 x 10^9; torchvision 4.09 and 11.51 for v1.5.
+  # Table 1 prints 1.8, 3.6, 3.8, 7.6 and 11.3 x 10^9; torchvision 4.09, 7.80 and 11.51 for v1.5.
   'resnet': {
     'resnet18': 1_814_073_344,
     'resnet34': 3_663_761_408,
     'resnet50': 3_857_973_248,
     'resnet101': 7_570_194_432,
     'resnet152': 11_282_415_616,
+    'resnet18_v1_5': 1_814_073_344,
+    'resnet34_v1_5': 3_663_761_408,
     'resnet50_v1_5': 4_089_184_256,
+    'resnet101_v1_5': 7_801_405_440,
     'resnet152_v1_5': 11_513_626_624,
     'resnet20': 40_614_400,
     'resnet32': 68_925_952,
@@ -59,6 +62,29 @@ MACS = {
   'dsn': {
     'cifar': 234_651_648,
   },
+  # 1512.00567, Table 3: 2.0 and 4.8 x 10^9.
+  'bn_inception': {
+    'bn_inception': 1_934_857_216,
+    'printed': 1_948_605_440,
+    'small': 623_140_864,
+  },
+  'inception': {
+    'inception_v3': 5_713_216_096,
+    'torchvision': 5_713_216_096,
+    'inception_v2': 6_482_774_624,
+    'small': 1_044_103_168,
+  },
+}
+# Of the network for inference and, with its head, for training.
+PARAMETERS = {
+  ('bn_inception', 'bn_inception'): (11_188_288, 11_188_288),
+  ('bn_inception', 'printed'): (11_278_528, 11_278_528),
+  ('bn_inception', 'small'): (11_187_304, 11_187_304),
+  # torchvision's module has as many, with and without its head.
+  ('inception', 'inception_v3'): (23_834_568, 27_161_264),
+  ('inception', 'torchvision'): (23_834_568, 27_161_264),
+  ('inception', 'inception_v2'): (26_405_192, 29_731_888),
+  ('inception', 'small'): (23_834_568, 25_096_880),
 }
 OTHERS = [name for name in FAMILIES if name != 'googlenet']
 VARIANTS = [(name, variant) for name in OTHERS for variant in FAMILIES[name].variants]
@@ -79,6 +105,8 @@ def test_every_variant_has_golden_multiply_adds(name):
 def test_multiply_adds_and_rows(name, variant):
   audit = audit_of(name, variant)
   assert audit.macs == MACS[name][variant]
+  if name in ('bn_inception', 'inception'):
+    assert (audit.params, audit.training_params) == PARAMETERS[name, variant]
   assert sum(row.macs for row in audit.rows) == audit.macs
   assert {row.name for row in PAPERS[name].rows(variant)} <= {row.name for row in audit.rows}
   for row in audit.rows:
@@ -99,12 +127,24 @@ def test_multiply_adds_and_rows(name, variant):
     ('vgg', 'vgg19', 143_667_240, 19),
     ('nin', 'imagenet', 7_595_176, 12),
     ('zfnet', 'figure3', 62_357_608, 8),
+    ('bn_inception', 'bn_inception', 11_188_288, 34),  # GoogLeNet's 22, 9 more, and a tenth module
   ],
 )
 def test_totals(family, variant, params, depth):
   found = audit_of(family, variant)
   assert (found.params, found.training_params, found.depth) == (params, params, depth)
   assert sum(row.params for row in found.rows) == params and found.aux == ()
+
+
+def test_the_table_of_bn_inception_differs_from_ours_in_two_projections():
+  audit = audit_of('bn_inception', 'bn_inception')
+  rows = [row for row in audit.rows if row.printed.widths]
+  wrong = {row.name for row in rows if row.widths != row.printed.widths}
+  assert len(rows) == 11 and wrong == {'inception_4c', 'inception_4d'}
+  printed = audit_of('bn_inception', 'printed')
+  outputs = {row.name: row.output[2] for row in printed.rows}
+  assert [outputs[f'inception_{name}'] for name in ('4c', '4d', '4e')] == [608, 608, 1056]
+  assert all(row.widths == row.printed.widths for row in printed.rows if row.printed.widths)
 
 
 def test_alexnets_neurons():

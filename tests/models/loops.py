@@ -12,11 +12,16 @@ def same_axis(size, window, stride):
 
 
 def pool_axis(size, window, stride, padding):
-  """Outputs and leading padding of a max pool: ceil mode from the first pixel, or both sides."""
+  """Outputs and leading padding of a max pool: ceil mode from the first pixel, or both sides.
+
+  `valid` has whole windows only, from the first pixel.
+  """
   if padding == 'caffe' and stride > 1:
     return math.ceil((size - window) / stride) + 1, 0
   if padding == 'torch' and stride > 1:
     return (size + 2 * (window // 2) - window) // stride + 1, window // 2
+  if padding == 'valid' and stride > 1:
+    return (size - window) // stride + 1, 0
   return same_axis(size, window, stride)
 
 
@@ -61,20 +66,20 @@ def adaptive_avg_pool(x, outputs):
 
 def conv(x, kernel, stride, padding, groups=1):
   """Cross-correlation, one output pixel at a time."""
-  size, features = kernel.shape[0], kernel.shape[3]
+  height, width, _, features = kernel.shape
   axes = []
-  for side in x.shape[1:3]:
+  for side, size in zip(x.shape[1:3], (height, width), strict=True):
     if padding == 'same':
       axes.append(same_axis(side, size, stride))
     else:
       around = padding if isinstance(padding, int) else size // 2
       axes.append(((side + 2 * around - size) // stride + 1, around))
   (rows, top), (columns, left) = axes
-  padded = np.pad(x, [(0, 0), (top, size), (left, size), (0, 0)])
+  padded = np.pad(x, [(0, 0), (top, height), (left, width), (0, 0)])
   result = np.empty((x.shape[0], rows, columns, features))
   inputs, outputs = kernel.shape[2], features // groups
   for i, j in np.ndindex(rows, columns):
-    part = padded[:, i * stride : i * stride + size, j * stride : j * stride + size]
+    part = padded[:, i * stride : i * stride + height, j * stride : j * stride + width]
     for g in range(groups):
       mine = slice(g * outputs, (g + 1) * outputs)
       result[:, i, j, mine] = np.tensordot(

@@ -44,8 +44,11 @@ def test_without_heads_is_the_inference_network(variant):
 def expected_paths(variant):
   """Names of the parameters as the paper names its layers."""
   branches = ('conv1x1', 'conv3x3', 'conv5x5') if variant == 'naive' else BRANCHES
-  units = [f'inception_{module}/{branch}' for module in MODULES for branch in branches]
-  units += ['conv1', 'conv2_reduce', 'conv2', 'aux_4a/conv']
+  modules = [module for module in MODULES if module != '4e' or 'uva' not in variant]
+  branches += ('conv5x5_2',) if variant == 'kuangliu' else ()
+  units = [f'inception_{module}/{branch}' for module in modules for branch in branches]
+  units += ['conv1', 'aux_4a/conv']
+  units += ['conv2_reduce', 'conv2'] if variant not in ('kuangliu', 'uva', 'uva_pool') else []
   norm = VARIANTS[variant].architecture.batch_norm is not None
   vectors = ('bn/scale', 'bn/bias') if norm else ('bias',)
   names = {f'params/{unit}/{name}' for unit in units for name in ('kernel', *vectors)}
@@ -74,6 +77,9 @@ def test_parameters_are_named_after_the_paper(variant):
     ('table1', 'inception_5b/conv5x5', (5, 5, 48, 128)),
     ('torchvision', 'inception_5b/conv5x5', (3, 3, 48, 128)),
     ('naive', 'inception_3a/conv5x5', (5, 5, 192, 32)),
+    ('kuangliu', 'conv1', (3, 3, 3, 192)),
+    ('kuangliu', 'inception_3a/conv5x5_2', (3, 3, 32, 32)),
+    ('uva', 'inception_5b/conv5x5', (5, 5, 16, 16)),
     ('table1', 'aux_4a/fc', (4 * 4 * 128, 1024)),
     ('torchvision', 'aux_4a/fc', (4 * 4 * 128, 1024)),
     ('table1', 'classifier', (1024, 1000)),

@@ -23,7 +23,7 @@ POOLS = [
   (window, stride, padding, sides)
   for window, stride, padding in itertools.product((2, 3), (1, 2), ('same', 'caffe'))
   for sides in ((7, 8), (2, 5))
-] + [(3, 2, 'torch', (7, 8)), (3, 2, 'torch', (2, 5))]
+] + [(3, 2, 'torch', (7, 8)), (3, 2, 'torch', (2, 5)), (3, 2, 'valid', (7, 8))]
 
 
 def window_pool(x, window, stride, padding):
@@ -34,6 +34,8 @@ def window_pool(x, window, stride, padding):
     pads = [(0, 0), *((0, end - size) for end, size in ends), (0, 0)]
   elif padding == 'torch':
     pads = [(0, 0), *[(window // 2, window // 2)] * 2, (0, 0)]
+  elif padding == 'valid':
+    pads = 'VALID'
   return lax.reduce_window(
     x, -jnp.inf, lax.max, (1, window, window, 1), (1, stride, stride, 1), pads
   )

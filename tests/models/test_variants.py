@@ -29,6 +29,10 @@ LEAST = {
   'bn': 17,
   'naive': 17,
   'small': 5,
+  # Pools of 3x3/2 without padding, 3 <- 7; with a pixel on each side they give ceil(n / 2): 2 <- 3.
+  'kuangliu': 3,
+  'uva': 7,
+  'uva_pool': 7,
 }
 
 

@@ -18,6 +18,8 @@ PLAIN = ','.join(
 NETWORKS = {
   # It compiles in a few seconds: for what is the same for every network.
   'alexnet': {'model.width': 0.03125, 'model.groups': 1, 'model.lrn.enabled': False},
+  # The same with batch normalization.
+  'vgg': {'model.variant': 'vgg11', 'model.batch_norm': True, 'model.width': 0.125},
   'googlenet': {'model.width': 0.05, 'model.widths': PLAIN},
 }
 

@@ -109,3 +109,28 @@ def safetensors(header, data=b''):
   """A .safetensors file of a header in JSON."""
   text = header.encode()
   return struct.pack('<Q', len(text)) + text + data
+
+
+def flax(value):
+  """Maps, arrays and anything that is packed already, as flax.serialization packs a tree."""
+  if isinstance(value, bytes):
+    return value
+  if isinstance(value, np.ndarray):
+    return flax_array(value.shape, value.dtype.name, value.tobytes())
+  pairs = b''.join(flax_name(name) + flax(inner) for name, inner in value.items())
+  return b'\xde' + struct.pack('>H', len(value)) + pairs
+
+
+def flax_name(name):
+  return b'\xd9' + bytes([len(name.encode())]) + name.encode()
+
+
+def flax_array(shape, kind, data):
+  """Extension 1: a list of a list of sizes, the type's name, and bytes."""
+  sizes = b''.join(b'\xd3' + struct.pack('>q', size) for size in shape)
+  packed = b'\x93' + bytes([0x90 | len(shape)]) + sizes + flax_name(kind)
+  return flax_extension(1, packed + b'\xc6' + struct.pack('>I', len(data)) + data)
+
+
+def flax_extension(number, data):
+  return b'\xc9' + struct.pack('>I', len(data)) + bytes([number]) + data

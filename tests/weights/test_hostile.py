@@ -13,6 +13,7 @@ import time
 import zipfile
 
 import files
+import hostile_flax
 import numpy as np
 import pytest
 import reference
@@ -161,6 +162,7 @@ HOSTILE = {
       json.dumps({'__metadata__': {KEY: '[' * 10**5}, 'params/x': tensor([1])}), bytes(4)
     ), 'is no JSON',
   ),
+  **hostile_flax.HOSTILE,
 }  # fmt: skip
 
 
@@ -169,6 +171,7 @@ def warm():
   """What the first call in a process costs is not the file's doing."""
   for variant in ('bvlc', 'torchvision'):
     tensors.expected_shapes(build('googlenet', variant), 224)
+  tensors.expected_shapes(build('googlenet', 'uva'), 32)
 
 
 @pytest.mark.parametrize('kind', HOSTILE)
@@ -236,6 +239,7 @@ def test_a_truncated_file_of_each_kind(tmp_path, capsys):
     ('c.npz', buffer.getvalue()),
     ('d.pth', files.pth(state)),
     ('e.safetensors', safetensors.numpy.save(state)),
+    ('f.ckpt', files.flax({'params': state})),
   ):
     for length in (len(data) // 2, len(data) - 1):
       (tmp_path / name).write_bytes(data[:length])

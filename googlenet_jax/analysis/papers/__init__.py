@@ -2,6 +2,7 @@
 
 from googlenet_jax.analysis.papers import (
   alexnet,
+  bn_inception,
   cnds,
   dsn,
   googlenet,
@@ -31,12 +32,13 @@ PAPERS: dict[str, Paper] = {
   'vgg': vgg.PAPER,
   'cnds': cnds.PAPER,
   'dsn': dsn.PAPER,
+  'bn_inception': bn_inception.PAPER,
+  'inception': rethinking.PAPER,
 }
 """The paper of each family that has one."""
 
 STATEMENTS: dict[str, tuple[Statement, ...]] = {
-  **{paper.citation: paper.statements for paper in PAPERS.values() if paper.statements},
-  rethinking.CITATION: rethinking.STATEMENTS,
+  paper.citation: paper.statements for paper in PAPERS.values() if paper.statements
 }
 """What each paper says of the size and cost of networks."""
 

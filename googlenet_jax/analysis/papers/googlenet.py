@@ -128,7 +128,12 @@ def alexnet_parameters() -> int:
 
 
 def _claims(audit: Any) -> tuple[Claim, ...]:
-  """The comparison with AlexNet (section 1), and what reductions save (section 4)."""
+  """The comparison with AlexNet (section 1), and what reductions save (section 4).
+
+  None for a network of other modules than the paper's.
+  """
+  if audit.paper is None:
+    return ()
   alexnet = alexnet_parameters()
   ratio = alexnet / audit.params
   examples = [reduction_example(branch) for branch in ('5x5', '3x3')]
@@ -243,7 +248,7 @@ PAPER = Paper(
   units={'K': 1024, 'M': 1_000_000},
   note='K = 1024',
   image_size=224,
-  rows=lambda variant: ROWS,
+  rows=lambda variant: () if variant in ('uva', 'uva_pool') else ROWS,
   row_of=_row_of,
   columns={
     'conv1x1': '1x1',

@@ -50,7 +50,8 @@ class Inception(nn.Module):
   """Four branches side by side, concatenated: 1x1, 3x3, 5x5 and pooling (Figure 2b).
 
   `conv` makes a convolution unit from its width, kernel size and name; `large_kernel` is the size
-  of the 5x5 branch's kernel (3 in torchvision's network).
+  of the 5x5 branch's kernel (3 in torchvision's network), `large_convolutions` the number of such
+  convolutions in a row. Without `branch_pool` the pooling branch projects the module's own input.
   """
 
   widths: Widths
@@ -58,6 +59,8 @@ class Inception(nn.Module):
   large_kernel: int = 5
   padding: Padding = 'same'
   forms: Forms = BY_PLATFORM
+  large_convolutions: int = 1
+  branch_pool: bool = True
 
   @nn.compact
   def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
@@ -70,11 +73,17 @@ class Inception(nn.Module):
     branch_1x1 = unit('conv1x1', x)
     branch_3x3 = unit('conv3x3', unit('reduce_3x3', x), 3)
     branch_5x5 = unit('conv5x5', unit('reduce_5x5', x), self.large_kernel)
-    branch_pool = unit('pool_proj', max_pool(x, 3, 1, self.padding, self.forms))
+    for number in range(2, self.large_convolutions + 1):
+      again = self.conv(self.widths.conv5x5, self.large_kernel, name=f'conv5x5_{number}')
+      branch_5x5 = again(branch_5x5, train)
+    pooled = max_pool(x, 3, 1, self.padding, self.forms) if self.branch_pool else x
+    branch_pool = unit('pool_proj', pooled)
     return jnp.concatenate([branch_1x1, branch_3x3, branch_5x5, branch_pool], axis=-1)
 
   @nn.nowrap
   def row_type(self, before: int, after: int) -> str:
-    """`inception`, and what takes the place of its 5x5 convolution."""
-    size = self.large_kernel
-    return 'inception' if size == 5 else f'inception, {size}x{size} for 5x5'
+    """`inception`, what takes the place of its 5x5 convolution, and whether its pool is missing."""
+    size, count = self.large_kernel, self.large_convolutions
+    times = f'{count} times ' if count > 1 else ''
+    large = f', {times}{size}x{size} for 5x5' if (size, count) != (5, 1) else ''
+    return f'inception{large}{"" if self.branch_pool else ", no pool"}'

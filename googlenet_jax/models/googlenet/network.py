@@ -33,6 +33,7 @@ class GoogLeNet(Network):
       ConvUnit,
       padding=arch.padding,
       batch_norm=arch.batch_norm,
+      batch_norm_group=self.batch_norm_group,
       axis_name=self.axis_name,
       kernel_init=arch.kernel_init,
       bias_init=arch.bias_init,
@@ -55,7 +56,14 @@ class GoogLeNet(Network):
         if not name.startswith(stage):
           continue
         inception = Inception(
-          widths, conv, arch.large_kernel, arch.padding, self.forms, name=f'inception_{name}'
+          widths,
+          conv,
+          arch.large_kernel,
+          arch.padding,
+          self.forms,
+          arch.large_convolutions,
+          arch.branch_pool,
+          name=f'inception_{name}',
         )
         x = run(inception, x)
         if name in self.aux:
@@ -72,7 +80,7 @@ class GoogLeNet(Network):
       return x
 
     x = images  # [n, 224, 224, 3]
-    if arch.stem == 'small':
+    if arch.stem in ('small', 'single'):
       x = run(conv(arch.conv1, 3, name='conv1'), x)
     else:
       if arch.stem == 'separable':
@@ -83,9 +91,10 @@ class GoogLeNet(Network):
         x = run(conv(arch.conv1, 7, 2, name='conv1'), x)  # [n, 112, 112, 64]
       x = pool('pool1', x)
     x = normalize('norm1', x)
-    x = run(conv(arch.conv2_reduce, 1, name='conv2_reduce'), x)
-    x = run(conv(arch.conv2, 3, name='conv2'), x)  # [n, 56, 56, 192]
-    x = pool('pool2', normalize('norm2', x))
+    if arch.conv2_reduce and arch.conv2:
+      x = run(conv(arch.conv2_reduce, 1, name='conv2_reduce'), x)
+      x = run(conv(arch.conv2, 3, name='conv2'), x)  # [n, 56, 56, 192]
+      x = pool('pool2', normalize('norm2', x))
     x = modules('3', x)  # [n, 28, 28, 480]
     x = modules('4', pool('pool3', x))  # [n, 14, 14, 832]
     x = modules('5', pool('pool4', x))  # [n, 7, 7, 1024]

@@ -2,30 +2,42 @@
 
 import dataclasses
 import math
+import string
 from typing import Literal
 
 from googlenet_jax.errors import UserError
-from googlenet_jax.models.family import MAX_CHANNELS, Variant, check_factor, choose, scaled
-from googlenet_jax.models.googlenet.inception import MODULES, REDUCTIONS, TABLE1, Widths
+from googlenet_jax.models.family import MAX_CHANNELS, Variant, added, check_factor, choose, scaled
+from googlenet_jax.models.googlenet.inception import REDUCTIONS, TABLE1, Widths
 from googlenet_jax.models.heads import HeadStructure
 from googlenet_jax.models.kernels import LRN, Padding, pool_padding
 from googlenet_jax.models.layers import KERNEL_INITIALIZERS, BatchNorm
+
+MAX_STAGE = len(string.ascii_lowercase)
+"""The most modules of a stage, which letters name."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Architecture:
   """Everything that fixes the trunk and its heads, but for the classes and where heads attach.
 
-  `modules` holds the widths of 3a to 5b in order. `stem` is `full` (7x7/2, then pool/2),
-  `separable` (the 7x7/2 as a depthwise convolution with multiplier 8, then 1x1) or `small` (3x3/1,
-  no first pool: for images of 32 to 64 pixels).
+  Attributes:
+    modules: the widths of 3a to 5b in order.
+    stem: `full` (7x7/2, then pool/2), `separable` (the 7x7/2 as a depthwise convolution with
+      multiplier 8, then 1x1), `small` (3x3/1, no first pool: for images of 32 to 64 pixels) or
+      `single` (3x3/1 and nothing else in front of 3a).
+    conv2_reduce: filters of the stem's 1x1 convolution, None in a `single` stem.
+    conv2: filters of the stem's last convolution, None in a `single` stem.
+    stages: the number of modules 3a, 3b, ..., of 4a, ... and of 5a, ..., a pool between each two.
+    large_kernel: size of the 5x5 branch's kernel.
+    large_convolutions: convolutions with that kernel in a row.
+    branch_pool: whether the pooling branch pools before it projects.
   """
 
   modules: tuple[Widths, ...] = tuple(TABLE1.values())
-  stem: Literal['full', 'separable', 'small'] = 'full'
+  stem: Literal['full', 'separable', 'small', 'single'] = 'full'
   conv1: int = 64
-  conv2_reduce: int = 64
-  conv2: int = 192
+  conv2_reduce: int | None = 64
+  conv2: int | None = 192
   padding: Padding = 'same'
   large_kernel: int = 5
   pool4_window: int = 3
@@ -35,21 +47,36 @@ class Architecture:
   head: HeadStructure = dataclasses.field(default_factory=HeadStructure)
   kernel_init: str = 'lecun_uniform'
   bias_init: float = 0.2
+  stages: tuple[int, int, int] = added((2, 5, 2))
+  large_convolutions: int = added(1)
+  branch_pool: bool = added(True)
 
   def __post_init__(self) -> None:
-    if len(self.modules) != len(MODULES):
-      raise UserError(f'modules={len(self.modules)}: accepted: {len(MODULES)} modules')
+    if not all(1 <= count <= MAX_STAGE for count in self.stages):
+      raise UserError(f'stages={self.stages}: accepted: 1 to {MAX_STAGE} modules each')
+    if len(self.modules) != sum(self.stages):
+      raise UserError(f'modules={len(self.modules)}: accepted: {sum(self.stages)} modules')
+    if {self.conv2_reduce is None, self.conv2 is None} != {self.stem == 'single'}:
+      raise UserError(
+        f'conv2_reduce={self.conv2_reduce}, conv2={self.conv2}: accepted: none behind a single '
+        'stem, widths behind the others'
+      )
     choose('kernel_init', self.kernel_init, KERNEL_INITIALIZERS)
 
   @property
   def widths(self) -> dict[str, Widths]:
     """Widths by module name."""
-    return dict(zip(MODULES, self.modules, strict=True))
+    names = (
+      f'{stage}{letter}'
+      for stage, count in zip('345', self.stages, strict=True)
+      for letter in string.ascii_lowercase[:count]
+    )
+    return dict(zip(names, self.modules, strict=True))
 
   def pools(self) -> list[tuple[str, int]]:
     """Name and window of the max pools between stages; the stride of each is 2."""
-    first = [] if self.stem == 'small' else [('pool1', 3)]
-    return [*first, ('pool2', 3), ('pool3', 3), ('pool4', self.pool4_window)]
+    stem = {'small': ['pool2'], 'single': []}.get(self.stem, ['pool1', 'pool2'])
+    return [*((name, 3) for name in [*stem, 'pool3']), ('pool4', self.pool4_window)]
 
 
 def _with_widths(changes: dict[str, dict[str, int]]) -> tuple[Widths, ...]:
@@ -57,6 +84,32 @@ def _with_widths(changes: dict[str, dict[str, int]]) -> tuple[Widths, ...]:
     dataclasses.replace(widths, **changes.get(name, {})) for name, widths in TABLE1.items()
   )
 
+
+# The tutorial's blocks: columns as in Table 1.
+UVA = Architecture(
+  modules=(
+    Widths(16, 32, 32, 16, 8, 8),
+    Widths(24, 32, 48, 16, 12, 12),
+    Widths(24, 32, 48, 16, 12, 12),
+    Widths(16, 32, 48, 16, 16, 16),
+    Widths(16, 32, 48, 16, 16, 16),
+    Widths(32, 32, 48, 16, 24, 24),
+    Widths(32, 48, 64, 16, 16, 16),
+    Widths(32, 48, 64, 16, 16, 16),
+  ),
+  stages=(2, 4, 2),
+  stem='single',
+  conv1=64,
+  conv2_reduce=None,
+  conv2=None,
+  padding='valid',
+  branch_pool=False,
+  lrn=None,
+  batch_norm=BatchNorm(epsilon=1e-5, momentum=0.99),
+  dropout=0.0,
+  kernel_init='he_normal',
+  bias_init=0.0,
+)
 
 # Caffe's `xavier` with bias 0.2 is the one published recipe for the printed network. Under batch
 # normalization the bias is gone and He's initializer suits ReLU.
@@ -106,6 +159,38 @@ VARIANTS: dict[str, Variant] = {
     "Table 1's modules behind a stem for images of 32 to 64 pixels",
     image_size=32,
   ),
+  'kuangliu': Variant(
+    Architecture(
+      stem='single',
+      conv1=192,
+      conv2_reduce=None,
+      conv2=None,
+      padding='torch',
+      large_kernel=3,
+      large_convolutions=2,
+      lrn=None,
+      batch_norm=BatchNorm(epsilon=1e-5),
+      dropout=0.0,
+      kernel_init='he_normal',
+      bias_init=0.0,
+    ),
+    "kuangliu/pytorch-cifar's GoogLeNet: Table 1's modules behind one 3x3/1 convolution, two 3x3 "
+    'in place of 5x5, batch norm, no dropout; without its biases in front of batch norm, which '
+    'takes them away, and with an initializer of ours',
+    image_size=32,
+  ),
+  'uva': Variant(
+    UVA,
+    'the GoogleNet of the UvA deep learning tutorial 5 (JAX): eight narrow modules in stages of 2, '
+    '4 and 2 behind one 3x3/1 convolution, pools without padding, batch norm, no dropout; the '
+    "pooling branch never pools, it projects the module's own input",
+    image_size=32,
+  ),
+  'uva_pool': Variant(
+    dataclasses.replace(UVA, branch_pool=True),
+    'uva with the 3x3/1 max pool in its pooling branch that the tutorial describes',
+    image_size=32,
+  ),
 }
 
 
@@ -130,6 +215,10 @@ def scale(
     factor = factors[knob]
     return scaled(f'width={width}, {knob}={factor}', width * factor, where, channels)
 
+  def of_stem(where: str) -> int | None:
+    channels = getattr(architecture, where)
+    return None if channels is None else multiplied(where, channels)
+
   modules = []
   for name, widths in architecture.widths.items():
     new: dict[str, int | None] = {}
@@ -145,8 +234,8 @@ def scale(
     architecture,
     modules=tuple(modules),
     conv1=multiplied('conv1', architecture.conv1),
-    conv2_reduce=multiplied('conv2_reduce', architecture.conv2_reduce),
-    conv2=multiplied('conv2', architecture.conv2),
+    conv2_reduce=of_stem('conv2_reduce'),
+    conv2=of_stem('conv2'),
     head=architecture.head.resized(multiplied),
   )
 
@@ -154,7 +243,7 @@ def scale(
 def replace_widths(architecture: Architecture, widths: str) -> Architecture:
   """Sets widths of single modules from text: `3a.reduce_3x3=64,5b.conv5x5=96`.
 
-  Without a module a width is that of all nine: `reduce_3x3=none`. `none` as a value leaves a
+  Without a module a width is that of all: `reduce_3x3=none`. `none` as a value leaves a
   reduction or the pooling projection out.
 
   Raises:
@@ -184,11 +273,11 @@ def replace_widths(architecture: Architecture, widths: str) -> Architecture:
 
 
 def starved_pool(architecture: Architecture, size: int) -> str | None:
-  """The first max pool that has less than two pixels to choose from, None where all have more."""
-  if architecture.stem != 'small':
+  """The first max pool that has too few pixels: less than two, or none that fill a window."""
+  if architecture.stem in ('full', 'separable'):
     size = math.ceil(size / 2)
   for name, window in architecture.pools():
-    if size < 2:
+    if size < (window if architecture.padding == 'valid' else 2):
       return name
     size = (size + sum(pool_padding(size, window, 2, architecture.padding)) - window) // 2 + 1
   return None

@@ -1,11 +1,12 @@
 """Pooling: its padding, max pooling with a gradient of its own, adaptive average pooling.
 
-All arrays are NHWC. `padding` is one of three conventions:
+All arrays are NHWC. `padding` is one of four conventions:
 
 * `same`: SAME padding, GoogLeNet's (the surplus of an odd total goes to the right and bottom);
 * `caffe`: the same amount on each side of a convolution, and pooling windows that begin at the
   first pixel and whose number is rounded up ("ceil mode");
-* `torch`: the same amount on each side of a convolution and of a pooling window.
+* `torch`: the same amount on each side of a convolution and of a pooling window;
+* `valid`: the same amount on each side of a convolution, and pooling windows that lie in the map.
 
 Only strided layers differ from `same`.
 """
@@ -23,7 +24,7 @@ from jax import lax
 from googlenet_jax.models.kernels.forms import BY_PLATFORM, Forms, compute
 from googlenet_jax.models.kernels.pooling_gradient import gathered
 
-Padding = Literal['same', 'caffe', 'torch']
+Padding = Literal['same', 'caffe', 'torch', 'valid']
 
 
 def pool_padding(size: int, window: int, stride: int, padding: Padding) -> tuple[int, int]:
@@ -33,6 +34,8 @@ def pool_padding(size: int, window: int, stride: int, padding: Padding) -> tuple
     return 0, (outputs - 1) * stride + window - size
   if padding == 'torch' and stride > 1:
     return window // 2, window // 2
+  if padding == 'valid' and stride > 1:
+    return 0, 0
   outputs = math.ceil(size / stride)
   total = max(0, (outputs - 1) * stride + window - size)
   return total // 2, total - total // 2

@@ -149,12 +149,14 @@ def smaller(config: ConfigDict, devices: int) -> Iterator[tuple[str, ConfigDict]
   Yields:
     The override in words, and the config with it.
   """
+  group = config.model.batch_norm_group or 1
   parts = config.optimizer.accumulate * 2
-  while config.batch_size % (parts * devices) == 0:
+  while config.batch_size % (parts * devices) == 0 and config.batch_size % (parts * group) == 0:
     yield _with(config, 'optimizer.accumulate', parts)
     parts *= 2
+  parts = config.optimizer.accumulate
   batch = config.batch_size // 2
-  while batch and batch % (devices * config.optimizer.accumulate) == 0:
+  while batch and batch % (parts * devices) == 0 and batch % (parts * group) == 0:
     yield _with(config, 'batch_size', batch)
     batch //= 2
 

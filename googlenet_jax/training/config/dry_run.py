@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from googlenet_jax.analysis import costs
 from googlenet_jax.models import FAMILIES
 from googlenet_jax.training.config.experiment import Experiment
+from googlenet_jax.training.config.schema import images_of_a_part
 from googlenet_jax.training.step.losses import total_loss
 from googlenet_jax.training.step.optimizer import frozen_modules
 from googlenet_jax.training.step.state import TrainState
@@ -26,7 +27,7 @@ def plan(experiment: Experiment) -> dict[str, Any]:
   model, size = experiment.model, config.data.image_size
   state = experiment.abstract_state()
   steps = experiment.durations.steps
-  batch = config.batch_size // experiment.parallel.devices // config.optimizer.accumulate
+  batch = images_of_a_part(config) // experiment.parallel.devices
   return {
     'parameters': costs.parameters(model, size)._asdict(),
     'macs': costs.macs(model, size)._asdict(),
@@ -51,10 +52,12 @@ def _bytes(tree: Any) -> int:
 def _activations(experiment: Experiment, state: TrainState, batch: int) -> int:
   config = experiment.config
   size, frozen = config.data.image_size, frozen_modules(experiment.rates)
+  # A device's images may make no whole group; what is kept is the same.
+  model = experiment.model.clone(batch_norm_group=None)
 
   def loss(params: Any, batch_stats: Any, images: jax.Array, labels: jax.Array) -> jax.Array:
     key = jax.random.key(0)
-    outputs, _ = forward(experiment.model, frozen, params, batch_stats, images, key)
+    outputs, _ = forward(model, frozen, params, batch_stats, images, key)
     return total_loss(outputs, labels, dict.fromkeys(outputs.aux, 0.3), 0.0)[0]
 
   def backward(params: Any, *rest: Any) -> Any:
@@ -89,7 +92,14 @@ def warnings(experiment: Experiment) -> list[str]:
       "a rate of 0.01 or more without batch normalization: a replication of Caffe's "
       'recipe collapsed to ln(classes) that way; watch loss_main'
     )
-  if batch_norm and config.optimizer.accumulate > 1:
+  group = config.model.batch_norm_group
+  own = images_of_a_part(config) // experiment.parallel.devices
+  if group and own % group:
+    found.append(
+      f"model.batch_norm_group={group}: no divisor of a device's {own} images, so that devices "
+      'exchange statistics in every layer'
+    )
+  if batch_norm and not group and config.optimizer.accumulate > 1:
     found.append(
       f'optimizer.accumulate={config.optimizer.accumulate}: batch statistics are those '
       'of each part, not of the whole batch'

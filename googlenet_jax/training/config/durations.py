@@ -44,6 +44,7 @@ class Durations(NamedTuple):
     steps: length of the run.
     warmup: steps of warm-up.
     stair: steps between two stairs of the staircase.
+    stairs: the first step on each stair of stairs that are not alike.
     ema_start: the first averaged step.
     log_every: steps between two lines of the log.
     eval_every: steps between two evaluations.
@@ -53,6 +54,7 @@ class Durations(NamedTuple):
   steps: int
   warmup: int = 0
   stair: int = 1
+  stairs: tuple[int, ...] = ()
   ema_start: int = 0
   log_every: int = 1
   eval_every: int = 1
@@ -78,6 +80,7 @@ def in_steps(config: ConfigDict, examples: int) -> Durations:
     steps=steps('duration', config.duration),
     warmup=steps('schedule.warmup', config.schedule.warmup),
     stair=steps('schedule.every', config.schedule.every),
+    stairs=tuple(steps('schedule.at', str(duration)) for duration in config.schedule.at),
     ema_start=steps('ema.start', config.ema.start),
     log_every=steps('log_every', config.log_every, 1),
     eval_every=steps('evaluation.every', config.evaluation.every, 1),
@@ -85,6 +88,11 @@ def in_steps(config: ConfigDict, examples: int) -> Durations:
   )
   if found.steps < 1:
     raise UserError(f'config.duration={config.duration!r}: accepted: at least one step')
+  if list(found.stairs) != sorted({step for step in found.stairs if step > found.warmup}):
+    raise UserError(
+      f'config.schedule.at={config.schedule.at!r}: steps {", ".join(map(str, found.stairs))}; '
+      'accepted: later and later ones, behind the warm-up'
+    )
   if found.warmup >= found.steps:
     raise UserError(
       f'config.schedule.warmup={config.schedule.warmup!r}: {found.warmup} steps of a run of '

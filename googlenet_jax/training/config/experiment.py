@@ -12,17 +12,19 @@ from ml_collections import ConfigDict
 from googlenet_jax.data.augment import Augmentation, from_config
 from googlenet_jax.data.pipeline import eval_batches, train_batches
 from googlenet_jax.data.sources import Split, open_split
+from googlenet_jax.errors import UserError
 from googlenet_jax.models import Network
 from googlenet_jax.normalization import Normalization
 from googlenet_jax.training.config.durations import Durations, in_steps
 from googlenet_jax.training.config.hyperparameters import hyperparameters
 from googlenet_jax.training.config.network import build_model
-from googlenet_jax.training.config.schema import validate
+from googlenet_jax.training.config.schema import images_of_a_part, validate
 from googlenet_jax.training.devices import device_data
 from googlenet_jax.training.devices.parallelism import Batch, DataParallel, parallel_by
 from googlenet_jax.training.step.initial import begin_with, open_weights
-from googlenet_jax.training.step.optimizer import module_rates
+from googlenet_jax.training.step.optimizer import frozen_modules, module_rates
 from googlenet_jax.training.step.state import TrainState, create_state
+from googlenet_jax.training.step.statistics import make_statistics_step
 from googlenet_jax.training.step.step import make_eval_step, make_train_step
 from googlenet_jax.weights.bundle import Bundle
 
@@ -84,6 +86,17 @@ class Experiment:
     """The evaluation step, (variables, batch, hyper) -> sums, to be compiled."""
     return make_eval_step(self.model, self.parallel.axis_name)
 
+  def statistics_step(self) -> Callable:
+    """The step that recalibrates, (variables, batch, hyper) -> statistics, to be compiled."""
+    parallel = self.parallel
+    return make_statistics_step(
+      self.model,
+      self.config,
+      frozen_modules(self.rates),
+      parallel.axis_name,
+      unroll=parallel.platform == 'cpu',
+    )
+
   def train_batches(self, start_step: int, rollbacks: int = 0) -> Generator[Batch]:
     """Training images from a step on, without end, on the devices.
 
@@ -92,14 +105,9 @@ class Experiment:
       rollbacks: how often the run has gone back; each time the images come in another order.
     """
     config = self.config
-    common = {
-      'image_size': config.data.image_size,
-      'augmentation': self.augmentation,
-      'batch_size': config.batch_size,
+    common = self._of_training_images() | {
       'seed': (config.seed + rollbacks * _NEXT_ORDER) % 2**32,
       'start_step': start_step,
-      'threads': config.data.threads,
-      'on_bad_image': config.data.on_bad_image,
     }
     if config.data.placement == 'device':
       return device_data.device_batches(self.train_split, **common, parallel=self.parallel)
@@ -112,6 +120,33 @@ class Experiment:
         workers=config.data.workers,
       )
     )
+
+  def recalibration_batches(self) -> Generator[Batch]:
+    """Training images from the first batch on, without end, on the devices.
+
+    They are made by threads alone, always the same, and leave a training that goes on as it is: its
+    order, its worker processes, its images in device memory.
+    """
+    return self.parallel.prefetch(
+      train_batches(
+        self.train_split,
+        **self._of_training_images(),
+        seed=self.config.seed,
+        process_index=jax.process_index(),
+        process_count=jax.process_count(),
+      )
+    )
+
+  def _of_training_images(self) -> dict[str, Any]:
+    """What batches of training images have in common, wherever they are made."""
+    config = self.config
+    return {
+      'image_size': config.data.image_size,
+      'augmentation': self.augmentation,
+      'batch_size': config.batch_size,
+      'threads': config.data.threads,
+      'on_bad_image': config.data.on_bad_image,
+    }
 
   def eval_batches(self) -> Generator[Batch]:
     """The test images, each once, on the devices."""
@@ -153,6 +188,8 @@ def open_experiment(
   parallel = parallel_by(config.parallelism, devices)
   parallel.check_batch('batch_size', config.batch_size, config.optimizer.accumulate)
   parallel.check_batch('evaluation.batch_size', config.evaluation.batch_size)
+  if config.model.batch_norm_group:
+    parallel.check_group(config.model.batch_norm_group, images_of_a_part(config))
   build_model(config.model, 1)  # a wrong knob fails before data are prepared
   source = config.data.source
   train_split, eval_split = splits or (
@@ -164,6 +201,11 @@ def open_experiment(
       augmentation, len(train_split.records), config.data.image_size, config.batch_size
     )
   model = build_model(config.model, len(train_split.classes))
+  if config.evaluation.recalibrate and not getattr(model.architecture, 'batch_norm', None):
+    raise UserError(
+      f'config.evaluation.recalibrate={config.evaluation.recalibrate}: the network has no batch '
+      'normalization; accepted: 0'
+    )
   stored = train_split.normalization
   normalization = Normalization(
     mean=tuple(config.data.mean or stored.mean), std=tuple(config.data.std or stored.std)

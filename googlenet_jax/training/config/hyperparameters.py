@@ -30,7 +30,12 @@ def hyperparameters(
     **{name: np.float32(value) for name, value in numbers.items()},
     'head_weights': {place: np.float32(weight) for place, weight in weights.items()},
     'learning_rates': learning_rates(
-      config.schedule, config.optimizer.learning_rate, steps, durations.warmup, durations.stair
+      config.schedule,
+      config.optimizer.learning_rate,
+      steps,
+      durations.warmup,
+      durations.stair,
+      durations.stairs,
     ),
     'averaging_rates': averaging_rates(config.ema, steps, durations.ema_start),
     'normalization': normalization.as_arrays(),

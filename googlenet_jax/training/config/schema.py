@@ -19,8 +19,8 @@ from googlenet_jax.training.step.losses import LOSSES, head_weights
 
 CHOICES: dict[str, tuple[str, ...]] = {
   'loss.name': LOSSES,
-  'optimizer.name': ('sgd', 'rmsprop'),
-  'schedule.name': ('constant', 'staircase', 'cosine', 'polynomial'),
+  'optimizer.name': ('sgd', 'rmsprop', 'adamw'),
+  'schedule.name': ('constant', 'staircase', 'stairs', 'cosine', 'polynomial'),
   'ema.kind': ('none', 'exponential', 'polyak'),
   'evaluation.parameters': ('raw', 'ema'),
   'parallelism': ('jit', 'pmap'),
@@ -83,23 +83,25 @@ def defaults(family: str = 'googlenet') -> ConfigDict:
   loss.label_smoothing = 0.0  # share of the target spread over all classes (1512.00567, section 7)
 
   config.optimizer = optimizer = ConfigDict()
-  optimizer.name = 'sgd'  # sgd or rmsprop
+  optimizer.name = 'sgd'  # sgd, rmsprop or adamw
   optimizer.learning_rate = 0.01  # the peak; the schedule multiplies it
-  optimizer.momentum = 0.9  # share of the last update that is added to the next
+  optimizer.momentum = 0.9  # share of the last update that is added to the next; adamw: beta 1
   optimizer.nesterov = False  # Nesterov's momentum; sgd only
-  optimizer.decay = 0.9  # rmsprop: decay of the mean square
-  optimizer.epsilon = 1.0  # rmsprop: added inside the root
+  optimizer.decay = 0.9  # rmsprop, adamw: decay of the mean square (adamw: 0.999 is usual)
+  optimizer.epsilon = 1.0  # rmsprop: added inside the root; adamw: outside (1e-8 is usual)
   optimizer.weight_decay = 2e-4  # applies to kernels; biases and norms are left alone
   optimizer.bias_rate = 1.0  # multiplies the rate of biases (Caffe's recipes: 2)
   optimizer.rates = ''  # multiplies the rates of modules: 'conv*=0,inception_3*=0.1'; 0 freezes
+  optimizer.clip_value = 0.0  # largest absolute value in the gradient; 0 = no clipping
   optimizer.clip_norm = 0.0  # largest global norm of the gradient; 0 = no clipping
   optimizer.accumulate = 1  # parts a batch is computed in, one after another
 
   config.schedule = schedule = ConfigDict()
-  schedule.name = 'staircase'  # constant, staircase, cosine or polynomial
+  schedule.name = 'staircase'  # constant, staircase, stairs, cosine or polynomial
   schedule.warmup = '0 steps'  # length of a linear rise from 0
-  schedule.factor = 0.96  # staircase: what multiplies the rate ...
+  schedule.factor = 0.96  # staircase and stairs: what multiplies the rate ...
   schedule.every = '8 epochs'  # ... and how often; the paper's -4% every 8 epochs
+  schedule.at = ()  # stairs: when it does instead, as in ('120 epochs', '170 epochs')
   schedule.power = 0.5  # polynomial: exponent
   schedule.end = 0.0  # cosine and polynomial: share of the peak that is left at the end
 
@@ -111,6 +113,7 @@ def defaults(family: str = 'googlenet') -> ConfigDict:
   config.evaluation = evaluation = ConfigDict()
   evaluation.every = '1 epoch'  # distance between evaluations; there is always one at the end
   evaluation.batch_size = 128  # images per batch, over all devices
+  evaluation.recalibrate = 0  # training batches that give the running statistics anew; 0 = none
   evaluation.parameters = 'raw'  # parameters to evaluate: raw, or their average, ema
 
   config.checkpoint = checkpoint = ConfigDict()
@@ -142,6 +145,11 @@ def unknown_key(config: ConfigDict, key: str) -> UserError:
   return UserError(f'config.{key}: no such key{hint} (accepted: {", ".join(section)})')
 
 
+def images_of_a_part(config: ConfigDict) -> int:
+  """Images that a training step computes at once, over all devices."""
+  return config.batch_size // config.optimizer.accumulate
+
+
 def validate(config: ConfigDict) -> None:
   """Raises UserError for a value or a combination that cannot be meant, naming the key."""
   values = dict(keys(config))
@@ -169,11 +177,12 @@ def validate(config: ConfigDict) -> None:
     'data.resize',
     f'at least data.image_size={values["data.image_size"]}',
   )
-  for key in ('data.workers', 'checkpoint.keep_best'):
+  for key in ('data.workers', 'checkpoint.keep_best', 'evaluation.recalibrate'):
     need(values[key] >= 0, key, 'an integer of at least 0')
   for key in (
     'optimizer.learning_rate',
     'optimizer.weight_decay',
+    'optimizer.clip_value',
     'optimizer.clip_norm',
     'loss.aux_weight',
     'optimizer.bias_rate',
@@ -199,6 +208,12 @@ def validate(config: ConfigDict) -> None:
     'optimizer.accumulate',
     f'a divisor of batch_size={values["batch_size"]}',
   )
+  group, part = values['model.batch_norm_group'], images_of_a_part(config)
+  need(
+    group is None or (group >= 1 and part % group == 0),
+    'model.batch_norm_group',
+    f'none, or a divisor of the {part} images that are computed at once',
+  )
   need(
     not (values['loss.label_smoothing'] and values['loss.name'] != 'cross_entropy'),
     'loss.label_smoothing',
@@ -207,7 +222,12 @@ def validate(config: ConfigDict) -> None:
   need(
     not (values['optimizer.nesterov'] and values['optimizer.name'] != 'sgd'),
     'optimizer.nesterov',
-    'False with optimizer.name=rmsprop',
+    f'False with optimizer.name={values["optimizer.name"]}',
+  )
+  need(
+    bool(values['schedule.at']) == (values['schedule.name'] == 'stairs'),
+    'schedule.at',
+    'durations with schedule.name=stairs, () with the others',
   )
   need(
     values['evaluation.parameters'] == 'raw' or values['ema.kind'] != 'none',

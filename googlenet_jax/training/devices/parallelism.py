@@ -55,6 +55,14 @@ class DataParallel:
         f'({self.devices} devices{over})'
       )
 
+  def check_group(self, group: int, images: int) -> None:
+    """Raises UserError where groups of a batch cannot have statistics of their own.
+
+    Args:
+      group: images of a group, a divisor of `images`.
+      images: images of the batch, shared by the devices evenly.
+    """
+
   def replicate(self, tree: Any) -> Any:
     """Puts a tree of arrays on every device."""
     return jax.device_put(tree, self.replicated)
@@ -120,6 +128,15 @@ class PmapDataParallel(DataParallel):
     # The order of devices that `pmap` itself uses: another would have every step copy the state.
     ordered = sorted(devices, key=lambda device: device.process_index)
     return Mesh(np.array(ordered), (AXIS,), axis_types=(AxisType.Auto,))
+
+  def check_group(self, group: int, images: int) -> None:
+    """Raises UserError where a device would have parts of several groups."""
+    own = images // self.devices
+    if own % group and group % own:
+      raise UserError(
+        f'config.model.batch_norm_group={group}: accepted with parallelism=pmap: a divisor or a '
+        f"multiple of a device's {own} images; with parallelism=jit any divisor of {images}"
+      )
 
   def shard(self, batch: dict[str, np.ndarray]) -> dict[str, jax.Array]:
     """Puts this process's part of a batch on its devices."""

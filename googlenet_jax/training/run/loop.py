@@ -29,6 +29,7 @@ from googlenet_jax.training.run.figures import (
 )
 from googlenet_jax.training.run.metrics import MetricsLog, read_metrics
 from googlenet_jax.training.run.progress import Progress, show_progress
+from googlenet_jax.training.run.recalibration import Recalibration
 from googlenet_jax.training.run.signals import StopSignal
 from googlenet_jax.training.run.workdir import WorkDirectory, provenance
 from googlenet_jax.training.step.state import TrainState
@@ -142,6 +143,9 @@ class _Run:
     self.hyper = parallel.replicate(experiment.hyper)
     self.train_step = parallel.compile_train(experiment.train_step())
     self.eval_step = parallel.compile_eval(experiment.eval_step())
+    self.recalibrate = (
+      Recalibration(experiment) if experiment.config.evaluation.recalibrate else None
+    )
     self.totals = _Totals()
 
   def to_the_end(self) -> Evaluation:
@@ -289,6 +293,13 @@ class _Attempt:
     experiment = self._run.experiment
     variables = state.variables(experiment.config.evaluation.parameters)
     with self._progress.pause():
+      if self._run.recalibrate:
+        recalibrated = self._run.recalibrate(
+          variables, self._run.hyper, stop=lambda: any_process(self._asked())
+        )
+        if recalibrated is None:
+          return None
+        variables = recalibrated
       with contextlib.closing(experiment.eval_batches()) as batches:
         evaluated = run_evaluation(
           self._run.eval_step,

@@ -21,24 +21,29 @@ def make_optimizer(
 ) -> optax.GradientTransformation:
   """Gradient transformation whose updates are added to the parameters.
 
-  Weight decay is added to the gradient of kernels alone, before momentum. Which transformations
-  take part follows from `config`; their numbers come from `hyper`, which may be traced, and from
-  `rates`.
+  Weight decay is added to the gradient of kernels alone, before momentum; AdamW (1711.05101) adds
+  it behind its moments. Which transformations take part follows from `config`; their numbers come
+  from `hyper`, which may be traced, and from `rates`.
 
   Args:
     config: the section `optimizer`.
-    hyper: float32 scalars `learning_rate`, `momentum`, `weight_decay`, `clip_norm`, `bias_rate`,
-      `decay` and `epsilon`.
+    hyper: float32 scalars `learning_rate`, `momentum`, `weight_decay`, `clip_norm`, `clip_value`,
+      `bias_rate`, `decay` and `epsilon`.
     rates: what multiplies the rates of modules, as `module_rates` gives it.
   """
   parts = []
+  if config.clip_value:
+    parts.append(optax.clip(hyper['clip_value']))
   if config.clip_norm:
     parts.append(optax.clip_by_global_norm(hyper['clip_norm']))
+  if config.name == 'adamw':
+    parts.append(optax.scale_by_adam(hyper['momentum'], hyper['decay'], hyper['epsilon']))
   if config.weight_decay:
     parts.append(optax.add_decayed_weights(hyper['weight_decay'], mask=_kernels))
   if config.name == 'rmsprop':
     parts.append(optax.scale_by_rms(hyper['decay'], hyper['epsilon']))
-  parts.append(optax.trace(hyper['momentum'], nesterov=config.nesterov))
+  if config.name != 'adamw':
+    parts.append(optax.trace(hyper['momentum'], nesterov=config.nesterov))
   if config.bias_rate != 1:
     parts.append(optax.masked(optax.scale(hyper['bias_rate']), _biases))
   if config.rates:
@@ -107,7 +112,7 @@ def _rated(updates: Any, rates: Mapping[str, float]) -> Any:
 
 def scalars(config: ConfigDict) -> dict[str, float]:
   """The constant numbers `make_optimizer` reads; the learning rate comes with the step."""
-  names = ('momentum', 'weight_decay', 'clip_norm', 'bias_rate', 'decay', 'epsilon')
+  names = ('momentum', 'weight_decay', 'clip_norm', 'clip_value', 'bias_rate', 'decay', 'epsilon')
   return {name: config[name] for name in names}
 
 

@@ -1,5 +1,7 @@
 """Learning rates and averaging rates, one value for each step of a run."""
 
+from collections.abc import Sequence
+
 import jax.numpy as jnp
 import numpy as np
 import optax
@@ -7,7 +9,7 @@ from ml_collections import ConfigDict
 
 
 def learning_rates(
-  config: ConfigDict, peak: float, steps: int, warmup: int, every: int
+  config: ConfigDict, peak: float, steps: int, warmup: int, every: int, at: Sequence[int] = ()
 ) -> np.ndarray:
   """The learning rate of each step, float32[steps].
 
@@ -17,11 +19,15 @@ def learning_rates(
     steps: length of the run.
     warmup: steps of a linear rise from 0, fewer than `steps`; the schedule begins after them.
     every: number of steps between two stairs of the staircase.
+    at: the first step on each of the stairs, counted from the beginning of the run.
   """
   rest = steps - warmup
   shape = {
     'constant': lambda: optax.constant_schedule(1.0),
     'staircase': lambda: optax.exponential_decay(1.0, max(1, every), config.factor, staircase=True),
+    'stairs': lambda: optax.piecewise_constant_schedule(
+      1.0, {step - warmup: config.factor for step in at}
+    ),
     'cosine': lambda: optax.cosine_decay_schedule(1.0, rest, alpha=config.end),
     'polynomial': lambda: optax.polynomial_schedule(1.0, config.end, config.power, rest),
   }[config.name]()

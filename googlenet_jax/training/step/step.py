@@ -74,7 +74,7 @@ def make_train_step(
   batch's int32[devices], and `nonfinite` (int32), the steps skipped so far, where they are. With
   `optimizer.accumulate` above 1 the batch is computed in that many parts and the gradients are
   averaged, which equals the whole batch but for batch normalization, whose statistics are each
-  part's own.
+  part's own, or those of groups of consecutive images of a part.
 
   Args:
     model: the network.
@@ -83,7 +83,7 @@ def make_train_step(
       that it freezes have no gradients: they count in no norm, and what only they would need of the
       backward pass is not computed.
     axis_name: the mapped axis (`pmap`), None for none. Each device has its part of the batch there;
-      gradients, metrics and batch statistics are still those of the whole. Only the masks of
+      gradients, metrics and batch statistics are still those without the axis. Only the masks of
       dropout differ from those without the axis, as each device draws its own.
     unroll: whether the parts of an accumulated batch are written out one after another. XLA runs
       convolutions inside a loop slowly on CPUs; elsewhere the loop is what saves memory.
@@ -105,8 +105,7 @@ def make_train_step(
   gradient = jax.grad(loss_of, has_aux=True)
 
   def accumulated(state: TrainState, batch: Batch, hyper: dict[str, Any], key: jax.Array):
-    # Part i takes every accumulate-th image, so that each device keeps the images it holds.
-    parts = jax.tree.map(lambda x: x.reshape(-1, accumulate, *x.shape[1:]).swapaxes(0, 1), batch)
+    parts = jax.tree.map(lambda x: parts_of(x, accumulate), batch)
 
     def body(carry, inputs):
       batch_stats, total = carry
@@ -138,6 +137,8 @@ def make_train_step(
       grads, (metrics, batch_stats) = gradient(state.params, state.batch_stats, batch, hyper, key)
     if axis_name:
       grads, metrics = jax.lax.pmean((grads, metrics), axis_name)
+      if model.batch_norm_group:
+        batch_stats = mean_over_devices(batch_stats, frozen, axis_name)
     optimizer = make_optimizer(config.optimizer, hyper | {'learning_rate': rate}, rates)
     updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
     params = optax.apply_updates(state.params, updates)
@@ -159,6 +160,22 @@ def make_train_step(
     return dataclasses.replace(new_state, step=state.step + 1), metrics
 
   return train_step
+
+
+def parts_of(x: jax.Array, parts: int) -> jax.Array:
+  """[n, ...] -> [parts, n / parts, ...]: part i takes every parts-th image from i on.
+
+  So each device keeps the images that it holds.
+  """
+  return x.reshape(-1, parts, *x.shape[1:]).swapaxes(0, 1)
+
+
+def mean_over_devices(
+  batch_stats: dict[str, Any], frozen: Collection[str], axis_name: str
+) -> dict[str, Any]:
+  """Statistics of each device's own groups -> those of all; frozen modules keep their bits."""
+  own = {name: tree for name, tree in batch_stats.items() if name not in frozen}
+  return batch_stats | jax.lax.pmean(own, axis_name)
 
 
 def _sum_over(axis_name: str | None, tree: Any) -> Any:

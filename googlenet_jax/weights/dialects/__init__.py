@@ -6,10 +6,11 @@ from typing import Any
 from googlenet_jax.errors import UserError
 from googlenet_jax.models import CLASSIFIER, FAMILIES, Network, family_of
 from googlenet_jax.weights import tensors
-from googlenet_jax.weights.dialects import googlenet
+from googlenet_jax.weights.dialects import alexnet, googlenet, inception, resnet, vgg
 from googlenet_jax.weights.dialects.dialect import (
   COUNTER,
   Dialect,
+  check_maps,
   expected,
   identify,
   inward,
@@ -17,7 +18,13 @@ from googlenet_jax.weights.dialects.dialect import (
   plain,
 )
 
-_IMPORTED = googlenet.DIALECTS
+_IMPORTED = (
+  *googlenet.DIALECTS,
+  *alexnet.DIALECTS,
+  *vgg.DIALECTS,
+  *resnet.DIALECTS,
+  *inception.DIALECTS,
+)
 
 DIALECTS: dict[tuple[str, str], Dialect] = {(d.family, d.source): d for d in _IMPORTED} | {
   (family, 'plain'): plain(family)
@@ -28,7 +35,7 @@ DIALECTS: dict[tuple[str, str], Dialect] = {(d.family, d.source): d for d in _IM
 
 
 def recognize(where: str, names: Mapping[str, Any], family: str | None = None) -> Dialect:
-  """The dialect of a file's tensor names, by that of the classifier or the first convolution.
+  """The dialect of a file's tensor names: of one that tells its own, or by single layers.
 
   Args:
     where: the file, for the message.
@@ -36,24 +43,47 @@ def recognize(where: str, names: Mapping[str, Any], family: str | None = None) -
     family: the network's family; None where it is not known.
 
   Raises:
-    UserError: none of them is known.
+    UserError: none of them is known, or they are those of several families.
   """
-  for dialect in DIALECTS.values():
-    if family not in (None, dialect.family):
-      continue
-    first = {
-      FAMILIES[dialect.family].first_convolution(v.architecture)
-      for v in FAMILIES[dialect.family].variants.values()
-    }
-    if any(dialect.rename(f'params/{unit}/kernel') in names for unit in (CLASSIFIER, *first)):
-      return dialect
+  candidates = [dialect for dialect in DIALECTS.values() if family in (None, dialect.family)]
+  speaking: dict[str, Dialect] = {}  # the first of each family
+  for dialect in candidates:
+    if dialect.speaks and dialect.speaks(names):
+      speaking.setdefault(dialect.family, dialect)
+  if len(speaking) > 1:
+    several = ' and '.join(_title(dialect.family, dialect.source) for dialect in speaking.values())
+    raise UserError(f'{where}: names of {several} in one file; accepted: those of one network')
+  for dialect in speaking.values():
+    return dialect
+  for has in (_has_first_convolution, _has_classifier):  # several may call the latter `fc`
+    for dialect in candidates:
+      if not dialect.speaks and has(dialect, names):
+        return dialect
   found = tensors.listed(list(names)[:3]) or 'none'
-  sources = ', '.join(
-    f"{source}'s {FAMILIES[name].title}" for name, source in DIALECTS if source != 'plain'
-  )
+  sources = ', '.join(_title(name, source) for name, source in DIALECTS if source != 'plain')
   raise UserError(
     f'{where}: tensors of no network that is known (the first: {found}); accepted: the names of '
     f'{sources}, or ours'
+  )
+
+
+def _title(family: str, source: str) -> str:
+  return f"{source}'s {FAMILIES[family].title}"
+
+
+def _has_first_convolution(dialect: Dialect, names: Mapping[str, Any]) -> bool:
+  family = FAMILIES[dialect.family]
+  architectures = [variant.architecture for variant in family.variants.values()]
+  return any(
+    dialect.rename(f'params/{family.first_convolution(arch)}/kernel', arch) in names
+    for arch in architectures
+  )
+
+
+def _has_classifier(dialect: Dialect, names: Mapping[str, Any]) -> bool:
+  variants = FAMILIES[dialect.family].variants.values()
+  return any(
+    dialect.rename(f'params/{CLASSIFIER}/kernel', v.architecture) in names for v in variants
   )
 
 
@@ -74,6 +104,7 @@ __all__ = [
   'COUNTER',
   'DIALECTS',
   'Dialect',
+  'check_maps',
   'dialect_of',
   'expected',
   'identify',

@@ -1,18 +1,19 @@
 """How a kind of file names and lays out the tensors of a network.
 
 A dialect belongs to a family and a source of files: `plain` (our names and layout,
-`inception_3a/reduce_3x3/kernel`), `caffe` or `torchvision`. The latter two keep kernels as [out,
-in, rows, columns], and their linear layers see the channels of a flattened map before its rows and
-columns.
+`inception_3a/reduce_3x3/kernel`), `uva`, `caffe`, `torchvision` or `timm`. The latter three keep
+kernels as [out, in, rows, columns], and their linear layers see the channels of a flattened map
+before its rows and columns.
 """
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
+from typing import Any
 
 import numpy as np
 
 from googlenet_jax.errors import UserError
-from googlenet_jax.models import FAMILIES, PREFIX, Network
+from googlenet_jax.models import CLASSIFIER, FAMILIES, PREFIX, Network
 from googlenet_jax.weights import tensors
 from googlenet_jax.weights.bundle import MAX_CLASSES
 
@@ -30,34 +31,55 @@ class Dialect:
 
   Attributes:
     family: the family of networks.
-    source: `plain`, `caffe` or `torchvision`.
-    rename: our name of a tensor (`params/conv1/kernel`) -> the file's.
+    source: `plain`, `uva`, `caffe`, `torchvision` or `timm`.
+    rename: (our name of a tensor, `params/conv1/kernel`, architecture) -> the file's.
     heads: what the names of a head's tensors begin with, by the head's place.
-    variant: the variant that files of this kind are of; None where they are of any.
+    speaks: whether a file has such names; None: it has that of the first convolution or of the
+      classifier, unless another dialect speaks them.
+    variant: the variant that files of this kind are of, or (shapes) -> it; None where they are of
+      any.
     preprocessing: what networks in files of this kind were trained with, a name of
       `bundle.PUBLISHED`; None where it may be any.
+    classes: names of the classes that files of this kind are for; () where they may be any.
     resized: (dialect, model, shapes) -> the model with the widths that a file's shapes tell; None
       where the family's widths cannot be told from shapes.
+    deepened: whether `resized` tells depths as well, from names, and so comes first.
     map_channels: (model, our name) -> channels of the map that a linear layer sees flattened; 0
       for layers that see none.
+    map_side: side of that map in pixels where the network of these files averages maps of all
+      sizes to it; None where it takes them as they are.
+    windows: (our name) -> side of the kernel where a linear layer of ours is a convolution there; 0
+      where it is linear.
+    spare_biases: (architecture) -> names of biases that only these files have, in front of batch
+      normalization, by our names of the running means that they are subtracted from.
     check_writable: (dialect, model, where) -> None; raises UserError for a network that the files
       cannot describe.
   """
 
   family: str
   source: str
-  rename: Callable[[str], str]
+  rename: Callable[[str, Any], str]
   heads: Mapping[str, str]
-  variant: str | None = None
+  speaks: Callable[[Collection[str]], bool] | None = None
+  variant: str | Callable[[tensors.Shapes], str] | None = None
   preprocessing: str | None = None
+  classes: tuple[str, ...] = ()
   resized: Callable[['Dialect', Network, tensors.Shapes], Network] | None = None
+  deepened: bool = False
   map_channels: Callable[[Network, str], int] = lambda model, name: 0
+  map_side: int | None = None
+  windows: Callable[[str], int] = lambda name: 0
+  spare_biases: Callable[[Any], Mapping[str, str]] = lambda architecture: {}
   check_writable: Callable[['Dialect', Network, str], None] = _nothing_more
 
   @property
   def transposed(self) -> bool:
     """Whether kernels are [out, in, rows, columns]."""
-    return self.source != 'plain'
+    return self.source not in ('plain', 'uva')
+
+  def variant_of(self, shapes: tensors.Shapes) -> str | None:
+    """The variant that a file with tensors of these shapes is taken for; None where it is open."""
+    return self.variant(shapes) if callable(self.variant) else self.variant
 
 
 def plain(
@@ -70,40 +92,51 @@ def plain(
     for place in FAMILIES[family].places(variant.architecture)
   }
   heads = {place: f'{PREFIX}{place}/' for place in places}
-  return Dialect(family, 'plain', lambda name: name.partition('/')[2], heads, resized=resized)
+  return Dialect(
+    family, 'plain', lambda name, architecture: name.partition('/')[2], heads, resized=resized
+  )
 
 
 def expected(dialect: Dialect, model: Network, image_size: int) -> tensors.Shapes:
   """Shapes of the network's tensors by the dialect's names."""
+  arch = model.architecture
   ours = tensors.expected_shapes(model, image_size)
-  return {dialect.rename(name): _outward_shape(dialect, shape) for name, shape in ours.items()}
+  theirs = {
+    dialect.rename(name, arch): _outward_shape(dialect, name, shape) for name, shape in ours.items()
+  }
+  return theirs | {bias: ours[mean] for mean, bias in dialect.spare_biases(arch).items()}
 
 
-def _outward_shape(dialect: Dialect, shape: tuple[int, ...]) -> tuple[int, ...]:
+def _outward_shape(dialect: Dialect, name: str, shape: tuple[int, ...]) -> tuple[int, ...]:
   if not dialect.transposed or len(shape) < 2:
     return shape
-  return (*shape[:1:-1], *shape[:2]) if len(shape) == 4 else shape[::-1]
+  if len(shape) == 4:
+    return (*shape[:1:-1], *shape[:2])
+  inputs, outputs = shape
+  side = dialect.windows(name)
+  return (outputs, inputs // side**2, side, side) if side else (outputs, inputs)
 
 
 def outward(dialect: Dialect, model: Network, name: str, array: np.ndarray) -> np.ndarray:
   """One of the network's arrays, by our name, in the dialect's layout."""
   if not dialect.transposed or array.ndim < 2:
     return array
+  shape = _outward_shape(dialect, name, array.shape)
   if array.ndim == 4:
     return np.ascontiguousarray(array.transpose(3, 2, 0, 1))
   if channels := dialect.map_channels(model, name):
     pixels = array.reshape(-1, channels, array.shape[-1])  # rows and columns as one
     array = pixels.transpose(1, 0, 2).reshape(array.shape)
-  return np.ascontiguousarray(array.T)
+  return np.ascontiguousarray(array.T).reshape(shape)
 
 
 def inward(dialect: Dialect, model: Network, name: str, array: np.ndarray) -> np.ndarray:
   """The inverse of `outward`."""
   if not dialect.transposed or array.ndim < 2:
     return array
-  if array.ndim == 4:
+  if array.ndim == 4 and not dialect.windows(name):
     return np.ascontiguousarray(array.transpose(2, 3, 1, 0))
-  array = array.T
+  array = array.reshape(len(array), -1).T
   if channels := dialect.map_channels(model, name):
     pixels = array.reshape(channels, -1, array.shape[-1])
     array = pixels.transpose(1, 0, 2).reshape(array.shape)
@@ -119,15 +152,17 @@ def identify(
     UserError: lists by the file's names every tensor that is missing, extra or of another shape.
   """
   family = FAMILIES[dialect.family]
-  bias = shapes.get(dialect.rename('params/classifier/bias'), ())
-  classes = bias[0] if len(bias) == 1 and 1 <= bias[0] <= MAX_CLASSES else 1000
   architecture = family.variants[variant].architecture
+  bias = shapes.get(dialect.rename(f'params/{CLASSIFIER}/bias', architecture), ())
+  classes = bias[0] if len(bias) == 1 and 1 <= bias[0] <= MAX_CLASSES else 1000
   aux = tuple(
     place
     for place in family.places(architecture)
     if place in dialect.heads and any(name.startswith(dialect.heads[place]) for name in shapes)
   )
   model = family.network(architecture=architecture, classes=classes, aux=aux)
+  if dialect.resized and dialect.deepened:
+    model = dialect.resized(dialect, model, shapes)
   published = expected(dialect, model, image_size)
   if dialect.resized and set(published) == set(shapes) and published != shapes:
     # Of other widths than published, if its tensors fit together.
@@ -136,6 +171,24 @@ def identify(
       return other
   tensors.check_shapes(where, shapes, published)
   return model
+
+
+def check_maps(dialect: Dialect, model: Network, shapes: tensors.Shapes, where: str) -> None:
+  """Raises UserError where a linear layer sees a map of another size than in the dialect's files.
+
+  Args:
+    dialect: of the files.
+    model: the network.
+    shapes: those of its tensors, by our names.
+    where: the file, for the message.
+  """
+  pixels = (dialect.map_side or 0) ** 2
+  for name, shape in shapes.items():
+    channels = dialect.map_channels(model, name)
+    if pixels and channels and shape[0] != pixels * channels:
+      unit = name.split('/')[1]
+      accepted = f'{dialect.map_side}x{dialect.map_side} pixels, those of images of 224x224'
+      raise refused(where, f'{unit} on a map of {shape[0] // channels} pixels', accepted)
 
 
 def refused(where: str, what: str, accepted: object) -> UserError:

@@ -1,10 +1,11 @@
-"""GoogLeNet in the files of others: BVLC Caffe's layers, torchvision's state dict."""
+"""GoogLeNet in the files of others: BVLC Caffe, torchvision, the UvA tutorial (Flax)."""
 
 import dataclasses
 from typing import Any
 
 from googlenet_jax.errors import UserError
 from googlenet_jax.models import MAX_CHANNELS, PREFIX, Network
+from googlenet_jax.models.googlenet.inception import Widths
 from googlenet_jax.models.googlenet.variants import VARIANTS
 from googlenet_jax.weights import tensors
 from googlenet_jax.weights.dialects.dialect import Dialect, plain, refused
@@ -49,8 +50,25 @@ _TORCHVISION_LEAVES = {
   'bn/var': 'bn.running_var',
 }
 
+_UVA_BLOCKS = {module: index for index, module in enumerate(VARIANTS['uva'].architecture.widths)}
+_UVA_BRANCHES = {
+  field.name: index for index, field in enumerate(dataclasses.fields(Widths))
+}  # in the order in which its blocks make them
+_CIFAR10 = (
+  'airplane',
+  'automobile',
+  'bird',
+  'cat',
+  'deer',
+  'dog',
+  'frog',
+  'horse',
+  'ship',
+  'truck',
+)
 
-def caffe_name(name: str) -> str:
+
+def caffe_name(name: str, architecture: Any = None) -> str:
   """`params/inception_3a/reduce_3x3/kernel` -> `inception_3a/3x3_reduce:0`; the bias is blob 1.
 
   A name that Caffe's network has no layer for is passed on.
@@ -67,7 +85,7 @@ def caffe_name(name: str) -> str:
   return f'{layer}:{_CAFFE_BLOBS.get(leaf, leaf)}'
 
 
-def torchvision_name(name: str) -> str:
+def torchvision_name(name: str, architecture: Any = None) -> str:
   """`params/inception_3a/reduce_3x3/kernel` -> `inception3a.branch2.0.conv.weight`, and so on.
 
   A name that torchvision's network has no layer for is passed on.
@@ -88,11 +106,31 @@ def torchvision_name(name: str) -> str:
   return f'{prefix}{layer}.{_TORCHVISION_LEAVES.get(leaf, leaf)}'
 
 
+def uva_name(name: str, architecture: Any = None) -> str:
+  """`params/inception_3b/reduce_3x3/kernel` -> `params/InceptionBlock_1/Conv_1/kernel`, and so on.
+
+  Flax counts the layers of a kind as they are made; each convolution has its batch norm. A name
+  that the tutorial's network has no layer for is passed on.
+  """
+  collection, _, path = name.partition('/')
+  unit, _, leaf = path.removeprefix('inception_').rpartition('/')
+  layer = 'BatchNorm' if unit.endswith('/bn') else 'Conv'
+  module, _, branch = unit.removesuffix('/bn').partition('/')
+  if unit == 'classifier':
+    return f'{collection}/Dense_0/{leaf}'
+  if module == 'conv1':
+    return f'{collection}/{layer}_0/{leaf}'
+  if module in _UVA_BLOCKS and branch in _UVA_BRANCHES:
+    block, number = _UVA_BLOCKS[module], _UVA_BRANCHES[branch]
+    return f'{collection}/InceptionBlock_{block}/{layer}_{number}/{leaf}'
+  return name
+
+
 def _resized(dialect: Dialect, model: Network, shapes: tensors.Shapes) -> Network:
   """The network with the widths of a file's tensors."""
 
   def width(unit: str, published: int | None) -> Any:
-    shape = shapes.get(dialect.rename(f'params/{unit}/kernel'), ())
+    shape = shapes.get(dialect.rename(f'params/{unit}/kernel', model.architecture), ())
     if published is None or not shape:
       return published
     return min(max(shape[0] if dialect.transposed else shape[-1], 1), MAX_CHANNELS)
@@ -124,7 +162,7 @@ def _map_channels(model: Network, name: str) -> int:
 
 def _check_writable(dialect: Dialect, model: Network, where: str) -> None:
   """Raises UserError where the dialect's network is another whatever its widths."""
-  assert dialect.variant is not None
+  assert isinstance(dialect.variant, str)
   ours, theirs = model.architecture, VARIANTS[dialect.variant].architecture
   for knob in ('stem', 'padding', 'large_kernel', 'pool4_window', 'lrn', 'batch_norm'):
     if getattr(ours, knob) != getattr(theirs, knob):
@@ -162,6 +200,16 @@ DIALECTS = (
     resized=_resized,
     map_channels=_map_channels,
     check_writable=_check_writable,
+  ),
+  Dialect(
+    'googlenet',
+    'uva',
+    uva_name,
+    {},
+    variant='uva',
+    preprocessing='cifar10',
+    classes=_CIFAR10,
+    resized=_resized,
   ),
   plain('googlenet', resized=_resized),
 )

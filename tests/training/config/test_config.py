@@ -45,6 +45,8 @@ def test_defaults_are_valid_and_locked():
     ('loss.aux_weight', -0.3),
     ('optimizer.accumulate', 3),  # does not divide 128
     ('schedule.factor', 1.5),
+    ('schedule.at', ('1 epoch',)),  # of a staircase, whose steps are alike
+    ('optimizer.clip_value', -1.0),
     ('seed', -1),
   ],
 )
@@ -68,11 +70,21 @@ def test_labels_are_smoothed_for_cross_entropy_alone():
   validate(config)
 
 
+def test_stairs_are_somewhere():
+  config = defaults()
+  config.schedule.name = 'stairs'
+  with pytest.raises(UserError, match=r'schedule\.at=\(\): accepted: durations with'):
+    validate(config)
+  config.schedule.at = ('1 epoch',)
+  validate(config)
+
+
 def test_nesterov_belongs_to_sgd():
   config = defaults()
-  config.optimizer.name, config.optimizer.nesterov = 'rmsprop', True
-  with pytest.raises(UserError, match=r'optimizer\.nesterov'):
-    validate(config)
+  for name in ('rmsprop', 'adamw'):
+    config.optimizer.name, config.optimizer.nesterov = name, True
+    with pytest.raises(UserError, match=rf'optimizer\.nesterov.*optimizer\.name={name}'):
+      validate(config)
 
 
 DIGITS = f'--config={ROOT}/experiments/digits.py'

@@ -45,11 +45,13 @@ def test_all_durations_of_a_config():
     'checkpoint.every': '500 examples',
   }
   more = {'schedule.warmup': '1 epoch', 'schedule.every': '3 epochs', 'ema.start': '7 steps'}
+  more['schedule.at'] = ('6 epochs', '850 steps')
   found = in_steps(config(**every, **more), 1000)
   assert found._asdict() == {
     'steps': 100,
     'warmup': 10,
     'stair': 30,
+    'stairs': (60, 850),
     'ema_start': 7,
     'log_every': 1,
     'eval_every': 20,
@@ -60,6 +62,15 @@ def test_all_durations_of_a_config():
 @pytest.mark.parametrize(
   ('changes', 'message'),
   [
+    (
+      {'schedule.at': ('2 epochs', '1 epoch')},
+      "schedule.at=('2 epochs', '1 epoch'): steps 20, 10; accepted: later and later ones",
+    ),
+    (
+      {'schedule.at': ('5 steps',), 'schedule.warmup': '1 epoch'},
+      "schedule.at=('5 steps',): steps 5; accepted: later and later ones, behind the warm-up",
+    ),
+    ({'schedule.at': (3,)}, "schedule.at='3': accepted: a number and a unit"),
     ({'schedule.warmup': '10 epochs'}, "schedule.warmup='10 epochs': 100 steps of a run of 100"),
     ({'duration': '0 steps'}, "duration='0 steps': accepted: at least one step"),
     *[

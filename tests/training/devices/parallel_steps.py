@@ -9,6 +9,7 @@ import pathlib
 import sys
 import zlib
 
+import grouped_steps
 import jax
 import numpy as np
 from short_networks import shortened
@@ -158,6 +159,7 @@ def measure(folder):
   found |= evaluations(trainers)
   found |= checkpoints(trainers, compilations, folder)
   found |= dropout_masks()
+  found |= grouped_steps.measure()
   for kind in KINDS:
     found |= device_placement(kind)
   np.savez(folder / 'measured.npz', **found)
@@ -312,6 +314,10 @@ def batch_errors():
       parallel_by(kind).check_batch('batch_size', 24, 4)
     except UserError as error:
       yield str(error)
+  try:
+    parallel_by('pmap').check_group(6, BATCH)
+  except UserError as error:
+    yield str(error)
 
 
 if __name__ == '__main__':

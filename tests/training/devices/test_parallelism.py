@@ -9,6 +9,7 @@ import pathlib
 import subprocess
 import sys
 
+import grouped_steps
 import numpy as np
 import pytest
 from parallel_steps import BATCH, CASES, DEVICES, KINDS, STEPS
@@ -155,8 +156,38 @@ def test_images_on_the_device_are_the_same(measured):
 
 
 def test_a_batch_that_cannot_be_shared_is_the_same_error(folder):
-  jit, pmap = (folder / 'errors.txt').read_text().splitlines()
+  jit, pmap, _ = (folder / 'errors.txt').read_text().splitlines()
   assert jit == pmap == ('config.batch_size=24: accepted: a multiple of 16 (4 devices in 4 parts)')
+
+
+@pytest.mark.parametrize('case', grouped_steps.PLACES)
+def test_statistics_by_group_do_not_depend_on_the_devices(measured, case):
+  one = under(measured, f'groups/{case}/jit 1/first/')
+  for place in grouped_steps.PLACES[case]:
+    found = under(measured, f'groups/{case}/{place}/first/')
+    assert_same(one, found, 1e-12)
+    assert_same(found, under(measured, f'groups/{case}/{place}/again/'), 0)
+
+
+def test_statistics_by_group_are_exchanged_where_a_group_is_on_several_devices(measured):
+  """Where none is, the step has the exchanges of any: gradients, metrics, running statistics."""
+  counts = {
+    place: under(measured, f'exchanges/{place}/')
+    for place in ('within/jit 1', 'within/jit 4', 'across/jit 2', 'across/jit 4')
+  }
+  reduces = {place: count.pop('all-reduce') for place, count in counts.items()}
+  assert reduces['within/jit 1'] == 0
+  assert 1 <= reduces['within/jit 4'] <= 2 and 1 <= reduces['across/jit 2'] <= 2
+  assert reduces['across/jit 4'] > 2
+  assert not any(any(others.values()) for others in counts.values())
+
+
+def test_groups_that_devices_cut_are_an_error_under_pmap(folder):
+  *_, error = (folder / 'errors.txt').read_text().splitlines()
+  assert error == (
+    'config.model.batch_norm_group=6: accepted with parallelism=pmap: a divisor or a multiple of '
+    "a device's 4 images; with parallelism=jit any divisor of 16"
+  )
 
 
 def test_two_processes_give_what_one_gives(measured, tmp_path):

@@ -6,12 +6,12 @@ from googlenet_jax.training.config import defaults
 from googlenet_jax.training.step.schedules import averaging_rates, learning_rates
 
 
-def _rates(name, steps=100, warmup=0, every=8, **changes):
+def _rates(name, steps=100, warmup=0, every=8, at=(), **changes):
   config = defaults().schedule
   config.name = name
   for key, value in changes.items():
     config[key] = value
-  return learning_rates(config, 0.5, steps, warmup, every)
+  return learning_rates(config, 0.5, steps, warmup, every, at)
 
 
 def test_staircase_is_the_papers():
@@ -19,6 +19,13 @@ def test_staircase_is_the_papers():
   np.testing.assert_allclose(rates[:8], 0.5, rtol=1e-6)
   np.testing.assert_allclose(rates[8:16], 0.5 * 0.96, rtol=1e-6)
   np.testing.assert_allclose(rates[24], 0.5 * 0.96**3, rtol=1e-6)
+
+
+def test_stairs_are_counted_from_the_beginning_of_the_run():
+  rates = _rates('stairs', steps=30, at=(12, 17), factor=0.1)
+  np.testing.assert_allclose(rates, [0.5] * 12 + [0.05] * 5 + [0.005] * 13, rtol=1e-5)
+  late = _rates('stairs', steps=30, warmup=10, at=(12, 17), factor=0.1)
+  np.testing.assert_allclose(late[10:], rates[10:], rtol=1e-5)
 
 
 def test_cosine():

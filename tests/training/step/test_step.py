@@ -275,6 +275,38 @@ def test_rmsprop_first_step():
   np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-5)
 
 
+def test_adamw_and_clipped_values():
+  """The first two steps by definition; decay is beside the moments, and of kernels alone."""
+  batches = [batch(seed=0), batch(seed=1)]
+  numbers = {
+    'optimizer.learning_rate': 1e-2,
+    'optimizer.momentum': 0.7,
+    'optimizer.decay': 0.9,
+    'optimizer.epsilon': 1e-3,
+    'optimizer.weight_decay': 0.1,
+    'optimizer.clip_value': 0.05,
+  }
+  name = {'optimizer.name': 'adamw', 'optimizer.clip_value': 1.0}
+  model, step = compiled(**name)
+  _, descent = compiled()
+  config = tiny(**{**name, **numbers})
+  plain = tiny(**{'optimizer.learning_rate': 1.0, 'optimizer.momentum': 0.0})
+  state = initial_state(model, config)
+  mean, square = 0.0, 0.0
+  for count, images in enumerate(batches, 1):
+    before = state.params['classifier']
+    still = initial_state(model, plain).replace(params=state.params, step=state.step)
+    down = descent(still, images, hyper_of(plain))[0].params['classifier']
+    state, _ = step(state, images, hyper_of(config))
+    gradient = np.clip(before['kernel'] - down['kernel'], -0.05, 0.05)
+    assert 0 < (np.abs(gradient) == np.float32(0.05)).mean() < 1
+    mean = 0.7 * mean + 0.3 * gradient
+    square = 0.9 * square + 0.1 * gradient**2
+    update = mean / (1 - 0.7**count) / (np.sqrt(square / (1 - 0.9**count)) + 1e-3)
+    expected = before['kernel'] - 1e-2 * (update + 0.1 * before['kernel'])
+    np.testing.assert_allclose(state.params['classifier']['kernel'], expected, atol=1e-4)
+
+
 def test_average_is_of_parameters_and_statistics_alike():
   batches = [batch(seed=seed) for seed in range(3)]
   polyak = {'ema.kind': 'polyak'}

@@ -1,0 +1,75 @@
+"""Batch normalization whose statistics are shared by groups of a batch, not by all of it."""
+
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from googlenet_jax.errors import UserError
+
+
+class GroupBatchNorm(nn.Module):
+  """Batch normalization (1502.03167) in training, each group of a batch by its own statistics.
+
+  A group is `group` consecutive images of the whole batch, wherever its parts lie: the result does
+  not depend on the number of devices. Where a group lies on one device, the devices exchange
+  nothing here. Parameters, running statistics and arithmetic are those of `nn.BatchNorm`, which
+  takes its place at inference; the running statistics move by the mean over groups of a group's
+  mean and (biased) variance.
+
+  Attributes:
+    group: images whose statistics are shared.
+    epsilon: what is added to a variance.
+    momentum: share of the running statistics that a step keeps.
+    axis_name: the axis that devices are mapped over, each with a part of the batch, as under
+      `pmap`. The running statistics are then those of this device's groups, whose mean over the
+      axis is left to the caller: one exchange serves all layers.
+    dtype: the type of the result.
+  """
+
+  group: int
+  epsilon: float
+  momentum: float
+  axis_name: str | None = None
+  dtype: Any = jnp.float32
+
+  @nn.compact
+  def __call__(self, x: jax.Array) -> jax.Array:
+    """float[n, h, w, c] -> `dtype`[n, h, w, c].
+
+    Raises:
+      UserError: the images make no whole groups, or a device has parts of several groups.
+    """
+    images, shape = x.shape[0], x.shape[-1:]
+    if images % self.group and (self.axis_name is None or self.group % images):
+      raise UserError(
+        f'model.batch_norm_group={self.group}: the {images} images here make no whole groups'
+      )
+    wide = jnp.promote_types(self.dtype, jnp.float32)
+    running_mean = self.variable('batch_stats', 'mean', jnp.zeros, shape, jnp.float32)
+    running_var = self.variable('batch_stats', 'var', jnp.ones, shape, jnp.float32)
+    scale = self.param('scale', nn.initializers.ones_init(), shape, jnp.float32)
+    bias = self.param('bias', nn.initializers.zeros_init(), shape, jnp.float32)
+    grouped = x.astype(wide).reshape(-1, min(self.group, images), *x.shape[1:])
+    places = (1, 2, 3)
+    moments = jnp.stack([grouped.mean(places), jnp.square(grouped).mean(places)])
+    mean, square = self._shared(moments, images)
+    var = jnp.maximum(0, square - jnp.square(mean))  # [groups, c]
+    for running, found in ((running_mean, mean), (running_var, var)):
+      running.value = self.momentum * running.value + (1 - self.momentum) * found.mean(0)
+    mean, factor = (
+      jnp.expand_dims(of_groups, places)
+      for of_groups in (mean, lax.rsqrt(var + self.epsilon) * scale)
+    )
+    return ((grouped - mean) * factor + bias).reshape(x.shape).astype(self.dtype)
+
+  def _shared(self, moments: jax.Array, images: int) -> jax.Array:
+    """Means over all images of a group, from those over the images of it that are here."""
+    if images % self.group == 0:
+      return moments
+    span = self.group // images
+    devices = range(lax.axis_size(self.axis_name))
+    together = [list(devices[first : first + span]) for first in devices[::span]]
+    return lax.pmean(moments, self.axis_name, axis_index_groups=together)

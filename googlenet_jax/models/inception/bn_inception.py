@@ -1,0 +1,288 @@
+"""BN-Inception: GoogLeNet with batch normalization and two 3x3 in place of each 5x5.
+
+Ioffe and Szegedy, "Batch normalization: accelerating deep network training by reducing internal
+covariate shift", 1502.03167; sections and figures are those of the paper, whose Figure 5 is the
+table of the network.
+"""
+
+import dataclasses
+import functools
+from collections.abc import Callable
+from typing import Any, Literal
+
+import flax.linen as nn
+import jax
+
+from googlenet_jax.models.family import (
+  CLASSIFIER,
+  Family,
+  Knobs,
+  Network,
+  Outputs,
+  Variant,
+  check_image_size,
+  check_rate,
+  choose,
+  knob,
+)
+from googlenet_jax.models.inception.branches import NORM, Branch, check_order, concatenated, square
+from googlenet_jax.models.inception.scaling import remaining, widths_by
+from googlenet_jax.models.kernels import BY_PLATFORM, Forms
+from googlenet_jax.models.layers import (
+  KERNEL_INITIALIZERS,
+  BatchNorm,
+  Classifier,
+  ConvUnit,
+  GlobalAvgPool,
+  MaxPool,
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Widths:
+  """Output channels of a module's convolutions, in the order of Figure 5.
+
+  None leaves the 1x1 branch out, or the projection: the pool then passes its channels through.
+  """
+
+  conv1x1: int | None
+  reduce_3x3: int
+  conv3x3: int
+  reduce_double_3x3: int
+  double_3x3: int
+  pool_proj: int | None
+
+
+@dataclasses.dataclass(frozen=True)
+class Module:
+  """A row of Figure 5: a module's name, widths, pool, and the stride of its last layers."""
+
+  name: str
+  widths: Widths
+  pool: Literal['avg', 'max'] = 'avg'
+  stride: int = 1
+
+
+REDUCING = ('3c', '4e')
+"""The modules that halve the map: no 1x1 branch, and a max pool that passes through."""
+
+# Figure 5: `#1x1`, `#3x3 reduce`, `#3x3`, `double #3x3 reduce`, `double #3x3`, `pool + proj`. It
+# prints 128 for the projections of 4c and 4d, with which they would put out 608 channels, not the
+# printed 576 (nor 4e 1024); with 96 the outputs are those.
+FIGURE5 = (
+  Module('3a', Widths(64, 64, 64, 64, 96, 32)),
+  Module('3b', Widths(64, 64, 96, 64, 96, 64)),
+  Module('3c', Widths(None, 128, 160, 64, 96, None), 'max', 2),
+  Module('4a', Widths(224, 64, 96, 96, 128, 128)),
+  Module('4b', Widths(192, 96, 128, 96, 128, 128)),
+  Module('4c', Widths(160, 128, 160, 128, 160, 96)),
+  Module('4d', Widths(96, 128, 192, 160, 192, 96)),
+  Module('4e', Widths(None, 128, 192, 192, 256, None), 'max', 2),
+  Module('5a', Widths(352, 192, 320, 160, 224, 128)),
+  Module('5b', Widths(352, 192, 320, 192, 224, 128), 'max'),
+)
+AS_PRINTED = tuple(
+  dataclasses.replace(module, widths=dataclasses.replace(module.widths, pool_proj=128))
+  if module.name in ('4c', '4d')
+  else module
+  for module in FIGURE5
+)
+NAMES = tuple(module.name for module in FIGURE5)
+
+
+@dataclasses.dataclass(frozen=True)
+class Architecture:
+  """Everything that fixes the network but the number of classes.
+
+  `stem` is `separable` (7x7/2 as a depthwise convolution with multiplier 8, then 1x1) or `small`
+  (3x3/1, no first pool: for images of 32 to 64 pixels).
+  """
+
+  stem: Literal['separable', 'small'] = 'separable'
+  conv1: int = 64
+  conv2_reduce: int = 64
+  conv2: int = 192
+  modules: tuple[Module, ...] = FIGURE5
+  batch_norm: BatchNorm = NORM
+  dropout: float = 0.0
+  kernel_init: str = 'he_normal'
+
+  def __post_init__(self) -> None:
+    choose('kernel_init', self.kernel_init, KERNEL_INITIALIZERS)
+    check_order([module.name for module in self.modules], NAMES)
+
+
+VARIANTS: dict[str, Variant] = {
+  'bn_inception': Variant(
+    Architecture(),
+    'Figure 5 and the appendix: a separable first convolution; 4c and 4d with projections of 96, '
+    'which give the printed outputs',
+  ),
+  'printed': Variant(
+    Architecture(modules=AS_PRINTED),
+    'Figure 5 with all widths as printed: 4c and 4d put out 608 channels, 4e 1,056',
+  ),
+  'small': Variant(
+    Architecture(stem='small'),
+    "Figure 5's modules behind a stem for images of 32 to 64 pixels",
+    image_size=32,
+  ),
+}
+
+
+class BNInceptionModule(nn.Module):
+  """Up to four branches: 1x1, 3x3, two 3x3 and a pool; `conv` makes a convolution unit."""
+
+  widths: Widths
+  conv: Callable[..., nn.Module]
+  pool: Literal['avg', 'max'] = 'avg'
+  stride: int = 1
+  forms: Forms = BY_PLATFORM
+
+  @nn.compact
+  def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
+    """float[n, h, w, c_in] -> float[n, h / stride, w / stride, c_out]."""
+    return concatenated(
+      branches_of(self.widths, self.pool),
+      x,
+      train,
+      conv=self.conv,
+      stride=self.stride,
+      forms=self.forms,
+    )
+
+  @nn.nowrap
+  def row_type(self, before: int, after: int) -> str:
+    """`inception`, with a stride that is not 1."""
+    return 'inception' if self.stride == 1 else f'inception/{self.stride}'
+
+
+def branches_of(widths: Widths, pool: Literal['avg', 'max']) -> tuple[Branch, ...]:
+  """A module's branches in the order of Figure 5."""
+  reduce, double = widths.reduce_3x3, widths.reduce_double_3x3
+  first = (Branch('1x1', (square(1, widths.conv1x1),)),) if widths.conv1x1 else ()
+  return (
+    *first,
+    Branch('3x3', (square(1, reduce), square(3, widths.conv3x3))),
+    Branch(
+      'double_3x3', (square(1, double), square(3, widths.double_3x3), square(3, widths.double_3x3))
+    ),
+    Branch('pool', (square(1, widths.pool_proj),) if widths.pool_proj else (), pool),
+  )
+
+
+class BNInception(Network):
+  """The network; it has no auxiliary heads."""
+
+  architecture: Architecture = Architecture()
+
+  @nn.compact
+  def __call__(self, images: jax.Array, train: bool = False) -> Outputs:
+    """float[n, h, w, 3] -> logits, float32[n, classes]."""
+    arch = self.architecture
+    height, width = images.shape[1:3]
+    check_image_size(height, width, functools.partial(starved_pool, arch))
+    conv = functools.partial(
+      ConvUnit,
+      batch_norm=arch.batch_norm,
+      batch_norm_group=self.batch_norm_group,
+      axis_name=self.axis_name,
+      kernel_init=arch.kernel_init,
+      dtype=self.dtype,
+    )
+    x = images  # [n, 224, 224, 3]
+    if arch.stem == 'small':
+      x = self.run(conv(arch.conv1, 3, name='conv1'), x, train)
+    else:
+      channels = x.shape[-1]
+      x = conv(8 * channels, 7, 2, channels, bare=True, name='conv1_depthwise')(x)
+      x = self.run(conv(arch.conv1, 1, name='conv1'), x, train)  # [n, 112, 112, 64]
+      x = MaxPool(3, 2, forms=self.forms, name='pool1')(x)
+    x = self.run(conv(arch.conv2_reduce, 1, name='conv2_reduce'), x, train)
+    x = self.run(conv(arch.conv2, 3, name='conv2'), x, train)  # [n, 56, 56, 192]
+    x = MaxPool(3, 2, forms=self.forms, name='pool2')(x)
+    # [n, 28, 28, 320], behind 3c [n, 14, 14, 576], behind 4e [n, 7, 7, 1024]
+    for module in arch.modules:
+      inception = BNInceptionModule(
+        module.widths,
+        conv,
+        module.pool,
+        module.stride,
+        self.forms,
+        name=f'inception_{module.name}',
+      )
+      x = self.run(inception, x, train)
+    x = GlobalAvgPool(name='avg_pool')(x)
+    x = nn.Dropout(arch.dropout, deterministic=not train, name='dropout')(x)
+    return Outputs(Classifier(self.classes, arch.kernel_init, name=CLASSIFIER)(x), {})
+
+
+def starved_pool(architecture: Architecture, size: int) -> str | None:
+  """The first layer that halves the map and has less than two pixels; None where all have more."""
+  layers = ['pool2', *(f'inception_{m.name}' for m in architecture.modules if m.stride > 1)]
+  if architecture.stem != 'small':
+    layers, size = ['pool1', *layers], -(-size // 2)
+  for name in layers:
+    if size < 2:
+      return name
+    size = -(-size // 2)
+  return None
+
+
+@dataclasses.dataclass(frozen=True)
+class BNInceptionKnobs(Knobs):
+  """The knobs of BN-Inception; each composes with every variant."""
+
+  variant: str = knob('bn_inception', 'the network to start from, an entry of the variant table')
+  width: float = knob(1.0, 'multiplies every number of filters')
+  reduction: float = knob(1.0, 'multiplies the 1x1 reductions of every module')
+  skip: str = knob('', "modules to leave out: '4c,5b'; those that halve the map stay")
+  dropout: float | None = knob(None, 'rate before the classifier; none: as the variant has it')
+  kernel_init: str | None = knob(
+    None, f'{", ".join(KERNEL_INITIALIZERS)}; none: as the variant has it'
+  )
+
+
+def apply_knobs(architecture: Architecture, knobs: BNInceptionKnobs) -> Architecture:
+  """The architecture of a variant, changed as the knobs say.
+
+  Raises:
+    UserError: names the knob and what it accepts.
+  """
+  width, reduce = widths_by(knobs.width, knobs.reduction)
+  kept = remaining([module.name for module in architecture.modules], knobs.skip, REDUCING)
+  modules = []
+  for module in architecture.modules:
+    if module.name in kept:
+      widths = {
+        name: channels
+        and (reduce if name.startswith('reduce') else width)(
+          f'inception_{module.name}/{name}', channels
+        )
+        for name, channels in dataclasses.asdict(module.widths).items()
+      }
+      modules.append(dataclasses.replace(module, widths=Widths(**widths)))
+  stem = {
+    name: width(name, getattr(architecture, name)) for name in ('conv1', 'conv2_reduce', 'conv2')
+  }
+  changes: dict[str, Any] = {**stem, 'modules': tuple(modules)}
+  if knobs.dropout is not None:
+    changes['dropout'] = check_rate('dropout', knobs.dropout)
+  if knobs.kernel_init is not None:
+    changes['kernel_init'] = knobs.kernel_init
+  return dataclasses.replace(architecture, **changes)
+
+
+FAMILY = Family(
+  name='bn_inception',
+  title='BN-Inception',
+  network=BNInception,
+  knobs=BNInceptionKnobs,
+  variants=VARIANTS,
+  apply_knobs=apply_knobs,
+  last_map=lambda architecture: f'inception_{architecture.modules[-1].name}',
+  first_convolution=lambda architecture: (
+    'conv1_depthwise' if architecture.stem == 'separable' else 'conv1'
+  ),
+  bounds={'modules.stride': 2},
+)

@@ -1,0 +1,154 @@
+"""An Inception module as data: branches of pools and convolutions, side by side.
+
+What the networks behind GoogLeNet have in common; each branch of a figure is one `Branch`.
+"""
+
+import dataclasses
+import re
+from collections.abc import Callable, Iterator, Sequence
+from typing import Literal
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from googlenet_jax.errors import UserError
+from googlenet_jax.models.kernels import BY_PLATFORM, Forms, Padding
+from googlenet_jax.models.layers import AvgPool, BatchNorm, MaxPool
+
+NORM = BatchNorm(epsilon=1e-3)
+Pool = Literal['none', 'avg', 'max']
+MAX_CONVS = 16
+"""The most convolutions of a branch, one behind the other."""
+
+
+_ENDS = 'abcd'  # names them
+
+
+@dataclasses.dataclass(frozen=True)
+class Conv:
+  """A convolution: rows and columns of its kernel, and its filters."""
+
+  rows: int
+  columns: int
+  filters: int
+
+
+def square(size: int, filters: int) -> Conv:
+  """A convolution whose kernel has as many rows as columns."""
+  return Conv(size, size, filters)
+
+
+@dataclasses.dataclass(frozen=True)
+class Branch:
+  """A branch of a module.
+
+  Attributes:
+    name: begins the names of its convolutions; alone it is that of a single one.
+    convs: one behind the other.
+    pool: a 3x3 pool before them.
+    ends: convolutions side by side behind them, concatenated (1512.00567, Figure 7).
+  """
+
+  name: str
+  convs: tuple[Conv, ...] = ()
+  pool: Pool = 'none'
+  ends: tuple[Conv, ...] = ()
+
+  def __post_init__(self) -> None:
+    layers = (*self.convs, *self.ends)
+    if (
+      not re.fullmatch('[a-z0-9_]{1,32}', self.name)
+      or len(self.convs) > MAX_CONVS
+      or len(self.ends) > len(_ENDS)
+      or not (layers or self.pool != 'none')
+      or any(layer.rows % 2 == 0 or layer.columns % 2 == 0 for layer in layers)
+    ):
+      raise UserError(
+        f'branch {self.name!r}: accepted: a plain name, at most {MAX_CONVS} convolutions and '
+        f'{len(_ENDS)} ends with kernels of odd sizes, a pool where there is none'
+      )
+
+  def units(self) -> Iterator[tuple[str, Conv]]:
+    """Names and convolutions in order: `5x5_1`, `5x5_2`, and ends as `3x3_2a`, `3x3_2b`."""
+    alone = len(self.convs) == 1 and not self.ends
+    for number, conv in enumerate(self.convs, 1):
+      yield self.name if alone else f'{self.name}_{number}', conv
+    for letter, conv in zip(_ENDS, self.ends, strict=False):
+      yield f'{self.name}_{len(self.convs) + 1}{letter}', conv
+
+  def scaled(
+    self, module: str, width: Callable[[str, int], int], reduce: Callable[[str, int], int]
+  ) -> 'Branch':
+    """The same with other widths.
+
+    Args:
+      module: the module's name, for messages.
+      width: (name of a convolution, its filters) -> the new number.
+      reduce: the same for 1x1 convolutions that others follow.
+    """
+    units = list(self.units())
+    convs = []
+    for index, (name, conv) in enumerate(units):
+      reduces = (conv.rows, conv.columns) == (1, 1) and index < len(units) - 1
+      filters = (reduce if reduces else width)(f'{module}/{name}', conv.filters)
+      convs.append(dataclasses.replace(conv, filters=filters))
+    count = len(self.convs)
+    return dataclasses.replace(self, convs=tuple(convs[:count]), ends=tuple(convs[count:]))
+
+
+def check_order(names: Sequence[str], accepted: Sequence[str]) -> None:
+  """Raises UserError where modules are not some of those accepted, each once and in their order."""
+  if not names or list(names) != [name for name in accepted if name in names]:
+    raise UserError(f'modules={",".join(names)}: accepted, in order: {", ".join(accepted)}')
+
+
+def concatenated(
+  branches: tuple[Branch, ...],
+  x: jax.Array,
+  train: bool,
+  *,
+  conv: Callable[..., nn.Module],
+  stride: int = 1,
+  padding: Padding = 'same',
+  count_padding: bool = False,
+  forms: Forms = BY_PLATFORM,
+) -> jax.Array:
+  """The outputs of branches on one map, whose convolutions become those of the module that calls.
+
+  Args:
+    branches: in the order of the outputs.
+    x: float[n, h, w, c_in].
+    train: whether the network is trained.
+    conv: makes a convolution unit from its width, kernel, stride and name.
+    stride: of the last layer of each branch.
+    padding: a convention of `kernels`; with `valid` no strided layer is padded.
+    count_padding: whether average pools count pixels of the padding.
+    forms: how max pools are computed.
+
+  Returns:
+    float[n, h / stride, w / stride, c_out].
+  """
+
+  def unit(name: str, layer: Conv, inputs: jax.Array, stride: int) -> jax.Array:
+    around = 0 if padding == 'valid' and stride > 1 else padding
+    kernel = (layer.rows, layer.columns)
+    return conv(layer.filters, kernel, stride, padding=around, name=name)(inputs, train)
+
+  outputs = []
+  for branch in branches:
+    y = x
+    units = list(branch.units())
+    if branch.pool != 'none':
+      pool_stride = 1 if units else stride
+      pool: nn.Module = (
+        MaxPool(3, pool_stride, padding, forms, name=f'{branch.name}_max')
+        if branch.pool == 'max'
+        else AvgPool(3, pool_stride, padding, count_padding, name=f'{branch.name}_avg')
+      )
+      y = pool(y)
+    for i, (name, layer) in enumerate(units[: len(branch.convs)]):
+      y = unit(name, layer, y, stride if i == len(units) - 1 else 1)
+    ends = [unit(name, layer, y, stride) for name, layer in units[len(branch.convs) :]]
+    outputs.extend(ends or [y])
+  return jnp.concatenate(outputs, axis=-1)

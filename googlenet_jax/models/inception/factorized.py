@@ -1,0 +1,317 @@
+"""Inception-v2 and Inception-v3: convolutions factorized into smaller and asymmetric ones.
+
+Szegedy, Vanhoucke, Ioffe, Shlens and Wojna, "Rethinking the Inception architecture for computer
+vision", 1512.00567; figures, tables and sections are those of the paper.
+"""
+
+import dataclasses
+import functools
+from collections.abc import Callable
+from typing import Any, Literal
+
+import flax.linen as nn
+import jax
+
+from googlenet_jax.errors import UserError
+from googlenet_jax.models.family import (
+  CLASSIFIER,
+  Family,
+  Knobs,
+  Network,
+  Outputs,
+  Variant,
+  check_image_size,
+  check_rate,
+  choose,
+  knob,
+)
+from googlenet_jax.models.heads import NORMALIZED_HEAD, PREFIX, AuxiliaryHead, HeadStructure
+from googlenet_jax.models.inception.branches import NORM, Branch, check_order, concatenated
+from googlenet_jax.models.inception.modules import NAMES, REDUCING, V2, V3, Module
+from googlenet_jax.models.inception.scaling import remaining, widths_by
+from googlenet_jax.models.kernels import BY_PLATFORM, Forms, Padding
+from googlenet_jax.models.layers import (
+  KERNEL_INITIALIZERS,
+  BatchNorm,
+  Classifier,
+  ConvUnit,
+  GlobalAvgPool,
+  MaxPool,
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Stem:
+  """A layer of the stem: a square convolution, or a 3x3 max pool where `filters` is None.
+
+  Only where it is `padded` does a convolution with stride 1 keep the map's size.
+  """
+
+  kernel: int
+  filters: int | None
+  stride: int = 1
+  padded: bool = False
+
+
+MAX_STEM = 16
+"""The most layers of a stem."""
+
+POOL = Stem(3, None, stride=2)
+# Table 1, whose last convolution must be padded for its output to be the printed 35x35x288.
+V2_STEM = (
+  Stem(3, 32, stride=2),
+  Stem(3, 32),
+  Stem(3, 64, padded=True),
+  POOL,
+  Stem(3, 80),
+  Stem(3, 192, stride=2),
+  Stem(3, 288, padded=True),
+)
+V3_STEM = (*V2_STEM[:3], POOL, Stem(1, 80), Stem(3, 192), POOL)
+SMALL_STEM = (
+  Stem(3, 32, padded=True),
+  Stem(3, 32, padded=True),
+  Stem(3, 64, padded=True),
+  POOL,
+  Stem(1, 80),
+  Stem(3, 192, padded=True),
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Architecture:
+  """Everything that fixes the network but the number of classes and where heads attach.
+
+  `padding` is that of strided layers; `count_padding` says whether average pools take pixels of the
+  padding for zeros.
+  """
+
+  stem: tuple[Stem, ...] = V3_STEM
+  modules: tuple[Module, ...] = V3
+  padding: Literal['valid', 'same'] = 'valid'
+  count_padding: bool = False
+  batch_norm: BatchNorm = NORM
+  dropout: float = 0.2
+  head: HeadStructure = NORMALIZED_HEAD
+  kernel_init: str = 'he_normal'
+
+  def __post_init__(self) -> None:
+    choose('kernel_init', self.kernel_init, KERNEL_INITIALIZERS)
+    check_order([module.name for module in self.modules], NAMES)
+    for module in self.modules:
+      units = [unit for branch in module.branches for unit, _ in branch.units()]
+      if not module.branches or len(set(units)) < len(units):
+        raise UserError(f'inception_{module.name}: branches of different names are accepted')
+    if len(self.stem) > MAX_STEM or any(layer.kernel % 2 == 0 for layer in self.stem):
+      raise UserError(f'stem: at most {MAX_STEM} layers with kernels of odd sizes are accepted')
+
+  def stages(self) -> dict[str, str]:
+    """The last module of each stage, whose maps have one size: `{'5': '5d', '6': '6e', ...}`."""
+    return {module.name[0]: module.name for module in self.modules}
+
+
+VARIANTS: dict[str, Variant] = {
+  'inception_v3': Variant(
+    Architecture(),
+    "the network of Table 3's last row, as it was released: Table 1 with a 1x1 in its stem, a 5x5 "
+    'kept in each of its first three modules, and one module less at 17x17',
+    image_size=299,
+  ),
+  'torchvision': Variant(
+    Architecture(count_padding=True),
+    "torchvision's inception_v3: the same, average pools with the padding's zeros counted in",
+    image_size=299,
+  ),
+  'inception_v2': Variant(
+    Architecture(stem=V2_STEM, modules=V2),
+    'Table 1 and section 6, with the widths inside the modules that Inception-v3 was released with',
+    image_size=299,
+  ),
+  'small': Variant(
+    Architecture(stem=SMALL_STEM, padding='same'),
+    "Inception-v3's modules behind a stem for images of 32 to 64 pixels",
+    image_size=32,
+  ),
+}
+
+
+class Inception(nn.Module):
+  """A module of the network; `conv` makes a convolution unit."""
+
+  branches: tuple[Branch, ...]
+  conv: Callable[..., nn.Module]
+  stride: int = 1
+  padding: Padding = 'valid'
+  count_padding: bool = False
+  forms: Forms = BY_PLATFORM
+
+  @nn.compact
+  def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
+    """float[n, h, w, c_in] -> float[n, h / stride, w / stride, c_out]."""
+    return concatenated(
+      self.branches,
+      x,
+      train,
+      conv=self.conv,
+      stride=self.stride,
+      padding=self.padding,
+      count_padding=self.count_padding,
+      forms=self.forms,
+    )
+
+  @nn.nowrap
+  def row_type(self, before: int, after: int) -> str:
+    """`inception`, with a stride that is not 1."""
+    return 'inception' if self.stride == 1 else f'inception/{self.stride}'
+
+
+class FactorizedInception(Network):
+  """The network; `aux` names the stages behind whose last module a head attaches."""
+
+  architecture: Architecture = Architecture()
+
+  @nn.compact
+  def __call__(self, images: jax.Array, train: bool = False) -> Outputs:
+    """float[n, h, w, 3] -> logits of the classifier and of each head, float32[n, classes]."""
+    arch = self.architecture
+    height, width = images.shape[1:3]
+    check_image_size(height, width, functools.partial(starved_pool, arch))
+    conv = functools.partial(
+      ConvUnit,
+      padding=arch.padding,
+      batch_norm=arch.batch_norm,
+      batch_norm_group=self.batch_norm_group,
+      axis_name=self.axis_name,
+      kernel_init=arch.kernel_init,
+      dtype=self.dtype,
+    )
+    x = images  # [n, 299, 299, 3]
+    for name, layer in named(arch.stem):
+      if layer.filters is None:
+        x = MaxPool(layer.kernel, layer.stride, arch.padding, self.forms, name=name)(x)
+        continue
+      padding = arch.padding if layer.padded else 0
+      unit = conv(layer.filters, layer.kernel, layer.stride, padding=padding, name=name)
+      x = self.run(unit, x, train)
+    # [n, 35, 35, 288], then [n, 17, 17, 768] and [n, 8, 8, 2048]
+    aux = {}
+    last = {name: stage for stage, name in arch.stages().items()}
+    for module in arch.modules:
+      inception = Inception(
+        module.branches,
+        conv,
+        module.stride,
+        arch.padding,
+        arch.count_padding,
+        self.forms,
+        name=f'inception_{module.name}',
+      )
+      x = self.run(inception, x, train)
+      if (stage := last.get(module.name)) in self.aux:
+        head = AuxiliaryHead(
+          arch.head, self.classes, conv, arch.kernel_init, 0.0, self.dtype, name=f'{PREFIX}{stage}'
+        )
+        aux[stage] = self.run(head, x, train)
+    x = GlobalAvgPool(name='avg_pool')(x)
+    x = nn.Dropout(arch.dropout, deterministic=not train, name='dropout')(x)
+    return Outputs(Classifier(self.classes, arch.kernel_init, name=CLASSIFIER)(x), aux)
+
+
+def named(stem: tuple[Stem, ...]) -> list[tuple[str, Stem]]:
+  """The layers of a stem by their names: `conv1`, `conv2`, ... and `pool1`, ..."""
+  counts = {'conv': 0, 'pool': 0}
+  layers = []
+  for layer in stem:
+    kind = 'pool' if layer.filters is None else 'conv'
+    counts[kind] += 1
+    layers.append((f'{kind}{counts[kind]}', layer))
+  return layers
+
+
+def starved_pool(architecture: Architecture, size: int) -> str | None:
+  """The first layer that halves the map and has not enough pixels; None where all have."""
+  least = 3 if architecture.padding == 'valid' else 2
+  layers = [(name, s.kernel, s.stride, s.padded) for name, s in named(architecture.stem)]
+  layers += [(f'inception_{m.name}', 3, m.stride, True) for m in architecture.modules]
+  for name, kernel, stride, padded in layers:
+    if stride > 1:
+      if size < least:
+        return name
+      size = (size - kernel) // stride + 1 if least == 3 else -(-size // stride)
+    elif not padded:
+      size -= kernel - 1
+  return None
+
+
+@dataclasses.dataclass(frozen=True)
+class InceptionKnobs(Knobs):
+  """The knobs of Inception-v2 and Inception-v3; each composes with every variant."""
+
+  variant: str = knob('inception_v3', 'the network to start from, an entry of the variant table')
+  width: float = knob(1.0, 'multiplies every number of filters, those of the heads too')
+  reduction: float = knob(1.0, 'multiplies the 1x1 reductions of every module')
+  skip: str = knob('', "modules to leave out: '5c,6b'; those that halve the map stay")
+  aux: tuple[str, ...] = knob(
+    (), 'stages (5, 6, 7) that carry an auxiliary head in training, behind their last module'
+  )
+  dropout: float | None = knob(None, 'rate before the classifier; none: as the variant has it')
+  kernel_init: str | None = knob(
+    None, f'{", ".join(KERNEL_INITIALIZERS)}; none: as the variant has it'
+  )
+
+
+def apply_knobs(architecture: Architecture, knobs: InceptionKnobs) -> Architecture:
+  """The architecture of a variant, changed as the knobs say.
+
+  Raises:
+    UserError: names the knob and what it accepts.
+  """
+  width, reduce = widths_by(knobs.width, knobs.reduction)
+  kept = remaining([module.name for module in architecture.modules], knobs.skip, REDUCING)
+  modules = [
+    dataclasses.replace(
+      module,
+      branches=tuple(
+        branch.scaled(f'inception_{module.name}', width, reduce) for branch in module.branches
+      ),
+    )
+    for module in architecture.modules
+    if module.name in kept
+  ]
+  stem = tuple(
+    dataclasses.replace(layer, filters=layer.filters and width(name, layer.filters))
+    for name, layer in named(architecture.stem)
+  )
+  changes: dict[str, Any] = {
+    'stem': stem,
+    'modules': tuple(modules),
+    'head': architecture.head.resized(width),
+  }
+  if knobs.dropout is not None:
+    changes['dropout'] = check_rate('dropout', knobs.dropout)
+  if knobs.kernel_init is not None:
+    changes['kernel_init'] = knobs.kernel_init
+  return dataclasses.replace(architecture, **changes)
+
+
+FAMILY = Family(
+  name='inception',
+  title='Inception',
+  network=FactorizedInception,
+  knobs=InceptionKnobs,
+  variants=VARIANTS,
+  apply_knobs=apply_knobs,
+  places=lambda architecture: tuple(architecture.stages()),
+  heads=('6',),
+  last_map=lambda architecture: f'inception_{architecture.modules[-1].name}',
+  bounds={
+    'stem.kernel': 15,
+    'stem.stride': 2,
+    'modules.stride': 2,
+    **{
+      f'modules.branches.{part}.{side}': 15
+      for part in ('convs', 'ends')
+      for side in ('rows', 'columns')
+    },
+  },
+)

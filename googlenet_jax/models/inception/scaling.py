@@ -1,0 +1,49 @@
+"""Knobs that the networks of batch-normalized Inception modules share: widths, modules left out."""
+
+from collections.abc import Callable, Sequence
+
+from googlenet_jax.errors import UserError
+from googlenet_jax.models.family import check_factor, scaled
+
+Scale = Callable[[str, int], int]
+
+
+def widths_by(width: float, reduction: float) -> tuple[Scale, Scale]:
+  """How widths follow from two knobs: (name of a layer, its width) -> the new width, rounded once.
+
+  Returns:
+    Of all layers, and of 1x1 reductions.
+
+  Raises:
+    UserError: a knob is not a finite number above 0.
+  """
+  check_factor('width', width)
+  check_factor('reduction', reduction)
+  used = f'width={width}'
+
+  def of_all(where: str, channels: int) -> int:
+    return scaled(used, width, where, channels)
+
+  def of_reductions(where: str, channels: int) -> int:
+    return scaled(f'{used}, reduction={reduction}', width * reduction, where, channels)
+
+  return of_all, of_reductions
+
+
+def remaining(names: Sequence[str], skip: str, fixed: Sequence[str]) -> list[str]:
+  """The modules that are left.
+
+  Args:
+    names: all modules in order.
+    skip: those to leave out, as text: `5c,6b`.
+    fixed: those that cannot be left out.
+
+  Raises:
+    UserError: names a module that there is not, or that cannot be left out.
+  """
+  free = [name for name in names if name not in fixed]
+  left_out = [part.strip() for part in skip.split(',') if part.strip()]
+  for name in left_out:
+    if name not in free:
+      raise UserError(f'skip={name}: accepted: {", ".join(free)}')
+  return [name for name in names if name not in left_out]

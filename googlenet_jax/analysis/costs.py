@@ -11,12 +11,10 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import flax.linen as nn
-import jax
-import jax.numpy as jnp
 from flax import traverse_util
 
 from googlenet_jax.analysis import trace
-from googlenet_jax.models import PREFIX, Network
+from googlenet_jax.models import PREFIX, Network, abstract_images, abstract_variables
 from googlenet_jax.models.kernels import PLAIN
 
 
@@ -45,17 +43,6 @@ class Breakdown(NamedTuple):
     return self.trunk + sum(self.heads.values())
 
 
-def abstract_images(image_size: int, batch: int = 1) -> jax.ShapeDtypeStruct:
-  """Shape and type of float32[batch, image_size, image_size, 3]."""
-  return jax.ShapeDtypeStruct((batch, image_size, image_size, 3), jnp.float32)
-
-
-@functools.lru_cache(maxsize=8)  # tracing takes half a second, and each figure begins with it
-def abstract_variables(model: nn.Module, image_size: int) -> dict[str, Any]:
-  """Shapes and types of a network's variables at an input size."""
-  return jax.eval_shape(model.init, jax.random.key(0), abstract_images(image_size))
-
-
 def parameters_by_module(model: nn.Module, image_size: int) -> dict[str, Parameters]:
   """Parameters of each module that holds some: `inception_3a/conv1x1`, `aux_4a/fc`."""
   return count_parameters(abstract_variables(model, image_size)['params'])
@@ -80,23 +67,20 @@ def count_parameters(tree: Mapping[str, Any]) -> dict[str, Parameters]:
 
 def macs_by_module(model: Network, image_size: int) -> dict[str, int]:
   """Multiply-adds of each module that does some, for one image, in the order of the computation."""
-  variables = abstract_variables(model, image_size)
   macs: Counter[str] = Counter()
-  for contraction in contractions(model, variables, image_size):
+  for contraction in contractions(model, image_size):
     macs[module_path(contraction.scope)] += contraction.macs
   return dict(macs)
 
 
-def contractions(
-  model: Network, variables: Mapping[str, Any], image_size: int
-) -> list[trace.Contraction]:
+@functools.lru_cache(maxsize=64)
+def contractions(model: Network, image_size: int) -> tuple[trace.Contraction, ...]:
   """The convolutions and matrix products of a network for one image, as its layers are defined.
 
   What a platform computes in their place, such as a product with a band for LRN, does not count.
   """
-  apply = model.clone(forms=PLAIN).apply
-  found, _ = trace.contractions(apply, variables, abstract_images(image_size))
-  return found
+  variables, images = abstract_variables(model, image_size), abstract_images(image_size)
+  return tuple(trace.contractions(model.clone(forms=PLAIN).apply, variables, images)[0])
 
 
 def module_path(scope: str) -> str:

@@ -9,7 +9,7 @@ import jax
 from jax.extend import core
 
 from googlenet_jax.analysis import costs, trace
-from googlenet_jax.models import PREFIX, Network
+from googlenet_jax.models import PREFIX, Network, abstract_images, abstract_variables
 from googlenet_jax.models.kernels import PLAIN
 
 Kind = Literal['conv', 'linear', 'max pool', 'avg pool', 'concat', 'add']
@@ -81,7 +81,7 @@ class Graph:
 def trace_graph(model: Network, image_size: int) -> Graph:
   """The graph of a network at inference, with the heads that it has."""
   plain = model.clone(forms=PLAIN)
-  variables = costs.abstract_variables(model, image_size)
+  variables = abstract_variables(model, image_size)
   modules: dict[str, nn.Module] = {}
 
   def note(call: Any, arguments: Any, options: Any, context: Any) -> Any:
@@ -89,7 +89,7 @@ def trace_graph(model: Network, image_size: int) -> Graph:
       modules.setdefault('/'.join(context.module.path), context.module.clone())
     return call(*arguments, **options)
 
-  images = costs.abstract_images(image_size)
+  images = abstract_images(image_size)
   with nn.intercept_methods(note), nn.override_named_call(True):
     closed = jax.make_jaxpr(plain.apply)(variables, images)
   inputs: list[int | None] = [None] * len(closed.jaxpr.invars)

@@ -56,9 +56,8 @@ def measure(
     paper: whose rows they are put into; None gives each module a row.
     printed: the paper's rows.
   """
-  variables = costs.abstract_variables(model, image_size)
-  by_module = costs.count_parameters(variables['params'])
-  found = costs.contractions(model, variables, image_size)
+  by_module = costs.parameters_by_module(model, image_size)
+  found = costs.contractions(model, image_size)
   macs: dict[str, int] = {}
   for contraction in found:
     module = costs.module_path(contraction.scope)

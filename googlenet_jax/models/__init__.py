@@ -6,7 +6,14 @@
 from typing import Any
 
 from googlenet_jax.models import alexnet, cnds, dsn, googlenet, inception, nin, resnet, vgg, zfnet
-from googlenet_jax.models.endpoints import Layer, endpoint_names, endpoints, top_layers
+from googlenet_jax.models.endpoints import (
+  Layer,
+  abstract_images,
+  abstract_variables,
+  endpoint_names,
+  endpoints,
+  top_layers,
+)
 from googlenet_jax.models.family import (
   CLASSIFIER,
   MAX_CHANNELS,
@@ -70,6 +77,8 @@ __all__ = [
   'Network',
   'Outputs',
   'Variant',
+  'abstract_images',
+  'abstract_variables',
   'build',
   'choose',
   'endpoint_names',

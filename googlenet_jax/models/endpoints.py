@@ -10,11 +10,30 @@ import jax.numpy as jnp
 from flax import traverse_util
 
 from googlenet_jax.errors import UserError
+from googlenet_jax.models.family import Network
+from googlenet_jax.models.kernels import PLAIN
+
+
+def abstract_images(image_size: int, batch: int = 1) -> jax.ShapeDtypeStruct:
+  """Shape and type of float32[batch, image_size, image_size, 3]."""
+  return jax.ShapeDtypeStruct((batch, image_size, image_size, 3), jnp.float32)
+
+
+@functools.lru_cache(maxsize=64)  # a second or more of tracing, and each figure begins with it
+def abstract_variables(model: nn.Module, image_size: int) -> dict[str, Any]:
+  """Shapes and types of a network's variables at an input size."""
+  return jax.eval_shape(_plain(model).init, jax.random.key(0), abstract_images(image_size))
+
+
+def _plain(model: nn.Module) -> nn.Module:
+  """The network without a choice of kernels, each form of which would be traced."""
+  return model.clone(forms=PLAIN) if isinstance(model, Network) else model
 
 
 def endpoint_names(model: nn.Module, image_size: int) -> list[str]:
   """Names `endpoints` accepts: every module."""
-  return list(jax.eval_shape(functools.partial(_capture, model), *_abstract(model, image_size)))
+  variables, images = abstract_variables(model, image_size), abstract_images(image_size)
+  return list(jax.eval_shape(functools.partial(_capture, _plain(model)), variables, images))
 
 
 def endpoints(
@@ -33,7 +52,7 @@ def endpoints(
   Raises:
     UserError: a name that the network has not.
   """
-  captured = jax.eval_shape(functools.partial(_capture, model), variables, images)
+  captured = jax.eval_shape(functools.partial(_capture, _plain(model)), variables, images)
   for name in names:
     if name not in captured:
       raise UserError(f'endpoint {name!r}: not in this network; accepted: {", ".join(captured)}')
@@ -63,7 +82,8 @@ class Layer(NamedTuple):
   after: tuple[int, ...]
 
 
-def top_layers(model: nn.Module, image_size: int) -> list[Layer]:
+@functools.lru_cache(maxsize=64)
+def top_layers(model: nn.Module, image_size: int) -> tuple[Layer, ...]:
   """The top-level modules of a network in the order of the computation; nothing is computed."""
   layers: list[Layer] = []
 
@@ -74,12 +94,7 @@ def top_layers(model: nn.Module, image_size: int) -> list[Layer]:
       layers.append(Layer(context.module.name, context.module.clone(), before, after))
     return output
 
-  variables, images = _abstract(model, image_size)
+  variables, images = abstract_variables(model, image_size), abstract_images(image_size)
   with nn.intercept_methods(note):
-    jax.eval_shape(model.apply, variables, images)
-  return layers
-
-
-def _abstract(model: nn.Module, image_size: int) -> tuple[Any, jax.ShapeDtypeStruct]:
-  images = jax.ShapeDtypeStruct((1, image_size, image_size, 3), jnp.float32)
-  return jax.eval_shape(model.init, jax.random.key(0), images), images
+    jax.eval_shape(_plain(model).apply, variables, images)
+  return tuple(layers)

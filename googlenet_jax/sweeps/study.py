@@ -16,6 +16,7 @@ from googlenet_jax import files
 from googlenet_jax.analysis import costs
 from googlenet_jax.data import augment
 from googlenet_jax.errors import UserError
+from googlenet_jax.models import abstract_variables
 from googlenet_jax.sweeps import grids
 from googlenet_jax.sweeps.members import Member, is_baseline, members, setting_name
 from googlenet_jax.training.config.durations import in_steps
@@ -246,5 +247,5 @@ def _network_costs(
   model: Any, image_size: int
 ) -> tuple[costs.Breakdown, costs.Breakdown, tuple[str, ...]]:
   """Parameters and multiply-adds, and the names of the modules that have parameters."""
-  modules = tuple(costs.abstract_variables(model, image_size)['params'])
+  modules = tuple(abstract_variables(model, image_size)['params'])
   return costs.parameters(model, image_size), costs.macs(model, image_size), modules

@@ -8,7 +8,7 @@ import pytest
 from jax import lax
 
 from googlenet_jax.analysis import costs, trace
-from googlenet_jax.models import build, layers
+from googlenet_jax.models import abstract_images, abstract_variables, build, layers
 from googlenet_jax.models.googlenet.variants import VARIANTS
 
 HEADS = ('4a', '4d')
@@ -213,8 +213,8 @@ def test_weights_biases_and_scales_are_told_apart():
 def test_macs_are_those_of_one_image():
   batch = 3
   model = build('googlenet', 'small', width=0.25, aux=HEADS)
-  variables = costs.abstract_variables(model, 32)
-  found, _ = trace.contractions(model.apply, variables, costs.abstract_images(32, batch))
+  variables = abstract_variables(model, 32)
+  found, _ = trace.contractions(model.apply, variables, abstract_images(32, batch))
   assert sum(contraction.macs for contraction in found) == batch * costs.macs(model, 32).total
 
 
@@ -234,7 +234,7 @@ def test_macs_against_the_operations_that_xla_counts(variant, monkeypatch):
 
   size = GOLDEN[variant].image_size
   model = build('googlenet', variant, aux=HEADS)
-  arguments = costs.abstract_variables(model, size), costs.abstract_images(size)
+  arguments = abstract_variables(model, size), abstract_images(size)
   expected = 2 * costs.macs(model, size).total
   monkeypatch.setattr(layers.lax, 'conv_general_dilated', padded)
   lowered = jax.jit(lambda variables, images: model.apply(variables, images)).lower(*arguments)

@@ -114,11 +114,10 @@ def compared(name: str) -> Compared:
   """
   family, _, variant = name.partition('/')
   model, image_size = model_of(name)
-  variables = costs.abstract_variables(model, image_size)
-  params = costs.count_parameters(variables['params'])
+  params = costs.parameters_by_module(model, image_size)
   found = [
     contraction
-    for contraction in costs.contractions(model, variables, image_size)
+    for contraction in costs.contractions(model, image_size)
     if not costs.module_path(contraction.scope).startswith(PREFIX)
   ]
   paper = PAPERS.get(family)

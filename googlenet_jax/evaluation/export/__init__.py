@@ -1,6 +1,7 @@
 """A network for other programs: StableHLO, which JAX alone runs, ONNX, or a SavedModel."""
 
 import contextlib
+import dataclasses
 import json
 import pathlib
 from collections.abc import Callable, Iterator
@@ -12,6 +13,7 @@ import jax.numpy as jnp
 from googlenet_jax.errors import UserError
 from googlenet_jax.evaluation.export import onnx_file, saved_model
 from googlenet_jax.evaluation.predictors import without_auxiliary
+from googlenet_jax.models import kernels
 from googlenet_jax.weights import tensors
 from googlenet_jax.weights.bundle import Bundle
 
@@ -53,6 +55,8 @@ def export(
       'convolutions; accepted: float32, or a name that ends in .stablehlo or .savedmodel'
     )
   bundle = without_auxiliary(bundle)
+  if path.suffix == '.onnx':  # which has no choice by platform
+    bundle = dataclasses.replace(bundle, model=bundle.model.clone(forms=kernels.PREFERRED['cpu']))
   model, taken, size = bundle.model, bundle.preprocessing, bundle.preprocessing.image_size
   variables = jax.tree.map(jnp.asarray, bundle.variables)
 

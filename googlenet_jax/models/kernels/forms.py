@@ -33,9 +33,7 @@ PREFERRED: dict[str, Forms] = {
   'gpu': Forms(max_pool='slices', lrn='slices'),
   'tpu': Forms(max_pool='window', lrn='matrix'),
 }
-"""The forms that each platform is best served with."""
-
-_PLATFORMS = {'cpu': ('cpu',), 'gpu': ('cuda', 'rocm'), 'tpu': ('tpu',)}  # by JAX's names
+"""The forms that each platform is best served with; those of GPUs serve all others, too."""
 
 
 def forms_by(text: str) -> Forms:
@@ -78,11 +76,7 @@ def compute(
   form = getattr(forms, part)
   if form != AUTO:
     return functions[form](*arguments)
-  preferred = {
-    name: functions[getattr(PREFERRED[platform], part)]
-    for platform, names in _PLATFORMS.items()
-    for name in names
-  }
-  if len(set(preferred.values())) == 1:
-    return preferred['cpu'](*arguments)
-  return lax.platform_dependent(*arguments, **preferred)
+  chosen = {platform: functions[getattr(PREFERRED[platform], part)] for platform in PREFERRED}
+  default = chosen.pop('gpu')  # JAX has several names for GPUs
+  apart = {platform: function for platform, function in chosen.items() if function is not default}
+  return lax.platform_dependent(*arguments, **apart, default=default)

@@ -2,7 +2,6 @@
 
 import dataclasses
 import functools
-from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -38,36 +37,48 @@ def local_response_norm(x: jax.Array, lrn: LRN, forms: Forms = BY_PLATFORM) -> j
   Args:
     x: float[n, h, w, c]; computed in float32, returned in the type of `x`.
     lrn: the constants.
-    forms: how sums are computed: `slices` in float32; `matrix` of terms rounded to the type of `x`,
-      which in bfloat16 changes a sum by at most 2 ** -8 of it, and the result by far less.
+    forms: `slices` sums in float32, for the gradient once more. `matrix` sums terms rounded to the
+      type of `x`, and keeps a root of the sum in that type for the gradient: in bfloat16 the sum
+      changes by at most 2 ** -8 of it, the result by far less, its gradient by 2 ** -8.
   """
-  x32 = x.astype(jnp.float32)
-  return (x32 * _factor(_base(x, lrn, forms), lrn)).astype(x.dtype)
-
-
-def _base(x: jax.Array, lrn: LRN, forms: Forms) -> jax.Array:
-  squares = jnp.square(x.astype(jnp.float32))
-  return lrn.k + lrn.alpha / lrn.size * _sum_over_channels(squares, lrn.size, forms, x.dtype)
-
-
-def _factor(base: jax.Array, lrn: LRN) -> jax.Array:
-  # base ** -0.75 by square roots: `pow` costs several times as much.
-  return lax.rsqrt(base * lax.sqrt(base)) if lrn.beta == 0.75 else base**-lrn.beta
-
-
-def _sum_over_channels(x: jax.Array, size: int, forms: Forms, kind: Any) -> jax.Array:
-  """Sums over windows of `size` channels around each, float32[n, h, w, c]."""
-  functions: dict[str, Callable[[jax.Array], jax.Array]] = {
-    'slices': functools.partial(_sum_of_slices, size=size),
-    'matrix': functools.partial(_product_with_band, size=size, kind=kind),
+  functions = {
+    'slices': lambda x: _of_slices(x, lrn)[0],
+    'matrix': lambda x: _of_matrix(x, lrn)[0],
   }
   return compute(forms, 'lrn', functions, x)
 
 
+def _of_slices(x: jax.Array, lrn: LRN) -> tuple[jax.Array, jax.Array, jax.Array]:
+  """The result, what the input was multiplied by, and the base of the power, both float32."""
+  x32 = x.astype(jnp.float32)
+  base = lrn.k + lrn.alpha / lrn.size * _sum_of_slices(jnp.square(x32), lrn.size)
+  # base ** -0.75 by square roots: `pow` costs several times as much.
+  factor = lax.rsqrt(base * lax.sqrt(base)) if lrn.beta == 0.75 else base**-lrn.beta
+  return (x32 * factor).astype(x.dtype), factor, base
+
+
+def _of_matrix(x: jax.Array, lrn: LRN) -> tuple[jax.Array, jax.Array]:
+  """The result, and the base of the power to -1/2 in the type of `x`.
+
+  Of all roots a TPU has this one at hand; its own square root and quotient are made of it.
+  """
+  x32 = x.astype(jnp.float32)
+  base = lrn.k + lrn.alpha / lrn.size * _product_with_band(jnp.square(x32), lrn.size, x.dtype)
+  root = lax.rsqrt(base)
+  return (x32 * _factor_of_root(root, lrn)).astype(x.dtype), root.astype(x.dtype)
+
+
+def _factor_of_root(root: jax.Array, lrn: LRN) -> jax.Array:
+  return root * root * lax.rsqrt(root) if lrn.beta == 0.75 else root ** (2 * lrn.beta)
+
+
 def _sum_of_slices(x: jax.Array, size: int) -> jax.Array:
+  """Sums over windows of `size` channels around each, float32[n, h, w, c].
+
+  XLA fuses shifted slices, where a window reduction stays a pass of its own.
+  """
   half, channels = size // 2, x.shape[-1]
   padded = jnp.pad(x, [(0, 0)] * 3 + [(half, half)])
-  # A sum of shifted slices: XLA fuses it, where a window reduction stays a pass of its own.
   # With an index it would be a gather in networks that are exported for any number of images.
   slices = (lax.slice_in_dim(padded, i, i + channels, axis=-1) for i in range(size))
   return sum(slices)  # type: ignore[return-value]
@@ -85,16 +96,35 @@ def _product_with_band(x: jax.Array, size: int, kind: Any) -> jax.Array:
   )
 
 
-def _forward(x: jax.Array, lrn: LRN, forms: Forms) -> tuple[jax.Array, jax.Array]:
-  return local_response_norm(x, lrn, forms), x
+def _forward(x: jax.Array, lrn: LRN, forms: Forms) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
+  functions = {
+    'slices': lambda x: (_of_slices(x, lrn)[0], x),  # the gradient computes all anew
+    'matrix': lambda x: _of_matrix(x, lrn),
+  }
+  result, kept = compute(forms, 'lrn', functions, x)
+  return result, (x, kept)
 
 
-def _backward(lrn: LRN, forms: Forms, x: jax.Array, gradient: jax.Array) -> tuple[jax.Array]:
-  x32, g = x.astype(jnp.float32), gradient.astype(jnp.float32)
-  base = _base(x, lrn, forms)
-  factor = _factor(base, lrn)
-  shared = _sum_over_channels(g * x32 * factor / base, lrn.size, forms, x.dtype)
-  return ((g * factor - 2 * lrn.alpha * lrn.beta / lrn.size * x32 * shared).astype(x.dtype),)
+def _backward(
+  lrn: LRN, forms: Forms, kept: tuple[jax.Array, jax.Array], gradient: jax.Array
+) -> tuple[jax.Array]:
+  scale = 2 * lrn.alpha * lrn.beta / lrn.size
+
+  def of_slices(x: jax.Array, kept: jax.Array, gradient: jax.Array) -> jax.Array:
+    del kept
+    x32, g = x.astype(jnp.float32), gradient.astype(jnp.float32)
+    _, factor, base = _of_slices(x, lrn)
+    shared = _sum_of_slices(g * x32 * factor / base, lrn.size)
+    return (g * factor - scale * x32 * shared).astype(x.dtype)
+
+  def of_matrix(x: jax.Array, root: jax.Array, gradient: jax.Array) -> jax.Array:
+    x32, g, root = (array.astype(jnp.float32) for array in (x, gradient, root))
+    given = g * _factor_of_root(root, lrn)
+    shared = _product_with_band(given * x32 * root * root, lrn.size, x.dtype)
+    return (given - scale * x32 * shared).astype(x.dtype)
+
+  functions = {'slices': of_slices, 'matrix': of_matrix}
+  return (compute(forms, 'lrn', functions, *kept, gradient),)
 
 
 local_response_norm.defvjp(_forward, _backward)

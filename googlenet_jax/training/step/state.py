@@ -8,6 +8,7 @@ from flax import struct
 from ml_collections import ConfigDict
 
 from googlenet_jax.models import Network
+from googlenet_jax.models.kernels import PLAIN
 from googlenet_jax.training.step.optimizer import make_optimizer, scalars
 
 
@@ -42,7 +43,8 @@ def create_state(model: Network, config: ConfigDict, key: jax.Array) -> TrainSta
     key: the random key of the initial parameters.
   """
   size = config.data.image_size
-  variables = model.init(key, jnp.zeros((1, size, size, 3)))
+  # Parameters do not depend on the kernels' forms, of which the plain ones are traced alone.
+  variables = model.clone(forms=PLAIN).init(key, jnp.zeros((1, size, size, 3)))
   params, batch_stats = variables['params'], variables.get('batch_stats', {})
   # The numbers do not matter to the initial state, only which transformations there are.
   hyper = {name: jnp.float32(value) for name, value in scalars(config.optimizer).items()}

@@ -44,6 +44,9 @@ def test_defaults_are_valid_and_locked():
     ('loss.label_smoothing', 1.0),
     ('loss.aux_weight', -0.3),
     ('optimizer.accumulate', 3),  # does not divide 128
+    ('model.batch_norm_group', 48),  # neither does this
+    ('model.batch_norm_group', 0),
+    ('evaluation.recalibrate', -1),
     ('schedule.factor', 1.5),
     ('schedule.at', ('1 epoch',)),  # of a staircase, whose steps are alike
     ('optimizer.clip_value', -1.0),

@@ -11,7 +11,7 @@ NEWEST ?= $(call first,3.13,python3.13 python3)
 RUN := .venv/bin/python
 WORKDIR ?= runs/digits
 
-.PHONY: help demo test test-newest faults lint format docs-family bench bench-input clean
+.PHONY: help demo test test-long test-newest faults lint format docs-family bench bench-input clean
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 14
 
@@ -20,6 +20,9 @@ demo: .venv/installed  ## train GoogLeNet on handwritten digits (about two minut
 
 test: .venv/installed  ## the tests, two at a time
 	@"$(RUN)" -m pytest -q -n 2 --dist worksteal
+
+test-long: .venv/installed  ## each family trained, resumed, exported and fine-tuned (ten minutes)
+	@"$(RUN)" -m pytest -q -n 2 --dist worksteal -m long
 
 test-newest: .venv-newest/installed  ## the tests on Python 3.13 with the newest jax
 	@.venv-newest/bin/python -m pytest -q -n 2 --dist worksteal

@@ -4,12 +4,14 @@ import configparser
 import pathlib
 import re
 import subprocess
+import tomllib
 
 import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 import googlenet_jax
+from googlenet_jax.models import FAMILIES
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 
@@ -70,3 +72,13 @@ def test_make_help_lists_the_targets_of_the_readme():
   shown = subprocess.run(['make', 'help'], cwd=ROOT, capture_output=True, text=True, check=True)
   for target in re.findall(r'^make ([a-z-]+)', (ROOT / 'README.md').read_text(), re.MULTILINE):
     assert re.search(rf'^{target}\s', shown.stdout, re.MULTILINE), target
+
+
+def test_an_import_contract_forbids_every_family():
+  """Rooms that must not name a family may not import one either, of those added later too."""
+  contracts = tomllib.loads((ROOT / 'pyproject.toml').read_text())['tool']['importlinter']
+  (contract,) = (
+    c for c in contracts['contracts'] if c['name'].startswith('Nothing names a family')
+  )
+  of_families = {family.network.__module__.split('.')[2] for family in FAMILIES.values()}
+  assert set(contract['forbidden_modules']) == {f'googlenet_jax.models.{m}' for m in of_families}

@@ -100,7 +100,8 @@ class Branch:
 def check_order(names: Sequence[str], accepted: Sequence[str]) -> None:
   """Raises UserError where modules are not some of those accepted, each once and in their order."""
   if not names or list(names) != [name for name in accepted if name in names]:
-    raise UserError(f'modules={",".join(names)}: accepted, in order: {", ".join(accepted)}')
+    listed = ','.join(names[: len(accepted)]) + (',...' if len(names) > len(accepted) else '')
+    raise UserError(f'modules={listed}: accepted, in order: {", ".join(accepted)}')
 
 
 def concatenated(

@@ -102,8 +102,8 @@ class Architecture:
       units = [unit for branch in module.branches for unit, _ in branch.units()]
       if not module.branches or len(set(units)) < len(units):
         raise UserError(f'inception_{module.name}: branches of different names are accepted')
-    if len(self.stem) > MAX_STEM or any(layer.kernel % 2 == 0 for layer in self.stem):
-      raise UserError(f'stem: at most {MAX_STEM} layers with kernels of odd sizes are accepted')
+    if not 1 <= len(self.stem) <= MAX_STEM or any(layer.kernel % 2 == 0 for layer in self.stem):
+      raise UserError(f'stem: 1 to {MAX_STEM} layers with kernels of odd sizes are accepted')
 
   def stages(self) -> dict[str, str]:
     """The last module of each stage, whose maps have one size: `{'5': '5d', '6': '6e', ...}`."""

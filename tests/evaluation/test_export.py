@@ -162,7 +162,8 @@ def test_onnx_holds_the_inference_network_and_nothing_of_this_machine(onnx_file)
   held = [onnx.numpy_helper.to_array(tensor) for tensor in model.graph.initializer]
   floats = collections.Counter(a.tobytes() for a in held if a.dtype == np.float32 and a.ndim)
   of_network = jax.tree.leaves(without_heads(bundle.variables))
-  of_channels = [bundle.preprocessing.mean, bundle.preprocessing.std] if preprocessing else []
+  taken = bundle.preprocessing.normalization
+  of_channels = [taken.mean, taken.std] if preprocessing else []
   parameters = [*of_network, *np.asarray(of_channels, np.float32)]
   assert floats == collections.Counter(array.tobytes() for array in parameters)
   assert {array.dtype.name for array in held} <= {'float32', 'int64', 'bool'}  # places and sizes

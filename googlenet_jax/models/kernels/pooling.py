@@ -21,7 +21,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from googlenet_jax.models.kernels.forms import BY_PLATFORM, Forms, compute
+from googlenet_jax.models.kernels.forms import BY_PLATFORM, PARTS, Forms, compute
 from googlenet_jax.models.kernels.pooling_gradient import gathered
 
 Padding = Literal['same', 'caffe', 'torch', 'valid']
@@ -62,7 +62,8 @@ def max_pool(
 
   `slices` takes the maximum of shifted slices; equal maxima of a window share its gradient, which
   is made of pads. `blocks` is the same but for the sums of the gradient, which are those that each
-  pixel gathers. `window` is XLA's window reduction, whose gradient, a select-and-scatter, goes to
+  pixel gathers. `index` keeps where in a window its first maximum lies, a byte, for the gradient
+  that goes there. `window` is XLA's window reduction, whose gradient, a select-and-scatter, goes to
   the first of equal maxima; it costs a fifth to a third of a whole training step on a CPU.
   """
   windows = _windows(x, window, stride, padding)
@@ -73,6 +74,7 @@ def max_pool(
   functions = {
     'slices': of_slices,
     'blocks': of_slices,
+    'index': of_slices,
     'window': lambda x: _reduce_window(x, windows),
   }
   return compute(forms, 'max_pool', functions, x)
@@ -108,34 +110,50 @@ def _slices(x: jax.Array, windows: _Windows) -> list[jax.Array]:
   ]
 
 
+Kept = tuple[jax.Array, jax.Array, jax.Array]
+"""What was pooled, the maxima, and their places in their windows; no form needs all of them."""
+
+
 def _forward(
   x: jax.Array, window: int, stride: int, padding: Padding, forms: Forms
-) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
-  pooled = max_pool(x, window, stride, padding, forms)
-  return pooled, (x, pooled)
+) -> tuple[jax.Array, Kept]:
+  windows = _windows(x, window, stride, padding)
+
+  def without_places(x: jax.Array) -> tuple[jax.Array, jax.Array]:
+    pooled = max_pool(x, window, stride, padding, forms)
+    return pooled, jnp.zeros(pooled.shape, jnp.uint8)
+
+  functions = dict.fromkeys(PARTS['max_pool'], without_places)
+  functions['index'] = lambda x: _indexed(_slices(x, windows))
+  pooled, places = compute(forms, 'max_pool', functions, x)
+  return pooled, (x, pooled, places)
+
+
+def _indexed(pieces: list[jax.Array]) -> tuple[jax.Array, jax.Array]:
+  """The maxima of windows, and the number of the place where the first of each lies: uint8."""
+  pooled, places = pieces[0], jnp.zeros(pieces[0].shape, jnp.uint8)
+  for number, piece in enumerate(pieces[1:], 1):
+    places = jnp.where(piece > pooled, jnp.uint8(number), places)
+    pooled = jnp.maximum(pooled, piece)
+  return pooled, places
 
 
 def _backward(
-  window: int,
-  stride: int,
-  padding: Padding,
-  forms: Forms,
-  kept: tuple[jax.Array, jax.Array],
-  gradient: jax.Array,
+  window: int, stride: int, padding: Padding, forms: Forms, kept: Kept, gradient: jax.Array
 ) -> tuple[jax.Array]:
-  x, pooled = kept
-  windows = _windows(x, window, stride, padding)
+  windows = _windows(kept[0], window, stride, padding)
 
-  def selected(x: jax.Array, pooled: jax.Array, gradient: jax.Array) -> jax.Array:
-    del pooled
+  def selected(x: jax.Array, *others: jax.Array) -> jax.Array:
+    _, _, gradient = others
     return jax.vjp(lambda x: _reduce_window(x, windows), x)[1](gradient)[0]
 
   functions: dict[str, Callable[..., Any]] = {
     'slices': functools.partial(_shared, windows=windows),
     'blocks': functools.partial(_gathered, windows=windows),
+    'index': functools.partial(_placed, windows=windows),
     'window': selected,
   }
-  return (compute(forms, 'max_pool', functions, x, pooled, gradient),)
+  return (compute(forms, 'max_pool', functions, *kept, gradient),)
 
 
 def _share(maximal: list[jax.Array], gradient: jax.Array) -> jax.Array:
@@ -144,19 +162,40 @@ def _share(maximal: list[jax.Array], gradient: jax.Array) -> jax.Array:
   return gradient.astype(jnp.float32) / count
 
 
-def _gathered(x: jax.Array, pooled: jax.Array, gradient: jax.Array, windows: _Windows) -> jax.Array:
+def _gathered(
+  x: jax.Array, pooled: jax.Array, places: jax.Array, gradient: jax.Array, windows: _Windows
+) -> jax.Array:
   """`_shared` as a sum that each pixel gathers."""
+  del places
   share = _share([piece == pooled for piece in _slices(x, windows)], gradient)
   return gathered(x, pooled, share, *windows).astype(x.dtype)
 
 
-def _shared(x: jax.Array, pooled: jax.Array, gradient: jax.Array, windows: _Windows) -> jax.Array:
+def _shared(
+  x: jax.Array, pooled: jax.Array, places: jax.Array, gradient: jax.Array, windows: _Windows
+) -> jax.Array:
   """The gradient of a pool where equal maxima of a window share it: float[n, h, w, c]."""
+  del places
   maximal = [piece == pooled for piece in _slices(x, windows)]
   share = _share(maximal, gradient)
+  return _put_back(x, [jnp.where(is_maximal, share, 0) for is_maximal in maximal], windows)
+
+
+def _placed(
+  x: jax.Array, pooled: jax.Array, places: jax.Array, gradient: jax.Array, windows: _Windows
+) -> jax.Array:
+  """The gradient that goes to the first of equal maxima of a window: float[n, h, w, c]."""
+  del pooled
+  g = gradient.astype(jnp.float32)
+  return _put_back(
+    x, [jnp.where(places == number, g, 0) for number in range(windows.window**2)], windows
+  )
+
+
+def _put_back(x: jax.Array, pieces: list[jax.Array], windows: _Windows) -> jax.Array:
+  """Adds up what windows give to each of their places where those lie in `x`: float[n, h, w, c]."""
 
   def back(piece: jax.Array, place: tuple[int, int]) -> jax.Array:
-    """Puts what windows give to one place where it came from: float[n, h, w, c]."""
     config = [(0, 0, 0)]
     for axis in (0, 1):
       before = place[axis] - windows.pads[axis][0]
@@ -164,11 +203,8 @@ def _shared(x: jax.Array, pooled: jax.Array, gradient: jax.Array, windows: _Wind
       config.append((before, x.shape[axis + 1] - before - covered, windows.stride - 1))
     return lax.pad(piece, jnp.zeros((), piece.dtype), [*config, (0, 0, 0)])
 
-  shares = [
-    back(jnp.where(is_maximal, share, 0), place)
-    for is_maximal, place in zip(maximal, windows.places, strict=True)
-  ]
-  return sum(shares).astype(x.dtype)  # type: ignore[union-attr]
+  given = [back(piece, place) for piece, place in zip(pieces, windows.places, strict=True)]
+  return sum(given).astype(x.dtype)  # type: ignore[union-attr]
 
 
 max_pool.defvjp(_forward, _backward)

@@ -16,7 +16,7 @@ from googlenet_jax.analysis.ahead.chips import Chip
 
 COLLECTIVES = ('all-reduce', 'all-gather', 'reduce-scatter', 'all-to-all', 'collective-permute')
 
-# Operations that move and compute nothing, or whose other half counts.
+# Operations that move and compute nothing, or copy beside what computes; halves named `-done`.
 _FREE = {
   'parameter',
   'constant',
@@ -26,6 +26,8 @@ _FREE = {
   'after-all',
   'partition-id',
   'replica-id',
+  'copy-start',
+  'slice-start',
 }
 
 

@@ -381,7 +381,7 @@ ONE = Conv(1, 1, 4)
       lambda: factorized.Architecture(modules=(modules.Module('5b', (Branch('a', (ONE,)),) * 2),)),
       'inception_5b: branches of different names',
     ),
-    (lambda: factorized.Architecture(stem=factorized.V3_STEM * 3), 'stem: at most 16 layers'),
+    (lambda: factorized.Architecture(stem=factorized.V3_STEM * 3), 'stem: 1 to 16 layers'),
     (lambda: bn_inception.Architecture(modules=()), 'modules=: accepted, in order: 3a, 3b'),
   ],
 )

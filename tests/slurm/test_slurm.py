@@ -11,7 +11,7 @@ import time
 
 import cluster
 import pytest
-from waiting import has_pending, is_paused, paused
+from waiting import has_pending, is_paused, paused, wait_until
 
 from googlenet_jax.training.run.metrics import read_metrics
 
@@ -49,13 +49,15 @@ def sweep(tmp_path, cache):
   return run
 
 
-def wait(condition, study, seconds=900):
-  end = time.monotonic() + seconds
-  while not condition():
-    logs = '\n'.join(f'== {log.name}\n{log.read_text()[-1500:]}' for log in study.glob('**/*.log'))
+def wait(condition, study):
+  def logs():
+    """What members said, not looked for among checkpoints, which come and go."""
+    found = [log for folder in ('slurm', 'logs') for log in (study / folder).glob('**/*.log')]
     queue = subprocess.run(['squeue'], capture_output=True, text=True, check=False).stdout
-    assert time.monotonic() < end, f'{logs}\n{queue}'
-    time.sleep(0.2)
+    return '\n'.join([*(f'== {log.name}\n{log.read_text()[-1500:]}' for log in found), queue])
+
+  # A moment between two looks, as `squeue` is a process each time.
+  wait_until(lambda: condition() or time.sleep(0.2), logs)
 
 
 def queue_is_empty():

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 
 from googlenet_jax.errors import UserError
 from googlenet_jax.models.kernels import BY_PLATFORM, LRN, Forms, forms_by
-from googlenet_jax.models.layers import DTYPES
+from googlenet_jax.models.layers import DTYPES, ConvUnit
 
 CLASSIFIER = 'classifier'
 """The name of the last layer of every network: linear, its outputs are the classes' logits."""
@@ -66,6 +66,23 @@ class Network(nn.Module):
   def run(self, module: nn.Module, x: jax.Array, train: bool) -> jax.Array:
     """Calls a top-level module, as at inference where it is frozen."""
     return module(x, train and module.name not in self.frozen)
+
+  @nn.nowrap
+  def convolution(self, *arguments: Any, **more: Any) -> ConvUnit:
+    """A `ConvUnit` as architecture and trainer want it, where architectures know batch norm.
+
+    Args:
+      *arguments: features, kernel, stride and groups.
+      **more: other fields, `name` among them.
+    """
+    fields = {
+      'batch_norm': self.architecture.batch_norm,
+      'batch_norm_group': self.batch_norm_group,
+      'axis_name': self.axis_name,
+      'kernel_init': self.architecture.kernel_init,
+      'dtype': self.dtype,
+    }
+    return ConvUnit(*arguments, **fields | more)
 
 
 def knob(default: Any, description: str) -> Any:

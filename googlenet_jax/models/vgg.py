@@ -33,7 +33,6 @@ from googlenet_jax.models.layers import (
   KERNEL_INITIALIZERS,
   BatchNorm,
   Classifier,
-  ConvUnit,
   FullyConnected,
   LocalResponseNorm,
   MaxPool,
@@ -144,14 +143,7 @@ class VGG(Network):
     arch = self.architecture
     height, width = images.shape[1:3]
     check_image_size(height, width, starved_pool)
-    conv = functools.partial(
-      ConvUnit,
-      batch_norm=arch.batch_norm,
-      batch_norm_group=self.batch_norm_group,
-      axis_name=self.axis_name,
-      kernel_init=arch.kernel_init,
-      dtype=self.dtype,
-    )
+    conv = self.convolution
     x = images  # [n, 224, 224, 3]
     # [n, 112, 112, 64], [n, 56, 56, 128], [n, 28, 28, 256], [n, 14, 14, 512], [n, 7, 7, 512]
     for number in range(1, len(arch.blocks) + 1):

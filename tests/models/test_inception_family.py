@@ -21,7 +21,7 @@ def closed_form(architecture, classes, sides):
   """Kernel entries, channels and multiply-adds of Inception-v2 and -v3 by their widths alone.
 
   Args:
-    architecture: of the network.
+    architecture: the structure of the network.
     classes: outputs of the classifier.
     sides: pixels of the maps behind each convolution of the stem and behind each stage.
   """

@@ -11,7 +11,6 @@ from googlenet_jax.models.googlenet.variants import Architecture, starved_pool
 from googlenet_jax.models.heads import PREFIX, AuxiliaryHead
 from googlenet_jax.models.layers import (
   Classifier,
-  ConvUnit,
   GlobalAvgPool,
   LocalResponseNorm,
   MaxPool,
@@ -29,16 +28,7 @@ class GoogLeNet(Network):
     arch = self.architecture
     height, width = images.shape[1:3]
     check_image_size(height, width, functools.partial(starved_pool, arch))
-    conv = functools.partial(
-      ConvUnit,
-      padding=arch.padding,
-      batch_norm=arch.batch_norm,
-      batch_norm_group=self.batch_norm_group,
-      axis_name=self.axis_name,
-      kernel_init=arch.kernel_init,
-      bias_init=arch.bias_init,
-      dtype=self.dtype,
-    )
+    conv = functools.partial(self.convolution, padding=arch.padding, bias_init=arch.bias_init)
     windows = dict(arch.pools())
     aux = {}
 

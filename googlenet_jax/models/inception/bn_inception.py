@@ -32,7 +32,6 @@ from googlenet_jax.models.layers import (
   KERNEL_INITIALIZERS,
   BatchNorm,
   Classifier,
-  ConvUnit,
   GlobalAvgPool,
   MaxPool,
 )
@@ -182,14 +181,7 @@ class BNInception(Network):
     arch = self.architecture
     height, width = images.shape[1:3]
     check_image_size(height, width, functools.partial(starved_pool, arch))
-    conv = functools.partial(
-      ConvUnit,
-      batch_norm=arch.batch_norm,
-      batch_norm_group=self.batch_norm_group,
-      axis_name=self.axis_name,
-      kernel_init=arch.kernel_init,
-      dtype=self.dtype,
-    )
+    conv = self.convolution
     x = images  # [n, 224, 224, 3]
     if arch.stem == 'small':
       x = self.run(conv(arch.conv1, 3, name='conv1'), x, train)

@@ -122,7 +122,7 @@ def concatenated(
     x: float[n, h, w, c_in].
     train: whether the network is trained.
     conv: makes a convolution unit from its width, kernel, stride and name.
-    stride: of the last layer of each branch.
+    stride: the stride of the last layer of each branch.
     padding: a convention of `kernels`; with `valid` no strided layer is padded.
     count_padding: whether average pools count pixels of the padding.
     forms: how max pools are computed.

@@ -34,7 +34,6 @@ from googlenet_jax.models.layers import (
   KERNEL_INITIALIZERS,
   BatchNorm,
   Classifier,
-  ConvUnit,
   GlobalAvgPool,
   MaxPool,
 )
@@ -176,15 +175,7 @@ class FactorizedInception(Network):
     arch = self.architecture
     height, width = images.shape[1:3]
     check_image_size(height, width, functools.partial(starved_pool, arch))
-    conv = functools.partial(
-      ConvUnit,
-      padding=arch.padding,
-      batch_norm=arch.batch_norm,
-      batch_norm_group=self.batch_norm_group,
-      axis_name=self.axis_name,
-      kernel_init=arch.kernel_init,
-      dtype=self.dtype,
-    )
+    conv = functools.partial(self.convolution, padding=arch.padding)
     x = images  # [n, 299, 299, 3]
     for name, layer in named(arch.stem):
       if layer.filters is None:

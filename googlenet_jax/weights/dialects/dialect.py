@@ -177,7 +177,7 @@ def check_maps(dialect: Dialect, model: Network, shapes: tensors.Shapes, where: 
   """Raises UserError where a linear layer sees a map of another size than in the dialect's files.
 
   Args:
-    dialect: of the files.
+    dialect: the naming of the files.
     model: the network.
     shapes: those of its tensors, by our names.
     where: the file, for the message.

@@ -21,7 +21,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from googlenet_jax.models.kernels.forms import BY_PLATFORM, PARTS, Forms, compute
+from googlenet_jax.models.kernels.forms import BY_PLATFORM, Forms, compute
 from googlenet_jax.models.kernels.pooling_gradient import gathered
 
 Padding = Literal['same', 'caffe', 'torch', 'valid']
@@ -66,18 +66,21 @@ def max_pool(
   that goes there. `window` is XLA's window reduction, whose gradient, a select-and-scatter, goes to
   the first of equal maxima; it costs a fifth to a third of a whole training step on a CPU.
   """
-  windows = _windows(x, window, stride, padding)
+  return compute(forms, 'max_pool', _pools(_windows(x, window, stride, padding)), x)
+
+
+def _pools(windows: _Windows) -> dict[str, Callable[[jax.Array], jax.Array]]:
+  """Max pooling itself in each form."""
 
   def of_slices(x: jax.Array) -> jax.Array:
     return functools.reduce(jnp.maximum, _slices(x, windows))
 
-  functions = {
+  return {
     'slices': of_slices,
     'blocks': of_slices,
     'index': of_slices,
     'window': lambda x: _reduce_window(x, windows),
   }
-  return compute(forms, 'max_pool', functions, x)
 
 
 def _windows(x: jax.Array, window: int, stride: int, padding: Padding) -> _Windows:
@@ -119,11 +122,13 @@ def _forward(
 ) -> tuple[jax.Array, Kept]:
   windows = _windows(x, window, stride, padding)
 
-  def without_places(x: jax.Array) -> tuple[jax.Array, jax.Array]:
-    pooled = max_pool(x, window, stride, padding, forms)
+  def without_places(x: jax.Array, pool: Callable[[jax.Array], jax.Array]) -> Any:
+    pooled = pool(x)
     return pooled, jnp.zeros(pooled.shape, jnp.uint8)
 
-  functions = dict.fromkeys(PARTS['max_pool'], without_places)
+  functions: dict[str, Callable[..., Any]] = {
+    form: functools.partial(without_places, pool=pool) for form, pool in _pools(windows).items()
+  }
   functions['index'] = lambda x: _indexed(_slices(x, windows))
   pooled, places = compute(forms, 'max_pool', functions, x)
   return pooled, (x, pooled, places)

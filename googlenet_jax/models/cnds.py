@@ -20,6 +20,7 @@ from googlenet_jax.models.family import (
   Network,
   Outputs,
   Variant,
+  changed,
   check_factor,
   check_image_size,
   check_rate,
@@ -190,11 +191,7 @@ def apply_knobs(architecture: Architecture, knobs: CNDSKnobs) -> Architecture:
   if knobs.aux_dropout is not None:
     head = dataclasses.replace(head, dropout=check_rate('aux_dropout', knobs.aux_dropout))
   changes['head'] = head
-  if knobs.dropout is not None:
-    changes['dropout'] = check_rate('dropout', knobs.dropout)
-  if knobs.kernel_init is not None:
-    changes['kernel_init'] = knobs.kernel_init
-  return dataclasses.replace(architecture, **changes)
+  return changed(architecture, knobs, changes)
 
 
 FAMILY = Family(

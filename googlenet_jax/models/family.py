@@ -242,6 +242,25 @@ def check_rate(name: str, rate: float) -> float:
   return rate
 
 
+def changed(architecture: Any, knobs: Any, changes: Mapping[str, Any]) -> Any:
+  """An architecture with changes, and what two knobs of most families ask for.
+
+  Args:
+    architecture: that of a variant, with `dropout` and `kernel_init`.
+    knobs: the family's knobs, whose `dropout` and `kernel_init` may be None: as the variant has it.
+    changes: other fields.
+
+  Raises:
+    UserError: the rate of dropout is none, or what the architecture itself refuses.
+  """
+  asked: dict[str, Any] = {}
+  if knobs.dropout is not None:
+    asked['dropout'] = check_rate('dropout', knobs.dropout)
+  if knobs.kernel_init is not None:
+    asked['kernel_init'] = knobs.kernel_init
+  return dataclasses.replace(architecture, **changes, **asked)
+
+
 def scaled(used: str, factor: float, where: str, channels: int) -> int:
   """A number of channels times a factor, rounded once.
 

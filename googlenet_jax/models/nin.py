@@ -19,9 +19,9 @@ from googlenet_jax.models.family import (
   Network,
   Outputs,
   Variant,
+  changed,
   check_factor,
   check_image_size,
-  check_rate,
   choose,
   knob,
   scaled,
@@ -191,11 +191,7 @@ def apply_knobs(architecture: Architecture, knobs: NINKnobs) -> Architecture:
     for number, layer in enumerate(architecture.layers, 1)
   )
   changes: dict[str, Any] = {'layers': layers, 'head': architecture.head.resized(multiplied)}
-  if knobs.dropout is not None:
-    changes['dropout'] = check_rate('dropout', knobs.dropout)
-  if knobs.kernel_init is not None:
-    changes['kernel_init'] = knobs.kernel_init
-  return dataclasses.replace(architecture, **changes)
+  return changed(architecture, knobs, changes)
 
 
 def last_map(architecture: Architecture) -> str | None:

@@ -21,9 +21,9 @@ from googlenet_jax.models.family import (
   Network,
   Outputs,
   Variant,
+  changed,
   check_factor,
   check_image_size,
-  check_rate,
   choose,
   knob,
   scaled,
@@ -207,11 +207,7 @@ def apply_knobs(architecture: Architecture, knobs: VGGKnobs) -> Architecture:
   }
   if knobs.batch_norm is not None:
     changes['batch_norm'] = (architecture.batch_norm or NORM) if knobs.batch_norm else None
-  if knobs.dropout is not None:
-    changes['dropout'] = check_rate('dropout', knobs.dropout)
-  if knobs.kernel_init is not None:
-    changes['kernel_init'] = knobs.kernel_init
-  return dataclasses.replace(architecture, **changes)
+  return changed(architecture, knobs, changes)
 
 
 FAMILY = Family(

@@ -19,9 +19,9 @@ from googlenet_jax.models.family import (
   Network,
   Outputs,
   Variant,
+  changed,
   check_factor,
   check_image_size,
-  check_rate,
   choose,
   knob,
   scaled,
@@ -171,11 +171,7 @@ def apply_knobs(architecture: Architecture, knobs: ZFNetKnobs) -> Architecture:
     name: multiplied(name, getattr(architecture, name)) for name in (*CONVOLUTIONS, *HIDDEN)
   }
   changes['lrn'] = knobs.lrn.apply(architecture.lrn, CONTRAST)
-  if knobs.dropout is not None:
-    changes['dropout'] = check_rate('dropout', knobs.dropout)
-  if knobs.kernel_init is not None:
-    changes['kernel_init'] = knobs.kernel_init
-  return dataclasses.replace(architecture, **changes)
+  return changed(architecture, knobs, changes)
 
 
 FAMILY = Family(

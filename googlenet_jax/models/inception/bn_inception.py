@@ -20,8 +20,8 @@ from googlenet_jax.models.family import (
   Network,
   Outputs,
   Variant,
+  changed,
   check_image_size,
-  check_rate,
   choose,
   knob,
 )
@@ -258,11 +258,7 @@ def apply_knobs(architecture: Architecture, knobs: BNInceptionKnobs) -> Architec
     name: width(name, getattr(architecture, name)) for name in ('conv1', 'conv2_reduce', 'conv2')
   }
   changes: dict[str, Any] = {**stem, 'modules': tuple(modules)}
-  if knobs.dropout is not None:
-    changes['dropout'] = check_rate('dropout', knobs.dropout)
-  if knobs.kernel_init is not None:
-    changes['kernel_init'] = knobs.kernel_init
-  return dataclasses.replace(architecture, **changes)
+  return changed(architecture, knobs, changes)
 
 
 FAMILY = Family(

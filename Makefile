@@ -18,8 +18,8 @@ help:  ## this list
 demo: .venv/installed  ## train GoogLeNet on handwritten digits (about two minutes on two cores)
 	@"$(RUN)" -m googlenet_jax train --config=experiments/digits.py --workdir="$(WORKDIR)"
 
-test: .venv/installed  ## the tests, two at a time
-	@"$(RUN)" -m pytest -q -n 2 --dist worksteal
+test: .venv/installed  ## the tests, three at a time: some wait for SLURM or a signal
+	@"$(RUN)" -m pytest -q -n 3 --dist worksteal
 
 test-long: .venv/installed  ## each family trained, resumed, exported and fine-tuned (ten minutes)
 	@"$(RUN)" -m pytest -q -n 2 --dist worksteal -m long

@@ -9,8 +9,8 @@ import pytest
 from googlenet_jax import runtime
 
 # Tests compile much and compute little: LLVM's cheapest code halves the time that they take, in the
-# processes that they start too. The drill of faults, the stored files of earlier revisions and
-# `make demo` run what ships.
+# processes that they start too. `make faults`, the stored files of earlier revisions and the demo
+# run what ships.
 os.environ['XLA_FLAGS'] = f'{os.environ.get("XLA_FLAGS", "")} --xla_backend_optimization_level=0'
 runtime.configure()
 

@@ -65,8 +65,8 @@ def config_of(folder, family, *more):
 
 
 # Of every family in `make test-long`: these have what makes a difference on these roads, which are
-# batch normalization, heads and a loss of their own, and a classifier that is no linear layer.
-TYPICAL = ('resnet', 'dsn', 'nin')
+# batch normalization, and heads with a loss of their own.
+TYPICAL = ('resnet', 'dsn')
 
 
 @pytest.fixture(

@@ -10,6 +10,9 @@ from typing import Any
 from googlenet_jax.errors import UserError
 from googlenet_jax.models import MAX_CHANNELS, Family
 
+MAX_VALUES = 256
+"""The most values of a list in an architecture; none has nearly as many blocks, modules or branches."""
+
 
 def rebuild(kind: Any, value: Any, where: str) -> Any:
   """A value of type `kind` from what JSON made of it, dataclasses and tuples of them included.
@@ -75,6 +78,7 @@ def rebuild_architecture(family: Family, value: Any) -> Any:
   """
   kind = type(next(iter(family.variants.values())).architecture)
   try:
+    _check_lengths(value, 'architecture')
     architecture = rebuild(kind, value, 'architecture')
   except UserError as error:
     where = '' if str(error).startswith('architecture') else 'architecture.'
@@ -84,6 +88,18 @@ def rebuild_architecture(family: Family, value: Any) -> Any:
     if not 1 <= number <= largest:
       raise _refused(f'architecture.{place}', number, f'an integer from 1 to {largest}')
   return architecture
+
+
+def _check_lengths(value: Any, where: str) -> None:
+  """Refuses long lists before anything is made of them."""
+  if isinstance(value, list):
+    if len(value) > MAX_VALUES:
+      raise _refused(where, f'{len(value):,} values', f'at most {MAX_VALUES}')
+    for index, one in enumerate(value):
+      _check_lengths(one, f'{where}[{index}]')
+  elif isinstance(value, dict):
+    for name, one in value.items():
+      _check_lengths(one, f'{where}.{name}')
 
 
 def _integers(value: Any, field: str = '', place: str = '') -> Iterator[tuple[str, str, int]]:

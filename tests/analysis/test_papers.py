@@ -3,6 +3,7 @@
 import functools
 
 import pytest
+from variants import variants
 
 from googlenet_jax.analysis import render, table
 from googlenet_jax.analysis.papers import PAPERS
@@ -101,7 +102,7 @@ def test_every_variant_has_golden_multiply_adds(name):
   assert set(MACS[name]) == set(FAMILIES[name].variants)
 
 
-@pytest.mark.parametrize(('name', 'variant'), VARIANTS)
+@variants(OTHERS)
 def test_multiply_adds_and_rows(name, variant):
   audit = audit_of(name, variant)
   assert audit.macs == MACS[name][variant]
@@ -174,7 +175,8 @@ def test_flops_of_resnets_are_the_printed_ones_rounded_or_cut(variant, flops):
 
 
 @pytest.mark.parametrize(
-  ('layers', 'printed'), [(20, 0.27), (32, 0.46), (44, 0.66), (56, 0.85), (110, 1.7)]
+  ('layers', 'printed'),
+  [(20, 0.27), (32, 0.46), (44, 0.66), (56, 0.85), pytest.param(110, 1.7, marks=pytest.mark.long)],
 )
 def test_parameters_of_resnets_for_cifar(layers, printed):
   found = audit_of('resnet', f'resnet{layers}', classes=10)

@@ -234,7 +234,7 @@ def empty_folder(folder: Path, rng: random.Random, biggest: bool = False) -> str
 
 
 FAULTS = {  # name: what is done, how often, how often in the short drill
-  'one bit flipped in a checkpoint': (flip, 100, 4),
+  'one bit flipped in a checkpoint': (flip, 100, 2),
   'a file of a checkpoint cut': (truncate, 20, 1),
   'a file of a checkpoint deleted': (delete, 20, 1),
   'a file of a checkpoint emptied': (empty, 20, 1),

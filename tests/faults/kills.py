@@ -11,7 +11,7 @@ from states import newest, unfinished_saves
 
 FAULT = 'SIGKILL at a random moment'
 RUNS = 'runs made of such lives'
-KILLS = {False: 50, True: 3}
+KILLS = {False: 50, True: 2}
 PLANS = ('save', 'training', 'any time', 'end')
 
 

@@ -20,7 +20,7 @@ def drill(lab: Lab) -> None:
   attacks = [(kind, n) for n in SIGNALS for kind in [once, twice] * 5 + [early] * 3 + [storm] * 2]
   rng.shuffle(attacks)
   if lab.short:
-    attacks = [(once, SIGTERM), (twice, SIGINT), (once, SIGUSR2)]
+    attacks = [(twice, SIGINT), (once, SIGUSR2)]
   while attacks:
     workdir = lab.new('stopped')
     try:

@@ -12,4 +12,4 @@ def test_short_drill(capfd):
   status = drill.main(['--short'])
   out, err = capfd.readouterr()
   assert status == 0, f'{err}\n{out}'
-  assert 'SIGKILL at a random moment | 3 |' in out
+  assert 'SIGKILL at a random moment | 2 |' in out

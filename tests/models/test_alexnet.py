@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import loops
 import numpy as np
 import pytest
-from trees import images, jit_fast, paths, random_variables, specs
+from trees import images, paths, random_variables, specs
 
 from googlenet_jax.errors import UserError
 from googlenet_jax.models import build, top_layers
@@ -141,7 +141,7 @@ def test_the_logits_are_those_of_slow_loops(variant, knobs, stem, groups, lrn):
 def test_the_values_that_training_starts_from():
   """Section 5: deviation 0.01, biases of 1 in conv2, conv4, conv5 and the hidden layers."""
   model = build('alexnet', width=0.125, classes=10)
-  params = jit_fast(model.init)(jax.random.key(0), jnp.zeros((1, 67, 67, 3)))['params']
+  params = jax.jit(model.init)(jax.random.key(0), jnp.zeros((1, 67, 67, 3)))['params']
   ones = {'conv2', 'conv4', 'conv5', 'fc6', 'fc7'}
   for name in LAYERS:
     bias, kernel = (np.asarray(params[name][leaf]) for leaf in ('bias', 'kernel'))

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from chains import CHAINS, KERNELS, PARAMETERS
 from flax import traverse_util
-from trees import images, jit_fast, random_variables, specs
+from trees import images, random_variables, specs
 
 from googlenet_jax.errors import UserError
 from googlenet_jax.models import FAMILIES, build, top_layers
@@ -156,7 +156,7 @@ def test_the_logits_are_those_of_slow_loops(name, variant, knobs):
   hand = ByHand(variables, branch if name == 'cnds' else companion)
   expected = {'': hand.logits(x.astype(np.float64), CHAINS[name, variant]), **hand.aux}
   with jax.default_matmul_precision('float32'):
-    logits, aux = jit_fast(model.apply)(variables, x)
+    logits, aux = jax.jit(model.apply)(variables, x)
   assert tuple(aux) == knobs.get('aux', ()) and set(expected) == {'', *aux}
   for place, ours in {'': logits, **aux}.items():
     theirs = expected[place]
@@ -210,8 +210,8 @@ def test_dropout_follows_the_random_stream_in_training_only(name):
   model = build(name, variant, width=0.05, classes=5)
   variables = random_variables(model, 9)
   x = np.random.default_rng(1).normal(size=(2, 9, 9, 3)).astype(np.float32)
-  train = jit_fast(lambda key: model.apply(variables, x, train=True, rngs={'dropout': key}).logits)
-  still = np.asarray(jit_fast(model.apply)(variables, x).logits)
+  train = jax.jit(lambda key: model.apply(variables, x, train=True, rngs={'dropout': key}).logits)
+  still = np.asarray(jax.jit(model.apply)(variables, x).logits)
   one, same, other = (np.asarray(train(jax.random.key(seed))) for seed in (0, 0, 1))
   np.testing.assert_array_equal(one, same)
   assert (one != other).any() and (one != still).any()
@@ -221,7 +221,7 @@ def test_the_biases_that_training_starts_from():
   """CNN-8: 0.5, 0.1 and 1, those of the branch as in the trunk, and 0 in the classifiers."""
   model = build('cnds', width=0.06, aux=('conv4',), classes=10)
 
-  @jit_fast
+  @jax.jit
   def biases(key):  # nothing else is computed
     params = model.init(key, np.zeros((1, 67, 67, 3), np.float32))['params']
     flat = traverse_util.flatten_dict(params, sep='/')

@@ -4,7 +4,7 @@ import jax
 import loops
 import numpy as np
 import pytest
-from trees import jit_fast, random_variables
+from trees import random_variables
 
 from googlenet_jax.analysis import costs
 from googlenet_jax.errors import UserError
@@ -66,7 +66,7 @@ def test_logits_are_those_of_the_published_code(variant, width, modules, padding
   model = build('googlenet', variant, classes=5, width=width)
   variables = random_variables(model, 10)
   with jax.default_matmul_precision('float32'):
-    ours = np.asarray(jit_fast(model.apply)(variables, IMAGES).logits)
+    ours = np.asarray(jax.jit(model.apply)(variables, IMAGES).logits)
   theirs = Forward(variables).network(IMAGES, modules, padding, second)
   assert np.std(theirs, axis=0).max() > 0.01 * np.abs(theirs).max()
   np.testing.assert_allclose(ours, theirs, atol=1e-5 * np.abs(theirs).max())

@@ -6,7 +6,8 @@ import functools
 import jax
 import numpy as np
 import pytest
-from trees import FLOAT32, images, jit_fast, random_variables, specs
+from trees import FLOAT32, images, random_variables, specs
+from variants import variants
 
 from googlenet_jax.errors import UserError
 from googlenet_jax.models import (
@@ -24,7 +25,6 @@ from googlenet_jax.training.config.flags import parse_knobs
 from googlenet_jax.training.config.network import build_model
 
 VARIANTS = [(name, variant) for name, family in FAMILIES.items() for variant in family.variants]
-every_variant = pytest.mark.parametrize(('name', 'variant'), VARIANTS)
 
 
 def default_size(name, variant):
@@ -52,14 +52,14 @@ def test_names_are_those_of_the_table_and_the_knobs_begin_with_the_first_variant
     assert set(family.heads) <= set(family.places(build(name).architecture))
 
 
-@every_variant
+@pytest.mark.parametrize(('name', 'variant'), VARIANTS)
 def test_knobs_left_alone_change_nothing(name, variant):
   model = build(name, variant)
   assert model.architecture == FAMILIES[name].variants[variant].architecture
   assert family_of(model) is FAMILIES[name]
 
 
-@every_variant
+@variants()
 def test_the_modules_and_types_that_other_rooms_count_on(name, variant):
   family, size = FAMILIES[name], default_size(name, variant)
   model = build(name, variant, classes=7, dtype='bfloat16')
@@ -124,7 +124,7 @@ def test_every_knob_is_described(name):
   described(FAMILIES[name].knobs)
 
 
-@pytest.mark.parametrize(('name', 'variant'), [pair for pair in VARIANTS if places_of(*pair)])
+@variants(wanted=places_of)
 def test_heads_attach_where_the_family_says(name, variant):
   size = default_size(name, variant)
   places = places_of(name, variant)
@@ -150,7 +150,7 @@ def test_the_last_map_is_averaged_for_the_classifier(name):
   size = default_size(name, smallest(name))
   variables, last = random_variables(model, size), last_map(name)
 
-  @jit_fast
+  @jax.jit
   def run(pixels):
     return endpoints(model, variables, pixels, [last])[last], model.apply(variables, pixels).logits
 

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from trees import FLOAT32, images, jit_fast, paths, random_variables, specs
+from trees import FLOAT32, images, paths, random_variables, specs
 
 from googlenet_jax.errors import UserError
 from googlenet_jax.models import build, endpoint_names, endpoints, without_heads
@@ -152,7 +152,7 @@ def variables():
 def runner(model):
   """Outputs at inference and in training, and the endpoint of the logits, in one program."""
 
-  @jit_fast
+  @jax.jit
   def run(variables, key):
     still = model.apply(variables, PHOTOS)
     moving = model.apply(variables, PHOTOS, train=True, rngs={'dropout': key})

@@ -8,7 +8,7 @@ import loops
 import numpy as np
 import pytest
 from flax import traverse_util
-from trees import images, jit_fast
+from trees import images
 
 from googlenet_jax.errors import UserError
 from googlenet_jax.models import FAMILIES, build, top_layers
@@ -210,7 +210,7 @@ def test_a_module_by_hand(family, variant, name, kind, columns):
   zeros = getattr(model.architecture, 'count_padding', False)
   hand = Hand(variables, padding == 'valid', zeros)
   with jax.default_matmul_precision('float32'):
-    ours = jit_fast(module.apply)(variables, x)
+    ours = jax.jit(module.apply)(variables, x)
   theirs = hand.module(kind, '', x.astype(np.float64))
   np.testing.assert_allclose(ours, theirs, atol=1e-5 * np.abs(theirs).max())
 
@@ -295,7 +295,7 @@ def test_logits_are_those_of_slow_loops(family, variant, by_hand, size, knobs):
   last, head = by_hand(hand, x.astype(np.float64))
   expected = last.mean((1, 2)) @ hand.leaves['classifier/kernel'] + hand.leaves['classifier/bias']
   with jax.default_matmul_precision('float32'):
-    logits, aux = jit_fast(model.apply)(variables, x)
+    logits, aux = jax.jit(model.apply)(variables, x)
   for ours, theirs in [(logits, expected), *([(aux['6'], head)] if aux else [])]:
     assert np.std(theirs, axis=0).max() > 1e-3 * np.abs(theirs).max()
     np.testing.assert_allclose(ours, theirs, atol=2e-5 * np.abs(theirs).max())

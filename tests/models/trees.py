@@ -8,9 +8,6 @@ import numpy as np
 
 FLOAT32 = jnp.dtype(jnp.float32)
 
-# For what runs once or twice: XLA's optimizations take longer than they save.
-jit_fast = functools.partial(jax.jit, compiler_options={'xla_backend_optimization_level': 0})
-
 
 def images(size, count=2):
   """What a network is traced with."""

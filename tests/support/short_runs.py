@@ -20,7 +20,8 @@ NETWORKS = {
   'alexnet': {'model.width': 0.03125, 'model.groups': 1, 'model.lrn.enabled': False},
   # The same with batch normalization.
   'vgg': {'model.variant': 'vgg11', 'model.batch_norm': True, 'model.width': 0.125},
-  'googlenet': {'model.width': 0.05, 'model.widths': PLAIN},
+  # With a head beside it, and few of its modules.
+  'inception': {'model.width': 0.25, 'model.skip': '5b,5c,5d,6b,6c,6d,6e,7b,7c'},
 }
 
 

@@ -1,6 +1,5 @@
 """The UvA tutorial's checkpoints: names that Flax counts, and what its own weights compute."""
 
-import functools
 import re
 
 import flax.linen as nn
@@ -17,7 +16,6 @@ from googlenet_jax.weights.convert import convert, read
 from googlenet_jax.weights.formats import msgpack_file
 
 # For what runs once: XLA's optimizations take longer than they save.
-jit_fast = functools.partial(jax.jit, compiler_options={'xla_backend_optimization_level': 0})
 
 WIDTHS = [(8, 16, 8, 8, 16, 24)] * 2 + [(16, 8, 8, 16, 8, 8)] * 4 + [(8, 8, 16, 8, 8, 8)] * 2
 
@@ -85,7 +83,7 @@ def test_the_network_that_flax_names(tmp_path, variables):
   assert architecture.widths['4c'].reduce_5x5 == 16 and not architecture.branch_pool
   images = np.random.default_rng(1).normal(size=(2, 12, 12, 3)).astype(np.float32)
 
-  @jit_fast
+  @jax.jit
   def both(theirs, ours, images):
     return Tutorial().apply(theirs, images), bundle.model.apply(ours, images).logits
 
@@ -150,7 +148,7 @@ def test_the_published_weights_compute_what_the_tutorial_does(tmp_path, shared_d
     np.testing.assert_allclose(taken.mean, expected['mean'] * 255, rtol=1e-7)
     np.testing.assert_allclose(taken.std, expected['std'] * 255, rtol=1e-7)
     with jax.default_matmul_precision('float32'):
-      logits = np.asarray(jit_fast(bundle.model.apply)(bundle.variables, taken(images)).logits)
+      logits = np.asarray(jax.jit(bundle.model.apply)(bundle.variables, taken(images)).logits)
     right[variant] = int((logits.argmax(-1) == expected['label'][half]).sum())
     if variant == 'uva':
       np.testing.assert_allclose(logits, expected['logits'][half], atol=1e-4)

@@ -24,7 +24,7 @@ TOLERANCE = {'batch_norm': 1e-12, 'plain': 1e-6, 'accumulate': 1e-12}
 
 def start(*arguments, devices):
   """Starts the program over a number of virtual devices."""
-  flags = f'--xla_force_host_platform_device_count={devices} --xla_backend_optimization_level=0'
+  flags = f'{os.environ["XLA_FLAGS"]} --xla_force_host_platform_device_count={devices}'
   return subprocess.Popen(
     [
       sys.executable,
@@ -190,6 +190,7 @@ def test_groups_that_devices_cut_are_an_error_under_pmap(folder):
   )
 
 
+@pytest.mark.long  # the suites for SLURM have two processes that find each other
 def test_two_processes_give_what_one_gives(measured, tmp_path):
   """Each has two of the four devices; the reference is `jit` in one process."""
   with held_port() as port:

@@ -85,7 +85,7 @@ def test_the_same_beginning_in_another_order(tmp_path, cache):
   assert losses[0] != losses[1]
 
 
-@pytest.mark.parametrize('step', [12, 24])
+@pytest.mark.parametrize('step', [pytest.param(12, marks=pytest.mark.long), 24])
 def test_a_signal_ends_an_evaluation_and_the_next_run_makes_it(step, tmp_path, cache, monkeypatch):
   changes = {'evaluation.batch_size': 18}  # 20 batches
   run(tmp_path / 'whole', cache, **changes)

@@ -23,8 +23,6 @@ from googlenet_jax.training.step.step import make_eval_step, make_train_step
 
 SIZE = 32
 CLASSES = 7
-# XLA's optimizations change no result that is compared here, and take most of the time.
-FAST_COMPILE = {'xla_backend_optimization_level': 0}
 
 
 def tiny(**changes):
@@ -89,7 +87,7 @@ def compiled(**structure):
   model = shortened(build_model(config.model, CLASSES), '3a', '4a', '4d')
   text = config.optimizer.rates
   rates = module_rates(text, initial_state(model, config).params) if text else {}
-  return model, jax.jit(make_train_step(model, config, rates), compiler_options=FAST_COMPILE)
+  return model, jax.jit(make_train_step(model, config, rates))
 
 
 def run(batches, numbers=None, **structure):
@@ -322,7 +320,7 @@ def test_masked_evaluation_equals_the_images_counted_once():
   model, _ = compiled()
   config = tiny()
   state = initial_state(model, config)
-  step = jax.jit(make_eval_step(model), compiler_options=FAST_COMPILE)
+  step = jax.jit(make_eval_step(model))
   hyper = hyper_of(config)
   images = batch(size=11, mask=np.ones(11, bool))
   whole = run_evaluation(step, state.variables(), [images], hyper)
@@ -341,7 +339,7 @@ def test_masked_evaluation_equals_the_images_counted_once():
     assert parts[name]['top5_error'] == result['top5_error']
     np.testing.assert_allclose(parts[name]['loss'], result['loss'], rtol=1e-5)
   normalized = (images['image'].astype(np.float32) - 120) / 60
-  forward = jax.jit(model.apply, compiler_options=FAST_COMPILE)
+  forward = jax.jit(model.apply)
   logits = np.asarray(forward(state.variables(), normalized).logits)
   ranks = (logits > np.take_along_axis(logits, images['label'][:, None], 1)).sum(1)
   np.testing.assert_allclose(whole['main']['top1_error'], np.mean(ranks >= 1), rtol=1e-6)

@@ -11,26 +11,27 @@ from googlenet_jax.errors import UserError
 from googlenet_jax.models import MAX_CHANNELS, Family
 
 MAX_VALUES = 256
-"""The most values of a list in an architecture; none has nearly as many blocks, modules or branches."""
+"""The most values of a list in an architecture; none has as many blocks, modules or branches."""
 
 
-def rebuild(kind: Any, value: Any, where: str) -> Any:
+def rebuild(kind: Any, value: Any, where: str, longest: float = math.inf) -> Any:
   """A value of type `kind` from what JSON made of it, dataclasses and tuples of them included.
 
   Args:
     kind: a dataclass, `int`, `float`, `str`, `bool`, a literal, an optional or a tuple of these.
     value: what `json.loads` gave.
     where: its name in messages.
+    longest: the most values of a list.
 
   Raises:
     UserError: names the field, its value and what is accepted.
   """
   origin, options = typing.get_origin(kind), typing.get_args(kind)
   if dataclasses.is_dataclass(kind):
-    return _rebuild_fields(kind, value, where)
+    return _rebuild_fields(kind, value, where, longest)
   if origin in (types.UnionType, typing.Union):
     (inner,) = (option for option in options if option is not type(None))
-    return None if value is None else rebuild(inner, value, where)
+    return None if value is None else rebuild(inner, value, where, longest)
   if origin is typing.Literal:
     if value not in options:
       raise _refused(where, value, ', '.join(map(str, options)))
@@ -38,10 +39,12 @@ def rebuild(kind: Any, value: Any, where: str) -> Any:
   if origin is tuple:
     if not isinstance(value, list):
       raise _refused(where, value, 'a list')
+    if len(value) > longest:
+      raise _refused(where, f'{len(value):,} values', f'at most {longest}')
     kinds = [options[0]] * len(value) if options[-1] is Ellipsis else options
     if len(kinds) != len(value):
       raise _refused(where, value, f'{len(kinds)} values')
-    return tuple(rebuild(kinds[i], one, f'{where}[{i}]') for i, one in enumerate(value))
+    return tuple(rebuild(kinds[i], one, f'{where}[{i}]', longest) for i, one in enumerate(value))
   if kind is float and isinstance(value, int | float) and not isinstance(value, bool):
     if not (abs(value) < 1e30 and math.isfinite(value)):
       raise _refused(where, value, 'a finite number')
@@ -51,7 +54,7 @@ def rebuild(kind: Any, value: Any, where: str) -> Any:
   return value
 
 
-def _rebuild_fields(kind: Any, value: Any, where: str) -> Any:
+def _rebuild_fields(kind: Any, value: Any, where: str, longest: float) -> Any:
   hints = typing.get_type_hints(kind)
   fields = dataclasses.fields(kind)
   names = [field.name for field in fields]
@@ -60,7 +63,9 @@ def _rebuild_fields(kind: Any, value: Any, where: str) -> Any:
   if not isinstance(value, dict) or sorted(value | absent) != sorted(names):
     found = list(value) if isinstance(value, dict) else value
     raise _refused(where, found, f'exactly the fields {", ".join(names)}')
-  given = {name: rebuild(hints[name], one, f'{where}.{name}') for name, one in value.items()}
+  given = {
+    name: rebuild(hints[name], one, f'{where}.{name}', longest) for name, one in value.items()
+  }
   return kind(**absent, **given)
 
 
@@ -78,8 +83,7 @@ def rebuild_architecture(family: Family, value: Any) -> Any:
   """
   kind = type(next(iter(family.variants.values())).architecture)
   try:
-    _check_lengths(value, 'architecture')
-    architecture = rebuild(kind, value, 'architecture')
+    architecture = rebuild(kind, value, 'architecture', MAX_VALUES)
   except UserError as error:
     where = '' if str(error).startswith('architecture') else 'architecture.'
     raise UserError(f'{where}{error}') from error
@@ -88,18 +92,6 @@ def rebuild_architecture(family: Family, value: Any) -> Any:
     if not 1 <= number <= largest:
       raise _refused(f'architecture.{place}', number, f'an integer from 1 to {largest}')
   return architecture
-
-
-def _check_lengths(value: Any, where: str) -> None:
-  """Refuses long lists before anything is made of them."""
-  if isinstance(value, list):
-    if len(value) > MAX_VALUES:
-      raise _refused(where, f'{len(value):,} values', f'at most {MAX_VALUES}')
-    for index, one in enumerate(value):
-      _check_lengths(one, f'{where}[{index}]')
-  elif isinstance(value, dict):
-    for name, one in value.items():
-      _check_lengths(one, f'{where}.{name}')
 
 
 def _integers(value: Any, field: str = '', place: str = '') -> Iterator[tuple[str, str, int]]:

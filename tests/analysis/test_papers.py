@@ -138,6 +138,19 @@ def test_totals(family, variant, params, depth):
   assert sum(row.params for row in found.rows) == params and found.aux == ()
 
 
+@pytest.mark.parametrize(
+  ('printed', 'number', 'finer'),
+  [('2.7K', 2.7 * 1024, '2.70K'), ('34M', 34e6, '34.0M'), ('96', 96, '96.0'), ('0.5', 0.5, '0.50')],
+)
+def test_printed_figures_have_a_letter_or_none(printed, number, finer):
+  paper = PAPERS['googlenet']
+  assert paper.figure(printed) == number
+  assert (paper.written(number, printed), paper.written(number, printed, more=1)) == (
+    printed,
+    finer,
+  )
+
+
 def test_the_table_of_bn_inception_differs_from_ours_in_two_projections():
   audit = audit_of('bn_inception', 'bn_inception')
   rows = [row for row in audit.rows if row.printed.widths]

@@ -164,13 +164,12 @@ class _Notes:
     if printed is None:
       return ''
     both = row.weights + row.biases
-    unit, places = self._paper.units[printed[-1]], digits(printed)
+    last = self._paper.unit(printed) / 10 ** digits(printed)  # what the last digit counts
     for count, words in ((row.weights, ''), (both, ' with biases')):
-      if f'{count / unit:.{places}f}{printed[-1]}' == printed:
+      if self._paper.written(count, printed) == printed:
         return words and self._counted(count, printed) + words
     for count, words in ((row.weights, ''), (both, ' with biases')):
-      floor = math.floor(count / unit * 10**places) / 10**places
-      if f'{floor:.{places}f}{printed[-1]}' == printed:
+      if self._paper.written(math.floor(count / last) * last, printed) == printed:
         return f'{self._counted(count, printed)}{words}, rounded down'
     return None
 
@@ -179,12 +178,11 @@ class _Notes:
     printed = row.printed.macs
     if printed is None:
       return ''
-    rounded = f'{row.macs / self._paper.units[printed[-1]]:.{digits(printed)}f}{printed[-1]}'
-    return '' if rounded == printed else None
+    return '' if self._paper.written(row.macs, printed) == printed else None
 
   def _counted(self, count: int, printed: str) -> str:
     """A count in the printed unit with one more digit, so that its rounding can be seen."""
-    return f'{count / self._paper.units[printed[-1]]:.{digits(printed) + 1}f}{printed[-1]}'
+    return self._paper.written(count, printed, more=1)
 
   def with_changes(self, rows: Sequence[Row]) -> Iterator[tuple[Row, list[str]]]:
     """Rows with what sets their layers apart from the printed ones, but for the maps' sizes."""

@@ -116,14 +116,19 @@ VARIANTS: dict[str, Variant] = {
     Architecture(C), 'Table 1, C: 16 weight layers, the third of a block a 1x1 convolution'
   ),
   'vgg19': Variant(Architecture(E), 'Table 1, E: 19 weight layers'),
-  'vgg16_bn': Variant(
-    Architecture(D, batch_norm=NORM),
-    "D as torchvision's vgg16_bn, but without biases in front of batch norm, which takes them away",
-  ),
-  'vgg19_bn': Variant(
-    Architecture(E, batch_norm=NORM),
-    "E as torchvision's vgg19_bn, but without biases in front of batch norm, which takes them away",
-  ),
+  **{
+    name: Variant(
+      Architecture(blocks, batch_norm=NORM),
+      f"{letter} as torchvision's {name}, but without biases in front of batch norm, which takes "
+      'them away',
+    )
+    for name, letter, blocks in (
+      ('vgg11_bn', 'A', A),
+      ('vgg13_bn', 'B', B),
+      ('vgg16_bn', 'D', D),
+      ('vgg19_bn', 'E', E),
+    )
+  },
   'small': Variant(
     Architecture(D, fc6=512, fc7=512, batch_norm=NORM),
     'not of the paper: D with batch norm and hidden layers of 512, for images of 32 to 64 pixels',

@@ -52,6 +52,8 @@ MACS = {
     'vgg13': 11_308_466_176,
     'vgg16_1x1': 11_770_888_192,
     'vgg19': 19_632_062_464,
+    'vgg11_bn': 7_609_090_048,
+    'vgg13_bn': 11_308_466_176,
     'vgg16_bn': 15_470_264_320,
     'vgg19_bn': 19_632_062_464,
     'small': 314_232_832,
@@ -135,6 +137,19 @@ def test_totals(family, variant, params, depth):
   found = audit_of(family, variant)
   assert (found.params, found.training_params, found.depth) == (params, params, depth)
   assert sum(row.params for row in found.rows) == params and found.aux == ()
+
+
+@pytest.mark.parametrize(
+  ('printed', 'number', 'finer'),
+  [('2.7K', 2.7 * 1024, '2.70K'), ('34M', 34e6, '34.0M'), ('96', 96, '96.0'), ('0.5', 0.5, '0.50')],
+)
+def test_printed_figures_have_a_letter_or_none(printed, number, finer):
+  paper = PAPERS['googlenet']
+  assert paper.figure(printed) == number
+  assert (paper.written(number, printed), paper.written(number, printed, more=1)) == (
+    printed,
+    finer,
+  )
 
 
 def test_the_table_of_bn_inception_differs_from_ours_in_two_projections():

@@ -52,6 +52,8 @@ CHAINS = {
   ('vgg', 'vgg13'): vgg(2, 2, 2, 2, 2),
   ('vgg', 'vgg16_1x1'): vgg(2, 2, 3, 3, 3),
   ('vgg', 'vgg19'): vgg(2, 2, 4, 4, 4),
+  ('vgg', 'vgg11_bn'): vgg(1, 1, 2, 2, 2),
+  ('vgg', 'vgg13_bn'): vgg(2, 2, 2, 2, 2),
   ('vgg', 'vgg16_bn'): vgg(2, 2, 3, 3, 3),
   ('vgg', 'vgg19_bn'): vgg(2, 2, 4, 4, 4),
   ('vgg', 'small'): vgg(2, 2, 3, 3, 3),
@@ -87,7 +89,10 @@ PARAMETERS = {  # with 1,000 classes; torchvision documents those of VGG, but fo
   ('vgg', 'vgg13'): 133_047_848,
   ('vgg', 'vgg16_1x1'): 133_638_952,
   ('vgg', 'vgg19'): 143_667_240,
-  ('vgg', 'vgg16_bn'): 138_365_992 - 4_224,  # its documented count less biases before batch norm
+  # The documented counts less biases before batch norm.
+  ('vgg', 'vgg11_bn'): 132_868_840 - 2_752,
+  ('vgg', 'vgg13_bn'): 133_053_736 - 2_944,
+  ('vgg', 'vgg16_bn'): 138_365_992 - 4_224,
   ('vgg', 'vgg19_bn'): 143_678_248 - 5_504,
   ('vgg', 'small'): 15_757_224,
   ('zfnet', 'figure3'): 62_357_608,

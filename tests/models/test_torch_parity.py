@@ -24,9 +24,10 @@ class Forward:
     self.tensors = {name: torch.from_numpy(array) for name, array in flat.items()}
     self.aux = {}
 
-  def conv(self, name, x, stride=1, padding=0, relu=True):
+  def conv(self, name, x, stride=1, padding=0, relu=True, groups=1):
     weight = self.tensors[f'{name}/kernel'].permute(3, 2, 0, 1)
-    x = torch.nn.functional.conv2d(x, weight, self.tensors.get(f'{name}/bias'), stride, padding)
+    bias = self.tensors.get(f'{name}/bias')
+    x = torch.nn.functional.conv2d(x, weight, bias, stride, padding, groups=groups)
     if f'{name}/bn/mean' in self.tensors:
       norm = [self.tensors[f'{name}/bn/{leaf}'] for leaf in ('mean', 'var', 'scale', 'bias')]
       x = torch.nn.functional.batch_norm(x, *norm, training=False, eps=1e-5)
@@ -99,6 +100,62 @@ class Forward:
       x = self.conv(name, x, 1, 1)
     return self.linear('classifier', self.hidden(pool(x), 'fc6', 'fc7'))
 
+  def two_tower(self, x):
+    def pool(x):
+      return torch.nn.functional.max_pool2d(x, 3, 2)
+
+    normalize = torch.nn.LocalResponseNorm(5, 5e-4, 0.75, 2)
+    x = pool(normalize(self.conv('conv1', x, 4, 2)))
+    x = pool(normalize(self.conv('conv2', x, 1, 2, groups=2)))
+    x = self.conv('conv4', self.conv('conv3', x, 1, 1), 1, 1, groups=2)
+    x = pool(self.conv('conv5', x, 1, 1, groups=2))
+    return self.linear('classifier', self.hidden(x, 'fc6', 'fc7'))
+
+  def googlenet(self, x, modules, pool, around=None, pooled=True):
+    """Modules and pools by name; `around` pads the images of the 7x7 stem, None is a 3x3 alone."""
+    if around is None:
+      x = self.conv('conv1', x, 1, 1)
+    else:
+      normalize = torch.nn.LocalResponseNorm(5, 1e-4, 0.75, 1)
+      x = self.conv('conv1', torch.nn.functional.pad(x, around), 2)
+      x = self.conv('conv2_reduce', normalize(pool(x)))
+      x = pool(normalize(self.conv('conv2', x, 1, 1)))
+    for name in modules.split():
+      x = pool(x) if name == 'pool' else self.inception(f'inception_{name}', x, pooled)
+      if f'aux_{name}/classifier/kernel' in self.tensors:
+        head = self.conv(f'aux_{name}/conv', torch.nn.functional.avg_pool2d(x, 5, 3))
+        self.aux[name] = self.linear(f'aux_{name}/classifier', self.hidden(head, f'aux_{name}/fc'))
+    return self.linear('classifier', x.mean((2, 3)))
+
+  def inception(self, name, x, pooled):
+    def branch(x, *units):
+      for unit in (f'{name}/{unit}' for unit in units):
+        if f'{unit}/kernel' in self.tensors:
+          x = self.conv(unit, x, 1, self.tensors[f'{unit}/kernel'].shape[0] // 2)
+      return x
+
+    last = torch.nn.functional.max_pool2d(x, 3, 1, 1) if pooled else x
+    branches = [
+      branch(x, 'conv1x1'),
+      branch(x, 'reduce_3x3', 'conv3x3'),
+      branch(x, 'reduce_5x5', 'conv5x5', 'conv5x5_2'),
+      branch(last, 'pool_proj'),
+    ]
+    return torch.cat(branches, 1)
+
+  def resnet_cifar(self, x, count):
+    """Section 4.2: stride 2 pads behind alone, and shortcuts are pixels and zeros (A)."""
+    x = self.conv('conv1', x, 1, 1)
+    for row in (2, 3, 4):
+      for number in range(1, count + 1):
+        name, stride = f'conv{row}_{number}', 2 if row > 2 and number == 1 else 1
+        padded = torch.nn.functional.pad(x, (0, 1) * 2 if stride == 2 else (1, 1) * 2)
+        branch = self.conv(f'{name}/conv2', self.conv(f'{name}/conv1', padded, stride), 1, 1, False)
+        x = x[:, :, ::stride, ::stride]
+        channels = branch.shape[1] - x.shape[1]
+        x = (branch + torch.nn.functional.pad(x, (0, 0, 0, 0, 0, channels))).relu()
+    return self.linear('classifier', x.mean((2, 3)))
+
   def resnet(self, x, blocks, bottleneck):
     x = torch.nn.MaxPool2d(3, 2, 1)(self.conv('conv1', x, 2, 3))
     for row, count in enumerate(blocks, 2):
@@ -146,11 +203,23 @@ LAST = torch.nn.Identity()
 IMAGENET = ((11, 4, 2, THREE), (5, 1, 2, THREE), (3, 1, 2, THREE), (3, 1, 1, LAST))
 NIN_CIFAR = ((5, 1, 2, THREE), (5, 1, 2, AVERAGE), (3, 1, 1, LAST))
 DSN_CIFAR = ((5, 1, 2, THREE), (5, 1, 2, THREE), (3, 1, 1, LAST))
+HEADS = {'aux': ('4a', '4d')}
+NINE = '3a 3b pool 4a 4b 4c 4d 4e pool 5a 5b'
+UVA = ('3a 3b pool 4a 4b 4c 4d pool 5a 5b', torch.nn.MaxPool2d(3, 2))
+SAME, BOTH = (2, 3, 2, 3), (3, 3, 3, 3)  # what lies around the images
 
 
 @pytest.mark.parametrize(
   ('family', 'variant', 'knobs', 'method', 'arguments'),
   [
+    ('googlenet', 'table1', HEADS, 'googlenet', (NINE, THREE, SAME)),
+    ('googlenet', 'bvlc', HEADS, 'googlenet', (NINE, THREE, BOTH)),
+    ('googlenet', 'naive', {'width': 0.25}, 'googlenet', (NINE, THREE, SAME)),
+    ('googlenet', 'uva', {}, 'googlenet', (*UVA, None, False)),
+    ('googlenet', 'uva_pool', {}, 'googlenet', UVA),
+    ('googlenet', 'kuangliu', {}, 'googlenet', (NINE, torch.nn.MaxPool2d(3, 2, 1))),
+    ('alexnet', 'two_tower', {}, 'two_tower', ()),
+    ('resnet', 'resnet20', {}, 'resnet_cifar', (3,)),
     ('vgg', 'vgg16', {'width': 0.5}, 'vgg', (2, 2, 3, 3, 3)),
     ('vgg', 'vgg19_bn', {'width': 0.25}, 'vgg', (2, 2, 4, 4, 4)),
     ('zfnet', 'figure3', {}, 'zfnet', ()),

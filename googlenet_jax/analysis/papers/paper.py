@@ -15,7 +15,7 @@ class PrintedRow:
     output: height, width and channels.
     depth: weighted layers.
     widths: output channels by column.
-    params: parameters with the printed digits and unit, as in `2.7K`.
+    params: parameters with the printed digits and unit, as in `2.7K` or `96`.
     macs: operations (multiply-adds) with the printed digits and unit, as in `34M`.
   """
 
@@ -116,7 +116,7 @@ class Paper:
   Attributes:
     citation: the paper, as in `1409.4842`.
     table: the table's name there.
-    units: factors of the letters behind printed figures.
+    units: factors of the letters behind printed figures; those without a letter count as they are.
     note: what a reader of the figures must know, for the legend.
     image_size: pixels of the images that the figures are for.
     rows: (variant) -> the printed rows of its network, in order; () where none are printed.
@@ -154,13 +154,26 @@ class Paper:
   beside: str | None = None
 
   def figure(self, printed: str) -> float:
-    """The number of a printed figure: '2.7K' -> 2.7 * 1024 where K is 1024."""
-    return float(printed[:-1]) * self.units[printed[-1]]
+    """The number of a printed figure: '2.7K' -> 2.7 * 1024 where K is 1024, '96' -> 96."""
+    return float(printed.removesuffix(letter(printed))) * self.unit(printed)
+
+  def unit(self, printed: str) -> int:
+    """The factor of the letter behind a printed figure; 1 where there is none."""
+    return self.units[letter(printed)] if letter(printed) else 1
+
+  def written(self, count: float, printed: str, more: int = 0) -> str:
+    """A count in the unit of a printed figure, with as many digits behind the point or `more`."""
+    return f'{count / self.unit(printed):.{digits(printed) + more}f}{letter(printed)}'
+
+
+def letter(printed: str) -> str:
+  """The letter behind a printed figure; '' where there is none."""
+  return printed[-1] if printed[-1].isalpha() else ''
 
 
 def digits(printed: str) -> int:
   """Digits behind the point of a printed figure."""
-  return len(printed[:-1].partition('.')[2])
+  return len(printed.removesuffix(letter(printed)).partition('.')[2])
 
 
 def mega(count: int) -> str:

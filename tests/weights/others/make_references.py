@@ -19,8 +19,8 @@ import torchvision
 FACTOR, CLASSES = 8, 5
 FULL = {
   'torchvision': (
-    'alexnet', 'vgg11', 'vgg13', 'vgg16', 'vgg19', 'vgg16_bn', 'vgg19_bn', 'resnet18', 'resnet34',
-    'resnet50', 'resnet101', 'resnet152',
+    'alexnet', 'vgg11', 'vgg13', 'vgg16', 'vgg19', 'vgg11_bn', 'vgg13_bn', 'vgg16_bn', 'vgg19_bn',
+    'resnet18', 'resnet34', 'resnet50', 'resnet101', 'resnet152',
   ),
   'timm': ('vgg11', 'vgg16', 'vgg19_bn', 'resnet18', 'resnet50'),
 }  # fmt: skip

@@ -19,7 +19,7 @@ NETWORKS = [
   *('resnet18', 'resnet34', 'resnet50', 'resnet101', 'resnet152', 'wide_resnet50_2'),
   *('timm/vgg16', 'timm/vgg19_bn', 'timm/resnet34', 'timm/resnet50'),
 ]
-VARIANTS = {'alexnet': 'one_tower', 'vgg13_bn': None, 'wide_resnet50_2': None}
+VARIANTS = {'alexnet': 'one_tower', 'wide_resnet50_2': None}
 """What a network is called here; None: it has no name, only its structure."""
 
 

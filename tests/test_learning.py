@@ -1,0 +1,72 @@
+"""Each network learns one batch by heart, with its own initial values and heads; in bfloat16 too.
+
+`make test` has one of them here, and several in test_families.py.
+"""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from narrow_networks import NARROW, built, narrow
+
+from googlenet_jax.models import FAMILIES
+from googlenet_jax.normalization import Normalization
+from googlenet_jax.training.config.durations import Durations
+from googlenet_jax.training.config.hyperparameters import hyperparameters
+from googlenet_jax.training.step.state import create_state
+from googlenet_jax.training.step.step import make_train_step
+
+MOST_STEPS = 120
+LABELS = np.array([3, 7, 1, 3, 9, 0, 4, 7], np.int32)
+# Who knows how frequent each label is, and nothing of the images, has this loss: 1.73.
+BLIND = -np.log([np.mean(label == LABELS) for label in LABELS]).mean()
+SHORT = ('alexnet', 'small')
+every_network = pytest.mark.parametrize(
+  'network',
+  [pytest.param(name, marks=() if name == SHORT else pytest.mark.long) for name in NARROW],
+  ids='/'.join,
+)
+
+
+def learn(network, dtype, until):
+  """The network's losses, one a step until one is below `until`, and its parameters then.
+
+  The recipe is one for all, with a rate that networks without batch normalization bear too, and
+  without dropout, which is in the way of learning by heart.
+  """
+  config = narrow(network, dtype)
+  config.model.update({key: 0.0 for key in ('dropout', 'aux_dropout') if key in config.model})
+  config.batch_size = len(LABELS)
+  config.optimizer.learning_rate, config.optimizer.clip_norm = 0.02, 2.0
+  config.schedule.name = 'constant'
+  model = built(config, classes=10)
+  normalization = Normalization((127.5,) * 3, (60.0,) * 3)
+  hyper = hyperparameters(config, Durations(MOST_STEPS), normalization)
+  state = jax.jit(lambda key: create_state(model, config, key))(jax.random.key(0))
+  step = jax.jit(make_train_step(model, config, {}), donate_argnums=0)
+  size = config.data.image_size
+  # Noise, in which there is nothing to learn but the images themselves.
+  images = np.random.default_rng(0).integers(0, 256, (len(LABELS), size, size, 3), np.uint8)
+  losses = []
+  while len(losses) < MOST_STEPS and not (losses and losses[-1] < until):
+    state, metrics = step(state, {'image': images, 'label': LABELS}, hyper)
+    losses.append(float(metrics['loss_main']))
+  return losses, state.params
+
+
+def test_every_family_is_here():
+  assert {family for family, _ in NARROW} == set(FAMILIES)
+
+
+@every_network
+def test_it_learns_one_batch_by_heart(network):
+  losses, _ = learn(network, 'float32', until=0.1 * BLIND)
+  assert losses[-1] < 0.1 * BLIND < losses[0], np.round(losses[::10], 3)
+
+
+@every_network
+def test_it_learns_in_bfloat16_with_parameters_in_float32(network):
+  losses, params = learn(network, 'bfloat16', until=0.5 * BLIND)
+  assert np.isfinite(losses).all()
+  assert losses[-1] < 0.5 * BLIND < losses[0], np.round(losses[::10], 3)
+  assert {leaf.dtype for leaf in jax.tree.leaves(params)} == {jnp.dtype('float32')}

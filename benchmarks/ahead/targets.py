@@ -81,7 +81,7 @@ def case_of(text: str, images: int | None = None) -> Case:
   network, _, name = text.partition('@')
   if network not in (*STEPS, *PARTS):
     raise UserError(f'{text}: accepted: {", ".join((*STEPS, *PARTS))}, then @TARGET')
-  target = targets.target_by(name)
+  target = targets.target_by(name or 'here')
   if target.chip is None:
     raise UserError(f'{text}: accepted: a TPU or a GPU, as in {network}@tpu:v5e:1x1')
   return Case(network, target, images or IMAGES.get(network, BATCH))

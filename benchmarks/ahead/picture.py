@@ -21,7 +21,7 @@ def draw(records: Sequence[Record], theme: themes.Theme) -> Any:
   places = [(module, branch) for module in MODULES for branch in BRANCHES]
   for number, (module, branch) in enumerate(places):
     row, column = divmod(number, len(BRANCHES))
-    axes = canvas.add_axes((0.075 + 0.485 * column, 0.52 - 0.445 * row, 0.425, 0.29))
+    axes = canvas.add_axes((0.06 + 0.5 * column, 0.55 - 0.415 * row, 0.425, 0.275))
     themes.style(axes, theme)
     axes.grid(axis='y', color=theme.grid, linewidth=0.6)
     own = [r for r in records if (r['module'], r['branch']) == (module, branch)]

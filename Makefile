@@ -11,7 +11,7 @@ NEWEST ?= $(call first,3.13,python3.13 python3)
 RUN := .venv/bin/python
 WORKDIR ?= runs/digits
 
-.PHONY: help demo test test-long test-newest faults lint format docs-family bench bench-input clean
+.PHONY: help demo test test-long test-newest faults lint format docs-family bench bench-targets bench-input clean
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 14
 
@@ -50,11 +50,14 @@ bench: .venv-bench/installed  ## training and inference against PyTorch: three n
 	  done; \
 	done
 
+bench-targets: .venv-targets/installed  ## predicted for a TPU and a GPU, against a plain port to linen
+	@.venv-targets/bin/python benchmarks/ahead/targets.py
+
 bench-input: .venv/installed  ## the input pipeline against plain decoding
 	@"$(RUN)" benchmarks/input_pipeline.py
 
 clean:  ## remove the environments; runs stay
-	rm -rf .venv .venv-newest .venv-bench
+	rm -rf .venv .venv-newest .venv-bench .venv-targets
 
 .venv/installed: requirements.txt requirements-newest.txt setup.cfg
 	@$(call environment,.venv,PYTHON,3.11 to 3.13)
@@ -70,6 +73,12 @@ clean:  ## remove the environments; runs stay
 	@$(call environment,.venv-bench,PYTHON,3.11 to 3.13)
 	@echo 'installing PyTorch ...'
 	@.venv-bench/bin/python -m pip install -q --disable-pip-version-check -e '.[benchmark]'
+	@touch $@
+
+.venv-targets/installed: requirements.txt requirements-newest.txt setup.cfg
+	@$(call environment,.venv-targets,PYTHON,3.11 to 3.13)
+	@echo 'installing the compilers for TPUs and GPUs (gigabytes) ...'
+	@.venv-targets/bin/python -m pip install -q --disable-pip-version-check -e '.[tpu,cuda]'
 	@touch $@
 
 # $(call environment,FOLDER,VARIABLE,VERSIONS): a virtual environment of the variable's Python, with

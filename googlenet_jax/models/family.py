@@ -5,6 +5,7 @@ that none of them names a family but the tables of papers and the importers of o
 """
 
 import dataclasses
+import fnmatch
 import math
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
@@ -51,6 +52,8 @@ class Network(nn.Module):
     axis_name: mapped axis over which batch statistics are shared, as under `pmap`; without one
       they are those of the array that the network is given.
     forms: how kernels are computed; by default as the platform that is compiled for prefers.
+    remat: patterns of top-level modules (`inception_*`) of which training keeps the input alone;
+      the backward pass computes the rest anew.
   """
 
   architecture: Any = None
@@ -61,11 +64,16 @@ class Network(nn.Module):
   batch_norm_group: int | None = None
   axis_name: str | None = None
   forms: Forms = BY_PLATFORM
+  remat: tuple[str, ...] = ()
 
   @nn.nowrap
   def run(self, module: nn.Module, x: jax.Array, train: bool) -> jax.Array:
     """Calls a top-level module, as at inference where it is frozen."""
-    return module(x, train and module.name not in self.frozen)
+    name = module.name or ''
+    learns = train and name not in self.frozen
+    if train and any(fnmatch.fnmatchcase(name, pattern) for pattern in self.remat):
+      return nn.remat(lambda module, x: module(x, learns))(module, x)
+    return module(x, learns)
 
   @nn.nowrap
   def convolution(self, *arguments: Any, **more: Any) -> ConvUnit:
@@ -112,6 +120,9 @@ class Knobs:
   kernels: str = knob(
     'auto',
     'forms of kernels: auto (by platform), cpu, gpu, tpu, plain, or by part: max_pool=window',
+  )
+  remat: str = knob(
+    '', "modules to compute anew for the gradient, to save memory, by pattern: 'inception_*,conv2'"
   )
 
 
@@ -215,6 +226,7 @@ class Family:
       dtype=choose('dtype', knobs.dtype, DTYPES),
       batch_norm_group=group,
       forms=forms_by(knobs.kernels),
+      remat=tuple(filter(None, (pattern.strip() for pattern in knobs.remat.split(',')))),
     )
 
 

@@ -86,7 +86,7 @@ def _traced(
 
 def _flops(experiment: Experiment, name: str, arguments: tuple[Any, ...]) -> float:
   """Floating-point operations of the matrix products of a step, as its layers are defined."""
-  model = experiment.model.clone(forms=PLAIN)
+  model = experiment.model.clone(forms=PLAIN, remat=())
   plain = dataclasses.replace(experiment, model=model)
   function = plain.train_step() if name == 'train' else plain.eval_step()
   found, _ = trace.contractions(function, *arguments)

@@ -1,6 +1,7 @@
 """A config made real: its data, its network, its durations in steps."""
 
 import dataclasses
+import fnmatch
 import functools
 import pathlib
 from collections.abc import Callable, Generator, Sequence
@@ -221,4 +222,11 @@ def open_experiment(
     normalization,
   )
   _ = experiment.rates  # finds an image size that the network cannot take, and rates of no module
+  modules = list(experiment.abstract_state().params)
+  for pattern in model.remat:
+    if not fnmatch.filter(modules, pattern):
+      raise UserError(
+        f'config.model.remat={config.model.remat}: no module {pattern!r}; accepted: patterns of '
+        f'{", ".join(modules)}'
+      )
   return experiment

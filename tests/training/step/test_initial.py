@@ -127,6 +127,7 @@ def test_rates_of_zero_freeze(saved, cache):
     ({'data.mean': (1.0, 2.0)}, r'config\.data\.mean=.*three finite numbers'),
     ({'data.std': (1.0, 0.0, 1.0)}, 'three finite numbers above 0'),
     ({'optimizer.rates': 'conv9=0'}, r"no module 'conv9'; accepted: patterns of .*conv1"),
+    ({'model.remat': 'conv1,conv9'}, r"remat=conv1,conv9: no module 'conv9'; accepted: .*conv1"),
     ({'optimizer.rates': 'conv1'}, "'conv1'; accepted: MODULE=NUMBER"),
     ({'optimizer.rates': 'conv1=-1'}, 'accepted: MODULE=NUMBER'),
     ({'init.weights': 'nowhere.safetensors'}, 'nowhere.safetensors: '),

@@ -15,8 +15,8 @@ import jax
 import jax.numpy as jnp
 
 from googlenet_jax.errors import UserError
-from googlenet_jax.models.kernels import BY_PLATFORM, LRN, Forms, forms_by
-from googlenet_jax.models.layers import DTYPES, ConvUnit
+from googlenet_jax.models.kernels import BY_PLATFORM, LRN, PLAIN, Forms, forms_by
+from googlenet_jax.models.layers import DTYPES, ConvUnit, MaxPool
 
 CLASSIFIER = 'classifier'
 """The name of the last layer of every network: linear, its outputs are the classes' logits."""
@@ -67,13 +67,23 @@ class Network(nn.Module):
   remat: tuple[str, ...] = ()
 
   @nn.nowrap
-  def run(self, module: nn.Module, x: jax.Array, train: bool) -> jax.Array:
-    """Calls a top-level module, as at inference where it is frozen."""
+  def run(
+    self, module: nn.Module, x: jax.Array, train: bool, pool: MaxPool | None = None
+  ) -> jax.Array:
+    """Calls a top-level module, as at inference where it is frozen, and the max pool behind it.
+
+    A pool behind a `ConvUnit` is computed in the unit, where less is left to do for its result. It
+    stays behind the unit where somebody reads what lies between, or where all forms are plain.
+    """
     name = module.name or ''
     learns = train and name not in self.frozen
     if train and any(fnmatch.fnmatchcase(name, pattern) for pattern in self.remat):
-      return nn.remat(lambda module, x: module(x, learns))(module, x)
-    return module(x, learns)
+      x = nn.remat(lambda module, x: module(x, learns))(module, x)
+    elif pool is None or self.forms == PLAIN or self.is_mutable_collection('intermediates'):
+      x = module(x, learns)
+    else:
+      return module(x, learns, pool)
+    return pool(x) if pool else x
 
   @nn.nowrap
   def convolution(self, *arguments: Any, **more: Any) -> ConvUnit:

@@ -5,7 +5,7 @@ column "type" says of it, where its input has `before` and its output `after` pi
 """
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import flax.linen as nn
@@ -75,8 +75,14 @@ class ConvUnit(nn.Module):
   dtype: Any = jnp.float32
 
   @nn.compact
-  def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
-    """float[n, h, w, c_in] -> `dtype`[n, h / stride, w / stride, features]."""
+  def __call__(
+    self, x: jax.Array, train: bool = False, pool: Callable[[jax.Array], jax.Array] | None = None
+  ) -> jax.Array:
+    """float[n, h, w, c_in] -> `dtype`[n, h / stride, w / stride, features].
+
+    `pool` is a max pool that belongs behind the unit. A maximum commutes with a bias and a ReLU,
+    which are for its result then: for a quarter of the values where its stride is 2.
+    """
     shape = (*self.sides, x.shape[-1] // self.groups, self.features)
     kernel = self.param('kernel', KERNEL_INITIALIZERS[self.kernel_init], shape, jnp.float32)
     x = lax.conv_general_dilated(
@@ -107,7 +113,9 @@ class ConvUnit(nn.Module):
         dtype=self.dtype,
         name='bn',
       )(x)
-    else:
+    if pool:
+      x = pool(x)
+    if not self.batch_norm:
       bias = self.param(
         'bias', nn.initializers.constant(self.bias_init), (self.features,), jnp.float32
       )

@@ -221,8 +221,9 @@ class ResNet(Network):
     if arch.stem == 'small':
       x = self.run(conv(arch.conv1, 3, name='conv1'), x, train)
     else:
-      x = self.run(conv(arch.conv1, 7, 2, name='conv1'), x, train)  # [n, 112, 112, 64]
-      x = MaxPool(3, 2, arch.padding, self.forms, name='pool1')(x)  # [n, 56, 56, 64]
+      conv1 = conv(arch.conv1, 7, 2, name='conv1')  # [n, 112, 112, 64]
+      pool1 = MaxPool(3, 2, arch.padding, self.forms, name='pool1')  # [n, 56, 56, 64]
+      x = self.run(conv1, x, train, pool1)
     # conv2_x [n, 56, 56, 256], conv3_x [n, 28, 28, 512], conv4_x [n, 14, 14, 1024],
     # conv5_x [n, 7, 7, 2048]
     for name, convs, stride in arch.blocks():

@@ -152,11 +152,16 @@ class VGG(Network):
     x = images  # [n, 224, 224, 3]
     # [n, 112, 112, 64], [n, 56, 56, 128], [n, 28, 28, 256], [n, 14, 14, 512], [n, 7, 7, 512]
     for number in range(1, len(arch.blocks) + 1):
-      for name, cell in arch.convolutions(number):
-        x = self.run(conv(cell.filters, cell.kernel, name=name), x, train)
+      pool = MaxPool(2, 2, 'caffe', self.forms, name=f'pool{number}')
+      *others, last = arch.convolutions(number)
+      for name, cell in (*others, last):
+        unit = conv(cell.filters, cell.kernel, name=name)
+        behind = pool if name == last[0] else None
         if arch.lrn and name == 'conv1_1':
-          x = LocalResponseNorm(arch.lrn, self.forms, name='norm1')(x)
-      x = MaxPool(2, 2, 'caffe', self.forms, name=f'pool{number}')(x)
+          x = LocalResponseNorm(arch.lrn, self.forms, name='norm1')(self.run(unit, x, train))
+          x = behind(x) if behind else x
+        else:
+          x = self.run(unit, x, train, behind)
     layers = {
       name: FullyConnected(getattr(arch, name), arch.kernel_init, dtype=self.dtype, name=name)
       for name in ('fc6', 'fc7')

@@ -98,7 +98,9 @@ class ZFNet(Network):
     height, width = images.shape[1:3]
     check_image_size(height, width, functools.partial(starved_pool, arch))
 
-    def conv(name: str, kernel: int, stride: int, padding: int, x: jax.Array) -> jax.Array:
+    def conv(
+      name: str, kernel: int, stride: int, padding: int, x: jax.Array, pool: str = ''
+    ) -> jax.Array:
       unit = ConvUnit(
         getattr(arch, name),
         kernel,
@@ -109,24 +111,21 @@ class ZFNet(Network):
         dtype=self.dtype,
         name=name,
       )
-      return self.run(unit, x, train)
-
-    def pool(name: str, x: jax.Array) -> jax.Array:
-      return MaxPool(3, 2, 'caffe', self.forms, name=name)(x)
+      behind = MaxPool(3, 2, 'caffe', self.forms, name=pool) if pool else None
+      return self.run(unit, x, train, behind)
 
     def normalize(name: str, x: jax.Array) -> jax.Array:
       return LocalResponseNorm(arch.lrn, self.forms, name=name)(x) if arch.lrn else x
 
     first, second = STEMS[arch.stem]
     x = images  # [n, 224, 224, 3]
-    x = conv('conv1', *first, x)  # [n, 110, 110, 96]
-    x = normalize('norm1', pool('pool1', x))  # [n, 55, 55, 96]
-    x = conv('conv2', *second, x)  # [n, 26, 26, 256]
-    x = normalize('norm2', pool('pool2', x))  # [n, 13, 13, 256]
+    x = conv('conv1', *first, x, 'pool1')  # [n, 55, 55, 96]
+    x = normalize('norm1', x)
+    x = conv('conv2', *second, x, 'pool2')  # [n, 13, 13, 256]
+    x = normalize('norm2', x)
     x = conv('conv3', 3, 1, 1, x)  # [n, 13, 13, 384]
     x = conv('conv4', 3, 1, 1, x)  # [n, 13, 13, 384]
-    x = conv('conv5', 3, 1, 1, x)  # [n, 13, 13, 256]
-    x = pool('pool5', x)  # [n, 6, 6, 256]
+    x = conv('conv5', 3, 1, 1, x, 'pool5')  # [n, 6, 6, 256]
     layers = {
       name: FullyConnected(getattr(arch, name), arch.kernel_init, dtype=self.dtype, name=name)
       for name in HIDDEN

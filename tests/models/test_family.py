@@ -20,6 +20,7 @@ from googlenet_jax.models import (
   top_layers,
   without_heads,
 )
+from googlenet_jax.models.layers import LocalResponseNorm, MaxPool
 from googlenet_jax.training.config import defaults
 from googlenet_jax.training.config.flags import parse_knobs
 from googlenet_jax.training.config.network import build_model
@@ -158,6 +159,21 @@ def test_the_last_map_is_averaged_for_the_classifier(name):
   head = variables['params'][CLASSIFIER]
   expected = np.asarray(found).mean((1, 2)) @ head['kernel'] + head['bias']
   np.testing.assert_allclose(logits, expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize('name', FAMILIES)
+def test_kernels_change_no_network(name):
+  """Every family hands them on: the plain forms give what the platform's do."""
+  knobs = {'classes': 3, 'width': 0.125, **FEW_MODULES.get(name, {})}
+  variant, size = smallest(name), default_size(name, smallest(name))
+  preferred, plain = (build(name, variant, kernels=k, **knobs) for k in ('auto', 'plain'))
+  variables = random_variables(preferred, size)
+  pixels = np.random.default_rng(1).normal(size=(2, size, size, 3)).astype(np.float32)
+  lowered = [jax.jit(model.apply).lower(variables, pixels) for model in (preferred, plain)]
+  chosen = any(isinstance(x.module, MaxPool | LocalResponseNorm) for x in top_layers(plain, size))
+  assert (lowered[0].as_text() != lowered[1].as_text()) == chosen
+  ours, expected = (one.compile()(variables, pixels).logits for one in lowered)
+  np.testing.assert_allclose(ours, expected, rtol=1e-4, atol=1e-4 * np.abs(expected).max())
 
 
 @pytest.mark.parametrize('name', FAMILIES)

@@ -172,7 +172,7 @@ def test_local_response_norm_in_bfloat16_computes_in_float32():
   np.testing.assert_array_equal(normalized, expected.astype(jnp.bfloat16))
 
 
-def test_terms_of_a_matrix_are_bfloat16_and_their_sum_float32():
+def test_terms_are_bfloat16_and_their_sum_float32():
   x = jnp.asarray(np.random.default_rng(2).normal(0, 50, (1, 4, 4, 16)), jnp.bfloat16)
   ways = {
     form: jax.vjp(
@@ -183,8 +183,10 @@ def test_terms_of_a_matrix_are_bfloat16_and_their_sum_float32():
   outputs = {form: np.asarray(way[0], np.float32) for form, way in ways.items()}
   gradients = {form: np.asarray(way[1](x)[0], np.float32) for form, way in ways.items()}
   # A sum changes by up to 2 ** -8 of it, its power -0.75 by less, and the result is rounded.
-  for slices, matrix in (outputs.values(), gradients.values()):
-    np.testing.assert_allclose(matrix, slices, rtol=2**-6, atol=2**-7 * np.abs(slices).max())
+  for found in (outputs, gradients):
+    slices = found['slices']
+    for form in ('rounded', 'matrix'):
+      np.testing.assert_allclose(found[form], slices, rtol=2**-6, atol=2**-7 * np.abs(slices).max())
 
 
 def test_the_platform_chooses_unless_it_is_told():
@@ -266,6 +268,40 @@ def test_depthwise_conv_unit_without_activation_is_the_bare_linear_map():
   expected = loops.conv(x, kernel, 2, 'same', groups=3)
   np.testing.assert_array_equal(unit.apply({'params': {'kernel': kernel}}, x), expected)
   assert list(jax.eval_shape(unit.init, jax.random.key(0), x)['params']) == ['kernel']
+
+
+@pytest.mark.parametrize('form', PARTS['max_pool'])
+@pytest.mark.parametrize('norm', [None, BatchNorm(epsilon=0.5)], ids=['bias', 'batch norm'])
+def test_a_pool_in_a_unit_gives_what_one_behind_it_gives(norm, form):
+  x = loops.whole_numbers((3, 9, 9, 2), 0)
+  kernel = loops.whole_numbers((3, 3, 2, 4), 1)
+  shift = np.asarray([-20, 5, 0, -300], np.float32)  # of the last, nothing is above 0
+  variables = {'params': {'kernel': kernel, 'bias': shift}}
+  if norm:
+    shift = {'scale': np.asarray([1, -1, 0.5, 0.1], np.float32), 'bias': shift / 20}
+    stats = {'mean': np.zeros(4, np.float32), 'var': np.ones(4, np.float32)}
+    variables = {'params': {'kernel': kernel, 'bn': shift}, 'batch_stats': {'bn': stats}}
+  unit = ConvUnit(4, 3, batch_norm=norm)
+  weights = np.random.default_rng(3).normal(size=(3, 5, 5, 4)).astype(np.float32)
+
+  def inside(pool):
+    return unit.apply(variables | {'params': pool[0]}, pool[1], bool(norm), behind, mutable=True)[0]
+
+  def outside(pool):
+    return behind(unit.apply(variables | {'params': pool[0]}, pool[1], bool(norm), mutable=True)[0])
+
+  def behind(y):
+    return kernels.max_pool(y, 3, 2, 'same', Forms(max_pool=form))
+
+  given = (variables['params'], jnp.asarray(x))
+  ours, pull = jax.vjp(inside, given)
+  expected, expected_pull = jax.vjp(outside, given)
+  np.testing.assert_array_equal(ours, expected)
+  assert (ours == 0).any() and (ours > 0).any()
+  for a, b in zip(
+    jax.tree.leaves(pull(weights)), jax.tree.leaves(expected_pull(weights)), strict=True
+  ):
+    np.testing.assert_allclose(a, b, rtol=2e-5, atol=2e-5 * np.abs(b).max())
 
 
 @pytest.mark.parametrize('train', [False, True])

@@ -35,8 +35,8 @@ class GoogLeNet(Network):
     def run(module: nn.Module, x: jax.Array) -> jax.Array:
       return self.run(module, x, train)
 
-    def pool(name: str, x: jax.Array) -> jax.Array:
-      return MaxPool(windows[name], 2, arch.padding, self.forms, name=name)(x)
+    def pool(name: str) -> MaxPool:
+      return MaxPool(windows[name], 2, arch.padding, self.forms, name=name)
 
     def normalize(name: str, x: jax.Array) -> jax.Array:
       return LocalResponseNorm(arch.lrn, self.forms, name=name)(x) if arch.lrn else x
@@ -76,18 +76,18 @@ class GoogLeNet(Network):
       if arch.stem == 'separable':
         channels = x.shape[-1]
         x = conv(8 * channels, 7, 2, channels, bare=True, name='conv1_depthwise')(x)
-        x = run(conv(arch.conv1, 1, name='conv1'), x)
+        conv1 = conv(arch.conv1, 1, name='conv1')
       else:
-        x = run(conv(arch.conv1, 7, 2, name='conv1'), x)  # [n, 112, 112, 64]
-      x = pool('pool1', x)
+        conv1 = conv(arch.conv1, 7, 2, name='conv1')  # [n, 112, 112, 64]
+      x = self.run(conv1, x, train, pool('pool1'))
     x = normalize('norm1', x)
     if arch.conv2_reduce and arch.conv2:
       x = run(conv(arch.conv2_reduce, 1, name='conv2_reduce'), x)
       x = run(conv(arch.conv2, 3, name='conv2'), x)  # [n, 56, 56, 192]
-      x = pool('pool2', normalize('norm2', x))
+      x = pool('pool2')(normalize('norm2', x))
     x = modules('3', x)  # [n, 28, 28, 480]
-    x = modules('4', pool('pool3', x))  # [n, 14, 14, 832]
-    x = modules('5', pool('pool4', x))  # [n, 7, 7, 1024]
+    x = modules('4', pool('pool3')(x))  # [n, 14, 14, 832]
+    x = modules('5', pool('pool4')(x))  # [n, 7, 7, 1024]
     x = GlobalAvgPool(name='avg_pool')(x)
     x = nn.Dropout(arch.dropout, deterministic=not train, name='dropout')(x)
     return Outputs(Classifier(self.classes, arch.kernel_init, name=CLASSIFIER)(x), aux)

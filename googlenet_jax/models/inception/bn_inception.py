@@ -188,11 +188,11 @@ class BNInception(Network):
     else:
       channels = x.shape[-1]
       x = conv(8 * channels, 7, 2, channels, bare=True, name='conv1_depthwise')(x)
-      x = self.run(conv(arch.conv1, 1, name='conv1'), x, train)  # [n, 112, 112, 64]
-      x = MaxPool(3, 2, forms=self.forms, name='pool1')(x)
+      conv1 = conv(arch.conv1, 1, name='conv1')  # [n, 112, 112, 64]
+      x = self.run(conv1, x, train, MaxPool(3, 2, forms=self.forms, name='pool1'))
     x = self.run(conv(arch.conv2_reduce, 1, name='conv2_reduce'), x, train)
-    x = self.run(conv(arch.conv2, 3, name='conv2'), x, train)  # [n, 56, 56, 192]
-    x = MaxPool(3, 2, forms=self.forms, name='pool2')(x)
+    conv2 = conv(arch.conv2, 3, name='conv2')  # [n, 56, 56, 192]
+    x = self.run(conv2, x, train, MaxPool(3, 2, forms=self.forms, name='pool2'))
     # [n, 28, 28, 320], behind 3c [n, 14, 14, 576], behind 4e [n, 7, 7, 1024]
     for module in arch.modules:
       inception = BNInceptionModule(

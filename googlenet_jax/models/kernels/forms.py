@@ -11,7 +11,7 @@ from googlenet_jax.errors import UserError
 AUTO = 'auto'
 PARTS: dict[str, tuple[str, ...]] = {
   'max_pool': ('slices', 'blocks', 'index', 'window'),
-  'lrn': ('slices', 'matrix'),
+  'lrn': ('slices', 'rounded', 'matrix'),
 }
 """The forms of each part; where one is best is measured or predicted in docs/hardware.md."""
 
@@ -30,7 +30,7 @@ PLAIN = Forms(max_pool='window', lrn='slices')
 
 PREFERRED: dict[str, Forms] = {
   'cpu': Forms(max_pool='blocks', lrn='slices'),
-  'gpu': Forms(max_pool='index', lrn='slices'),
+  'gpu': Forms(max_pool='index', lrn='rounded'),
   'tpu': Forms(max_pool='window', lrn='matrix'),
 }
 """The forms that each platform is best served with; those of GPUs serve all others, too."""

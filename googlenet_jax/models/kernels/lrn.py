@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -37,13 +38,16 @@ def local_response_norm(x: jax.Array, lrn: LRN, forms: Forms = BY_PLATFORM) -> j
   Args:
     x: float[n, h, w, c]; computed in float32, returned in the type of `x`.
     lrn: the constants.
-    forms: `slices` sums in float32, for the gradient once more. `matrix` sums terms rounded to the
-      type of `x`, and keeps a root of the sum in that type for the gradient: in bfloat16 the sum
-      changes by at most 2 ** -8 of it, the result by far less, its gradient by 2 ** -8.
+    forms: `slices` sums in float32, for the gradient once more. `rounded` keeps a root of the sum
+      for the gradient, in the type of `x`, and sums terms rounded to that type there: arrays that
+      pass through a GPU's memory are half as large, and in bfloat16 the gradient changes by at most
+      2 ** -8 of it. `matrix` is the same, with sums as products of matrices, whose terms are
+      rounded in both directions: the sum changes by at most 2 ** -8 of it, the result by far less.
   """
   functions = {
     'slices': lambda x: _of_slices(x, lrn)[0],
-    'matrix': lambda x: _of_matrix(x, lrn)[0],
+    'rounded': lambda x: _with_root(x, lrn, _sum_of_slices)[0],
+    'matrix': lambda x: _with_root(x, lrn, _product_with_band)[0],
   }
   return compute(forms, 'lrn', functions, x)
 
@@ -51,19 +55,23 @@ def local_response_norm(x: jax.Array, lrn: LRN, forms: Forms = BY_PLATFORM) -> j
 def _of_slices(x: jax.Array, lrn: LRN) -> tuple[jax.Array, jax.Array, jax.Array]:
   """The result, what the input was multiplied by, and the base of the power, both float32."""
   x32 = x.astype(jnp.float32)
-  base = lrn.k + lrn.alpha / lrn.size * _sum_of_slices(jnp.square(x32), lrn.size)
+  base = lrn.k + lrn.alpha / lrn.size * _sum_of_slices(jnp.square(x32), lrn.size, None)
   # base ** -0.75 by square roots: `pow` costs several times as much.
   factor = lax.rsqrt(base * lax.sqrt(base)) if lrn.beta == 0.75 else base**-lrn.beta
   return (x32 * factor).astype(x.dtype), factor, base
 
 
-def _of_matrix(x: jax.Array, lrn: LRN) -> tuple[jax.Array, jax.Array]:
+Sum = Callable[[jax.Array, int, Any], jax.Array]
+"""Sums float32[n, h, w, c] over windows of so many channels, rounded to a type or not."""
+
+
+def _with_root(x: jax.Array, lrn: LRN, window_sum: Sum) -> tuple[jax.Array, jax.Array]:
   """The result, and the base of the power to -1/2 in the type of `x`.
 
   Of all roots a TPU has this one at hand; its own square root and quotient are made of it.
   """
   x32 = x.astype(jnp.float32)
-  base = lrn.k + lrn.alpha / lrn.size * _product_with_band(jnp.square(x32), lrn.size, x.dtype)
+  base = lrn.k + lrn.alpha / lrn.size * window_sum(jnp.square(x32), lrn.size, x.dtype)
   root = lax.rsqrt(base)
   return (x32 * _factor_of_root(root, lrn)).astype(x.dtype), root.astype(x.dtype)
 
@@ -72,16 +80,27 @@ def _factor_of_root(root: jax.Array, lrn: LRN) -> jax.Array:
   return root * root * lax.rsqrt(root) if lrn.beta == 0.75 else root ** (2 * lrn.beta)
 
 
-def _sum_of_slices(x: jax.Array, size: int) -> jax.Array:
-  """Sums over windows of `size` channels around each, float32[n, h, w, c].
+def _sum_of_slices(x: jax.Array, size: int, kind: Any) -> jax.Array:
+  """Sums over windows of `size` channels around each, float32[n, h, w, c]; nothing is rounded.
 
   XLA fuses shifted slices, where a window reduction stays a pass of its own.
   """
+  del kind
   half, channels = size // 2, x.shape[-1]
   padded = jnp.pad(x, [(0, 0)] * 3 + [(half, half)])
   # With an index it would be a gather in networks that are exported for any number of images.
   slices = (lax.slice_in_dim(padded, i, i + channels, axis=-1) for i in range(size))
   return sum(slices)  # type: ignore[return-value]
+
+
+def _sum_of_rounded_slices(x: jax.Array, size: int, kind: Any) -> jax.Array:
+  """The same of terms that are rounded to a type and in memory so."""
+  return _sum_of_slices(_stored(x.astype(kind)).astype(jnp.float32), size, kind)
+
+
+def _stored(x: jax.Array) -> jax.Array:
+  """An array that is in memory as it is, and not as the wider one that it was rounded from."""
+  return lax.optimization_barrier(x)
 
 
 def _product_with_band(x: jax.Array, size: int, kind: Any) -> jax.Array:
@@ -97,9 +116,15 @@ def _product_with_band(x: jax.Array, size: int, kind: Any) -> jax.Array:
 
 
 def _forward(x: jax.Array, lrn: LRN, forms: Forms) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
+
+  def of_rounded(x: jax.Array) -> tuple[jax.Array, jax.Array]:
+    result, root = _with_root(x, lrn, _sum_of_slices)
+    return result, _stored(root)
+
   functions = {
     'slices': lambda x: (_of_slices(x, lrn)[0], x),  # the gradient computes all anew
-    'matrix': lambda x: _of_matrix(x, lrn),
+    'rounded': of_rounded,
+    'matrix': lambda x: _with_root(x, lrn, _product_with_band),
   }
   result, kept = compute(forms, 'lrn', functions, x)
   return result, (x, kept)
@@ -114,16 +139,20 @@ def _backward(
     del kept
     x32, g = x.astype(jnp.float32), gradient.astype(jnp.float32)
     _, factor, base = _of_slices(x, lrn)
-    shared = _sum_of_slices(g * x32 * factor / base, lrn.size)
+    shared = _sum_of_slices(g * x32 * factor / base, lrn.size, None)
     return (g * factor - scale * x32 * shared).astype(x.dtype)
 
-  def of_matrix(x: jax.Array, root: jax.Array, gradient: jax.Array) -> jax.Array:
+  def of_root(x: jax.Array, root: jax.Array, gradient: jax.Array, window_sum: Sum) -> jax.Array:
     x32, g, root = (array.astype(jnp.float32) for array in (x, gradient, root))
     given = g * _factor_of_root(root, lrn)
-    shared = _product_with_band(given * x32 * root * root, lrn.size, x.dtype)
+    shared = window_sum(given * x32 * root * root, lrn.size, x.dtype)
     return (given - scale * x32 * shared).astype(x.dtype)
 
-  functions = {'slices': of_slices, 'matrix': of_matrix}
+  functions: dict[str, Callable[..., Any]] = {
+    'slices': of_slices,
+    'rounded': functools.partial(of_root, window_sum=_sum_of_rounded_slices),
+    'matrix': functools.partial(of_root, window_sum=_product_with_band),
+  }
   return (compute(forms, 'lrn', functions, *kept, gradient),)
 
 

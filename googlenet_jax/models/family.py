@@ -72,14 +72,16 @@ class Network(nn.Module):
   ) -> jax.Array:
     """Calls a top-level module, as at inference where it is frozen, and the max pool behind it.
 
-    A pool behind a `ConvUnit` is computed in the unit, where less is left to do for its result. It
-    stays behind the unit where somebody reads what lies between, or where all forms are plain.
+    A pool behind a `ConvUnit` is computed in the unit, where its bias and its ReLU have less to do
+    then. It stays behind the unit where somebody reads what lies between, or where it is asked to.
     """
     name = module.name or ''
     learns = train and name not in self.frozen
     if train and any(fnmatch.fnmatchcase(name, pattern) for pattern in self.remat):
       x = nn.remat(lambda module, x: module(x, learns))(module, x)
-    elif pool is None or self.forms == PLAIN or self.is_mutable_collection('intermediates'):
+    elif (
+      pool is None or self.forms.relu == PLAIN.relu or self.is_mutable_collection('intermediates')
+    ):
       x = module(x, learns)
     else:
       return module(x, learns, pool)

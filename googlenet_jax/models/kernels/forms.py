@@ -12,6 +12,7 @@ AUTO = 'auto'
 PARTS: dict[str, tuple[str, ...]] = {
   'max_pool': ('slices', 'blocks', 'index', 'window'),
   'lrn': ('slices', 'rounded', 'matrix'),
+  'relu': ('before_pool', 'behind_pool'),
 }
 """The forms of each part; where one is best is measured or predicted in docs/hardware.md."""
 
@@ -22,16 +23,17 @@ class Forms:
 
   max_pool: str = AUTO
   lrn: str = AUTO
+  relu: str = AUTO
 
 
 BY_PLATFORM = Forms()
-PLAIN = Forms(max_pool='window', lrn='slices')
+PLAIN = Forms(max_pool='window', lrn='slices', relu='before_pool')
 """Each part as it is defined: what multiply-adds are counted of."""
 
 PREFERRED: dict[str, Forms] = {
-  'cpu': Forms(max_pool='blocks', lrn='slices'),
-  'gpu': Forms(max_pool='index', lrn='rounded'),
-  'tpu': Forms(max_pool='window', lrn='matrix'),
+  'cpu': Forms(max_pool='blocks', lrn='slices', relu='behind_pool'),
+  'gpu': Forms(max_pool='index', lrn='rounded', relu='behind_pool'),
+  'tpu': Forms(max_pool='window', lrn='matrix', relu='behind_pool'),
 }
 """The forms that each platform is best served with; those of GPUs serve all others, too."""
 

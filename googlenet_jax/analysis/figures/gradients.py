@@ -23,13 +23,17 @@ def draw(record: Record, theme: Theme) -> Any:
 
   canvas = new_figure(*SIZE)
   names = [module.name for module in record.trunk]
-  left = canvas.add_axes((0.075, 0.26, 0.535, 0.57))
-  right = canvas.add_axes((0.655, 0.26, 0.33, 0.57), sharey=left)
+  letters = 8.0 if len(names) > 14 else LETTERS
+  bottom = 0.05 + max(text_width(name, letters) for name in names) / 2**0.5 / 72 / SIZE[1]
+  bottom = max(bottom, 0.12)
+  left = canvas.add_axes((0.075, bottom, 0.535, 0.83 - bottom))
+  right = canvas.add_axes((0.655, bottom, 0.33, 0.83 - bottom), sharey=left)
   settings = _settings(record, theme)
   for axes in (left, right):
     style(axes, theme)
     axes.grid(color=theme.grid, linewidth=0.6)
     axes.set_yscale('log')
+    axes.tick_params(which='minor', length=0)
   places = np.arange(len(names))
   steps = np.arange(1, record.iterations + 1)
   for _, series, color in settings:
@@ -43,7 +47,7 @@ def draw(record: Record, theme: Theme) -> Any:
     for axes in (left, right):
       axes.axhline(THRESHOLD, color=theme.faint, linewidth=1, linestyle=(0, (4, 3)))
     left.annotate(
-      f'{THRESHOLD:g} (1505.02496)', (len(names) - 1, THRESHOLD), (0, -3),
+      '1e-7 (1505.02496)', (len(names) - 1, THRESHOLD), (0, -3),
       textcoords='offset points', ha='right', va='top', color=theme.faint, fontsize=LETTERS - 1,
     )  # fmt: skip
   for place in record.heads if record.on else ():
@@ -53,7 +57,7 @@ def draw(record: Record, theme: Theme) -> Any:
       transform=left.get_xaxis_transform(), clip_on=False,
     )  # fmt: skip
   left.set_xticks(places, names, rotation=45, ha='right', rotation_mode='anchor')
-  left.tick_params(axis='x', colors=theme.ink, labelsize=8 if len(names) > 14 else LETTERS)
+  left.tick_params(axis='x', colors=theme.ink, labelsize=letters)
   left.set_ylabel('mean absolute gradient of weights')
   right.xaxis.set_major_locator(MaxNLocator(integer=True))
   right.set_xlabel(f'iteration ({names[0]})')

@@ -52,7 +52,7 @@ def below_threshold(gradients: Sequence[float]) -> tuple[list[int], str]:
   low = [place for place, gradient in enumerate(gradients[:-1]) if gradient < THRESHOLD]
   return low[-1:], (
     f'1505.02496: a head behind the layer whose mean absolute gradient of weights falls below '
-    f'{THRESHOLD:g} (here the least is {min(gradients):.1e}); a factor before the loss, other '
+    f'1e-7 (here the least is {min(gradients):.1e}); a factor before the loss, other '
     'widths or another batch size move the gradients but not the threshold'
   )
 

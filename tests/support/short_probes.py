@@ -1,4 +1,4 @@
-"""A probe short enough for tests: CNN-8 at an eighth of its width, with the authors' initial values."""
+"""A probe short enough for tests: CNN-8 at an eighth of its width, as its authors begin it."""
 
 CHANGES = {
   'model.variant': 'cnn8',

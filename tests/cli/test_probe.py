@@ -6,12 +6,14 @@ import json
 import pathlib
 import re
 
+import numpy as np
 import pytest
-from short_probes import CHANGES, ITERATIONS
+from short_probes import CHANGES, ITERATIONS, check_deep_supervision
 
 from googlenet_jax import cli
 from googlenet_jax.analysis.gradients.record import FIGURES
 from googlenet_jax.training.config.flags import parse_config
+from googlenet_jax.training.probe.run import probe
 
 EXPERIMENTS = pathlib.Path(__file__).parents[2] / 'experiments'
 CNDS = f'--config={EXPERIMENTS / "cnds.py"}:digits'
@@ -25,29 +27,52 @@ def cache(tmp_path_factory):
 
 @pytest.fixture(scope='module')
 def probed(tmp_path_factory, cache):
-  """One probe with all that it writes: the folder, and what came on stdout and on stderr."""
+  """One probe with all that it writes: folder, stdout, stderr, and the record of it."""
   folder = tmp_path_factory.mktemp('probe')
+  records = []
+
+  def kept(*arguments):
+    records.append(probe(*arguments))
+    return records[0]
+
+  arguments = [
+    f'--iterations={ITERATIONS}',
+    '--seeds=2',
+    '--config.seed=7',
+    '--format=json',
+    f'--out={folder / "probe.json"}',
+    f'--figure={folder / "cnn8.svg"}',
+  ]
   out, err = io.StringIO(), io.StringIO()
-  with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-    status = cli.main(
-      [
-        'probe',
-        *SMALL,
-        cache,
-        f'--iterations={ITERATIONS}',
-        '--seeds=2',
-        '--config.seed=7',
-        '--format=json',
-        f'--out={folder / "probe.json"}',
-        f'--figure={folder / "cnn8.svg"}',
-      ]
-    )
-  assert status == 0
-  return folder, out.getvalue(), err.getvalue()
+  with pytest.MonkeyPatch.context() as patch:
+    patch.setattr('googlenet_jax.training.probe.run.probe', kept)
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+      assert cli.main(['probe', *SMALL, cache, *arguments]) == 0
+  return folder, out.getvalue(), err.getvalue(), records[0]
+
+
+@pytest.fixture
+def again(probed, monkeypatch):
+  """Measures nothing again: the commands of a test print what the first one has found."""
+  monkeypatch.setattr('googlenet_jax.training.probe.run.probe', lambda *arguments: probed[3])
+
+
+def test_the_gradient_of_cnn8_falls_and_its_head_lifts_it(probed):
+  record = probed[3]
+  assert record.heads == ('conv4',)
+  check_deep_supervision(record.off, record.on)
+
+
+def test_both_begin_with_the_same_trunk_and_images(probed):
+  record = probed[3]
+  for name in ('conv1', 'conv4', 'conv8', 'classifier'):
+    off, on = (series[name]['activation_rms'][:, 0] for series in (record.off, record.on))
+    np.testing.assert_allclose(off, on, rtol=1e-5)
+    assert off[0] != off[1]  # the two seeds
 
 
 def test_json_has_every_module_with_and_without_heads(probed):
-  folder, out, err = probed
+  folder, out, err, _ = probed
   found = json.loads(out)
   assert found == json.loads((folder / 'probe.json').read_text())
   assert (found['iterations'], found['seeds']) == (ITERATIONS, [7, 8])
@@ -90,20 +115,21 @@ def test_the_picture_is_drawn_in_both_themes(probed):
 
 
 @pytest.mark.parametrize('rule', ['', '=cnds', '=relative'])
-def test_attach_prints_the_override_alone(rule, probed, cache, capsys):
-  suggested = json.loads(probed[1])['suggested']
-  arguments = [f'--iterations={ITERATIONS}', '--seeds=2', '--config.seed=7', f'--attach{rule}']
-  assert cli.main(['probe', *SMALL, cache, *arguments]) == 0
+@pytest.mark.usefixtures('again')
+def test_attach_prints_the_override_alone(rule, probed, capsys):
+  assert cli.main(['probe', CNDS, f'--attach{rule}']) == 0
   captured = capsys.readouterr()
-  assert captured.out == suggested[rule[1:] or 'relative']['override'] + '\n'
-  assert 'rests on' in captured.err
+  suggested = json.loads(probed[1])['suggested'][rule[1:] or 'relative']
+  assert captured.out == suggested['override'] + '\n'
+  assert captured.err.startswith(f'rests on {suggested["rests_on"]}\n')
 
 
-def test_text_is_in_the_order_of_depth(cache, capsys):
-  assert cli.main(['probe', *SMALL, cache, '--iterations=1', '--seeds=1']) == 0
+@pytest.mark.usefixtures('again')
+def test_text_is_in_the_order_of_depth(capsys):
+  assert cli.main(['probe', CNDS]) == 0
   out = capsys.readouterr().out
-  rows = re.findall(r'^(\S+) +\S+e-\d\d|^(aux_\S+) ', out, re.MULTILINE)
-  assert [a or b for a, b in rows][3:6] == ['conv4', 'aux_conv4', 'conv5']
+  rows = re.findall(r'^(\w+) .*e-\d\d', out, re.MULTILINE)
+  assert rows[3:6] == ['conv4', 'aux_conv4', 'conv5'] and len(rows) == 12
   assert '\ncnds: ' in out and '\nrelative: ' in out
 
 

@@ -27,6 +27,7 @@ _COMMANDS = (
   sweeps.add_report,
   analysis.add_table,
   analysis.add_compare,
+  analysis.add_probe,
   training.add_compile,
 )
 

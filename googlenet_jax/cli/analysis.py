@@ -1,6 +1,7 @@
-"""`googlenet table` and `compare`."""
+"""`googlenet table`, `compare` and `probe`."""
 
 import argparse
+import json
 import os
 import pathlib
 import sys
@@ -158,3 +159,98 @@ def _speeds(options: argparse.Namespace, names: Sequence[str]) -> tuple[Any, Any
     speed.measured(names, batch, say) if options.measure else None,
     speed.predicted(names, target, batch, say) if options.target else None,
   )
+
+
+def add_probe(commands: Any) -> None:
+  """Adds `googlenet probe`."""
+  parser = flags.command(
+    commands,
+    'probe',
+    _probe,
+    "Measure the gradients of a config's first iterations by depth, without auxiliary heads and "
+    'with them, and suggest where heads belong.',
+    takes_more=True,
+    usage='googlenet probe --config=FILE.py[:ARGUMENT] [--iterations=N] [--seeds=N] '
+    '[--config.KEY=VALUE ...]',
+    epilog='Nothing is saved but what --out and --figure name. docs/probe.md defines each figure '
+    'and both rules.',
+  )
+  parser.add_argument(
+    '--iterations',
+    type=flags.positive,
+    default=30,
+    help='iterations of each run (default: %(default)s; 1505.02496 looks at 10 to 50)',
+  )
+  parser.add_argument(
+    '--seeds',
+    type=flags.positive,
+    default=3,
+    help="number of seeds, the config's own and those after it (default: %(default)s)",
+  )
+  parser.add_argument(
+    '--attach',
+    nargs='?',
+    const='relative',
+    choices=('relative', 'cnds'),
+    help='print nothing but the override that attaches heads where this rule wants them '
+    '(default: relative)',
+  )
+  parser.add_argument(
+    '--out', type=pathlib.Path, metavar='FILE.json', help='file for all figures, as JSON'
+  )
+  parser.add_argument(
+    '--figure',
+    type=pathlib.Path,
+    metavar='FILE.svg',
+    help='picture to draw, as FILE-light.svg and FILE-dark.svg',
+  )
+  flags.add_cache_dir(parser)
+  flags.add_format(parser)
+
+
+def _probe(options: argparse.Namespace) -> None:
+  from googlenet_jax.analysis.gradients import render
+  from googlenet_jax.analysis.gradients.rules import suggest
+  from googlenet_jax.training.config.flags import parse_config
+  from googlenet_jax.training.probe.run import families_with_heads, places, probe
+  from googlenet_jax.training.run.workdir import provenance
+
+  if options.attach and options.format == 'json':
+    raise UserError('--attach: accepted without --format=json, which has what both rules attach')
+  if options.out:
+    files.check_place('--out', options.out)
+  if options.figure:
+    if options.figure.suffix != '.svg':
+      raise UserError(f'--figure={options.figure}: accepted: a name that ends in .svg')
+    files.check_place('--figure', options.figure)
+  config = parse_config(options.more)
+  if options.attach and not places(config):
+    raise UserError(
+      f'--attach: config.model.family={config.model.family} has no auxiliary heads; accepted: '
+      f'families that have ({", ".join(families_with_heads())})'
+    )
+
+  def say(line: str) -> None:
+    print(line, file=sys.stderr)
+
+  record = probe(config, flags.cache_dir(options), options.iterations, options.seeds, say)
+  suggestions = suggest(record)
+  found = render.values(record, suggestions) | {'provenance': provenance()}
+  if options.out:
+    with files.replacing(options.out) as unfinished:
+      unfinished.write_text(json.dumps(found, indent=2) + '\n')
+  if options.figure:
+    from googlenet_jax.analysis.figures.gradients import draw
+    from googlenet_jax.analysis.figures.theme import THEMES, save
+
+    for theme in THEMES:
+      save(draw(record, theme), theme, options.figure.parent, options.figure.stem, png=False)
+  if options.attach:
+    chosen = suggestions[options.attach]
+    for line in (f'rests on {chosen.rests_on}', *chosen.notes):
+      say(line)
+    print(render.override(chosen.places))
+  elif options.format == 'json':
+    print(json.dumps(found))
+  else:
+    print(render.text(record, suggestions), end='')

@@ -61,13 +61,17 @@ class Experiment:
     """What multiplies the rates of modules, by their names."""
     return module_rates(self.config.optimizer.rates, self.abstract_state().params)
 
-  def create_state(self, key: jax.Array) -> TrainState:
-    """The state before the first step, on every device."""
+  @functools.cached_property
+  def _create(self) -> Callable[[jax.Array], TrainState]:
+    """The first state by its key, with random values; compiled once for all keys."""
     create = functools.partial(create_state, self.model, self.config)
     # Runs once: on a CPU, optimizing the code of a hundred random draws takes far longer than it.
     options = {'xla_backend_optimization_level': 0} if jax.default_backend() == 'cpu' else None
-    compiled = jax.jit(create, out_shardings=self.parallel.replicated, compiler_options=options)
-    state = compiled(key)
+    return jax.jit(create, out_shardings=self.parallel.replicated, compiler_options=options)
+
+  def create_state(self, key: jax.Array) -> TrainState:
+    """The state before the first step, on every device."""
+    state = self._create(key)
     if self.weights is None:
       return state
     return begin_with(state, self.weights, tuple(self.train_split.classes))

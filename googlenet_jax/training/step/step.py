@@ -59,6 +59,31 @@ def forward(
   return outputs, updated.get('batch_stats', batch_stats)
 
 
+def make_loss(model: Network, config: ConfigDict, frozen: Collection[str]) -> Callable:
+  """The function whose gradient a training step takes.
+
+  (params, batch_stats, part, hyper, key) -> (loss, (metrics, batch_stats)); `part` is a batch or a
+  part of one.
+
+  Args:
+    model: the network.
+    config: the whole config.
+    frozen: modules that compute as at inference.
+  """
+
+  def loss_of(params, batch_stats, part, hyper, key):
+    images = hyper['normalization'](part['image'])
+    outputs, batch_stats = forward(model, frozen, params, batch_stats, images, key)
+    loss, metrics = total_loss(
+      outputs, part['label'], hyper['head_weights'], hyper['label_smoothing'], config.loss.name
+    )
+    wrong = jnp.argmax(outputs.logits, -1) != part['label']
+    metrics['top1_error'] = wrong.mean(dtype=jnp.float32)
+    return loss, (metrics, batch_stats)
+
+  return loss_of
+
+
 def make_train_step(
   model: Network,
   config: ConfigDict,
@@ -92,17 +117,7 @@ def make_train_step(
   accumulate = config.optimizer.accumulate
   frozen = frozen_modules(rates)
 
-  def loss_of(params, batch_stats, part, hyper, key):
-    images = hyper['normalization'](part['image'])
-    outputs, batch_stats = forward(model, frozen, params, batch_stats, images, key)
-    loss, metrics = total_loss(
-      outputs, part['label'], hyper['head_weights'], hyper['label_smoothing'], config.loss.name
-    )
-    wrong = jnp.argmax(outputs.logits, -1) != part['label']
-    metrics['top1_error'] = wrong.mean(dtype=jnp.float32)
-    return loss, (metrics, batch_stats)
-
-  gradient = jax.grad(loss_of, has_aux=True)
+  gradient = jax.grad(make_loss(model, config, frozen), has_aux=True)
 
   def accumulated(state: TrainState, batch: Batch, hyper: dict[str, Any], key: jax.Array):
     parts = jax.tree.map(lambda x: parts_of(x, accumulate), batch)

@@ -1,0 +1,1 @@
+"""How the gradient flows through a network in its first steps, and where heads would help."""

@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 
 from googlenet_jax.errors import UserError
-from googlenet_jax.models.kernels import BY_PLATFORM, LRN, PLAIN, Forms, forms_by
+from googlenet_jax.models.kernels import BY_PLATFORM, LRN, Forms, forms_by
 from googlenet_jax.models.layers import DTYPES, ConvUnit, MaxPool
 
 CLASSIFIER = 'classifier'
@@ -79,13 +79,16 @@ class Network(nn.Module):
     learns = train and name not in self.frozen
     if train and any(fnmatch.fnmatchcase(name, pattern) for pattern in self.remat):
       x = nn.remat(lambda module, x: module(x, learns))(module, x)
-    elif (
-      pool is None or self.forms.relu == PLAIN.relu or self.is_mutable_collection('intermediates')
-    ):
-      x = module(x, learns)
-    else:
+    elif pool and self.forms.relu != 'before_pool' and not self._watched():
       return module(x, learns, pool)
+    else:
+      x = module(x, learns)
     return pool(x) if pool else x
+
+  @nn.nowrap
+  def _watched(self) -> bool:
+    """Whether somebody reads what the modules put out."""
+    return self.is_mutable_collection('intermediates')
 
   @nn.nowrap
   def convolution(self, *arguments: Any, **more: Any) -> ConvUnit:

@@ -1,5 +1,6 @@
 """A training step that also says how the gradient flows through the network."""
 
+import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -25,7 +26,8 @@ def make_probe_step(
 ) -> Callable[[TrainState, Batch, dict[str, Any]], tuple[TrainState, dict[str, Any]]]:
   """The function (state, batch, hyper) -> (state, found), to be jitted.
 
-  The new state is that of `make_train_step`. `found` has `loss` and `gradient_norm`, as the step
+  The new state is that of `make_train_step`, up to rounding: a ReLU stays before its pool, where
+  a module's output is what is said of it. `found` has `loss` and `gradient_norm`, as the step
   gives them, `weights` by layer, and `activations` by module and layer, with an axis of the parts
   that a batch is computed in. Both are of the very gradient that the step takes.
 
@@ -36,6 +38,7 @@ def make_probe_step(
     modules: those of the network.
     unroll: as in `make_train_step`.
   """
+  model = model.clone(forms=dataclasses.replace(model.forms, relu='before_pool'))
   step = make_train_step(model, config, rates, None, unroll)
   layers = [layer for module in modules for layer in module.layers]
   watched = dict.fromkeys([*(module.name for module in modules), *layers])

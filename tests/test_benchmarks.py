@@ -28,6 +28,7 @@ def run(script, *arguments, status=0):
   return done.stderr if status else done.stdout
 
 
+@pytest.mark.long
 def test_step_time_without_pytorch():
   report = json.loads(
     run(

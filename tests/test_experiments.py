@@ -99,6 +99,7 @@ def test_finetuning_freezes_the_stem_of_every_family_and_nothing_else(family):
   assert all(re.fullmatch(stems, name) for name in frozen)
 
 
+@pytest.mark.long
 def test_the_family_is_compared_at_matched_multiply_adds():
   study = Study(FOLDER, [f'--config={FOLDER / "family.py"}'], 'family_matched_macs')
   wanted = runpy.run_path(str(FOLDER / 'family.py'))['MATCHED_MACS']

@@ -65,8 +65,8 @@ def config_of(folder, family, *more):
 
 
 # Of every family in `make test-long`: these have what makes a difference on these roads, which are
-# batch normalization, and heads with a loss of their own.
-TYPICAL = ('resnet', 'dsn')
+# batch normalization (test_cli.py has that), and heads with a loss of their own.
+TYPICAL = ('dsn',)
 
 
 @pytest.fixture(

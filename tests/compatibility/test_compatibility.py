@@ -61,6 +61,7 @@ def test_prediction(tmp_path):
   check(observe.predicted(tmp_path), EXPECTED['predicted'], 1e-4)
 
 
+@pytest.mark.long
 def test_stopped_run_is_resumed_to_its_end(tmp_path):
   """To the bit on such a machine as then; on others rounding differs, and training magnifies it."""
   expected = EXPECTED['resumed']

@@ -19,8 +19,6 @@ def drill(lab: Lab) -> None:
   rng = lab.rng('storms')
   attacks = [(kind, n) for n in SIGNALS for kind in [once, twice] * 5 + [early] * 3 + [storm] * 2]
   rng.shuffle(attacks)
-  if lab.short:
-    attacks = [(twice, SIGINT), (once, SIGUSR2)]
   while attacks:
     workdir = lab.new('stopped')
     try:

@@ -204,6 +204,7 @@ def held_midway(members):
     yield processes
 
 
+@pytest.mark.long
 def test_stopped_killed_and_started_again(tmp_path, cache):
   """Ctrl-C, then SIGKILL of the launcher, whose members stop by themselves; nothing is lost."""
   members = [tmp_path / 'a b/seeds/members' / f'seed={seed}' for seed in range(2)]

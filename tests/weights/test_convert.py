@@ -91,6 +91,7 @@ def test_both_layouts_of_caffe_with_heads(tmp_path, caffe_layers, images, old):
     check_logits(our_logits(bundle, images), theirs)
 
 
+@pytest.mark.long
 def test_a_state_dict_of_torchvision(tmp_path, torch_state, images):
   save_safetensors(torch_state, tmp_path / 'safe')
   (tmp_path / 'pth').write_bytes(files.pth(torch_state))

@@ -71,6 +71,7 @@ def saved(path, tree):
   return path
 
 
+@pytest.mark.long
 def test_the_network_that_flax_names(tmp_path, variables):
   conversion = read(saved(tmp_path / 'checkpoint_1', variables))
   bundle, figures = conversion.bundle, conversion.figures()

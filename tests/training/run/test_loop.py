@@ -74,6 +74,7 @@ def test_goes_back_to_the_newest_checkpoint(tmp_path, cache, monkeypatch, caplog
   assert logged == sorted(logged) and {4, 8, 12, 16, 20, 24} == set(logged)
 
 
+@pytest.mark.long
 def test_the_same_beginning_in_another_order(tmp_path, cache):
   """What members of an ensemble share, and what not."""
   still = {'duration': '1 steps', 'optimizer.learning_rate': 0.0, 'init.seed': 5}

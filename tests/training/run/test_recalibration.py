@@ -41,6 +41,7 @@ def state_of(folder, cache):
   return final_state(folder, cache, 'vgg', **RUN)
 
 
+@pytest.mark.long
 def test_evaluate_gives_the_figures_of_the_run(run, cache):
   """Which are not those of the statistics that the run keeps, and goes on with."""
   folder, result = run

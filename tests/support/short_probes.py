@@ -9,10 +9,7 @@ CHANGES = {
   'model.width': 0.125,
   'data.image_size': 64,
   'data.resize': 64,
-  'batch_size': 8,
-  'duration': '8 steps',
-  'schedule.name': 'constant',
-  'schedule.warmup': '0 steps',
+  'batch_size': 16,
 }
 ITERATIONS = 2
 

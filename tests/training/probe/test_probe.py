@@ -27,7 +27,7 @@ def silent(line):
 
 
 def test_the_config_stays_as_it_is_and_the_run_must_be_long_enough(cache):
-  config = cnn8()
+  config = cnn8(duration='8 steps')
   before = copy.deepcopy(config)
   with pytest.raises(UserError, match=r'^--iterations=9: the run has 8 steps .*at most as many$'):
     probe(config, cache, 9, 1, silent)

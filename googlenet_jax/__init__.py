@@ -3,6 +3,7 @@
   models      the network and its variants, pure linen modules (jax and flax only)
   analysis    parameters and multiply-adds counted, Table 1 audited
   data        images: sources, decoding, augmentation, pipeline
+  downloads   published data and weights: addresses, checksums, fetching
   weights     files of weights, ours and others', with their preprocessing
   training    configs, losses, schedules, the step, checkpoints, the loop
   evaluation  crops x networks, the paper's Table 3, predictions

@@ -10,7 +10,7 @@ import logging
 import sys
 
 from googlenet_jax import __version__, runtime
-from googlenet_jax.cli import analysis, data, evaluation, sweeps, training, weights
+from googlenet_jax.cli import analysis, data, download, evaluation, sweeps, training, weights
 from googlenet_jax.cli.failures import print_failure
 from googlenet_jax.errors import Preempted, UserError
 
@@ -19,6 +19,7 @@ _COMMANDS = (
   training.add_train,
   evaluation.add_evaluate,
   evaluation.add_predict,
+  download.add_download,
   data.add_prepare,
   weights.add_convert,
   weights.add_export,

@@ -1,11 +1,14 @@
 """torch.save's files of before PyTorch 1.6: the same arrays as in its archives of today."""
 
 import io
+import json
+import pathlib
 
 import files
 import numpy as np
-import reference
+import pytest
 
+from googlenet_jax.cli import main
 from googlenet_jax.weights.convert import read
 from googlenet_jax.weights.formats import pth
 from googlenet_jax.weights.tensors import flatten
@@ -19,8 +22,16 @@ OF_PYTHON_2 = (
 )
 
 
-def test_both_layouts_hold_the_same(tmp_path):
-  state = reference.torchvision_state(2, 4)
+@pytest.fixture
+def state():
+  """A narrow AlexNet of torchvision's names."""
+  networks = json.loads((pathlib.Path(__file__).parent / 'others/references.json').read_text())
+  shapes = networks['narrow']['alexnet']['shapes']
+  random = np.random.default_rng(0)
+  return {name: random.random(shape, np.float32) for name, shape in shapes.items()}
+
+
+def test_both_layouts_hold_the_same(tmp_path, state):
   (tmp_path / 'new.pth').write_bytes(files.pth(state))
   (tmp_path / 'old.pth').write_bytes(files.legacy_pth(state))
   new, old = (read(tmp_path / f'{name}.pth') for name in ('new', 'old'))
@@ -39,12 +50,10 @@ def test_a_state_dict_of_python_2():
   assert stream.read() == b'what follows'
 
 
-def test_a_count_that_differs_from_the_tensors_is_damage(tmp_path, capsys):
-  from googlenet_jax.cli import main
-
-  data = files.legacy_pth(reference.torchvision_state(2, 4))
-  counted = (64 * 3 * 7 * 7).to_bytes(8, 'little')  # of the first convolution
+def test_a_count_that_differs_from_the_tensors_is_damage(tmp_path, capsys, state):
+  data = files.legacy_pth(state)
+  counted = state['features.0.weight'].size.to_bytes(8, 'little')
   at = data.index(counted)
-  (tmp_path / 'a.pth').write_bytes(data[:at] + (9409).to_bytes(8, 'little') + data[at + 8 :])
+  (tmp_path / 'a.pth').write_bytes(data[:at] + (9).to_bytes(8, 'little') + data[at + 8 :])
   assert main(['convert', str(tmp_path / 'a.pth'), str(tmp_path / 'out.npz')]) == 1
-  assert 'a.pth: damaged: a storage of' in capsys.readouterr().err
+  assert 'a.pth: damaged: a storage of 9 numbers, not 2,904' in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""`googlenet train` and `compile`."""
+"""`googlenet train`, `config` and `compile`."""
 
 import argparse
 import json
@@ -83,6 +83,41 @@ def _dry_run(options: argparse.Namespace, config: Any) -> None:
     f'next:       {flags.program()} compile ... --target=tpu:v5e:4x4 predicts memory and speed on '
     'another machine'
   )
+
+
+def add_config(commands: Any) -> None:
+  """Adds `googlenet config`."""
+  parser = flags.command(
+    commands,
+    'config',
+    _config,
+    'Print every key of a config, or only those that are not at their default.',
+    takes_more=True,
+    usage='googlenet config --config=FILE.py[:ARGUMENT] [--config.KEY=VALUE ...] [--diff]',
+    epilog='The text is lines of an experiment file; json has, with --diff, default and value by '
+    'key.',
+  )
+  parser.add_argument(
+    '--diff', action='store_true', help='leave out keys that are at their default'
+  )
+  flags.add_format(parser)
+
+
+def _config(options: argparse.Namespace) -> None:
+  from googlenet_jax.training.config import differences
+  from googlenet_jax.training.config.flags import parse_config
+  from googlenet_jax.training.config.schema import validate
+  from googlenet_jax.training.config.stored import plain
+
+  config = parse_config(options.more)
+  validate(config)
+  if options.format == 'text':
+    print('\n'.join(differences.lines(config, options.diff)))
+  elif options.diff:
+    found = differences.differences(config)
+    print(json.dumps({key: {'default': of, 'value': value} for key, (of, value) in found.items()}))
+  else:
+    print(json.dumps(plain(config)))
 
 
 def add_compile(commands: Any) -> None:

@@ -10,7 +10,16 @@ import logging
 import sys
 
 from googlenet_jax import __version__, runtime
-from googlenet_jax.cli import analysis, data, download, evaluation, sweeps, training, weights
+from googlenet_jax.cli import (
+  analysis,
+  data,
+  doctor,
+  download,
+  evaluation,
+  sweeps,
+  training,
+  weights,
+)
 from googlenet_jax.cli.failures import print_failure
 from googlenet_jax.errors import Preempted, UserError
 
@@ -30,6 +39,7 @@ _COMMANDS = (
   analysis.add_table,
   analysis.add_compare,
   training.add_compile,
+  doctor.add_doctor,
 )
 
 # What no code can mend: rights, full disks and disks that are only read.

@@ -8,6 +8,7 @@
   training    configs, losses, schedules, the step, checkpoints, the loop
   evaluation  crops x networks, the paper's Table 3, predictions
   sweeps      studies, on a machine or a cluster, and their report
+  demo        the config that `googlenet demo` trains
   doctor      a check of the machine and the installation
 
 `googlenet --help` lists the commands; `googlenet_jax.models.googlenet` builds a network. Call

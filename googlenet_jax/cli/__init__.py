@@ -25,6 +25,7 @@ from googlenet_jax.errors import Preempted, UserError
 
 # In the order in which `googlenet --help` lists them.
 _COMMANDS = (
+  training.add_demo,
   training.add_train,
   training.add_config,
   evaluation.add_evaluate,

@@ -1,4 +1,4 @@
-"""`googlenet train`, `config` and `compile`."""
+"""`googlenet train`, `demo`, `config` and `compile`."""
 
 import argparse
 import json
@@ -38,6 +38,38 @@ def add_train(commands: Any) -> None:
   flags.add_processes(train)
   flags.add_cache_dir(train)
   flags.add_format(train)
+
+
+def add_demo(commands: Any) -> None:
+  """Adds `googlenet demo`."""
+  demo = flags.command(
+    commands,
+    'demo',
+    _demo,
+    'Train GoogLeNet on handwritten digits (minutes on a CPU); nothing has to be downloaded.',
+    takes_more=True,
+    usage='googlenet demo [--workdir=DIR] [--config.KEY=VALUE ...]',
+    epilog='It is `googlenet train` with a config that comes with the package.',
+  )
+  demo.add_argument(
+    '--workdir',
+    type=pathlib.Path,
+    default=pathlib.Path('runs/digits'),
+    help='folder of the run, new or to be resumed (default: %(default)s)',
+  )
+  demo.add_argument(
+    '--dry_run', action='store_true', help='print sizes, costs and memory; train nothing'
+  )
+  demo.set_defaults(change_config=False, coordinator=None, processes=None, process=None)
+  flags.add_cache_dir(demo)
+  flags.add_format(demo)
+
+
+def _demo(options: argparse.Namespace) -> None:
+  from googlenet_jax import demo
+
+  options.more.insert(0, f'--config={demo.__file__}')
+  _train(options)
 
 
 def _train(options: argparse.Namespace) -> None:

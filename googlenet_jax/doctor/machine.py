@@ -21,11 +21,12 @@ def check_memory() -> Finding:
   cores = len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1
   page = os.sysconf('SC_PAGE_SIZE')
   total = page * os.sysconf('SC_PHYS_PAGES')
-  free = page * os.sysconf('SC_AVPHYS_PAGES')
+  free = total
   try:
     lines = pathlib.Path('/proc/meminfo').read_text().splitlines()
     free = next(int(line.split()[1]) * 1024 for line in lines if line.startswith('MemAvailable'))
     total = min(total, int(_CGROUP.read_text()))
+    free = min(free, total)
   except (OSError, ValueError, StopIteration):
     pass  # no Linux, or no limit
   text = f'{_gib(total)}, {_gib(free)} available; {cores} core{"s" if cores > 1 else ""}'

@@ -60,7 +60,12 @@ def fetch(
   url = address(published, mirror)
   while True:
     begun = part.is_file()
-    _fetch_part(url, part, progress)
+    try:
+      _fetch_part(url, part, progress)
+    except UserError:
+      if not _size(part):  # nothing has come that a later call could go on with
+        part.unlink(missing_ok=True)
+      raise
     found = difference(part, published)
     if not found:
       files.publish(part, path)

@@ -104,6 +104,7 @@ def test_a_server_that_refuses(publisher, tmp_path, status):
   publisher.status = status
   text = refused(publisher, tmp_path)
   assert f'the server answers {status}' in text and '--from=FILE' in text
+  assert not list(tmp_path.iterdir())
 
 
 def test_nobody_answers(tmp_path, monkeypatch):
@@ -113,6 +114,13 @@ def test_nobody_answers(tmp_path, monkeypatch):
   assert 'cannot be reached: [Errno 111] Connection refused; accepted: --mirror=URL' in refused(
     gone, tmp_path
   )
+  assert not list(tmp_path.iterdir())
+
+
+def test_an_empty_answer_is_another_file(publisher, tmp_path):
+  publisher.files['file.bin'] = b''
+  assert 'not the published file: sha256 e3b0c442' in refused(publisher, tmp_path)
+  assert not list(tmp_path.iterdir())
 
 
 def test_a_mirror_is_an_address(tmp_path):

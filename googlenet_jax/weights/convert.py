@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import os
 import pathlib
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -177,6 +178,8 @@ def read(
 
 def _opened(path: pathlib.Path) -> contextlib.AbstractContextManager[Contents]:
   """Opens a file by what its first bytes are."""
+  if not os.path.exists(path):  # False too where a folder is closed
+    raise UserError(f'{path}: no such file; googlenet download gets published weights')
   start = first_bytes(path)
   if is_safetensors(start):
     return safetensors_file.open_safetensors(path)

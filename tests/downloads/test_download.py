@@ -1,6 +1,7 @@
 """`googlenet download`: from an address to data that train and weights that predict."""
 
 import dataclasses
+import importlib.util
 import json
 import re
 import sys
@@ -242,6 +243,21 @@ def test_errors_of_data_that_are_not_there_name_the_command(tmp_path, monkeypatc
     assert PUBLISHED[ours].kind != 'weights'
     with pytest.raises(UserError, match=f'or after googlenet download {ours}: data.source=prep'):
       open_split(f'tfds:{theirs}', 'train', cache_dir=tmp_path)
+
+
+def test_checksums_of_tfds_are_those_that_it_has():
+  folder = Path(importlib.util.find_spec('tensorflow_datasets').submodule_search_locations[0])
+  theirs = {}
+  for file in [*folder.glob('url_checksums/cifar*.txt'), *folder.glob('datasets/*/checksums.tsv')]:
+    for line in file.read_text().splitlines():
+      if line.count('\t') == 3:
+        url, _, sha256, _ = line.split('\t')
+        theirs[url] = f'sha256:{sha256}', file.relative_to(folder).as_posix()
+  images = [published for published in PUBLISHED.values() if published.kind != 'weights']
+  assert len(images) == 6
+  for published in images:
+    sha256, file = theirs[published.url]
+    assert published.checksum == sha256 and published.checksum_of.endswith(f', {file}')
 
 
 def test_every_name_of_torchvision_carries_its_checksum():

@@ -314,6 +314,6 @@ def test_an_ending_that_is_not_written(tmp_path, capsys, target):
 
 def test_no_such_file(tmp_path, capsys):
   assert main(['convert', str(tmp_path / 'none'), str(tmp_path / 'x.npz')]) == 1
-  assert 'none: no such file' in capsys.readouterr().err
+  assert 'none: no such file; googlenet download gets published' in capsys.readouterr().err
   assert main(['convert', str(tmp_path), str(tmp_path / 'x.npz')]) == 1
   assert 'accepted: a file of weights, or the folder of a run' in capsys.readouterr().err

@@ -19,7 +19,8 @@ def test_it_is_planned_in_an_empty_folder(tmp_path, monkeypatch, capsys):
   monkeypatch.setenv('GOOGLENET_CACHE', str(tmp_path / 'cache'))
   monkeypatch.chdir(tmp_path)
   small = ['--config.model.family=alexnet', '--config.model.variant=small']
-  assert main(['demo', '--dry_run', '--format=json', *small, '--config.duration=3 steps']) == 0
+  short = ['--config.duration=3 steps', '--config.schedule.warmup=0 steps']
+  assert main(['demo', '--dry_run', '--format=json', *small, *short]) == 0
   found = json.loads(capsys.readouterr().out)
   assert found['images'] == {'train': 1438, 'test': 359} and found['steps'] == 3
   assert not (tmp_path / 'runs').exists()

@@ -81,7 +81,10 @@ def main(wheel, source):
   if problems:
     sys.exit('\n'.join(problems))
   said, planned, _ = run_from(
-    wheel, ['--version'], ['demo', '--dry_run'], ['demo', '--config.duration=2 steps']
+    wheel,
+    ['--version'],
+    ['demo', '--dry_run'],
+    ['demo', '--config.duration=2 steps', '--config.schedule.warmup=0 steps'],
   )
   if said.strip() != version() or 'dry run: nothing was computed' not in planned:
     sys.exit(f'{wheel}: does not run as it should: {said} {planned}')

@@ -11,12 +11,13 @@ NEWEST ?= $(call first,3.13,python3.13 python3)
 RUN := .venv/bin/python
 WORKDIR ?= runs/digits
 
-.PHONY: help demo test test-long test-newest faults lint format docs-family bench bench-targets bench-input clean
+.PHONY: help demo test test-long test-newest faults lint format docs-family bench bench-targets \
+  bench-input release clean
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 14
 
 demo: .venv/installed  ## train GoogLeNet on handwritten digits (about two minutes on two cores)
-	@"$(RUN)" -m googlenet_jax train --config=experiments/digits.py --workdir="$(WORKDIR)"
+	@"$(RUN)" -m googlenet_jax demo --workdir="$(WORKDIR)"
 
 test: .venv/installed  ## the tests, three at a time: some wait for SLURM or a signal
 	@"$(RUN)" -m pytest -q -n 3 --dist worksteal
@@ -56,8 +57,14 @@ bench-targets: .venv-targets/installed  ## predicted for a TPU and a GPU, agains
 bench-input: .venv/installed  ## the input pipeline against plain decoding
 	@"$(RUN)" benchmarks/input_pipeline.py
 
+release: .venv/installed .venv-release/installed  ## dist/: sdist and wheel, built and checked
+	@rm -rf dist build
+	@.venv-release/bin/python -m build -q .
+	@.venv-release/bin/python -m twine check --strict dist/*
+	@"$(RUN)" tests/release/check.py dist/*.whl dist/*.tar.gz
+
 clean:  ## remove the environments; runs stay
-	rm -rf .venv .venv-newest .venv-bench .venv-targets
+	rm -rf .venv .venv-newest .venv-bench .venv-targets .venv-release
 
 .venv/installed: requirements.txt requirements-newest.txt setup.cfg
 	@$(call environment,.venv,PYTHON,3.11 to 3.13)
@@ -79,6 +86,12 @@ clean:  ## remove the environments; runs stay
 	@$(call environment,.venv-targets,PYTHON,3.11 to 3.13)
 	@echo 'installing the compilers for TPUs and GPUs (gigabytes) ...'
 	@.venv-targets/bin/python -m pip install -q --disable-pip-version-check -e '.[tpu,cuda]'
+	@touch $@
+
+.venv-release/installed:
+	@rm -rf .venv-release
+	@'$(PYTHON)' -m venv .venv-release
+	@.venv-release/bin/python -m pip install -q --disable-pip-version-check build twine
 	@touch $@
 
 # $(call environment,FOLDER,VARIABLE,VERSIONS): a virtual environment of the variable's Python, with

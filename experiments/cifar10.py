@@ -1,12 +1,13 @@
 """CIFAR-10: Table 1's modules behind a stem for 32x32 images.
 
+  googlenet download cifar10
   googlenet train --config=experiments/cifar10.py --workdir=runs/cifar10 \
-    --config.data.source=folder:PATH
+    --config.data.source=prepared:data/cifar10
 
-PATH holds train/<class>/*.png and test/<class>/*.png; without it, `tfds:cifar10` is read, as TFDS
-has written it in ArrayRecord. Not yet run to its end: it wants an accelerator. With
---config.model.width=0.25 and --config.duration='2 epochs' it gave 72.38% of the 10,000 test images
-(top-5 97.99%, seed 0) in 1035 s on two busy cores of an AMD EPYC, 2026-11-24.
+`folder:PATH` with train/<class>/*.png and test/<class>/*.png will do as well; without either,
+`tfds:cifar10` is read, as TFDS has written it in ArrayRecord. Not yet run to its end: it wants an
+accelerator. With --config.model.width=0.25 and --config.duration='2 epochs' it gave 72.38% of the
+10,000 test images (top-5 97.99%, seed 0) in 1035 s on two busy cores of an AMD EPYC, 2026-11-24.
 
   googlenet sweep --config=experiments/cifar10.py:subset --sweep=reduction --root=runs/cifar10 \
     --config.data.source=prepared:PATH

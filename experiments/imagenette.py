@@ -1,9 +1,10 @@
 """Imagenette (ten classes of ImageNet, 9,469 training images), 128x128 from the 160-pixel files.
 
+  googlenet download imagenette
   googlenet train --config=experiments/imagenette.py --workdir=runs/imagenette \
-    --config.data.source=folder:PATH
+    --config.data.source=prepared:data/imagenette
 
-PATH is the unpacked imagenette2-160, with train/<synset>/*.JPEG and val/<synset>/*.JPEG. Without it
+`folder:PATH` with the unpacked imagenette2-160 will do as well. Without either,
 `tfds:imagenette/160px-v2` is read in ArrayRecord; what TFDS has written in TFRecord becomes that by
 `googlenet prepare tfds:imagenette/160px-v2 OUT`, for `--config.data.source=prepared:OUT`. Not yet
 run to its end: it wants an accelerator.

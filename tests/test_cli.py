@@ -319,11 +319,13 @@ def test_bad_input_is_one_line_and_exit_1(arguments, message, tmp_path, capsys, 
   assert not run.exists()
 
 
-def test_divergence_names_the_step(folder, tmp_path, capsys):
+def test_divergence_names_the_step(folder, tmp_path, capsys, caplog):
   arguments = train_on(folder, '--config.optimizer.learning_rate=1e30')
   assert cli.main([*arguments, f'--workdir={tmp_path / "run"}']) == 1
   err = capsys.readouterr().err.splitlines()[-1]
   assert 'at step ' in err and 'diverged' in err
+  # The run began with what is not at its default.
+  assert any('learning_rate = 1e+30  # default: 0.01' in said.message for said in caplog.records)
   assert not (tmp_path / 'run' / 'DONE').exists()
 
 

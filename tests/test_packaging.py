@@ -59,6 +59,14 @@ def test_version_is_written_once(setup):
   assert f'## {googlenet_jax.__version__}' in (ROOT / 'CHANGELOG.md').read_text()
 
 
+def test_the_citation_is_of_this_version():
+  import yaml
+
+  cited = yaml.safe_load((ROOT / 'CITATION.cff').read_text())
+  assert cited['version'] == googlenet_jax.__version__
+  assert cited['license'] == 'Apache-2.0' and cited['cff-version'] == '1.2.0'
+
+
 def test_no_large_files_are_tracked():
   listed = subprocess.run(['git', 'ls-files', '-z'], cwd=ROOT, capture_output=True, text=True)
   if listed.returncode:

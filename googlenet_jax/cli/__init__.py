@@ -10,15 +10,27 @@ import logging
 import sys
 
 from googlenet_jax import __version__, runtime
-from googlenet_jax.cli import analysis, data, evaluation, sweeps, training, weights
+from googlenet_jax.cli import (
+  analysis,
+  data,
+  doctor,
+  download,
+  evaluation,
+  sweeps,
+  training,
+  weights,
+)
 from googlenet_jax.cli.failures import print_failure
 from googlenet_jax.errors import Preempted, UserError
 
 # In the order in which `googlenet --help` lists them.
 _COMMANDS = (
+  training.add_demo,
   training.add_train,
+  training.add_config,
   evaluation.add_evaluate,
   evaluation.add_predict,
+  download.add_download,
   data.add_prepare,
   weights.add_convert,
   weights.add_export,
@@ -29,6 +41,7 @@ _COMMANDS = (
   analysis.add_compare,
   analysis.add_probe,
   training.add_compile,
+  doctor.add_doctor,
 )
 
 # What no code can mend: rights, full disks and disks that are only read.

@@ -21,7 +21,8 @@ def add_prepare(commands: Any) -> None:
   prepare.add_argument(
     'source',
     metavar='SOURCE',
-    help='images: folder:PATH, manifest:FILE.csv, imagenet:DIR or tfds:NAME',
+    help='images: folder:PATH, manifest:FILE.csv, archive:FILE.tar (of class folders), '
+    'cifar:FILE.tar, imagenet:DIR or tfds:NAME',
   )
   prepare.add_argument('out', metavar='OUT', type=pathlib.Path, help='folder of the data set')
   prepare.add_argument(

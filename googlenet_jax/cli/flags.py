@@ -83,7 +83,8 @@ def add_cache_dir(parser: argparse.ArgumentParser) -> None:
   parser.add_argument(
     '--cache_dir',
     type=pathlib.Path,
-    help='folder for built-in data sets (default: $GOOGLENET_CACHE, or ~/.cache/googlenet_jax)',
+    help='folder for built-in data sets and downloads (default: $GOOGLENET_CACHE, or '
+    '~/.cache/googlenet_jax)',
   )
 
 
@@ -124,17 +125,26 @@ def refuse(options: argparse.Namespace, names: Sequence[str], why: str) -> None:
 
 
 @contextlib.contextmanager
-def counter() -> Iterator[Callable[[int, int], None]]:
-  """Shows how many of how many are done: a bar on a terminal, nothing elsewhere."""
+def counter(size: bool = False) -> Iterator[Callable[[int, int], None]]:
+  """Shows how many of how many are done: a bar on a terminal, nothing elsewhere.
+
+  Args:
+    size: whether bytes are counted, which are shown in larger units.
+  """
   if not sys.stderr.isatty():
     yield lambda done, total: None
     return
   from rich.console import Console
-  from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
+  from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    MofNCompleteColumn,
+    Progress,
+    TimeRemainingColumn,
+  )
 
-  with Progress(
-    BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), console=Console(stderr=True)
-  ) as bar:
+  count = DownloadColumn() if size else MofNCompleteColumn()
+  with Progress(BarColumn(), count, TimeRemainingColumn(), console=Console(stderr=True)) as bar:
     task = bar.add_task('')
     yield lambda done, total: bar.update(task, completed=done, total=total)
 

@@ -1,4 +1,4 @@
-"""`googlenet train` and `compile`."""
+"""`googlenet train`, `demo`, `config` and `compile`."""
 
 import argparse
 import json
@@ -38,6 +38,38 @@ def add_train(commands: Any) -> None:
   flags.add_processes(train)
   flags.add_cache_dir(train)
   flags.add_format(train)
+
+
+def add_demo(commands: Any) -> None:
+  """Adds `googlenet demo`."""
+  demo = flags.command(
+    commands,
+    'demo',
+    _demo,
+    'Train GoogLeNet on handwritten digits (minutes on a CPU); nothing has to be downloaded.',
+    takes_more=True,
+    usage='googlenet demo [--workdir=DIR] [--config.KEY=VALUE ...]',
+    epilog='It is `googlenet train` with a config that comes with the package.',
+  )
+  demo.add_argument(
+    '--workdir',
+    type=pathlib.Path,
+    default=pathlib.Path('runs/digits'),
+    help='folder of the run, new or to be resumed (default: %(default)s)',
+  )
+  demo.add_argument(
+    '--dry_run', action='store_true', help='print sizes, costs and memory; train nothing'
+  )
+  demo.set_defaults(change_config=False, coordinator=None, processes=None, process=None)
+  flags.add_cache_dir(demo)
+  flags.add_format(demo)
+
+
+def _demo(options: argparse.Namespace) -> None:
+  from googlenet_jax import demo
+
+  options.more.insert(0, f'--config={demo.__file__}')
+  _train(options)
 
 
 def _train(options: argparse.Namespace) -> None:
@@ -83,6 +115,41 @@ def _dry_run(options: argparse.Namespace, config: Any) -> None:
     f'next:       {flags.program()} compile ... --target=tpu:v5e:4x4 predicts memory and speed on '
     'another machine'
   )
+
+
+def add_config(commands: Any) -> None:
+  """Adds `googlenet config`."""
+  parser = flags.command(
+    commands,
+    'config',
+    _config,
+    'Print every key of a config, or only those that are not at their default.',
+    takes_more=True,
+    usage='googlenet config --config=FILE.py[:ARGUMENT] [--config.KEY=VALUE ...] [--diff]',
+    epilog='The text is lines of an experiment file; json has, with --diff, default and value by '
+    'key.',
+  )
+  parser.add_argument(
+    '--diff', action='store_true', help='leave out keys that are at their default'
+  )
+  flags.add_format(parser)
+
+
+def _config(options: argparse.Namespace) -> None:
+  from googlenet_jax.training.config import differences
+  from googlenet_jax.training.config.flags import parse_config
+  from googlenet_jax.training.config.schema import validate
+  from googlenet_jax.training.config.stored import plain
+
+  config = parse_config(options.more)
+  validate(config)
+  if options.format == 'text':
+    print('\n'.join(differences.lines(config, options.diff)))
+  elif options.diff:
+    found = differences.differences(config)
+    print(json.dumps({key: {'default': of, 'value': value} for key, (of, value) in found.items()}))
+  else:
+    print(json.dumps(plain(config)))
 
 
 def add_compile(commands: Any) -> None:

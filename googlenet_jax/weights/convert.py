@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import os
 import pathlib
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -24,9 +25,22 @@ from googlenet_jax.weights.bundle import (
 )
 from googlenet_jax.weights.dialects import COUNTER, Dialect
 from googlenet_jax.weights.fold import fold_normalization as fold
-from googlenet_jax.weights.formats import caffe, msgpack_file, npz, pth, safetensors_file
+from googlenet_jax.weights.formats import (
+  caffe,
+  legacy_pth,
+  msgpack_file,
+  npz,
+  pth,
+  safetensors_file,
+)
 from googlenet_jax.weights.formats.archive import open_archive
-from googlenet_jax.weights.formats.contents import Contents, file_size, first_bytes, is_safetensors
+from googlenet_jax.weights.formats.contents import (
+  Contents,
+  file_size,
+  first_bytes,
+  is_legacy_pth,
+  is_safetensors,
+)
 
 TARGETS = ('.safetensors', '.npz', '.caffemodel')
 NAMINGS = ('torchvision', 'timm')
@@ -164,11 +178,15 @@ def read(
 
 def _opened(path: pathlib.Path) -> contextlib.AbstractContextManager[Contents]:
   """Opens a file by what its first bytes are."""
+  if not os.path.exists(path):  # False too where a folder is closed
+    raise UserError(f'{path}: no such file; googlenet download gets published weights')
   start = first_bytes(path)
   if is_safetensors(start):
     return safetensors_file.open_safetensors(path)
   if msgpack_file.is_msgpack(start):
     return msgpack_file.open_msgpack(path)
+  if is_legacy_pth(start):
+    return legacy_pth.open_legacy_pth(path)
   if start[:4] == b'PK\3\4':
     return pth.open_pth(path) if _holds_pickle(path) else npz.open_npz(path)
   return caffe.open_caffemodel(path)

@@ -65,6 +65,28 @@ class _Storage:
 
 def pth(state):
   """A zip archive as torch.save writes it, for arrays by name; PyTorch is not needed."""
+  data, storages = pickled_state(state)
+  members = {'data.pkl': data, 'byteorder': b'little', 'version': b'3\n'}
+  members |= {f'data/{key}': array.tobytes() for key, array in storages.items()}
+  return archive({f'archive/{name}': data for name, data in members.items()})
+
+
+LEGACY = bytes.fromhex('80028a0a6cfc9c46f9206aa850192e')
+"""How files of torch.save begin that are older than PyTorch 1.6: a number, pickled."""
+
+
+def legacy_pth(state, version=1001, little_endian=True, keys=None):
+  """The same arrays as torch.save wrote them before PyTorch 1.6."""
+  data, storages = pickled_state(state, None)  # of no view of another storage
+  keys = sorted(storages) if keys is None else keys
+  machine = {'protocol_version': 1001, 'little_endian': little_endian, 'type_sizes': {'int': 4}}
+  before = b''.join(pickle.dumps(value, 2) for value in (version, machine))
+  numbers = [struct.pack('<q', a.size) + a.tobytes() for _, a in sorted(storages.items())]
+  return b''.join([LEGACY, before, data, pickle.dumps(keys, 2), *numbers])
+
+
+def pickled_state(state, *view):
+  """The pickle of a state dict, and its storages by their keys."""
   own = {name: sys.modules.get(name) for name in ('torch', 'torch._utils')}
   torch, utils = types.ModuleType('torch'), types.ModuleType('torch._utils')
   torch._utils = utils
@@ -79,7 +101,7 @@ def pth(state):
       if not isinstance(value, _Storage):
         return None
       kind = torch.LongStorage if value.array.dtype == np.int64 else torch.FloatStorage
-      return ('storage', kind, value.key, 'cpu', value.array.size)
+      return ('storage', kind, value.key, 'cpu', value.array.size, *view)
 
   buffer = io.BytesIO()
   sys.modules |= {'torch': torch, 'torch._utils': utils}
@@ -92,9 +114,7 @@ def pth(state):
         del sys.modules[name]
       else:
         sys.modules[name] = module
-  members = {'data.pkl': buffer.getvalue(), 'byteorder': b'little', 'version': b'3\n'}
-  members |= {f'data/{t.key}': t.array.tobytes() for t in tensors.values()}
-  return archive({f'archive/{name}': data for name, data in members.items()})
+  return buffer.getvalue(), {tensor.key: tensor.array for tensor in tensors.values()}
 
 
 def archive(members, compression=zipfile.ZIP_STORED):

@@ -38,8 +38,11 @@ def npy(shape, descr='<f4', data=b''):
   return b'\x93NUMPY\x01\x00' + struct.pack('<H', len(header)) + header + data
 
 
-def legacy_pickle():
-  return bytes.fromhex('80028a0a6cfc9c46f9206aa850192e') + b'\x80\x02M\xe9\x03.'
+def legacy(opcodes):
+  """A file as torch.save wrote it before PyTorch 1.6, with this pickle."""
+  whole = files.legacy_pth({})
+  at = whole.index(b'.', whole.index(b'type_sizes')) + 1
+  return whole[:at] + b'\x80\x02' + opcodes + b'.'
 
 
 def pickled(opcodes):
@@ -97,7 +100,18 @@ HOSTILE = {
   'gzip': (gzip.compress(bytes(1000)), 'packed with gzip'),
   'pickle': (pickle.dumps(System()), 'a pickle, which could run anything'),
   'pickle protocol 0': (pickle.dumps(System(), 0), 'no file of weights|damaged'),
-  'legacy pth': (legacy_pickle(), 'save its state dict again'),
+  'legacy pth without end': (files.LEGACY, 'pickle is damaged'),
+  'legacy pth of another version': (files.legacy_pth({}, 2), 'its version is another than 1001'),
+  'legacy pth of nested tuples': (files.LEGACY + b'\x80\x02' + nested_tuples() + b'.N.', 'version'),
+  'big-endian legacy pth': (files.legacy_pth({}, little_endian=False), 'big-endian machine'),
+  'system in a legacy pth': (legacy(pickle.dumps(System(), 2)[2:-1]), 'asks for (posix|nt) system'),
+  'no tensors in a legacy pth': (legacy(b'}X\x01\x00\x00\x00aK\x01s'), "entry 'a' is no tensor"),
+  'legacy pth of other storages': (
+    files.legacy_pth({'a': np.ones(2, np.float32)}, keys=['1']), 'its list of storages',
+  ),
+  'legacy pth of nested storages': (
+    files.legacy_pth({'a': np.ones(2, np.float32)}, keys=[[]]), 'its list of storages',
+  ),
   'system in a pth': (pickled(pickle.dumps(System(), 2)[2:-1]), 'asks for (posix|nt) system'),
   'a new protocol': (pickled(pickle.dumps(System(), 4)[2:-1]), 'MEMOIZE, which a state dict does'),
   'builtins in a pth': (pickled(b'c__builtin__\neval\n'), 'asks for __builtin__ eval'),
@@ -238,6 +252,7 @@ def test_a_truncated_file_of_each_kind(tmp_path, capsys):
     ('b.caffemodel', files.caffemodel(layers, old=True)),
     ('c.npz', buffer.getvalue()),
     ('d.pth', files.pth(state)),
+    ('g.pth', files.legacy_pth(state)),
     ('e.safetensors', safetensors.numpy.save(state)),
     ('f.ckpt', files.flax({'params': state})),
   ):
@@ -278,14 +293,14 @@ def test_values_that_are_not_finite_are_refused_by_name(tmp_path, capsys):
 def test_a_tensor_may_not_reach_out_of_its_storage_or_expand_it(tmp_path, capsys):
   """Strides, offsets and storages are the file's claims."""
   zeros = zipfile.ZipFile(io.BytesIO(files.archive({'r/data/0': bytes(64)})))
-  storage = pth._Storage('0', np.dtype('<f4'), 16)
+  storage = pth.Storage('0', np.dtype('<f4'), 16)
   for offset, shape, strides in ((0, (17,), (1,)), (15, (2,), (1,)), (0, (2, 2), (1, 15))):
     with pytest.raises(pth.UserError, match='reaches out of its storage'):
-      pth._values(zeros, 'r/', 'x', pth._Tensor(storage, offset, shape, strides))
-  huge = pth._Storage('0', np.dtype('<f4'), HUGE)
+      pth._values(zeros, 'r/', 'x', pth.Tensor(storage, offset, shape, strides))
+  huge = pth.Storage('0', np.dtype('<f4'), HUGE)
   with pytest.raises(pth.UserError, match='small part of a storage'):
-    pth._values(zeros, 'r/', 'x', pth._Tensor(huge, 0, (4,), (1,)))
-  view = pth._values(zeros, 'r/', 'x', pth._Tensor(storage, 1, (3, 2), (2, 1)))
+    pth._values(zeros, 'r/', 'x', pth.Tensor(huge, 0, (4,), (1,)))
+  view = pth._values(zeros, 'r/', 'x', pth.Tensor(storage, 1, (3, 2), (2, 1)))
   assert view.shape == (3, 2)
 
 
@@ -299,6 +314,6 @@ def test_an_ending_that_is_not_written(tmp_path, capsys, target):
 
 def test_no_such_file(tmp_path, capsys):
   assert main(['convert', str(tmp_path / 'none'), str(tmp_path / 'x.npz')]) == 1
-  assert 'none: no such file' in capsys.readouterr().err
+  assert 'none: no such file; googlenet download gets published' in capsys.readouterr().err
   assert main(['convert', str(tmp_path), str(tmp_path / 'x.npz')]) == 1
   assert 'accepted: a file of weights, or the folder of a run' in capsys.readouterr().err

@@ -35,6 +35,21 @@ def test_there_and_back_the_logits_are_those_of_the_module(tmp_path, heads):
       np.testing.assert_array_equal(logits.numpy(), other)
 
 
+def test_files_of_before_pytorch_1_6_hold_the_same(tmp_path):
+  from torch_googlenet import randomized
+
+  state = randomized(10, True).state_dict()
+  torch.save(state, tmp_path / 'new.pth')
+  torch.save(state, tmp_path / 'old.pth', _use_new_zipfile_serialization=False)
+  for name in ('new', 'old'):
+    convert(tmp_path / f'{name}.pth', tmp_path / f'{name}.npz')
+  new, old = (np.load(tmp_path / f'{name}.npz') for name in ('new', 'old'))
+  assert set(new.files) == set(old.files)
+  for name in new.files:
+    if not name.startswith('__'):
+      np.testing.assert_array_equal(new[name], old[name])
+
+
 def test_pixels_are_normalized_as_transform_input_does(tmp_path):
   from torch_googlenet import MEAN, STD, randomized
 

@@ -6,6 +6,6 @@ the data set (`dataset_info`), without which nothing reads it.
 """
 
 from googlenet_jax.data.prepare.prepared import PreparedData, describe
-from googlenet_jax.data.prepare.preparing import prepare
+from googlenet_jax.data.prepare.preparing import check_out, prepare
 
-__all__ = ['PreparedData', 'describe', 'prepare']
+__all__ = ['PreparedData', 'check_out', 'describe', 'prepare']

@@ -56,14 +56,14 @@ class Listing:
     source: kind and resolved path, as in `folder:/data/birds`.
     classes: their names, in the order of the labels.
     splits: items by split, in the order in which the source holds them.
-    content: what the bytes of an item are: an image file, or a serialized `tf.train.Example` that
-      holds one.
+    content: what the bytes of an item are: an image file, a serialized `tf.train.Example` that
+      holds one, or a record of CIFAR.
   """
 
   source: str
   classes: tuple[str, ...]
   splits: dict[str, list[Item]]
-  content: Literal['image', 'example'] = 'image'
+  content: Literal['image', 'example', 'cifar10', 'cifar100'] = 'image'
 
   def check(self) -> None:
     """Refuses what no data set can be made of.

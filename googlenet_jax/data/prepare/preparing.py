@@ -42,7 +42,7 @@ def prepare(
   """Prepares a data set, goes on with one that was interrupted, or finds it finished.
 
   Args:
-    source: `folder:PATH`, `manifest:FILE.csv`, `imagenet:DIR` or `tfds:NAME`.
+    source: what the images are, as `sources.open_listing` takes it.
     out: folder of the data set: new, empty, or left by an earlier run of the same command.
     name: name of the data set, and a part of the shards' names.
     short_side: images with a longer shorter side are shrunk to it and stored as JPEG; all others,
@@ -98,13 +98,23 @@ def _check_options(name: str, short_side: int | None, processes: int, shards: in
       raise UserError(f'{key}={value}: accepted: 1 or more')
 
 
-def _claim(out: pathlib.Path) -> pathlib.Path:
-  """The folder of the state, in a folder that is new, empty or left by an earlier run."""
-  state = out / '.prepare'
-  out.mkdir(parents=True, exist_ok=True)
-  if not state.is_dir() and any(out.iterdir()):
+def check_out(out: pathlib.Path) -> None:
+  """Refuses what is no folder that is new, empty or left by an earlier run; makes none.
+
+  Raises:
+    UserError: names the folder.
+  """
+  if out.exists() and not out.is_dir():
+    raise UserError(f'{out}: is a file; accepted: a new folder')
+  if out.is_dir() and not (out / '.prepare').is_dir() and any(out.iterdir()):
     raise UserError(f'{out}: not empty, and not of an earlier prepare; accepted: a new folder')
-  state.mkdir(exist_ok=True)
+
+
+def _claim(out: pathlib.Path) -> pathlib.Path:
+  """The folder of the state, in a folder that `check_out` accepts."""
+  check_out(out)
+  state = out / '.prepare'
+  state.mkdir(parents=True, exist_ok=True)
   return state
 
 

@@ -15,7 +15,7 @@ from typing import Any
 
 from googlenet_jax import files
 from googlenet_jax.data.decode import DecodeError, decode_image
-from googlenet_jax.data.prepare import records
+from googlenet_jax.data.prepare import cifar, records
 from googlenet_jax.data.prepare.listing import FROM_RECORD, Item
 from googlenet_jax.data.prepare.pixels import PixelSums
 from googlenet_jax.data.prepare.tfrecord import checked
@@ -147,13 +147,20 @@ def _write_records(shard: Shard, path: pathlib.Path, advance: Callable[[int], No
 def _check(data: bytes, item: Item, shard: Shard) -> tuple[bytes, int, Any]:
   """File to store, label and pixels of one item."""
   label = item.label
-  if shard.content == 'example':
-    data, stored = records.parse_record(checked(data, item.key), item.key, shard.classes)
+  if shard.content != 'image':
+    data, stored = _parse(data, item.key, shard)
     label = stored if label == FROM_RECORD else label
   image = decode_image(data, item.key)
   smaller = records.shrink(data, image, shard.short_side)
   # The pixels that count are those that will be read.
   return smaller, label, image if smaller is data else decode_image(smaller, item.key)
+
+
+def _parse(record: bytes, key: str, shard: Shard) -> tuple[bytes, int]:
+  """Image file and label of a record."""
+  if shard.content == 'example':
+    return records.parse_record(checked(record, key), key, shard.classes)
+  return cifar.parse_record(record, shard.content, key, shard.classes)
 
 
 @contextlib.contextmanager

@@ -1,4 +1,4 @@
-"""What people have: a folder, a manifest, ImageNet's archives, a TFDS data set in TFRecord."""
+"""What people have: a folder, a manifest, archives, a TFDS data set in TFRecord."""
 
 import os
 import pathlib
@@ -9,20 +9,24 @@ from googlenet_jax.data.sources import folder, manifest
 from googlenet_jax.data.sources.files import Files
 from googlenet_jax.errors import UserError
 
-ACCEPTED = 'folder:PATH, manifest:FILE.csv, imagenet:DIR or tfds:NAME'
+_KINDS = ('folder', 'manifest', 'archive', 'cifar', 'imagenet', 'tfds')
+ACCEPTED = (
+  'folder:PATH, manifest:FILE.csv, archive:FILE.tar, cifar:FILE.tar, imagenet:DIR or tfds:NAME'
+)
 
 
 def open_listing(source: str) -> Listing:
   """Lists all images of a source, without reading any.
 
   Args:
-    source: `folder:PATH`, `manifest:FILE.csv`, `imagenet:DIR` or `tfds:NAME`.
+    source: `folder:PATH`, `manifest:FILE.csv`, `archive:FILE.tar`, `cifar:FILE.tar`,
+      `imagenet:DIR` or `tfds:NAME`.
 
   Raises:
     UserError: names the source, the file or the line, and what is accepted.
   """
   kind, _, rest = source.partition(':')
-  if kind not in ('folder', 'manifest', 'imagenet', 'tfds') or not rest:
+  if kind not in _KINDS or not rest:
     raise UserError(f'source={source!r}: accepted: {ACCEPTED}')
   if kind == 'tfds':
     from googlenet_jax.data.prepare import tfrecord
@@ -34,8 +38,12 @@ def open_listing(source: str) -> Listing:
       return list_folder(path)
     if kind == 'manifest':
       return list_manifest(path)
-    from googlenet_jax.data.prepare import imagenet
+    from googlenet_jax.data.prepare import archives, cifar, imagenet
 
+    if kind == 'archive':
+      return archives.list_archive(path)
+    if kind == 'cifar':
+      return cifar.list_cifar(path)
     return imagenet.list_archives(path)
   except OSError as error:
     raise UserError(f'{error.filename or path}: cannot be read: {error.strerror}') from error

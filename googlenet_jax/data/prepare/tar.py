@@ -1,11 +1,16 @@
 """Places of the files inside a tar archive: its headers are read, its files are not."""
 
+import contextlib
+import gzip
 import io
 import pathlib
+import shutil
 import tarfile
+import zlib
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from googlenet_jax import files
 from googlenet_jax.data.prepare.listing import printable
 from googlenet_jax.errors import UserError
 
@@ -58,3 +63,23 @@ def entries(path: pathlib.Path, within: Entry | None = None) -> Iterator[Entry]:
         f'{where}: damaged, cut short or no tar archive, at byte {archive.offset - start:,} of '
         f'{end - start:,}'
       )
+
+
+@contextlib.contextmanager
+def decompressed(path: pathlib.Path, folder: pathlib.Path) -> Iterator[pathlib.Path]:
+  """A .tar.gz or .tgz as a plain archive of the same name in `folder`, which goes with the block.
+
+  Raises:
+    UserError: damaged, not compressed with gzip, or the disk is full.
+  """
+  plain = folder / f'{path.name.removesuffix(".tgz").removesuffix(".tar.gz")}.tar'
+  try:
+    with files.replacing(plain) as unfinished, unfinished.open('wb') as out:
+      try:
+        with gzip.open(path) as packed:
+          shutil.copyfileobj(packed, out, 2**20)
+      except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+        raise UserError(f'{path}: not a whole file of gzip: {error}') from error
+    yield plain
+  finally:
+    plain.unlink(missing_ok=True)

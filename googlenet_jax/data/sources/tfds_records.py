@@ -7,6 +7,14 @@ from googlenet_jax.data.split import Record, Split, UnknownSplitError
 from googlenet_jax.errors import UserError
 from googlenet_jax.normalization import IMAGENET, Normalization
 
+DOWNLOADS = {
+  'cifar10': 'cifar10',
+  'cifar100': 'cifar100',
+  'imagenette': 'imagenette',
+  'tf_flowers': 'flowers',
+}
+"""What `googlenet download` calls the data sets of TFDS that it prepares."""
+
 
 def open_builder(builder: Any, split: str) -> Split:
   """Opens a split of a prepared TFDS builder with the features `image` and `label`.
@@ -43,7 +51,10 @@ def open_builder(builder: Any, split: str) -> Split:
 def open_prepared(path: pathlib.Path, split: str) -> Split:
   """Opens a split of a data set by its folder, the one that holds `dataset_info.json`."""
   if not path.is_dir():
-    raise UserError(f'prepared:{path}: no such folder')
+    raise UserError(
+      f'prepared:{path}: no such folder; accepted: one that googlenet prepare or download has '
+      'written'
+    )
   found = sorted(path.rglob('dataset_info.json')) if path.is_dir() else []
   if len(found) != 1:
     raise UserError(
@@ -66,8 +77,16 @@ def open_named(name: str, split: str) -> Split:
     raise UserError(
       f'tfds:{name}: not prepared in {builder.data_dir}; accepted: a data set that TFDS has '
       'written as array_record (TFDS_DATA_DIR names its folder), or data.source=folder:PATH'
+      f'{_download_of(name)}'
     )
   return open_builder(builder, split)
+
+
+def _download_of(name: str) -> str:
+  known = DOWNLOADS.get(name.partition('/')[0].partition(':')[0])
+  if known is None:
+    return ''
+  return f', or after googlenet download {known}: data.source=prepared:data/{known}'
 
 
 class _TfdsRecords:

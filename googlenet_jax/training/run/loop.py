@@ -12,6 +12,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from googlenet_jax.errors import Preempted, UserError
+from googlenet_jax.training.config import differences
 from googlenet_jax.training.config.durations import Durations
 from googlenet_jax.training.config.experiment import Experiment, open_experiment
 from googlenet_jax.training.config.stored import plain
@@ -67,6 +68,8 @@ def train(
     done = workdir.result()
     if done is not None:
       return done
+    if jax.process_index() == 0:
+      _tell(config)
     signals = stack.enter_context(StopSignal())
     checkpoints = Checkpoints(
       workdir.checkpoints,
@@ -90,6 +93,14 @@ def train(
       curves.plot(workdir.metrics, workdir.curves)
       workdir.finish(result)
     return result
+
+
+def _tell(config: ConfigDict) -> None:
+  """Logs what the config sets otherwise than the defaults do."""
+  lines = differences.lines(config, diff=True)
+  logger.info('keys that are not at their default: %s', len(lines) or 'none')
+  for line in lines:
+    logger.info('  %s', line)
 
 
 class Due(NamedTuple):

@@ -33,6 +33,7 @@ _STRANGERS = (
   (b'\x89hdf\r\n\x1a\n', 'HDF5; accepted from Caffe: a binary .caffemodel'),
 )
 _LATEST_PROTOCOL = 5  # of pickles
+_LEGACY_PTH = bytes.fromhex('80028a0a6cfc9c46f9206aa850192e')  # PyTorch's magic number, pickled
 
 
 def first_bytes(path: pathlib.Path) -> bytes:
@@ -52,10 +53,11 @@ def first_bytes(path: pathlib.Path) -> bytes:
   for beginning, what in _STRANGERS:
     if start.lower().startswith(beginning):
       raise UserError(f'{path}: {what}')
-  if len(start) > 1 and start[0] == 0x80 and start[1] <= _LATEST_PROTOCOL:
+  pickled = len(start) > 1 and start[0] == 0x80 and start[1] <= _LATEST_PROTOCOL
+  if pickled and not is_legacy_pth(start):
     raise UserError(
       f'{path}: a pickle, which could run anything and is not read; accepted: what torch.save '
-      f'writes since 1.6 (load it there with weights_only=True and save its state dict again)'
+      f'writes of a state dict'
     )
   return start
 
@@ -63,6 +65,11 @@ def first_bytes(path: pathlib.Path) -> bytes:
 def is_safetensors(start: bytes) -> bool:
   """Whether a file that begins so is a .safetensors file, or one that was cut off."""
   return start[8:9] == b'{' and int.from_bytes(start[:8], 'little') < 2**48
+
+
+def is_legacy_pth(start: bytes) -> bool:
+  """Whether a file that begins so is what torch.save wrote before PyTorch 1.6."""
+  return start.startswith(_LEGACY_PTH)
 
 
 def file_size(path: pathlib.Path) -> int:

@@ -13,8 +13,8 @@ import math
 import pathlib
 import pickletools
 import zipfile
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Callable, Iterator
+from typing import IO, Any
 
 import jax.numpy as jnp
 import numpy as np
@@ -31,16 +31,20 @@ _TYPES = {
   'torch BFloat16Storage': np.dtype(jnp.bfloat16),
   'torch LongStorage': np.dtype('<i8'),
 }
-_DICT, _TENSOR, _PARAMETER = (
+_DICT, _TENSOR, _OLD_TENSOR, _PARAMETER = (
   'collections OrderedDict',
   'torch._utils _rebuild_tensor_v2',
+  'torch._utils _rebuild_tensor',  # of before PyTorch 0.4, with the same first arguments
   'torch._utils _rebuild_parameter',
 )
 _CONSTANTS = {'NONE': None, 'NEWTRUE': True, 'NEWFALSE': False}
-_VALUES = {'BINUNICODE', 'SHORT_BINUNICODE', 'BININT', 'BININT1', 'BININT2', 'LONG1', 'BINFLOAT'}
+_VALUES = {
+  *('BINUNICODE', 'SHORT_BINUNICODE', 'BINSTRING', 'SHORT_BINSTRING'),  # the last two: Python 2
+  *('BININT', 'BININT1', 'BININT2', 'LONG1', 'BINFLOAT'),
+}
 
 
-class _RefusedError(Exception):
+class RefusedError(Exception):
   """The pickle is more than a state dict of tensors; the message says what it asks for."""
 
 
@@ -49,19 +53,24 @@ class _Name(str):
 
 
 @dataclasses.dataclass(frozen=True)
-class _Storage:
-  """A run of numbers in a member of the archive."""
+class Storage:
+  """A run of numbers in the file."""
 
   key: str
   dtype: np.dtype
   count: int
 
+  @property
+  def size(self) -> int:
+    """In bytes."""
+    return self.count * self.dtype.itemsize
+
 
 @dataclasses.dataclass(frozen=True)
-class _Tensor:
+class Tensor:
   """A view of a storage; `offset` and `strides` are in numbers."""
 
-  storage: _Storage
+  storage: Storage
   offset: int
   shape: tuple[int, ...]
   strides: tuple[int, ...]
@@ -87,16 +96,11 @@ def open_pth(path: pathlib.Path) -> Iterator[Contents]:
       and read_member(archive, f'{root}byteorder', 6) != b'little'
     ):
       raise UserError(f'{path}: big-endian; accepted: little-endian')
-    try:
-      state = read_pickle(read_member(archive, members[0], size))
-    except _RefusedError as error:
-      raise UserError(
-        f'{path}: {error}; accepted: a state dict of tensors, as '
-        f'torch.save(model.state_dict(), FILE) writes it'
-      ) from error
+    with refusals(path):
+      state = state_dict(interpret(io.BytesIO(read_member(archive, members[0], size))))
     for tensor in state.values():  # at once: to find out what network it is takes a second
       storage = tensor.storage
-      check_size(archive, f'{root}data/{storage.key}', storage.count * storage.dtype.itemsize)
+      check_size(archive, f'{root}data/{storage.key}', storage.size)
     yield Contents(
       layout='.pth',
       shapes={name: tensor.shape for name, tensor in state.items()},
@@ -104,21 +108,41 @@ def open_pth(path: pathlib.Path) -> Iterator[Contents]:
     )
 
 
-def read_pickle(data: bytes) -> dict[str, _Tensor]:
-  """Tensors by name from the opcodes of a pickled state dict."""
+@contextlib.contextmanager
+def refusals(path: pathlib.Path) -> Iterator[None]:
+  """Raises a RefusedError of the block as a UserError that names the file and what is accepted."""
   try:
-    state = _interpret(data)
+    yield
+  except RefusedError as error:
+    raise UserError(
+      f'{path}: {error}; accepted: a state dict of tensors, as '
+      f'torch.save(model.state_dict(), FILE) writes it'
+    ) from error
+
+
+def interpret(stream: IO[bytes]) -> Any:
+  """What a pickle says, read from a stream that is left behind its end.
+
+  Raises:
+    RefusedError: it is damaged, or uses what a state dict has no need of.
+  """
+  try:
+    return _interpret(stream)
   except (ValueError, IndexError, KeyError, TypeError, AttributeError) as error:
-    raise _RefusedError('its pickle is damaged') from error
+    raise RefusedError('its pickle is damaged') from error
+
+
+def state_dict(state: Any) -> dict[str, Tensor]:
+  """What a pickle says, if it is tensors by name; RefusedError if not."""
   if not isinstance(state, dict):
-    raise _RefusedError(f'it holds one {type(state).__name__.strip("_").lower()}')
+    raise RefusedError(f'it holds one {type(state).__name__.strip("_").lower()}')
   for name, value in state.items():
-    if not isinstance(value, _Tensor):
-      raise _RefusedError(f'its entry {name[:80]!r} is no tensor')
+    if not isinstance(value, Tensor):
+      raise RefusedError(f'its entry {name[:80]!r} is no tensor')
   return state
 
 
-def _interpret(data: bytes) -> Any:
+def _interpret(stream: IO[bytes]) -> Any:
   stack: list[Any] = []
   marks: list[int] = []
   memo: dict[int, Any] = {}
@@ -133,10 +157,10 @@ def _interpret(data: bytes) -> Any:
   def set_items(values: list[Any]) -> None:
     for key, value in zip(values[::2], values[1::2], strict=True):
       if not isinstance(key, str):  # hashing tuples of tuples of tuples takes forever
-        raise _RefusedError('it has a dictionary whose keys are no names')
+        raise RefusedError('it has a dictionary whose keys are no names')
       stack[-1][key] = value
 
-  for opcode, argument, _ in pickletools.genops(io.BytesIO(data)):
+  for opcode, argument, _ in pickletools.genops(stream):
     name = opcode.name
     if name == 'STOP':
       return stack.pop()
@@ -147,8 +171,8 @@ def _interpret(data: bytes) -> Any:
     elif name in _VALUES:
       stack.append(argument)
     elif name == 'GLOBAL':
-      if argument not in (*_TYPES, _DICT, _TENSOR, _PARAMETER):
-        raise _RefusedError(f'it asks for {argument[:80]}, which is not run')
+      if argument not in (*_TYPES, _DICT, _TENSOR, _OLD_TENSOR, _PARAMETER):
+        raise RefusedError(f'it asks for {argument[:80]}, which is not run')
       stack.append(_Name(argument))
     elif name in ('BINPUT', 'LONG_BINPUT'):
       memo[argument] = stack[-1]
@@ -158,6 +182,14 @@ def _interpret(data: bytes) -> Any:
       marks.append(len(stack))
     elif name == 'EMPTY_DICT':
       stack.append({})
+    elif name == 'EMPTY_LIST':
+      stack.append([])
+    elif name == 'APPEND':
+      value = stack.pop()
+      stack[-1].append(value)
+    elif name == 'APPENDS':
+      values = pop_to_mark()
+      stack[-1].extend(values)
     elif name == 'EMPTY_TUPLE':
       stack.append(())
     elif name == 'TUPLE':
@@ -178,55 +210,80 @@ def _interpret(data: bytes) -> Any:
       arguments = stack.pop()
       stack.append(_rebuild(stack.pop(), *arguments))
     else:
-      raise _RefusedError(f'its pickle uses {name}, which a state dict does not')
+      raise RefusedError(f'its pickle uses {name}, which a state dict does not')
   raise ValueError('no STOP')
 
 
-def _storage(kind: str, dtype: str, key: str, _device: str, count: int) -> _Storage:
-  if kind != 'storage' or not isinstance(key, str) or not isinstance(dtype, _Name):
+def _storage(
+  kind: str, dtype: str, key: str, _device: str, count: int, view: None = None
+) -> Storage:
+  if (
+    kind != 'storage'
+    or view is not None
+    or not isinstance(key, str)
+    or not isinstance(dtype, _Name)
+  ):
     raise ValueError('no storage')
   if not isinstance(count, int) or count < 0:
     raise ValueError('no storage')
-  return _Storage(key, _TYPES[dtype], count)
+  return Storage(key, _TYPES[dtype], count)
 
 
 def _rebuild(function: Any, *arguments: Any) -> Any:
   if not isinstance(function, _Name):
     raise ValueError('nothing to call')
-  if function == _DICT:
-    if arguments:
-      raise ValueError('a dictionary is made empty')
-    return {}
+  if function == _DICT:  # empty, or, of Python 2, of a list of pairs
+    made: dict[str, Any] = {}
+    for key, value in arguments[0] if arguments else ():
+      if not isinstance(key, str):
+        raise ValueError('no name')
+      made[key] = value
+    return made
   if function == _PARAMETER:
     return arguments[0]
-  if function != _TENSOR:
+  if function not in (_TENSOR, _OLD_TENSOR):
     raise ValueError('nothing to call')
   storage, offset, shape, strides = arguments[:4]
   numbers = (offset, *shape, *strides)
   if (
-    not isinstance(storage, _Storage)
+    not isinstance(storage, Storage)
     or not all(isinstance(number, int) and number >= 0 for number in numbers)
     or len(shape) != len(strides)
   ):
     raise ValueError('no tensor')
-  return _Tensor(storage, offset, tuple(shape), tuple(strides))
+  return Tensor(storage, offset, tuple(shape), tuple(strides))
 
 
-def _values(archive: zipfile.ZipFile, root: str, name: str, tensor: _Tensor) -> np.ndarray:
-  """The numbers of a tensor; UserError where it reaches out of its storage."""
+def _values(archive: zipfile.ZipFile, root: str, name: str, tensor: Tensor) -> np.ndarray:
+  def read(storage: Storage) -> bytes:
+    return read_member(archive, f'{root}data/{storage.key}', storage.size)
+
+  return values(str(archive.filename), name, tensor, read)
+
+
+def values(where: str, name: str, tensor: Tensor, read: Callable[[Storage], bytes]) -> np.ndarray:
+  """The numbers of a tensor.
+
+  Args:
+    where: the file, for messages.
+    name: the tensor's name.
+    tensor: which numbers of its storage it has.
+    read: gives the bytes of a storage.
+
+  Raises:
+    UserError: it reaches out of its storage, or is a small part of it.
+  """
   storage = tensor.storage
   last = tensor.offset + sum(
     (size - 1) * stride for size, stride in zip(tensor.shape, tensor.strides, strict=True)
   )
   if math.prod(tensor.shape) == 0 or last >= storage.count:
-    raise UserError(f'{archive.filename}: damaged: {name} reaches out of its storage')
+    raise UserError(f'{where}: damaged: {name} reaches out of its storage')
   if storage.count > 4 * math.prod(tensor.shape) + 1024:
     raise UserError(
-      f'{archive.filename}: {name} is a small part of a storage of {storage.count:,} numbers; '
+      f'{where}: {name} is a small part of a storage of {storage.count:,} numbers; '
       f'accepted: tensors of their own, as tensor.clone() makes them'
     )
-  size = storage.count * storage.dtype.itemsize
-  data = read_member(archive, f'{root}data/{storage.key}', size)
-  flat = np.frombuffer(data, storage.dtype)[tensor.offset :]
+  flat = np.frombuffer(read(storage), storage.dtype)[tensor.offset :]
   strides = [stride * storage.dtype.itemsize for stride in tensor.strides]
   return np.lib.stride_tricks.as_strided(flat, tensor.shape, strides).copy()

@@ -1,0 +1,35 @@
+"""The demo: GoogLeNet's nine modules, narrow, on handwritten digits (1,797 real 8x8 scans).
+
+  googlenet demo
+
+It is an experiment file as any other, but in the package: `experiments/digits.py` adds studies.
+"""
+
+from googlenet_jax.training.config import defaults
+
+
+def get_config():
+  """12 epochs of 128 images at a quarter of the width; seconds to minutes on a CPU."""
+  config = defaults()
+  config.duration = '12 epochs'
+  config.batch_size = 128
+  config.log_every = '10 steps'
+
+  config.model.variant = 'small'
+  config.model.width = 0.25
+
+  config.data.source = 'digits'
+  config.data.image_size = 32
+  config.data.resize = 32
+  config.data.augment.preset = 'small'
+  config.data.augment.flip = False  # a mirrored digit is none
+
+  config.optimizer.learning_rate = 0.1
+  config.optimizer.nesterov = True
+  config.optimizer.weight_decay = 5e-4
+  config.schedule.name = 'cosine'
+  config.schedule.warmup = '1 epoch'
+  config.evaluation.every = '4 epochs'
+  config.evaluation.batch_size = 360
+  config.checkpoint.every = '4 epochs'
+  return config

@@ -20,6 +20,8 @@ NETWORKS = {
   'alexnet': {'model.width': 0.03125, 'model.groups': 1, 'model.lrn.enabled': False},
   # The same with batch normalization.
   'vgg': {'model.variant': 'vgg11', 'model.batch_norm': True, 'model.width': 0.125},
+  # It compiles as fast, and has a head.
+  'cnds': {'model.width': 0.0625},
   'googlenet': {'model.width': 0.05, 'model.widths': PLAIN},
 }
 

@@ -16,9 +16,11 @@ from googlenet_jax.data.augment import Augmentation
 from googlenet_jax.errors import UserError
 from googlenet_jax.training.config.network import model_section
 from googlenet_jax.training.step.losses import LOSSES, head_weights
+from googlenet_jax.training.step.schedules import AUX_SCHEDULES
 
 CHOICES: dict[str, tuple[str, ...]] = {
   'loss.name': LOSSES,
+  'loss.aux_schedule': AUX_SCHEDULES,
   'optimizer.name': ('sgd', 'rmsprop', 'adamw'),
   'schedule.name': ('constant', 'staircase', 'stairs', 'cosine', 'polynomial'),
   'ema.kind': ('none', 'exponential', 'polyak'),
@@ -80,6 +82,11 @@ def defaults(family: str = 'googlenet') -> ConfigDict:
   loss.name = 'cross_entropy'  # or squared_hinge (1409.5185); evaluations say cross entropy always
   loss.aux_weight = 0.3  # weight of each auxiliary head's loss (section 5)
   loss.head_weights = ''  # weights of single heads in its place: '4a=0.1,4d=0.3'
+  loss.aux_schedule = 'constant'  # of all weights: constant, linear (1 - t / N) or product (CNDS)
+  loss.aux_every = '1 epoch'  # linear, product: what t counts; N of them make the run
+  loss.aux_from = '0 steps'  # before it, heads weigh nothing
+  loss.aux_until = ''  # from it on, heads weigh nothing; '' = to the end
+  loss.aux_threshold = 0.0  # heads learn from what their loss exceeds it by (1409.5185's gamma)
   loss.label_smoothing = 0.0  # share of the target spread over all classes (1512.00567, section 7)
 
   config.optimizer = optimizer = ConfigDict()
@@ -185,6 +192,7 @@ def validate(config: ConfigDict) -> None:
     'optimizer.clip_value',
     'optimizer.clip_norm',
     'loss.aux_weight',
+    'loss.aux_threshold',
     'optimizer.bias_rate',
     'optimizer.epsilon',
     'schedule.power',

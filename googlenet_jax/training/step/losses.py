@@ -85,6 +85,7 @@ def total_loss(
   weights: Mapping[str, jax.Array | float],
   label_smoothing: jax.Array | float,
   name: str = 'cross_entropy',
+  threshold: jax.Array | float | None = None,
 ) -> tuple[jax.Array, dict[str, jax.Array]]:
   """The loss to minimize and its parts, all float32 scalars, means over the batch.
 
@@ -96,6 +97,8 @@ def total_loss(
     weights: the weight of each head's loss by its place.
     label_smoothing: share of the target spread evenly over all classes; cross entropy only.
     name: one of `LOSSES`.
+    threshold: heads learn from what their loss exceeds it by, and from nothing where it does not
+      (1409.5185's hinge); None for none.
   """
 
   def mean(logits: jax.Array) -> jax.Array:
@@ -108,5 +111,6 @@ def total_loss(
   }
   loss = parts['loss_main']
   for place in outputs.aux:
-    loss += weights[place] * parts[f'loss_{PREFIX}{place}']
+    part = parts[f'loss_{PREFIX}{place}']
+    loss += weights[place] * (part if threshold is None else jax.nn.relu(part - threshold))
   return loss, {'loss': loss, **parts}

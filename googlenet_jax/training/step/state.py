@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from flax import struct
 from ml_collections import ConfigDict
 
-from googlenet_jax.models import Network
+from googlenet_jax.models import Network, probe_modules
 from googlenet_jax.models.kernels import PLAIN
 from googlenet_jax.training.step.optimizer import make_optimizer, scalars
 
@@ -48,7 +48,9 @@ def create_state(model: Network, config: ConfigDict, key: jax.Array) -> TrainSta
   params, batch_stats = variables['params'], variables.get('batch_stats', {})
   # The numbers do not matter to the initial state, only which transformations there are.
   hyper = {name: jnp.float32(value) for name, value in scalars(config.optimizer).items()}
-  optimizer = make_optimizer(config.optimizer, hyper | {'learning_rate': jnp.float32(0)}, {})
+  optimizer = make_optimizer(
+    config.optimizer, hyper | {'learning_rate': jnp.float32(0)}, {}, probe_modules(model)
+  )
   average = {'params': params, 'batch_stats': batch_stats}
   return TrainState(
     step=jnp.zeros((), jnp.int32),

@@ -50,9 +50,11 @@ class Headed(Network):
     return Outputs(logits, aux)
 
 
-def headed(aux=PLACES, probes=()):
+def headed(aux=PLACES, probes=(), dropout=0.5):
   """The network with heads at these places, some of which may be probes."""
-  return Headed(classes=CLASSES, aux=aux, probes=probes)
+  head = dataclasses.replace(HEAD, dropout=dropout)
+  architecture = Architecture(head=head, dropout=dropout)
+  return Headed(architecture, classes=CLASSES, aux=aux, probes=probes)
 
 
 def config_of(model, **changes):

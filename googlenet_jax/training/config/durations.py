@@ -50,6 +50,7 @@ class Durations(NamedTuple):
     aux_from: the first step at which heads weigh anything.
     aux_until: the first step at which they do not any more; None where they do to the end.
     log_every: steps between two lines of the log.
+    shares_every: steps between two on the losses' shares of the gradient; 0 for none.
     eval_every: steps between two evaluations.
     save_every: steps between two checkpoints.
   """
@@ -63,6 +64,7 @@ class Durations(NamedTuple):
   aux_from: int = 0
   aux_until: int | None = None
   log_every: int = 1
+  shares_every: int = 0
   eval_every: int = 1
   save_every: int = 1
 
@@ -92,6 +94,7 @@ def in_steps(config: ConfigDict, examples: int) -> Durations:
     aux_from=steps('loss.aux_from', config.loss.aux_from),
     aux_until=steps('loss.aux_until', config.loss.aux_until) if config.loss.aux_until else None,
     log_every=steps('log_every', config.log_every, 1),
+    shares_every=steps('shares_every', config.shares_every),
     eval_every=steps('evaluation.every', config.evaluation.every, 1),
     save_every=steps('checkpoint.every', config.checkpoint.every, 1),
   )

@@ -27,6 +27,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
   'evaluation.parameters': ('raw', 'ema'),
   'parallelism': ('jit', 'pmap'),
   'on_nonfinite': ('stop', 'skip', 'rollback'),
+  'on_collapse': ('warn', 'stop', 'reinit'),
   'data.on_bad_image': ('stop', 'skip'),
   'data.placement': ('host', 'device'),
 }
@@ -54,6 +55,8 @@ def defaults(family: str = 'googlenet') -> ConfigDict:
   config.log_every = '50 steps'  # distance between lines in metrics.jsonl
   config.on_nonfinite = 'stop'  # a bad loss or gradient: stop, skip (the step) or rollback
   config.nonfinite_limit = 10  # steps skipped, or rollbacks to a checkpoint, before the run stops
+  config.on_collapse = 'warn'  # a classifier that guesses while others learn: warn, stop or reinit
+  config.shares_every = '1000 steps'  # distance between lines on each loss's share of the gradient
 
   config.model = model_section(family)  # the network: `family`, and every knob of that family
 

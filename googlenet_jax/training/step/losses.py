@@ -45,6 +45,15 @@ LOSSES: tuple[str, ...] = ('cross_entropy', 'squared_hinge')
 """What a classifier and its heads can be trained with: `config.loss.name`."""
 
 
+def guess_loss(name: str, classes: int) -> float:
+  """The least loss of scores that are the same for all images, of classes as frequent as another.
+
+  ln(classes) for cross entropy, whatever the smoothing; for the squared hinge 4 (1 - 1 / classes),
+  where all scores are 2 / classes - 1.
+  """
+  return 4 * (1 - 1 / classes) if name == 'squared_hinge' else math.log(classes)
+
+
 def by_classifier(outputs: Outputs) -> dict[str, jax.Array]:
   """Logits by the name of their classifier: `main`, then `aux_4a`, `aux_4d` and so on."""
   return {'main': outputs.logits, **{f'{PREFIX}{name}': aux for name, aux in outputs.aux.items()}}

@@ -1,5 +1,6 @@
 """What a step changes: parameters, batch statistics, optimizer state and their average."""
 
+from collections.abc import Collection
 from typing import Any
 
 import jax
@@ -32,6 +33,22 @@ class TrainState:
       return {'params': self.params, 'batch_stats': self.batch_stats}
     assert self.ema is not None
     return self.ema
+
+
+def renewed(state: TrainState, fresh: TrainState, modules: Collection[str]) -> TrainState:
+  """A state in which some modules begin anew.
+
+  Args:
+    state: the state.
+    fresh: a first state, of other random values.
+    modules: the top-level modules whose parameters, batch statistics, slots of the optimizer
+      and averages become those of `fresh`; everything else keeps its bits.
+  """
+
+  def chosen(path: tuple[Any, ...], old: jax.Array, new: jax.Array) -> jax.Array:
+    return new if any(getattr(part, 'key', None) in modules for part in path) else old
+
+  return jax.tree.map_with_path(chosen, state, fresh)
 
 
 def create_state(model: Network, config: ConfigDict, key: jax.Array) -> TrainState:

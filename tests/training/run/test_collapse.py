@@ -1,15 +1,28 @@
 """The alarm for classifiers that guess while others learn, and what is done about them."""
 
+import functools
 import json
 import math
+import os
 import pathlib
 import re
+import signal
 
+import headed
+import jax
 import numpy as np
 import pytest
+from short_runs import final_state, short
 
+from googlenet_jax.errors import Preempted, UserError
+from googlenet_jax.training.config.experiment import Experiment, open_experiment
+from googlenet_jax.training.run import collapse, loop
 from googlenet_jax.training.run.collapse import GUESSING, PATIENCE, CollapseAlarm
+from googlenet_jax.training.run.metrics import read_metrics
+from googlenet_jax.training.run.workdir import WorkDirectory
 from googlenet_jax.training.step.losses import guess_loss, squared_hinge
+from googlenet_jax.training.step.state import create_state, renewed
+from googlenet_jax.training.step.step import make_train_step
 
 STUDIES = pathlib.Path(__file__).parents[3] / 'docs/studies'
 GUESS = math.log(1000)
@@ -139,3 +152,101 @@ def test_no_false_alarm_in_the_stored_studies(study):
     ]
     lateness.append(max(above) / found.remember()['first'])
   assert max(lateness) <= 1.5  # where PATIENCE is 5
+
+
+def stepped(state, step, config):
+  for batch in headed.batches(2):
+    state, _ = step(state, batch, headed.hyper_of(config))
+  return state
+
+
+def leaves(state):
+  """Bytes by path of everything that belongs to a module, and the module."""
+  found = {}
+  for path, leaf in jax.tree_util.tree_leaves_with_path(jax.device_get(state)):
+    names = [part.key for part in path if isinstance(getattr(part, 'key', None), str)]
+    module = next((name for name in names if name not in ('params', 'batch_stats')), None)
+    if module:
+      found[jax.tree_util.keystr(path)] = module, leaf.tobytes()
+  return found
+
+
+def test_what_begins_anew_is_as_at_a_beginning_and_the_rest_keeps_its_bits():
+  model = headed.headed()
+  config = headed.config_of(model, **{'ema.kind': 'polyak'})
+  create = headed.jit(functools.partial(create_state, model, config))
+  first, other = create(jax.random.key(0)), create(jax.random.key(1))
+  step = headed.jit(make_train_step(model, config, {}))
+  before = stepped(first, step, config)
+  after = renewed(before, other, {'conv2', 'classifier'})
+  assert int(after.step) == 2
+  was, new, now = leaves(before), leaves(other), leaves(after)
+  assert was.keys() == now.keys() and {'ema', 'opt_state'} <= {
+    key for name in now for key in ('ema', 'opt_state') if key in name
+  }
+  for name, (module, value) in now.items():
+    anew = module in ('conv2', 'classifier')
+    assert value == (new if anew else was)[name][1], name
+    if anew and 'trace' in name:
+      assert not any(value), name
+    elif anew and 'kernel' in name:
+      assert value != was[name][1], name
+  jax.block_until_ready(step(after, next(headed.batches(1)), headed.hyper_of(config)))
+
+
+@pytest.fixture(scope='module')
+def cache(tmp_path_factory):
+  return tmp_path_factory.mktemp('cache')
+
+
+@pytest.fixture
+def everybody_is_lost(monkeypatch):
+  """Figures by which all have collapsed at the end of each window, which are eight steps."""
+  for name, value in {'LEARNED': -99, 'GUESSING': 1, 'PATIENCE': 1, 'IMAGES': 128}.items():
+    monkeypatch.setattr(collapse, name, value)
+
+
+def run(folder, cache, **changes):
+  workdir = WorkDirectory(folder)
+  loop.train(short('cnds', **changes), workdir, cache)
+  return workdir
+
+
+@pytest.mark.usefixtures('everybody_is_lost')
+def test_a_run_that_begins_anew_is_resumed_to_the_bit(tmp_path, cache, monkeypatch, caplog):
+  """Stopped at step 11, between two alarms; each of them draws other values."""
+  changes = {'on_collapse': 'reinit'}
+  whole = run(tmp_path / 'whole', cache, **changes)
+  lines = [line for line in read_metrics(whole.metrics) if 'collapse/main' in line]
+  assert [line['step'] for line in lines] == [8, 16, 24] and 'collapse/aux_conv4' in lines[0]
+  said = [r.getMessage() for r in caplog.records if 'collapse at step 8' in r.getMessage()]
+  assert len(said) == 1 and 'main (loss ' in said[0] and 'schedule.warmup' in said[0]
+
+  def stopping(experiment, *arguments, train_batches=Experiment.train_batches):
+    for number, batch in enumerate(train_batches(experiment, *arguments)):
+      if number == 10:
+        os.kill(os.getpid(), signal.SIGTERM)
+      yield batch
+
+  with monkeypatch.context() as patched:
+    patched.setattr(Experiment, 'train_batches', stopping)
+    with pytest.raises(Preempted, match='stopped at step 11 by SIGTERM'):
+      run(tmp_path / 'stopped', cache, **changes)
+  run(tmp_path / 'stopped', cache, **changes)
+  states = [final_state(tmp_path / name, cache, 'cnds', **changes) for name in ('whole', 'stopped')]
+  jax.tree.map(np.testing.assert_array_equal, *states)
+  # At the last alarm everything began anew, with the values of the seed and the step.
+  experiment = open_experiment(short('cnds', **changes), cache)
+  values = [
+    experiment.create_state(jax.random.fold_in(jax.random.key(0), step)) for step in (24, 16)
+  ]
+  assert leaves(states[0]) == leaves(values[0]) != leaves(values[1])
+
+
+@pytest.mark.usefixtures('everybody_is_lost')
+def test_a_run_stops_where_it_is_told_to(tmp_path, cache):
+  with pytest.raises(
+    UserError, match=r'^collapse at step 8: main \(loss .*known remedies: '
+  ) as error:
+    run(tmp_path, cache, on_collapse='stop')
+  assert '\n' not in str(error.value)

@@ -46,7 +46,9 @@ def renewed(state: TrainState, fresh: TrainState, modules: Collection[str]) -> T
   """
 
   def chosen(path: tuple[Any, ...], old: jax.Array, new: jax.Array) -> jax.Array:
-    return new if any(getattr(part, 'key', None) in modules for part in path) else old
+    names = [part.key for part in path if isinstance(part, jax.tree_util.DictKey)]
+    module = next((name for name in names if name not in ('params', 'batch_stats')), None)
+    return new if module in modules else old
 
   return jax.tree.map_with_path(chosen, state, fresh)
 

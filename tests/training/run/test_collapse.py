@@ -105,8 +105,8 @@ def test_what_is_remembered_goes_on_to_the_bit():
 
   whole = alarm()
   expected = play(whole, 0, 240)
-  assert [c.step for c in expected] == [150]  # windows of ten: the first has learned at 30
-  for stop in (3, 30, 47, 149, 150):
+  assert [c.step for c in expected] == [100, 200]  # windows of ten: the first learned by step 20
+  for stop in (3, 30, 47, 99, 100, 101):
     first = alarm()
     begun = play(first, 0, stop)
     second = alarm(remembered=json.loads(json.dumps(first.remember())))
@@ -246,7 +246,7 @@ def test_a_run_that_begins_anew_is_resumed_to_the_bit(tmp_path, cache, monkeypat
 @pytest.mark.usefixtures('everybody_is_lost')
 def test_a_run_stops_where_it_is_told_to(tmp_path, cache):
   with pytest.raises(
-    UserError, match=r'^collapse at step 8: main \(loss .*known remedies: '
+    UserError, match=r'^collapse at step 8: aux_conv4 \(loss .*, main \(loss .*known remedies: '
   ) as error:
     run(tmp_path, cache, on_collapse='stop')
   assert '\n' not in str(error.value)

@@ -25,6 +25,7 @@ from googlenet_jax.weights.bundle import Bundle, Preprocessing, save
 FOLDER = pathlib.Path(__file__).resolve().parents[1] / 'experiments'
 ARGUMENTS = {
   'alexnet': ('', 'digits'),
+  'auxiliary': ('', 'googlenet'),
   'bn_inception': ('', 'digits'),
   'cifar10': ('', 'subset', 'uva', 'kuangliu'),
   'cnds': ('', 'digits'),

@@ -24,7 +24,7 @@ from googlenet_jax.models.family import (
   Variant,
   choose,
 )
-from googlenet_jax.models.heads import PREFIX, without_heads
+from googlenet_jax.models.heads import PREFIX, probe_modules, without_heads
 
 FAMILIES: dict[str, Family] = {
   family.name: family
@@ -84,6 +84,7 @@ __all__ = [
   'endpoint_names',
   'endpoints',
   'family_of',
+  'probe_modules',
   'top_layers',
   'without_heads',
 ]

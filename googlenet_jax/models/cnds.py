@@ -16,24 +16,23 @@ import jax
 from googlenet_jax.models.family import (
   CLASSIFIER,
   Family,
-  Knobs,
   Network,
   Outputs,
   Variant,
+  added,
   changed,
   check_factor,
   check_image_size,
-  check_rate,
   choose,
   knob,
   scaled,
 )
-from googlenet_jax.models.heads import CNDS_HEAD, PREFIX, AuxiliaryHead, HeadStructure
+from googlenet_jax.models.heads import CNDS_HEAD, HeadKnobs, HeadStructure, attach, with_head
 from googlenet_jax.models.kernels import pool_padding
 from googlenet_jax.models.layers import (
   KERNEL_INITIALIZERS,
+  BatchNorm,
   Classifier,
-  ConvUnit,
   FullyConnected,
   MaxPool,
   hidden_layers,
@@ -57,7 +56,7 @@ class Architecture:
 
   `stem` is `full` (7x7/2, then pool/2) or `small` (3x3/1, no first pool: for images of 32 to 64
   pixels). `bias_init` is where the biases of conv1, of the other convolutions and of the fully
-  connected layers start.
+  connected layers start. `batch_norm` takes the place of the convolutions' biases.
   """
 
   conv1: int = 64
@@ -75,6 +74,7 @@ class Architecture:
   head: HeadStructure = CNDS_HEAD
   kernel_init: str = 'normal'
   bias_init: tuple[float, float, float] = (0.5, 0.1, 1.0)
+  batch_norm: BatchNorm | None = added(None)  # noqa: RUF009 - a field of dataclasses
 
   def __post_init__(self) -> None:
     choose('kernel_init', self.kernel_init, KERNEL_INITIALIZERS)
@@ -112,13 +112,7 @@ class CNN8(Network):
     height, width = images.shape[1:3]
     check_image_size(height, width, functools.partial(starved_pool, arch))
     bias_conv1, bias_conv, bias_fc = arch.bias_init
-    conv = functools.partial(
-      ConvUnit,
-      axis_name=self.axis_name,
-      kernel_init=arch.kernel_init,
-      bias_init=bias_conv,
-      dtype=self.dtype,
-    )
+    conv = functools.partial(self.convolution, bias_init=bias_conv)
     first: dict[str, Any] = {'bias_init': bias_conv1}
     if arch.stem == 'full':
       first |= {'kernel': 7, 'stride': 2, 'padding': 1}
@@ -131,16 +125,7 @@ class CNN8(Network):
       unit = conv(getattr(arch, name), name=name, **settings)
       x = self.run(unit, x, train)
       if name in self.aux:
-        head = AuxiliaryHead(
-          arch.head,
-          self.classes,
-          conv,
-          arch.kernel_init,
-          bias_fc,
-          self.dtype,
-          name=f'{PREFIX}{name}',
-        )
-        aux[name] = self.run(head, x, train)
+        aux[name] = attach(self, name, x, conv, bias_fc, train)
       if name in arch.pools():
         pool, window = arch.pools()[name]
         x = MaxPool(window, 2, 'caffe', self.forms, name=pool)(x)
@@ -164,14 +149,14 @@ def starved_pool(architecture: Architecture, size: int) -> str | None:
 
 
 @dataclasses.dataclass(frozen=True)
-class CNDSKnobs(Knobs):
+class CNDSKnobs(HeadKnobs):
   """The knobs of CNN-8 and CNDS-8; each composes with every variant."""
 
   variant: str = knob('cnn8', 'the network to start from, an entry of the variant table')
   width: float = knob(1.0, 'multiplies the channels of every layer, those of the heads too')
   aux: tuple[str, ...] = knob((), 'convolutions (conv1 to conv8) that carry a head')
+  batch_norm: bool = knob(False, "batch normalization in place of the convolutions' biases")
   dropout: float | None = knob(None, 'rate at the hidden layers; none: as the variant has it')
-  aux_dropout: float | None = knob(None, 'rate in the heads; none: as the variant has it')
   kernel_init: str | None = knob(
     None, f'{", ".join(KERNEL_INITIALIZERS)}; none: as the variant has it'
   )
@@ -187,10 +172,8 @@ def apply_knobs(architecture: Architecture, knobs: CNDSKnobs) -> Architecture:
   changes: dict[str, Any] = {
     name: multiplied(name, getattr(architecture, name)) for name in (*CONVOLUTIONS, *HIDDEN)
   }
-  head = architecture.head.resized(multiplied)
-  if knobs.aux_dropout is not None:
-    head = dataclasses.replace(head, dropout=check_rate('aux_dropout', knobs.aux_dropout))
-  changes['head'] = head
+  changes['head'] = with_head(architecture, knobs).head.resized(multiplied)
+  changes['batch_norm'] = BatchNorm() if knobs.batch_norm else None
   return changed(architecture, knobs, changes)
 
 

@@ -43,6 +43,7 @@ class Network(nn.Module):
     architecture: everything that fixes the trunk and the structure of its heads.
     classes: outputs of the classifier and of each head.
     aux: places that carry an auxiliary head; none at inference.
+    probes: heads among them that measure and do not teach: the trunk gets no gradient from them.
     dtype: what is computed in; parameters and logits are float32.
     frozen: top-level modules (`conv1`, `aux_4a`) that compute in training what they compute at
       inference, with the batch statistics that they have.
@@ -59,6 +60,7 @@ class Network(nn.Module):
   architecture: Any = None
   classes: int = 1000
   aux: tuple[str, ...] = ()
+  probes: tuple[str, ...] = ()
   dtype: Any = jnp.float32
   frozen: tuple[str, ...] = ()
   batch_norm_group: int | None = None
@@ -238,6 +240,7 @@ class Family:
       architecture=architecture,
       classes=classes,
       aux=tuple(place for place in places if place in knobs.aux),
+      probes=tuple(place for place in places if place in getattr(knobs, 'aux_probes', ())),
       dtype=choose('dtype', knobs.dtype, DTYPES),
       batch_norm_group=group,
       forms=forms_by(knobs.kernels),

@@ -9,9 +9,19 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from googlenet_jax.models.family import added
+from googlenet_jax.errors import UserError
+from googlenet_jax.models.family import (
+  Knobs,
+  Network,
+  added,
+  check_factor,
+  check_rate,
+  choose,
+  knob,
+  scaled,
+)
 from googlenet_jax.models.kernels import adaptive_avg_pool
-from googlenet_jax.models.layers import AvgPool, Classifier, FullyConnected
+from googlenet_jax.models.layers import AvgPool, BatchNorm, Classifier, FullyConnected
 
 PREFIX = 'aux_'
 """Begins the name of a head's module in every network: `aux_4a` is the head on module 4a."""
@@ -29,21 +39,24 @@ class HeadStructure:
     fc: units of the first fully connected layer.
     dropout: rate behind each fully connected layer.
     pool: `valid` (5x5, stride 3: 14x14 -> 4x4), `adaptive` (always 4x4), `ceil` (5x5, stride 2, in
-      ceil mode: 28x28 -> 13x13) or `none`.
+      ceil mode: 28x28 -> 13x13), `global` (the mean over all places) or `none`.
     fc2: units of a second fully connected layer.
     conv_relu: whether the 1x1 convolution has a ReLU.
     conv2: filters of a second convolution, 5x5 without padding, whose outputs are averaged: a fully
       connected layer that is normalized as convolutions are, where the pool leaves 5x5 pixels. It
       covers what there is where that is less.
+    batch_norm: whether hidden layers are batch-normalized, the fully connected ones too; None for
+      convolutions as the trunk has them and fully connected layers without.
   """
 
   conv: int | None = 128
   fc: int | None = 1024
   dropout: float = 0.7
-  pool: Literal['valid', 'adaptive', 'ceil', 'none'] = 'valid'
+  pool: Literal['valid', 'adaptive', 'ceil', 'none', 'global'] = 'valid'
   fc2: int | None = added(None)
   conv_relu: bool = added(True)
   conv2: int | None = added(None)
+  batch_norm: bool | None = added(None)
 
   def resized(self, new: Callable[[str, int], int]) -> 'HeadStructure':
     """The same with other widths; `new` gives one for a layer's name and its width."""
@@ -69,6 +82,18 @@ LINEAR_HEAD = HeadStructure(conv=None, fc=None, dropout=0.0, pool='none')
 NORMALIZED_HEAD = HeadStructure(conv=128, fc=None, dropout=0.0, conv2=768)
 """The batch-normalized head of 1512.00567, section 10, as the released network has it."""
 
+POOLED_LINEAR_HEAD = HeadStructure(conv=None, fc=None, dropout=0.0, pool='global')
+"""GoogLeNet's own classifier on an earlier map: a linear layer on the means of its channels."""
+
+STRUCTURES: dict[str, HeadStructure] = {
+  'paper': HeadStructure(),
+  'cnds': CNDS_HEAD,
+  'linear': LINEAR_HEAD,
+  'pooled_linear': POOLED_LINEAR_HEAD,
+  'normalized': NORMALIZED_HEAD,
+}
+"""Structures of heads by the name that `aux_structure` knows them by."""
+
 _POOLS: dict[str, Callable[[jax.Array], jax.Array]] = {
   'valid': lambda x: nn.avg_pool(
     x, (min(5, x.shape[1]), min(5, x.shape[2])), strides=(3, 3), padding='VALID'
@@ -76,6 +101,7 @@ _POOLS: dict[str, Callable[[jax.Array], jax.Array]] = {
   'adaptive': functools.partial(adaptive_avg_pool, outputs=4),
   'ceil': lambda x: AvgPool(min(5, *x.shape[1:3]), 2, 'caffe', name='pool')(x),
   'none': lambda x: x,
+  'global': lambda x: x.mean((1, 2), keepdims=True),
 }
 
 
@@ -96,18 +122,116 @@ class AuxiliaryHead(nn.Module):
   def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
     """float[n, h, w, c] -> float32[n, classes]; on a map below 5x5 the window is smaller."""
     head = self.structure
+    conv = self.conv
+    if head.batch_norm is not None:
+      trunk = conv(1, parent=None).batch_norm
+      conv = functools.partial(conv, batch_norm=(trunk or BatchNorm()) if head.batch_norm else None)
     x = _POOLS[head.pool](x)
     if head.conv:
-      x = self.conv(head.conv, 1, relu=head.conv_relu, name='conv')(x, train)  # [n, 4, 4, 128]
+      x = conv(head.conv, 1, relu=head.conv_relu, name='conv')(x, train)  # [n, 4, 4, 128]
     if head.conv2:
       sides = (min(5, x.shape[1]), min(5, x.shape[2]))
-      x = self.conv(head.conv2, sides, padding=0, name='conv2')(x, train).mean((1, 2))
+      x = conv(head.conv2, sides, padding=0, name='conv2')(x, train).mean((1, 2))
     x = x.reshape(x.shape[0], -1)
     for name, dropout, units in (('fc', 'dropout', head.fc), ('fc2', 'dropout2', head.fc2)):
-      if units:
+      if units and head.batch_norm:  # a fully connected layer is a convolution of one pixel
+        x = conv(units, name=name)(x[:, None, None], train)[:, 0, 0]
+      elif units:
         x = FullyConnected(units, self.kernel_init, self.bias_init, self.dtype, name=name)(x)
+      if units:
         x = nn.Dropout(head.dropout, deterministic=not train, name=dropout)(x)
     return Classifier(self.classes, self.kernel_init, name='classifier')(x)
+
+
+def attach(
+  network: Network,
+  place: str,
+  x: jax.Array,
+  conv: Callable[..., nn.Module],
+  bias_init: float,
+  train: bool,
+) -> jax.Array:
+  """The logits of a network's head, which becomes a module of the network.
+
+  Args:
+    network: the network, whose method calls this.
+    place: where the head is.
+    x: the map there, float[n, h, w, c].
+    conv: makes a convolution unit, as for `AuxiliaryHead`.
+    bias_init: where biases of hidden layers start.
+    train: whether dropout and batch statistics are at work.
+
+  Returns:
+    float32[n, classes]. Where the head is a probe, no gradient goes from them to the map.
+  """
+  head = AuxiliaryHead(
+    network.architecture.head,
+    network.classes,
+    conv,
+    network.architecture.kernel_init,
+    bias_init,
+    network.dtype,
+    name=f'{PREFIX}{place}',
+  )
+  if place in network.probes:
+    x = jax.lax.stop_gradient(x)
+  return network.run(head, x, train)
+
+
+@dataclasses.dataclass(frozen=True)
+class HeadKnobs(Knobs):
+  """What can be asked of the auxiliary heads in families that have them."""
+
+  aux_probes: tuple[str, ...] = knob(
+    (), 'heads of `aux` that measure and do not teach: no gradient leaves them for the trunk'
+  )
+  aux_structure: str | None = knob(
+    None, f'{", ".join(STRUCTURES)}; none: as the variant has it; width multiplies their channels'
+  )
+  aux_width: float = knob(1.0, 'multiplies the channels of the heads, beside `width`')
+  aux_batch_norm: bool | None = knob(
+    None, "batch normalization of the heads' hidden layers; none: as the variant has it"
+  )
+  aux_dropout: float | None = knob(None, 'rate in the heads; none: as the variant has it')
+
+  def __post_init__(self) -> None:
+    for place in self.aux_probes:
+      if place not in self.aux:
+        accepted = ', '.join(self.aux) or 'none: aux names no head'
+        raise UserError(f'aux_probes={place}: no head there; accepted: {accepted}')
+
+
+def with_head(architecture: Any, knobs: HeadKnobs) -> Any:
+  """The architecture of a variant with heads as the knobs ask for them, at its full width.
+
+  Raises:
+    UserError: names the knob and what it accepts.
+  """
+  head = architecture.head
+  if knobs.aux_structure is not None:
+    head = choose('aux_structure', knobs.aux_structure, STRUCTURES)
+  factor = check_factor('aux_width', knobs.aux_width)
+  if factor != 1:
+    _need(head.conv or head.fc, f'aux_width={factor}', 'hidden layer')
+    head = head.resized(functools.partial(scaled, f'aux_width={factor}', factor))
+  if knobs.aux_batch_norm is not None:
+    _need(head.conv or head.fc, f'aux_batch_norm={knobs.aux_batch_norm}', 'hidden layer')
+    head = dataclasses.replace(head, batch_norm=knobs.aux_batch_norm)
+  if knobs.aux_dropout is not None:
+    rate = check_rate('aux_dropout', knobs.aux_dropout)
+    _need(head.fc or not rate, f'aux_dropout={rate}', 'hidden fully connected layer')
+    head = dataclasses.replace(head, dropout=rate)
+  return dataclasses.replace(architecture, head=head)
+
+
+def _need(layer: Any, knob: str, what: str) -> None:
+  if not layer:
+    raise UserError(f'{knob}: the heads have no {what}; accepted: with another aux_structure')
+
+
+def probe_modules(network: Network) -> tuple[str, ...]:
+  """The modules of a network's heads that measure and do not teach."""
+  return tuple(f'{PREFIX}{place}' for place in network.probes)
 
 
 def without_heads(variables: Mapping[str, Any]) -> dict[str, Any]:

@@ -15,7 +15,6 @@ from googlenet_jax.errors import UserError
 from googlenet_jax.models.family import (
   CLASSIFIER,
   Family,
-  Knobs,
   Network,
   Outputs,
   Variant,
@@ -26,7 +25,7 @@ from googlenet_jax.models.family import (
   knob,
   scaled,
 )
-from googlenet_jax.models.heads import LINEAR_HEAD, PREFIX, AuxiliaryHead, HeadStructure
+from googlenet_jax.models.heads import LINEAR_HEAD, HeadKnobs, HeadStructure, attach, with_head
 from googlenet_jax.models.kernels import pool_padding
 from googlenet_jax.models.layers import (
   KERNEL_INITIALIZERS,
@@ -130,10 +129,7 @@ class NIN(Network):
       unit = conv(first, layer.kernel, layer.stride, relu=False, padding=padding, name=name)
       x = self.run(unit, x, train)
       if name in self.aux:
-        head = AuxiliaryHead(
-          arch.head, self.classes, conv, arch.kernel_init, 0.0, self.dtype, name=f'{PREFIX}{name}'
-        )
-        aux[name] = self.run(head, x, train)
+        aux[name] = attach(self, name, x, conv, 0.0, train)
       x = nn.relu(x)
       for features in others:
         perceptrons += 1
@@ -165,7 +161,7 @@ def starved_pool(architecture: Architecture, size: int) -> str | None:
 
 
 @dataclasses.dataclass(frozen=True)
-class NINKnobs(Knobs):
+class NINKnobs(HeadKnobs):
   """The knobs of Network in Network; each composes with every variant."""
 
   variant: str = knob('imagenet', 'the network to start from, an entry of the variant table')
@@ -190,7 +186,8 @@ def apply_knobs(architecture: Architecture, knobs: NINKnobs) -> Architecture:
     )
     for number, layer in enumerate(architecture.layers, 1)
   )
-  changes: dict[str, Any] = {'layers': layers, 'head': architecture.head.resized(multiplied)}
+  head = with_head(architecture, knobs).head.resized(multiplied)
+  changes: dict[str, Any] = {'layers': layers, 'head': head}
   return changed(architecture, knobs, changes)
 
 

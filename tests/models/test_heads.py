@@ -8,8 +8,16 @@ import loops
 import numpy as np
 import pytest
 
-from googlenet_jax.models.heads import LINEAR_HEAD, AuxiliaryHead, HeadStructure
-from googlenet_jax.models.layers import Classifier, ConvUnit, MapClassifier
+from googlenet_jax.errors import UserError
+from googlenet_jax.models import build
+from googlenet_jax.models.heads import (
+  LINEAR_HEAD,
+  POOLED_LINEAR_HEAD,
+  STRUCTURES,
+  AuxiliaryHead,
+  HeadStructure,
+)
+from googlenet_jax.models.layers import BatchNorm, Classifier, ConvUnit, MapClassifier
 
 
 def head(pool='valid', bias=0.0, dtype=jnp.float32):
@@ -137,3 +145,99 @@ def test_hidden_biases_start_at_the_constant_and_the_classifiers_at_zero(bias):
   np.testing.assert_array_equal(params['conv']['bias'], np.full(3, bias, np.float32))
   np.testing.assert_array_equal(params['fc']['bias'], np.full(6, bias, np.float32))
   np.testing.assert_array_equal(params['classifier']['bias'], np.zeros(5))
+
+
+def test_a_pooled_linear_head_is_the_classifier_of_googlenet():
+  model = AuxiliaryHead(POOLED_LINEAR_HEAD, 5, ConvUnit, 'lecun_uniform', 0.0)
+  x = np.random.default_rng(0).normal(size=(2, 3, 4, 6)).astype(np.float32)
+  params = random_params(model, x)
+  expected = x.mean((1, 2)) @ params['classifier']['kernel'] + params['classifier']['bias']
+  np.testing.assert_allclose(model.apply({'params': params}, x), expected, rtol=1e-5, atol=1e-5)
+
+
+def normalized(x, layer, epsilon):
+  """Batch normalization in training, then ReLU."""
+  axes = tuple(range(x.ndim - 1))
+  x = (x - x.mean(axes)) / np.sqrt(x.var(axes) + epsilon)
+  return np.maximum(x * layer['bn']['scale'] + layer['bn']['bias'], 0)
+
+
+@pytest.mark.parametrize('trunk', [None, BatchNorm(epsilon=0.1)])
+def test_batch_normalization_of_a_head_reaches_its_fully_connected_layers(trunk):
+  """With the trunk's constants where it has any."""
+  structure = HeadStructure(conv=3, fc=6, dropout=0.0, pool='none', batch_norm=True)
+  conv = functools.partial(ConvUnit, batch_norm=trunk, bias_init=0.2)
+  model = AuxiliaryHead(structure, 5, conv, 'lecun_uniform', 0.2)
+  x = np.random.default_rng(0).normal(size=(8, 2, 2, 4)).astype(np.float32)
+  variables = model.init(jax.random.key(0), x)
+  params = random_params(model, x)
+  epsilon = (trunk or BatchNorm()).epsilon
+  y = normalized(x @ params['conv']['kernel'][0, 0], params['conv'], epsilon).reshape(8, -1)
+  y = normalized(y @ params['fc']['kernel'][0, 0], params['fc'], epsilon)
+  expected = y @ params['classifier']['kernel'] + params['classifier']['bias']
+  ours, updated = model.apply(
+    {'params': params, 'batch_stats': variables['batch_stats']}, x, True, mutable=['batch_stats']
+  )
+  np.testing.assert_allclose(ours, expected, rtol=1e-4, atol=1e-4)
+  assert set(updated['batch_stats']) == {'conv', 'fc'}
+
+
+def test_a_head_can_do_without_the_batch_normalization_of_its_trunk():
+  conv = functools.partial(ConvUnit, batch_norm=BatchNorm(), bias_init=0.2)
+  structure = HeadStructure(conv=3, fc=6, batch_norm=False)
+  variables = AuxiliaryHead(structure, 5, conv, 'lecun_uniform', 0.2).init(
+    jax.random.key(0), jnp.zeros((1, 5, 5, 2))
+  )
+  assert set(variables) == {'params'}
+  np.testing.assert_array_equal(variables['params']['conv']['bias'], np.full(3, 0.2, np.float32))
+
+
+HEADED = {'googlenet': '4a', 'cnds': 'conv4', 'nin': 'conv1', 'dsn': 'conv1', 'inception': '6'}
+
+
+@pytest.mark.parametrize('family', HEADED)
+@pytest.mark.parametrize('structure', STRUCTURES)
+def test_every_structure_fits_every_family(family, structure):
+  head = build(family, width=0.5, aux_structure=structure).architecture.head
+  assert head == STRUCTURES[structure].resized(lambda name, width: width // 2)
+
+
+@pytest.mark.parametrize('family', HEADED)
+def test_knobs_of_heads_add_up(family):
+  knobs = {'aux': (HEADED[family],), 'aux_structure': 'cnds', 'aux_width': 0.5, 'width': 0.5}
+  model = build(family, **knobs, aux_batch_norm=True, aux_dropout=0.2, aux_probes=knobs['aux'])
+  expected = {'conv': 16, 'fc': 256, 'fc2': 256, 'dropout': 0.2, 'batch_norm': True}
+  head = vars(model.architecture.head)
+  assert expected == {name: head[name] for name in expected}
+  assert model.probes == model.aux == knobs['aux']
+  assert build(family).architecture.head == build(family, aux_width=1.0).architecture.head
+
+
+def test_the_trunk_of_cnds_can_be_normalized_and_its_heads_follow():
+  shapes = jax.eval_shape(
+    build('cnds', 'small', width=0.125, batch_norm=True, aux=('conv4',)).init,
+    jax.random.key(0),
+    jnp.zeros((1, 32, 32, 3)),
+  )
+  convolutions = {f'conv{number}' for number in range(1, 9)}
+  assert set(shapes['batch_stats']) == convolutions | {'aux_conv4'}
+  assert not any('bias' in shapes['params'][name] for name in convolutions)
+
+
+@pytest.mark.parametrize(
+  ('family', 'knobs', 'message'),
+  [
+    ('googlenet', {'aux_structure': 'deep'}, 'aux_structure=deep: accepted: paper, cnds, linear'),
+    ('googlenet', {'aux_probes': ('4a',)}, 'aux_probes=4a: no head there; accepted: none: aux'),
+    ('cnds', {'aux_probes': ('conv1',), 'aux': ('conv4', 'conv2')}, 'accepted: conv4, conv2'),
+    ('googlenet', {'aux_width': 0.0}, 'aux_width=0.0: a finite number above 0'),
+    ('googlenet', {'aux_width': 0.001}, 'aux_width=0.001: head.conv would have no channels'),
+    ('nin', {'aux_width': 0.5}, 'aux_width=0.5: the heads have no hidden layer; accepted'),
+    ('dsn', {'aux_batch_norm': True}, 'aux_batch_norm=True: the heads have no hidden layer'),
+    ('inception', {'aux_dropout': 0.1}, 'the heads have no hidden fully connected layer'),
+  ],
+)
+def test_knobs_of_heads_that_cannot_be_are_refused(family, knobs, message):
+  with pytest.raises(UserError) as error:
+    build(family, **knobs)
+  assert message in str(error.value) and '\n' not in str(error.value)

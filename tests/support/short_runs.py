@@ -22,6 +22,9 @@ NETWORKS = {
   'vgg': {'model.variant': 'vgg11', 'model.batch_norm': True, 'model.width': 0.125},
   # With a head beside it, and few of its modules.
   'inception': {'model.width': 0.25, 'model.skip': '5b,5c,5d,6b,6c,6d,6e,7b,7c'},
+  # It compiles as fast, and has a head.
+  'cnds': {'model.width': 0.0625},
+  'googlenet': {'model.width': 0.05, 'model.widths': PLAIN},
 }
 
 

@@ -14,6 +14,7 @@ from googlenet_jax.sweeps.study import RETRIES, Study
 from googlenet_jax.sweeps.sweep import Options
 from googlenet_jax.training.config.flags import parse_config
 from googlenet_jax.training.config.network import build_model
+from googlenet_jax.training.config.schema import validate
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 STUDIES = (
@@ -37,6 +38,26 @@ def test_shipped_studies_fit_their_experiments(file, sweep, tmp_path):
   found = Study(tmp_path, [f'--config={ROOT / "experiments" / file}'], sweep)
   seeds = {member.overrides['seed'] for member in found.members}
   assert seeds == {0, 1, 2} and len(found.members) >= 6
+
+
+@pytest.mark.parametrize(
+  ('argument', 'sweep', 'members', 'seeds'),
+  [
+    ('', 'cnds', 16, 8),
+    ('', 'heads', 56, 4),
+    ('', 'decay', 20, 4),
+    (':googlenet', 'heads', 56, 4),
+  ],
+)
+def test_the_registered_study_has_its_seeds(argument, sweep, members, seeds, tmp_path):
+  base = f'--config={ROOT / "experiments/auxiliary.py"}{argument}'
+  found = Study(tmp_path, [base], sweep).members
+  assert len(found) == members == len({member.name for member in found})
+  assert {member.overrides['seed'] for member in found} == set(range(seeds))
+  for member in found:
+    config = parse_config([base, *member.arguments])
+    validate(config)
+    build_model(config.model, 10)
 
 
 def test_a_confirmation_takes_no_seed_that_gave_the_hint(tmp_path):

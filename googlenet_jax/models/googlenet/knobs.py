@@ -3,14 +3,15 @@
 import dataclasses
 from typing import Any
 
-from googlenet_jax.models.family import Knobs, LRNKnobs, check_rate, choose, knob
+from googlenet_jax.models.family import LRNKnobs, check_rate, choose, knob
 from googlenet_jax.models.googlenet.variants import Architecture, replace_widths, scale
+from googlenet_jax.models.heads import HeadKnobs, with_head
 from googlenet_jax.models.kernels import LRN
 from googlenet_jax.models.layers import KERNEL_INITIALIZERS, BatchNorm
 
 
 @dataclasses.dataclass(frozen=True)
-class GoogLeNetKnobs(Knobs):
+class GoogLeNetKnobs(HeadKnobs):
   """The knobs of GoogLeNet; each composes with every variant."""
 
   variant: str = knob('table1', 'the network to start from, an entry of the variant table')
@@ -24,7 +25,6 @@ class GoogLeNetKnobs(Knobs):
     None, 'batch normalization in place of biases; none: as the variant has it'
   )
   dropout: float | None = knob(None, 'rate before the classifier; none: as the variant has it')
-  aux_dropout: float | None = knob(None, 'rate in the heads; none: as the variant has it')
   kernel_init: str | None = knob(
     None, f'{", ".join(KERNEL_INITIALIZERS)}; none: as the variant has it'
   )
@@ -45,7 +45,10 @@ def apply_knobs(architecture: Architecture, knobs: GoogLeNetKnobs) -> Architectu
     knobs.reduction if own is None else own for own in (knobs.reduction_3x3, knobs.reduction_5x5)
   )
   arch = scale(
-    architecture, width=knobs.width, reduction_3x3=reduction_3x3, reduction_5x5=reduction_5x5
+    with_head(architecture, knobs),
+    width=knobs.width,
+    reduction_3x3=reduction_3x3,
+    reduction_5x5=reduction_5x5,
   )
   arch = replace_widths(arch, knobs.widths)
   changes: dict[str, Any] = {}
@@ -59,7 +62,4 @@ def apply_knobs(architecture: Architecture, knobs: GoogLeNetKnobs) -> Architectu
     changes['bias_init'] = knobs.bias_init
   if knobs.dropout is not None:
     changes['dropout'] = check_rate('dropout', knobs.dropout)
-  if knobs.aux_dropout is not None:
-    rate = check_rate('aux_dropout', knobs.aux_dropout)
-    changes['head'] = dataclasses.replace(arch.head, dropout=rate)
   return dataclasses.replace(arch, **changes)

@@ -8,7 +8,7 @@ import jax
 from googlenet_jax.models.family import CLASSIFIER, Network, Outputs, check_image_size
 from googlenet_jax.models.googlenet.inception import Inception
 from googlenet_jax.models.googlenet.variants import Architecture, starved_pool
-from googlenet_jax.models.heads import PREFIX, AuxiliaryHead
+from googlenet_jax.models.heads import attach
 from googlenet_jax.models.layers import (
   Classifier,
   GlobalAvgPool,
@@ -57,16 +57,7 @@ class GoogLeNet(Network):
         )
         x = run(inception, x)
         if name in self.aux:
-          head = AuxiliaryHead(
-            arch.head,
-            self.classes,
-            conv,
-            arch.kernel_init,
-            arch.bias_init,
-            self.dtype,
-            name=f'{PREFIX}{name}',
-          )
-          aux[name] = run(head, x)
+          aux[name] = attach(self, name, x, conv, arch.bias_init, train)
       return x
 
     x = images  # [n, 224, 224, 3]

@@ -16,7 +16,6 @@ from googlenet_jax.errors import UserError
 from googlenet_jax.models.family import (
   CLASSIFIER,
   Family,
-  Knobs,
   Network,
   Outputs,
   Variant,
@@ -25,7 +24,7 @@ from googlenet_jax.models.family import (
   choose,
   knob,
 )
-from googlenet_jax.models.heads import NORMALIZED_HEAD, PREFIX, AuxiliaryHead, HeadStructure
+from googlenet_jax.models.heads import NORMALIZED_HEAD, HeadKnobs, HeadStructure, attach, with_head
 from googlenet_jax.models.inception.branches import NORM, Branch, check_order, concatenated
 from googlenet_jax.models.inception.modules import NAMES, REDUCING, V2, V3, Module
 from googlenet_jax.models.inception.scaling import remaining, widths_by
@@ -199,10 +198,7 @@ class FactorizedInception(Network):
       )
       x = self.run(inception, x, train)
       if (stage := last.get(module.name)) in self.aux:
-        head = AuxiliaryHead(
-          arch.head, self.classes, conv, arch.kernel_init, 0.0, self.dtype, name=f'{PREFIX}{stage}'
-        )
-        aux[stage] = self.run(head, x, train)
+        aux[stage] = attach(self, stage, x, conv, 0.0, train)
     x = GlobalAvgPool(name='avg_pool')(x)
     x = nn.Dropout(arch.dropout, deterministic=not train, name='dropout')(x)
     return Outputs(Classifier(self.classes, arch.kernel_init, name=CLASSIFIER)(x), aux)
@@ -235,7 +231,7 @@ def starved_pool(architecture: Architecture, size: int) -> str | None:
 
 
 @dataclasses.dataclass(frozen=True)
-class InceptionKnobs(Knobs):
+class InceptionKnobs(HeadKnobs):
   """The knobs of Inception-v2 and Inception-v3; each composes with every variant."""
 
   variant: str = knob('inception_v3', 'the network to start from, an entry of the variant table')
@@ -276,7 +272,7 @@ def apply_knobs(architecture: Architecture, knobs: InceptionKnobs) -> Architectu
   changes: dict[str, Any] = {
     'stem': stem,
     'modules': tuple(modules),
-    'head': architecture.head.resized(width),
+    'head': with_head(architecture, knobs).head.resized(width),
   }
   return changed(architecture, knobs, changes)
 

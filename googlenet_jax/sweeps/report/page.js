@@ -169,7 +169,7 @@ function curves(study, metric, width) {
   const x = [Math.min(...steps), Math.max(...steps)];
   const { svg, px, py } = frame({
     x, y, xTicks: ticks(...x, 4), yTicks: yLog ? logTicks(...y) : ticks(...y), xText: short, yText: metric.includes('error') ? rounded : short,
-    width, height: 250, yLog, xLabel: 'step', yLabel: metric.includes('error') ? 'top-1 error' : yLog ? 'nats (logarithmic)' : 'nats', name: `${metric} by step`,
+    width, height: 250, yLog, xLabel: 'step', yLabel: metric.includes('error') ? 'top-1 error' : metric.startsWith('gradient/') ? metric.split(/[/_]/)[1] : yLog ? 'nats (logarithmic)' : 'nats', name: `${metric} by step`,
   });
   for (const m of lines) {
     const d = m.curves[metric].map((p, i) => `${i ? 'L' : 'M'}${px(p[0]).toFixed(1)},${py(p[1]).toFixed(1)}`).join('');

@@ -149,11 +149,14 @@ def _member(folder: pathlib.Path, entry: dict[str, Any], stored: dict[str, Any])
 
 
 def _curves(path: pathlib.Path) -> dict[str, Curve]:
-  """Losses and test errors over steps, by the names of the log; what is not finite is a gap."""
+  """Losses, test errors and the gradient's shares over steps, by the names of the log.
+
+  What is not finite is a gap.
+  """
   curves: dict[str, Curve] = {}
   for line in json_lines(path):
     for name, value in line.items():
-      wanted = 'loss' in name or name == 'eval/top1_error'
+      wanted = 'loss' in name or name.startswith('gradient/') or name == 'eval/top1_error'
       if wanted and isinstance(line.get('step'), int) and _finite(value) is not None:
         curves.setdefault(name, []).append((line['step'], float(value)))
   return curves

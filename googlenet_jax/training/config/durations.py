@@ -46,7 +46,11 @@ class Durations(NamedTuple):
     stair: steps between two stairs of the staircase.
     stairs: the first step on each stair of stairs that are not alike.
     ema_start: the first averaged step.
+    aux_every: steps between two weights of the heads' schedule.
+    aux_from: the first step at which heads weigh anything.
+    aux_until: the first step at which they do not any more; None where they do to the end.
     log_every: steps between two lines of the log.
+    shares_every: steps between two on the losses' shares of the gradient; 0 for none.
     eval_every: steps between two evaluations.
     save_every: steps between two checkpoints.
   """
@@ -56,7 +60,11 @@ class Durations(NamedTuple):
   stair: int = 1
   stairs: tuple[int, ...] = ()
   ema_start: int = 0
+  aux_every: int = 1
+  aux_from: int = 0
+  aux_until: int | None = None
   log_every: int = 1
+  shares_every: int = 0
   eval_every: int = 1
   save_every: int = 1
 
@@ -82,7 +90,11 @@ def in_steps(config: ConfigDict, examples: int) -> Durations:
     stair=steps('schedule.every', config.schedule.every),
     stairs=tuple(steps('schedule.at', str(duration)) for duration in config.schedule.at),
     ema_start=steps('ema.start', config.ema.start),
+    aux_every=steps('loss.aux_every', config.loss.aux_every, 1),
+    aux_from=steps('loss.aux_from', config.loss.aux_from),
+    aux_until=steps('loss.aux_until', config.loss.aux_until) if config.loss.aux_until else None,
     log_every=steps('log_every', config.log_every, 1),
+    shares_every=steps('shares_every', config.shares_every),
     eval_every=steps('evaluation.every', config.evaluation.every, 1),
     save_every=steps('checkpoint.every', config.checkpoint.every, 1),
   )
@@ -92,6 +104,11 @@ def in_steps(config: ConfigDict, examples: int) -> Durations:
     raise UserError(
       f'config.schedule.at={config.schedule.at!r}: steps {", ".join(map(str, found.stairs))}; '
       'accepted: later and later ones, behind the warm-up'
+    )
+  if found.aux_until is not None and found.aux_until <= found.aux_from:
+    raise UserError(
+      f'config.loss.aux_until={config.loss.aux_until!r}: step {found.aux_until}; accepted: later '
+      f'than loss.aux_from={config.loss.aux_from!r}, or none'
     )
   if found.warmup >= found.steps:
     raise UserError(

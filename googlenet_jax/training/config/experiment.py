@@ -14,7 +14,7 @@ from googlenet_jax.data.augment import Augmentation, from_config
 from googlenet_jax.data.pipeline import eval_batches, train_batches
 from googlenet_jax.data.sources import Split, open_split
 from googlenet_jax.errors import UserError
-from googlenet_jax.models import Network
+from googlenet_jax.models import PREFIX, Network
 from googlenet_jax.normalization import Normalization
 from googlenet_jax.training.config.durations import Durations, in_steps
 from googlenet_jax.training.config.hyperparameters import hyperparameters
@@ -24,6 +24,8 @@ from googlenet_jax.training.devices import device_data
 from googlenet_jax.training.devices.parallelism import Batch, DataParallel, parallel_by
 from googlenet_jax.training.step.initial import begin_with, open_weights
 from googlenet_jax.training.step.optimizer import frozen_modules, module_rates
+from googlenet_jax.training.step.reach import modules_reached
+from googlenet_jax.training.step.shares import make_shares_step
 from googlenet_jax.training.step.state import TrainState, create_state
 from googlenet_jax.training.step.statistics import make_statistics_step
 from googlenet_jax.training.step.step import make_eval_step, make_train_step
@@ -86,6 +88,26 @@ class Experiment:
     parallel = self.parallel
     unroll = parallel.platform == 'cpu'
     return make_train_step(self.model, self.config, self.rates, parallel.axis_name, unroll)
+
+  @functools.cached_property
+  def reached(self) -> dict[str, frozenset[str]]:
+    """The modules that the loss of each classifier can teach, by the classifier's name."""
+    return modules_reached(self.model, self.abstract_state(), self.config.data.image_size)
+
+  def shares_step(self) -> Callable | None:
+    """The step (state, batch, hyper) -> the losses' shares of the gradient, to be compiled.
+
+    None where no head teaches what the classifier teaches, or nobody wants to know.
+    """
+    heads = [place for place in self.model.aux if place not in self.model.probes]
+    if not heads or not self.durations.shares_every:
+      return None
+    frozen = frozen_modules(self.rates)
+    taught = [self.reached[name] for name in ('main', *(f'{PREFIX}{place}' for place in heads))]
+    shared = sorted(frozenset.intersection(*taught).difference(frozen))
+    if not shared:
+      return None
+    return make_shares_step(self.model, self.config, frozen, shared, self.parallel.axis_name)
 
   def eval_step(self) -> Callable:
     """The evaluation step, (variables, batch, hyper) -> sums, to be compiled."""

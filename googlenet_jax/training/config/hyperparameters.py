@@ -10,7 +10,7 @@ from googlenet_jax.normalization import Normalization
 from googlenet_jax.training.config.durations import Durations
 from googlenet_jax.training.step.losses import head_weights
 from googlenet_jax.training.step.optimizer import scalars
-from googlenet_jax.training.step.schedules import averaging_rates, learning_rates
+from googlenet_jax.training.step.schedules import aux_factors, averaging_rates, learning_rates
 
 
 def hyperparameters(
@@ -23,12 +23,19 @@ def hyperparameters(
     durations: the config's durations in steps.
     normalization: the statistics of the images' channels.
   """
-  numbers = scalars(config.optimizer) | {'label_smoothing': config.loss.label_smoothing}
-  weights = head_weights(config.loss.head_weights, config.loss.aux_weight, config.model.aux)
+  loss = config.loss
+  numbers = scalars(config.optimizer) | {
+    'label_smoothing': loss.label_smoothing,
+    'aux_threshold': loss.aux_threshold,
+  }
+  weights = head_weights(loss.head_weights, loss.aux_weight, config.model.aux)
   steps = durations.steps
+  factors = aux_factors(
+    loss.aux_schedule, steps, durations.aux_every, durations.aux_from, durations.aux_until
+  )
   return {
     **{name: np.float32(value) for name, value in numbers.items()},
-    'head_weights': {place: np.float32(weight) for place, weight in weights.items()},
+    'head_weights': {place: np.float32(weight) * factors for place, weight in weights.items()},
     'learning_rates': learning_rates(
       config.schedule,
       config.optimizer.learning_rate,

@@ -16,15 +16,18 @@ from googlenet_jax.data.augment import Augmentation
 from googlenet_jax.errors import UserError
 from googlenet_jax.training.config.network import model_section
 from googlenet_jax.training.step.losses import LOSSES, head_weights
+from googlenet_jax.training.step.schedules import AUX_SCHEDULES
 
 CHOICES: dict[str, tuple[str, ...]] = {
   'loss.name': LOSSES,
+  'loss.aux_schedule': AUX_SCHEDULES,
   'optimizer.name': ('sgd', 'rmsprop', 'adamw'),
   'schedule.name': ('constant', 'staircase', 'stairs', 'cosine', 'polynomial'),
   'ema.kind': ('none', 'exponential', 'polyak'),
   'evaluation.parameters': ('raw', 'ema'),
   'parallelism': ('jit', 'pmap'),
   'on_nonfinite': ('stop', 'skip', 'rollback'),
+  'on_collapse': ('warn', 'stop', 'reinit'),
   'data.on_bad_image': ('stop', 'skip'),
   'data.placement': ('host', 'device'),
 }
@@ -52,6 +55,8 @@ def defaults(family: str = 'googlenet') -> ConfigDict:
   config.log_every = '50 steps'  # distance between lines in metrics.jsonl
   config.on_nonfinite = 'stop'  # a bad loss or gradient: stop, skip (the step) or rollback
   config.nonfinite_limit = 10  # steps skipped, or rollbacks to a checkpoint, before the run stops
+  config.on_collapse = 'warn'  # a classifier that guesses while others learn: warn, stop or reinit
+  config.shares_every = '1000 steps'  # distance between lines on each loss's share of the gradient
 
   config.model = model_section(family)  # the network: `family`, and every knob of that family
 
@@ -80,6 +85,11 @@ def defaults(family: str = 'googlenet') -> ConfigDict:
   loss.name = 'cross_entropy'  # or squared_hinge (1409.5185); evaluations say cross entropy always
   loss.aux_weight = 0.3  # weight of each auxiliary head's loss (section 5)
   loss.head_weights = ''  # weights of single heads in its place: '4a=0.1,4d=0.3'
+  loss.aux_schedule = 'constant'  # of all weights: constant, linear (1 - t / N) or product (CNDS)
+  loss.aux_every = '1 epoch'  # linear, product: what t counts; N of them make the run
+  loss.aux_from = '0 steps'  # before it, heads weigh nothing
+  loss.aux_until = ''  # from it on, heads weigh nothing; '' = to the end
+  loss.aux_threshold = 0.0  # heads learn from what their loss exceeds it by (1409.5185's gamma)
   loss.label_smoothing = 0.0  # share of the target spread over all classes (1512.00567, section 7)
 
   config.optimizer = optimizer = ConfigDict()
@@ -185,6 +195,7 @@ def validate(config: ConfigDict) -> None:
     'optimizer.clip_value',
     'optimizer.clip_norm',
     'loss.aux_weight',
+    'loss.aux_threshold',
     'optimizer.bias_rate',
     'optimizer.epsilon',
     'schedule.power',

@@ -50,7 +50,7 @@ def make_probe_step(
     """The gradient of the weights, and figures of the activations by part."""
     key = jax.random.fold_in(jax.random.wrap_key_data(hyper['key']), state.step)
     if accumulate == 1:
-      found = gradients(state.params, state.batch_stats, batch, hyper, key)
+      found = gradients(state.params, state.batch_stats, batch, hyper, key, state.step)
       return found[0], jax.tree.map(lambda x: x[None], found[2])
     parts = jax.tree.map(lambda x: parts_of(x, accumulate), batch)
 
@@ -58,7 +58,7 @@ def make_probe_step(
       batch_stats, total = carry
       index, part = inputs
       gradient, (_, batch_stats), flows = gradients(
-        state.params, batch_stats, part, hyper, jax.random.fold_in(key, index)
+        state.params, batch_stats, part, hyper, jax.random.fold_in(key, index), state.step
       )
       return (batch_stats, jax.tree.map(jnp.add, total, gradient)), flows
 

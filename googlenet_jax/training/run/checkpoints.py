@@ -60,20 +60,33 @@ class Checkpoints:
       handlers = {_STATE: _whole_arrays(), _MANIFEST: ocp.JsonCheckpointHandler()}
       self._manager = ocp.CheckpointManager(self._path, options=options, item_handlers=handlers)
 
-  def save(self, step: int, state: TrainState, top1_error: float | None = None) -> None:
+  def save(
+    self,
+    step: int,
+    state: TrainState,
+    top1_error: float | None = None,
+    remembered: dict[str, Any] | None = None,
+  ) -> None:
     """Begins to save; the arrays are copied before it returns, the disk is written meanwhile.
 
     Args:
       step: number of steps done.
       state: the state to save.
       top1_error: the error of an evaluation at this step, if there was one.
+      remembered: JSON values that belong to the state and are no arrays.
 
     Raises:
       UserError: this or the save before could not be written; earlier ones are left alone.
     """
     if step == self._manager.latest_step():
       return
-    manifest = {**self._about, 'step': step, 'top1_error': top1_error, 'leaves': _checksums(state)}
+    manifest = {
+      **self._about,
+      'step': step,
+      'top1_error': top1_error,
+      'remembered': remembered,
+      'leaves': _checksums(state),
+    }
     arguments = ocp.args.Composite(
       **{_STATE: ocp.args.PyTreeSave(state), _MANIFEST: ocp.args.JsonSave(_sealed(manifest))}
     )
@@ -81,6 +94,11 @@ class Checkpoints:
     with self._writing(f'{step} saved'):
       self._manager.wait_until_finished()
       self._manager.save(step, args=arguments)
+
+  def remembered(self, step: int) -> dict[str, Any] | None:
+    """What was saved with the state of a step beside its arrays; None for nothing."""
+    folder = self._path / str(step)
+    return _manifest(folder).get('remembered') if folder.is_dir() else None
 
   def judge(self, step: int, top1_error: float) -> None:
     """Takes the error of an evaluation that was made after the checkpoint was saved."""

@@ -8,6 +8,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from googlenet_jax.errors import UserError
+from googlenet_jax.training.run.collapse import Collapse, CollapseAlarm
 from googlenet_jax.training.run.metrics import MetricsLog
 from googlenet_jax.training.run.progress import Progress
 
@@ -22,15 +23,19 @@ class NonFiniteError(UserError):
 class StepFigures:
   """Metrics of the training steps since the last line of the log, still on the devices."""
 
-  def __init__(self, config: ConfigDict, log: MetricsLog, progress: Progress) -> None:
+  def __init__(
+    self, config: ConfigDict, log: MetricsLog, progress: Progress, alarm: CollapseAlarm
+  ) -> None:
     """Begins without any.
 
     Args:
       config: the run's config, which says what becomes of a step that is not finite.
       log: where the means are written.
       progress: what shows the newest loss.
+      alarm: what is told the losses of each step.
     """
     self._config, self._log, self._progress = config, log, progress
+    self._alarm = alarm
     self._pending: list[Any] = []
     self.skipped_images = 0
 
@@ -40,8 +45,11 @@ class StepFigures:
     if len(self._pending) > 1:
       self._progress.update(step - 1, float(jax.device_get(self._pending[-2]['loss'])))
 
-  def write(self, step: int) -> None:
+  def write(self, step: int) -> Collapse | None:
     """Writes the means since the last line, after making sure that all are finite.
+
+    Returns:
+      The alarm for classifiers that have collapsed, if there are any.
 
     Raises:
       NonFiniteError: a loss or gradient is not, where the config says stop or rollback.
@@ -66,6 +74,11 @@ class StepFigures:
     if rate:
       scalars['train/images_per_second'] = rate
     self._log.write(step, scalars)
+    losses = [
+      {name.removeprefix('loss_'): float(m[name]) for name in m if name.startswith('loss_')}
+      for m in history
+    ]
+    return self._alarm.add(step, losses)
 
   def _finite(self, step: int, history: list[Any]) -> list[Any]:
     """The metrics of the steps that were not skipped.

@@ -21,6 +21,7 @@ from googlenet_jax.training.devices.parallelism import Batch
 from googlenet_jax.training.devices.stopping import StopTogether
 from googlenet_jax.training.run import curves
 from googlenet_jax.training.run.checkpoints import Checkpoints
+from googlenet_jax.training.run.collapse import Collapse, alarm_of, begin_anew
 from googlenet_jax.training.run.figures import (
   Evaluation,
   NonFiniteError,
@@ -154,6 +155,8 @@ class _Run:
     self.hyper = parallel.replicate(experiment.hyper)
     self.train_step = parallel.compile_train(experiment.train_step())
     self.eval_step = parallel.compile_eval(experiment.eval_step())
+    shares = experiment.shares_step()
+    self.shares_step = parallel.compile_eval(shares) if shares else None
     self.recalibrate = (
       Recalibration(experiment) if experiment.config.evaluation.recalibrate else None
     )
@@ -210,7 +213,7 @@ class _Run:
       progress = stack.enter_context(show_progress(start, steps, batch_size, silent))
       if start:
         progress.line(f'resumed at step {start} from {self.workdir.checkpoints}')
-      attempt = _Attempt(self, log, progress)
+      attempt = _Attempt(self, log, progress, start)
       try:
         return attempt.to_the_end(start, state, rollbacks)
       finally:
@@ -222,10 +225,11 @@ class _Run:
 class _Attempt:
   """The steps from one state to the end of the run, or to one that is not finite."""
 
-  def __init__(self, run: _Run, log: MetricsLog, progress: Progress) -> None:
+  def __init__(self, run: _Run, log: MetricsLog, progress: Progress, start: int) -> None:
     self._run, self._log, self._progress = run, log, progress
+    self._alarm = alarm_of(run.experiment, run.checkpoints.remembered(start))
     self._stop = StopTogether(run.experiment.parallel, self._asked)
-    self.figures = StepFigures(run.experiment.config, log, progress)
+    self.figures = StepFigures(run.experiment.config, log, progress, self._alarm)
 
   def to_the_end(self, start: int, state: TrainState, rollbacks: int) -> Evaluation:
     """Steps, and does after each what is due; returns the last evaluation.
@@ -246,11 +250,13 @@ class _Attempt:
         raise self._stopped(start)
       evaluated = self._catch_up(start, state)
       for step in range(start + 1, experiment.durations.steps + 1):
-        state, metrics = self._step(state, next(batches))
+        batch = next(batches)
+        self._measure_shares(step, state, batch)
+        state, metrics = self._step(state, batch)
         due = due_after(step, experiment.durations, self._stop.agreed(metrics))
         self.figures.add(step, metrics)
-        if due.log:
-          self.figures.write(step)
+        if due.log and (collapse := self.figures.write(step)):
+          state = self._answer(collapse, state)
         if due.evaluate:
           evaluated = self._evaluate(step, state)
           if evaluated is None:  # a signal came
@@ -299,6 +305,29 @@ class _Attempt:
     with jax.transfer_guard('disallow'):  # whatever crosses the bus here does so by mistake
       return self._run.train_step(state, batch, self._run.hyper)
 
+  def _measure_shares(self, step: int, state: TrainState, batch: Batch) -> None:
+    """Writes each loss's share of the gradient that a step is about to follow, where it is due."""
+    run = self._run
+    if run.shares_step is None or step % run.experiment.durations.shares_every:
+      return
+    pair = {name: batch[name] for name in ('image', 'label')}
+    found = jax.device_get(run.shares_step(state, pair, run.hyper))
+    shares = {f'gradient/{name}': float(value) for name, value in found.items()}
+    self._log.write(step, {name: value for name, value in shares.items() if np.isfinite(value)})
+
+  def _answer(self, collapse: Collapse, state: TrainState) -> TrainState:
+    """Does what the config says about a collapse.
+
+    Raises:
+      UserError: it says stop.
+    """
+    said, answer = collapse.describe(self._alarm.guess), self._run.experiment.config.on_collapse
+    if answer == 'stop':
+      raise UserError(said)
+    logger.warning('%s', said)
+    self._log.write(collapse.step, {f'collapse/{name}': 1.0 for name in collapse.guessing})
+    return begin_anew(self._run.experiment, collapse, state) if answer == 'reinit' else state
+
   def _evaluate(self, step: int, state: TrainState) -> Evaluation | None:
     """Figures of the test images, written to the log; None where a signal came."""
     experiment = self._run.experiment
@@ -333,4 +362,4 @@ class _Attempt:
     """Begins to save a checkpoint, with the error of its evaluation if there was one."""
     error = None if evaluated is None else evaluated['main']['top1_error']
     with self._progress.pause():
-      self._run.checkpoints.save(step, state, error)
+      self._run.checkpoints.save(step, state, error, self._alarm.remember())

@@ -45,6 +45,15 @@ LOSSES: tuple[str, ...] = ('cross_entropy', 'squared_hinge')
 """What a classifier and its heads can be trained with: `config.loss.name`."""
 
 
+def guess_loss(name: str, classes: int) -> float:
+  """The least loss of scores that are the same for all images, of classes as frequent as another.
+
+  ln(classes) for cross entropy, whatever the smoothing; for the squared hinge 4 (1 - 1 / classes),
+  where all scores are 2 / classes - 1.
+  """
+  return 4 * (1 - 1 / classes) if name == 'squared_hinge' else math.log(classes)
+
+
 def by_classifier(outputs: Outputs) -> dict[str, jax.Array]:
   """Logits by the name of their classifier: `main`, then `aux_4a`, `aux_4d` and so on."""
   return {'main': outputs.logits, **{f'{PREFIX}{name}': aux for name, aux in outputs.aux.items()}}
@@ -85,6 +94,7 @@ def total_loss(
   weights: Mapping[str, jax.Array | float],
   label_smoothing: jax.Array | float,
   name: str = 'cross_entropy',
+  threshold: jax.Array | float | None = None,
 ) -> tuple[jax.Array, dict[str, jax.Array]]:
   """The loss to minimize and its parts, all float32 scalars, means over the batch.
 
@@ -96,6 +106,8 @@ def total_loss(
     weights: the weight of each head's loss by its place.
     label_smoothing: share of the target spread evenly over all classes; cross entropy only.
     name: one of `LOSSES`.
+    threshold: heads learn from what their loss exceeds it by, and from nothing where it does not
+      (1409.5185's hinge); None for none.
   """
 
   def mean(logits: jax.Array) -> jax.Array:
@@ -108,5 +120,6 @@ def total_loss(
   }
   loss = parts['loss_main']
   for place in outputs.aux:
-    loss += weights[place] * parts[f'loss_{PREFIX}{place}']
+    part = parts[f'loss_{PREFIX}{place}']
+    loss += weights[place] * (part if threshold is None else jax.nn.relu(part - threshold))
   return loss, {'loss': loss, **parts}

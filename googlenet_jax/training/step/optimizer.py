@@ -2,7 +2,7 @@
 
 import fnmatch
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any
 
 import jax
@@ -17,7 +17,10 @@ Hyperparameters = dict[str, jax.Array]
 
 
 def make_optimizer(
-  config: ConfigDict, hyper: Hyperparameters, rates: Mapping[str, float]
+  config: ConfigDict,
+  hyper: Hyperparameters,
+  rates: Mapping[str, float],
+  probes: Collection[str] = (),
 ) -> optax.GradientTransformation:
   """Gradient transformation whose updates are added to the parameters.
 
@@ -30,12 +33,15 @@ def make_optimizer(
     hyper: float32 scalars `learning_rate`, `momentum`, `weight_decay`, `clip_norm`, `clip_value`,
       `bias_rate`, `decay` and `epsilon`.
     rates: what multiplies the rates of modules, as `module_rates` gives it.
+    probes: modules of heads that do not teach: each has a gradient norm of its own.
   """
   parts = []
   if config.clip_value:
     parts.append(optax.clip(hyper['clip_value']))
   if config.clip_norm:
-    parts.append(optax.clip_by_global_norm(hyper['clip_norm']))
+    clip = optax.clip_by_global_norm(hyper['clip_norm'])
+    clips = dict.fromkeys((*probes, ''), clip)
+    parts.append(optax.multi_transform(clips, _groups(probes)) if probes else clip)
   if config.name == 'adamw':
     parts.append(optax.scale_by_adam(hyper['momentum'], hyper['decay'], hyper['epsilon']))
   if config.weight_decay:
@@ -119,6 +125,15 @@ def scalars(config: ConfigDict) -> dict[str, float]:
 def _named(params: Any, name: str) -> Any:
   flat = traverse_util.flatten_dict(params)
   return traverse_util.unflatten_dict({path: path[-1] == name for path in flat})
+
+
+def _groups(probes: Collection[str]) -> Callable[[Any], Any]:
+  """Labels of parameters: the probe that they are of, and '' for all the rest."""
+
+  def label(path: tuple[Any, ...], _: Any) -> str:
+    return path[0].key if path[0].key in probes else ''
+
+  return lambda params: jax.tree.map_with_path(label, params)
 
 
 def _kernels(params: Any) -> Any:

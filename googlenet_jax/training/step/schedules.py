@@ -1,4 +1,4 @@
-"""Learning rates and averaging rates, one value for each step of a run."""
+"""Rates of learning and averaging and the weight of heads, one value for each step of a run."""
 
 from collections.abc import Sequence
 
@@ -35,6 +35,36 @@ def learning_rates(
   decayed = np.asarray(shape(jnp.asarray(np.maximum(step - warmup, 0))))
   rising = (step + 1) / (warmup + 1)
   return np.where(step < warmup, rising, decayed).astype(np.float32) * np.float32(peak)
+
+
+AUX_SCHEDULES = ('constant', 'linear', 'product')
+"""How the weights of the heads' losses fall over a run: `config.loss.aux_schedule`."""
+
+
+def aux_factors(
+  name: str, steps: int, every: int = 1, first: int = 0, end: int | None = None
+) -> np.ndarray:
+  """What multiplies the weights of the heads' losses at each step, float32[steps].
+
+  With t the periods that have passed and N those of the run, `linear` is 1 - t / N. 1505.02496
+  (CNDS) sets alpha to alpha (1 - t / N) again and again: `product` takes it by the letter,
+  alpha_{t + 1} = alpha_t (1 - t / N), the product of all 1 - i / N with i < t. 1409.5185 has 1 - t
+  / N as well.
+
+  Args:
+    name: one of `AUX_SCHEDULES`.
+    steps: length of the run.
+    every: steps of a period, which t counts.
+    first: the first step at which heads weigh anything; t counts from the beginning of the run.
+    end: the first step at which they do not any more; None for none.
+  """
+  step = np.arange(steps)
+  t, periods = step // every, -(-steps // every)
+  falling = 1 - np.arange(periods) / periods
+  products = np.concatenate([[1.0], np.cumprod(falling)])
+  factors = {'constant': np.ones(steps), 'linear': falling[t], 'product': products[t]}[name]
+  weighing = (step >= first) & (step < (steps if end is None else end))
+  return np.where(weighing, factors, 0.0).astype(np.float32)
 
 
 def averaging_rates(config: ConfigDict, steps: int, start: int) -> np.ndarray:

@@ -1,5 +1,6 @@
 """What a step changes: parameters, batch statistics, optimizer state and their average."""
 
+from collections.abc import Collection
 from typing import Any
 
 import jax
@@ -7,7 +8,7 @@ import jax.numpy as jnp
 from flax import struct
 from ml_collections import ConfigDict
 
-from googlenet_jax.models import Network
+from googlenet_jax.models import Network, probe_modules
 from googlenet_jax.models.kernels import PLAIN
 from googlenet_jax.training.step.optimizer import make_optimizer, scalars
 
@@ -34,6 +35,24 @@ class TrainState:
     return self.ema
 
 
+def renewed(state: TrainState, fresh: TrainState, modules: Collection[str]) -> TrainState:
+  """A state in which some modules begin anew.
+
+  Args:
+    state: the state.
+    fresh: a first state, of other random values.
+    modules: the top-level modules whose parameters, batch statistics, slots of the optimizer
+      and averages become those of `fresh`; everything else keeps its bits.
+  """
+
+  def chosen(path: tuple[Any, ...], old: jax.Array, new: jax.Array) -> jax.Array:
+    names = [part.key for part in path if isinstance(part, jax.tree_util.DictKey)]
+    module = next((name for name in names if name not in ('params', 'batch_stats')), None)
+    return new if module in modules else old
+
+  return jax.tree.map_with_path(chosen, state, fresh)
+
+
 def create_state(model: Network, config: ConfigDict, key: jax.Array) -> TrainState:
   """The state before the first step; call it under `jit`, or under `eval_shape` for its shapes.
 
@@ -48,7 +67,9 @@ def create_state(model: Network, config: ConfigDict, key: jax.Array) -> TrainSta
   params, batch_stats = variables['params'], variables.get('batch_stats', {})
   # The numbers do not matter to the initial state, only which transformations there are.
   hyper = {name: jnp.float32(value) for name, value in scalars(config.optimizer).items()}
-  optimizer = make_optimizer(config.optimizer, hyper | {'learning_rate': jnp.float32(0)}, {})
+  optimizer = make_optimizer(
+    config.optimizer, hyper | {'learning_rate': jnp.float32(0)}, {}, probe_modules(model)
+  )
   average = {'params': params, 'batch_stats': batch_stats}
   return TrainState(
     step=jnp.zeros((), jnp.int32),

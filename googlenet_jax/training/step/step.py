@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import optax
 from ml_collections import ConfigDict
 
-from googlenet_jax.models import Network, Outputs
+from googlenet_jax.models import Network, Outputs, probe_modules
 from googlenet_jax.normalization import Normalization
 from googlenet_jax.training.devices.parallelism import Batch
 from googlenet_jax.training.step.losses import (
@@ -62,8 +62,8 @@ def forward(
 def make_loss(model: Network, config: ConfigDict, frozen: Collection[str]) -> Callable:
   """The function whose gradient a training step takes.
 
-  (params, batch_stats, part, hyper, key) -> (loss, (metrics, batch_stats)); `part` is a batch or a
-  part of one.
+  (params, batch_stats, part, hyper, key, step) -> (loss, (metrics, batch_stats)); `part` is a batch
+  or a part of one, `step` the number of steps before.
 
   Args:
     model: the network.
@@ -71,14 +71,17 @@ def make_loss(model: Network, config: ConfigDict, frozen: Collection[str]) -> Ca
     frozen: modules that compute as at inference.
   """
 
-  def loss_of(params, batch_stats, part, hyper, key):
+  def loss_of(params, batch_stats, part, hyper, key, step):
     images = hyper['normalization'](part['image'])
     outputs, batch_stats = forward(model, frozen, params, batch_stats, images, key)
-    loss, metrics = total_loss(
-      outputs, part['label'], hyper['head_weights'], hyper['label_smoothing'], config.loss.name
-    )
-    wrong = jnp.argmax(outputs.logits, -1) != part['label']
-    metrics['top1_error'] = wrong.mean(dtype=jnp.float32)
+    labels, smoothing = part['label'], hyper['label_smoothing']
+    threshold = hyper['aux_threshold'] if config.loss.aux_threshold else None
+    weights = {place: of_steps[step] for place, of_steps in hyper['head_weights'].items()}
+    loss, metrics = total_loss(outputs, labels, weights, smoothing, config.loss.name, threshold)
+    for name, logits in by_classifier(outputs).items():
+      wrong = jnp.argmax(logits, -1) != labels
+      error = 'top1_error' if name == 'main' else f'{name}_top1_error'
+      metrics[error] = wrong.mean(dtype=jnp.float32)
     return loss, (metrics, batch_stats)
 
   return loss_of
@@ -94,7 +97,8 @@ def make_train_step(
   """The function (state, batch, hyper) -> (state, metrics), to be jitted.
 
   `batch` holds `image` uint8[n, h, w, 3] and `label` int32[n]; the metrics are float32 scalars:
-  `loss`, `loss_main`, `loss_aux_*`, `top1_error`, `gradient_norm` and `learning_rate`, and
+  `loss`, `loss_main`, `loss_aux_*`, `top1_error`, `aux_*_top1_error`, `gradient_norm` (of all that
+  is trained but the heads that are probes) and `learning_rate`, and
   `skipped_images` where the batch counts them, `stop` (int32) where some process wishes to, by the
   batch's int32[devices], and `nonfinite` (int32), the steps skipped so far, where they are. With
   `optimizer.accumulate` above 1 the batch is computed in that many parts and the gradients are
@@ -115,7 +119,7 @@ def make_train_step(
   """
   model = model.clone(axis_name=axis_name)
   accumulate = config.optimizer.accumulate
-  frozen = frozen_modules(rates)
+  frozen, probes = frozen_modules(rates), probe_modules(model)
 
   gradient = jax.grad(make_loss(model, config, frozen), has_aux=True)
 
@@ -126,7 +130,7 @@ def make_train_step(
       batch_stats, total = carry
       index, part = inputs
       grads, (metrics, batch_stats) = gradient(
-        state.params, batch_stats, part, hyper, jax.random.fold_in(key, index)
+        state.params, batch_stats, part, hyper, jax.random.fold_in(key, index), state.step
       )
       return (batch_stats, jax.tree.map(jnp.add, total, grads)), metrics
 
@@ -149,19 +153,22 @@ def make_train_step(
     if accumulate > 1:
       grads, (metrics, batch_stats) = accumulated(state, batch, hyper, key)
     else:
-      grads, (metrics, batch_stats) = gradient(state.params, state.batch_stats, batch, hyper, key)
+      grads, (metrics, batch_stats) = gradient(
+        state.params, state.batch_stats, batch, hyper, key, state.step
+      )
     if axis_name:
       grads, metrics = jax.lax.pmean((grads, metrics), axis_name)
       if model.batch_norm_group:
         batch_stats = mean_over_devices(batch_stats, frozen, axis_name)
-    optimizer = make_optimizer(config.optimizer, hyper | {'learning_rate': rate}, rates)
+    optimizer = make_optimizer(config.optimizer, hyper | {'learning_rate': rate}, rates, probes)
     updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
     params = optax.apply_updates(state.params, updates)
     ema = state.ema
     if ema is not None:
       new = {'params': params, 'batch_stats': batch_stats}
       ema = optax.incremental_update(new, ema, hyper['averaging_rates'][state.step])
-    metrics |= {'gradient_norm': optax.global_norm(grads), 'learning_rate': rate}
+    teaching = {module: tree for module, tree in grads.items() if module not in probes}
+    metrics |= {'gradient_norm': optax.global_norm(teaching), 'learning_rate': rate}
     if 'skipped' in batch:
       metrics['skipped_images'] = _sum_over(axis_name, batch['skipped'].sum(dtype=jnp.float32))
     if stop is not None:

@@ -168,8 +168,13 @@ def _check_writable(dialect: Dialect, model: Network, where: str) -> None:
     if getattr(ours, knob) != getattr(theirs, knob):
       accepted = f'{getattr(theirs, knob)}, as in variant {dialect.variant}'
       raise refused(where, f'a network with {knob}={getattr(ours, knob)}', accepted)
-  if model.aux and ours.head.pool != theirs.head.pool:
-    raise refused(where, f'heads with pool={ours.head.pool}', theirs.head.pool)
+  mine, other = (  # whatever their widths; files do not hold the rate of dropout
+    dataclasses.asdict(dataclasses.replace(head.resized(lambda name, width: 1), dropout=0.0))
+    for head in (ours.head, theirs.head)
+  )
+  for part in mine if model.aux else ():
+    if mine[part] != other[part]:
+      raise refused(where, f'heads with {part}={mine[part]}', f'{part}={other[part]}')
   for module, widths in ours.widths.items():
     if None in dataclasses.astuple(widths):
       raise UserError(f'{where}: inception_{module} lacks a 1x1 convolution; all are needed there')

@@ -43,6 +43,8 @@ def test_defaults_are_valid_and_locked():
     ('optimizer.momentum', 1.0),
     ('loss.label_smoothing', 1.0),
     ('loss.aux_weight', -0.3),
+    ('loss.aux_threshold', -0.1),
+    ('loss.aux_schedule', 'cosine'),
     ('optimizer.accumulate', 3),  # does not divide 128
     ('model.batch_norm_group', 48),  # neither does this
     ('model.batch_norm_group', 0),

@@ -46,6 +46,7 @@ def test_all_durations_of_a_config():
   }
   more = {'schedule.warmup': '1 epoch', 'schedule.every': '3 epochs', 'ema.start': '7 steps'}
   more['schedule.at'] = ('6 epochs', '850 steps')
+  more |= {'loss.aux_every': '2 epochs', 'loss.aux_from': '3 steps', 'loss.aux_until': '5 epochs'}
   found = in_steps(config(**every, **more), 1000)
   assert found._asdict() == {
     'steps': 100,
@@ -53,6 +54,9 @@ def test_all_durations_of_a_config():
     'stair': 30,
     'stairs': (60, 850),
     'ema_start': 7,
+    'aux_every': 20,
+    'aux_from': 3,
+    'aux_until': 50,
     'log_every': 1,
     'eval_every': 20,
     'save_every': 5,
@@ -72,6 +76,10 @@ def test_all_durations_of_a_config():
     ),
     ({'schedule.at': (3,)}, "schedule.at='3': accepted: a number and a unit"),
     ({'schedule.warmup': '10 epochs'}, "schedule.warmup='10 epochs': 100 steps of a run of 100"),
+    (
+      {'loss.aux_until': '2 steps', 'loss.aux_from': '2 steps'},
+      "loss.aux_until='2 steps': step 2; accepted: later than loss.aux_from='2 steps'",
+    ),
     ({'duration': '0 steps'}, "duration='0 steps': accepted: at least one step"),
     *[
       ({key: 'soon'}, f"{key}='soon': accepted: a number and a unit")
@@ -80,6 +88,9 @@ def test_all_durations_of_a_config():
         'schedule.warmup',
         'schedule.every',
         'ema.start',
+        'loss.aux_every',
+        'loss.aux_from',
+        'loss.aux_until',
         'log_every',
         'evaluation.every',
         'checkpoint.every',

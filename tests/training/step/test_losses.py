@@ -107,3 +107,22 @@ def test_collapsed_network_has_the_loss_of_a_uniform_guess():
   """FACTS: a collapsed replication stays at 6.9096 (6.9078 is ln 1000)."""
   loss = cross_entropy(np.zeros((2, 1000), np.float32), np.array([0, 999]))
   np.testing.assert_allclose(loss, np.log(1000), rtol=1e-6)
+
+
+def test_a_head_below_the_threshold_teaches_nothing():
+  """Losses of 2 (ln e^2) and of nearly 0, at a threshold of 0.5."""
+  labels, weights = np.array([0]), {'a': 0.1, 'b': 0.1}
+  wrong = np.array([[0.0, np.log(np.expm1(2.0))]], np.float32)
+  right = np.array([[9.0, 0.0]], np.float32)
+
+  def loss(a, b, threshold=0.5):
+    return total_loss(Outputs(right, {'a': a, 'b': b}), labels, weights, 0.0, threshold=threshold)
+
+  total, parts = loss(wrong, right)
+  np.testing.assert_allclose(total - parts['loss_main'], 0.1 * (2.0 - 0.5), rtol=1e-5)
+  np.testing.assert_allclose(parts['loss_aux_a'], 2.0, rtol=1e-5)  # as it is, not as it teaches
+  gradients = jax.grad(lambda pair: loss(*pair)[0])((wrong, right))
+  plain = jax.grad(lambda pair: loss(*pair, threshold=None)[0])((wrong, right))
+  np.testing.assert_array_equal(gradients[0], plain[0])
+  np.testing.assert_array_equal(gradients[1], np.zeros((1, 2)))
+  assert np.any(plain[1])

@@ -1,9 +1,11 @@
-"""Rates of each step against hand-computed values."""
+"""Rates and weights of each step against hand-computed values."""
+
+import math
 
 import numpy as np
 
 from googlenet_jax.training.config import defaults
-from googlenet_jax.training.step.schedules import averaging_rates, learning_rates
+from googlenet_jax.training.step.schedules import aux_factors, averaging_rates, learning_rates
 
 
 def _rates(name, steps=100, warmup=0, every=8, at=(), **changes):
@@ -74,3 +76,29 @@ def test_exponential_decay_is_reached_and_its_weights_sum_to_one():
 
 def test_without_average_the_last_value_stands():
   assert _average('none', [1.0, 2.0, 3.0]) == 3.0
+
+
+def test_the_weight_of_heads_by_hand():
+  assert aux_factors('constant', 3).tolist() == [1, 1, 1]
+  np.testing.assert_allclose(aux_factors('linear', 4), [1, 0.75, 0.5, 0.25])
+  np.testing.assert_allclose(aux_factors('linear', 5, every=2), [1, 1, 2 / 3, 2 / 3, 1 / 3])
+  np.testing.assert_allclose(
+    aux_factors('product', 5), [1, 1, 4 / 5, 4 / 5 * 3 / 5, 4 / 5 * 3 / 5 * 2 / 5]
+  )
+  np.testing.assert_allclose(aux_factors('product', 6, every=2), [1, 1, 1, 1, 2 / 3, 2 / 3])
+
+
+def test_two_readings_of_the_decay_of_cnds_are_far_apart():
+  """After 20 of 60 epochs: the product of 19/60 fewer and fewer, 60! / (40! 60^20), and 2/3."""
+  product, linear = (aux_factors(name, 600, every=10)[200] for name in ('product', 'linear'))
+  exact = math.factorial(60) / (math.factorial(40) * 60**20)
+  np.testing.assert_allclose(product, exact, rtol=1e-6)
+  assert round(exact, 3) == 0.028 and round(exact * 40 / 60, 3) == 0.019
+  np.testing.assert_allclose(linear, 2 / 3, rtol=1e-6)
+
+
+def test_heads_weigh_from_a_step_and_until_one():
+  assert aux_factors('constant', 5, first=2).tolist() == [0, 0, 1, 1, 1]
+  assert aux_factors('constant', 5, end=2).tolist() == [1, 1, 0, 0, 0]
+  # The clock is the run's, not the heads'.
+  np.testing.assert_allclose(aux_factors('linear', 4, first=1, end=3), [0, 0.75, 0.5, 0])

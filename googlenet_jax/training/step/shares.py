@@ -1,0 +1,84 @@
+"""How much of the trunk's gradient comes from each loss, and whether the losses agree."""
+
+import itertools
+from collections.abc import Callable, Collection
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from ml_collections import ConfigDict
+
+from googlenet_jax.models import PREFIX, Network
+from googlenet_jax.training.devices.parallelism import Batch
+from googlenet_jax.training.step.losses import total_loss
+from googlenet_jax.training.step.state import TrainState
+from googlenet_jax.training.step.step import Metrics, forward, parts_of
+
+
+def make_shares_step(
+  model: Network,
+  config: ConfigDict,
+  frozen: Collection[str],
+  shared: Collection[str],
+  axis_name: str | None = None,
+) -> Callable[[TrainState, Batch, dict[str, Any]], Metrics]:
+  """The function (state, batch, hyper) -> float32 scalars, to be jitted.
+
+  With g the gradient of a loss times its weight with respect to the parameters that all losses
+  teach, `share_main` and `share_aux_4a` are the norms of g over their sum, and
+  `cosine_main_aux_4a` and so on, of each two, the cosine of their angle: below 0 the losses pull
+  apart. Heads that are probes have neither. All is that of the training step with the same state
+  and batch: masks of dropout, batch statistics, the mean over devices. Of a batch that is computed
+  in parts, the first part stands for all.
+
+  It costs a forward pass, and a backward pass for each loss.
+
+  Args:
+    model: the network.
+    config: the whole config.
+    frozen: modules that compute in training as at inference.
+    shared: the modules that all losses teach.
+    axis_name: the mapped axis (`pmap`), None for none.
+  """
+  model = model.clone(axis_name=axis_name)
+  heads = [place for place in model.aux if place not in model.probes]
+  names = ['main', *(f'{PREFIX}{place}' for place in heads)]
+  accumulate = config.optimizer.accumulate
+
+  def shares_step(state: TrainState, batch: Batch, hyper: dict[str, Any]) -> Metrics:
+    key = jax.random.fold_in(jax.random.wrap_key_data(hyper['key']), state.step)
+    if axis_name:
+      key = jax.random.fold_in(key, jax.lax.axis_index(axis_name))
+    images, labels = batch['image'], batch['label']
+    if accumulate > 1:
+      images, labels = (parts_of(x, accumulate)[0] for x in (images, labels))
+      key = jax.random.fold_in(key, 0)
+
+    def losses(taught: Any) -> jax.Array:
+      params, inputs = state.params | taught, hyper['normalization'](images)
+      outputs, _ = forward(model, frozen, params, state.batch_stats, inputs, key)
+      weightless = dict.fromkeys(outputs.aux, 0.0)
+      smoothing = hyper['label_smoothing']
+      _, parts = total_loss(outputs, labels, weightless, smoothing, config.loss.name)
+      return jnp.stack([parts[f'loss_{name}'] for name in names])
+
+    found, backward = jax.vjp(losses, {name: state.params[name] for name in shared})
+    gradients = [backward(row)[0] for row in jnp.eye(len(names))]
+    if axis_name:
+      found, gradients = jax.lax.pmean((found, gradients), axis_name)
+    weights = [jnp.float32(1), *(hyper['head_weights'][place][state.step] for place in heads)]
+    if config.loss.aux_threshold:
+      weights[1:] = [
+        jnp.where(loss > hyper['aux_threshold'], weight, 0)
+        for loss, weight in zip(found[1:], weights[1:], strict=True)
+      ]
+    norms = [optax.global_norm(gradient) for gradient in gradients]
+    weighted = jnp.stack(weights) * jnp.stack(norms)
+    metrics = dict(zip((f'share_{name}' for name in names), weighted / weighted.sum(), strict=True))
+    for i, j in itertools.combinations(range(len(names)), 2):
+      product = optax.tree.vdot(gradients[i], gradients[j])
+      metrics[f'cosine_{names[i]}_{names[j]}'] = product / (norms[i] * norms[j])
+    return metrics
+
+  return shares_step

@@ -100,7 +100,7 @@ def one_cpu():
   """An environment in which JAX has one device and the package's own flags, which set the bits."""
   chosen = ('XLA_FLAGS', 'GOOGLENET_JAX_DEFAULTS', '_GOOGLENET_JAX_SET')
   kept = {name: value for name, value in os.environ.items() if name not in chosen}
-  return {**kept, 'JAX_PLATFORMS': 'cpu', 'PYTHONPATH': str(pathlib.Path(cli.__file__).parents[1])}
+  return {**kept, 'JAX_PLATFORMS': 'cpu', 'PYTHONPATH': str(pathlib.Path(cli.__file__).parents[2])}
 
 
 def evaluated(run, *more):

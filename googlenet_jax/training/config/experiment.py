@@ -97,10 +97,10 @@ class Experiment:
   def shares_step(self) -> Callable | None:
     """The step (state, batch, hyper) -> the losses' shares of the gradient, to be compiled.
 
-    None where no head teaches what the classifier teaches, or nobody wants to know.
+    None where no head teaches what the classifier teaches, or the run has no step to log it at.
     """
     heads = [place for place in self.model.aux if place not in self.model.probes]
-    if not heads or not self.durations.shares_every:
+    if not heads or not 0 < self.durations.shares_every <= self.durations.steps:
       return None
     frozen = frozen_modules(self.rates)
     taught = [self.reached[name] for name in ('main', *(f'{PREFIX}{place}' for place in heads))]

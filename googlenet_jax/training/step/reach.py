@@ -25,18 +25,20 @@ def modules_reached(
     By classifier, `main`, `aux_4a` and so on; of a head that is a probe its own module alone.
   """
 
-  def logits(params: Any, images: jax.Array) -> dict[str, jax.Array]:
-    variables = {'params': params, 'batch_stats': state.batch_stats}
+  def logits(params: Any, batch_stats: Any, images: jax.Array) -> dict[str, jax.Array]:
+    variables = {'params': params, 'batch_stats': batch_stats}
     outputs: Any = model.clone(forms=PLAIN, probes=()).apply(variables, images)
     return by_classifier(outputs)
 
   images = jax.ShapeDtypeStruct((1, image_size, image_size, 3), 'float32')
-  closed, shapes = jax.make_jaxpr(logits, return_shape=True)(state.params, images)
+  closed, shapes = jax.make_jaxpr(logits, return_shape=True)(
+    state.params, state.batch_stats, images
+  )
   jaxpr = closed.jaxpr
   paths = [path for path, _ in jax.tree_util.tree_leaves_with_path(state.params)]
   owners = {
     variable: path[0].key for variable, path in zip(jaxpr.invars, paths, strict=False)
-  }  # the images come last
+  }  # behind them come batch statistics and images
   reached = {}
   for name, output in zip(sorted(shapes), jaxpr.outvars, strict=True):
     needed = {output}

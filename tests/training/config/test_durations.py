@@ -46,7 +46,12 @@ def test_all_durations_of_a_config():
   }
   more = {'schedule.warmup': '1 epoch', 'schedule.every': '3 epochs', 'ema.start': '7 steps'}
   more['schedule.at'] = ('6 epochs', '850 steps')
-  more |= {'loss.aux_every': '2 epochs', 'loss.aux_from': '3 steps', 'loss.aux_until': '5 epochs'}
+  more |= {
+    'shares_every': '3 epochs',
+    'loss.aux_every': '2 epochs',
+    'loss.aux_from': '3 steps',
+    'loss.aux_until': '5 epochs',
+  }
   found = in_steps(config(**every, **more), 1000)
   assert found._asdict() == {
     'steps': 100,
@@ -58,6 +63,7 @@ def test_all_durations_of_a_config():
     'aux_from': 3,
     'aux_until': 50,
     'log_every': 1,
+    'shares_every': 30,
     'eval_every': 20,
     'save_every': 5,
   }
@@ -92,6 +98,7 @@ def test_all_durations_of_a_config():
         'loss.aux_from',
         'loss.aux_until',
         'log_every',
+        'shares_every',
         'evaluation.every',
         'checkpoint.every',
       )

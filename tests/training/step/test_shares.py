@@ -104,7 +104,8 @@ def test_of_a_batch_in_parts_the_first_counts():
 
 def test_what_each_classifier_can_teach():
   model = headed.headed(probes=('conv1',))
-  assert modules_reached(model, state_of(headed.PLACES), headed.SIZE) == {
+  shapes = jax.eval_shape(lambda state: state, state_of(headed.PLACES))
+  assert modules_reached(model, shapes, headed.SIZE) == {
     'main': {'conv1', 'conv2', 'classifier'},
     'aux_conv1': {'aux_conv1'},
     'aux_conv2': {'conv1', 'conv2', 'aux_conv2'},

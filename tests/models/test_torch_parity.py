@@ -144,13 +144,13 @@ class Forward:
     return torch.cat(branches, 1)
 
   def resnet_cifar(self, x, count):
-    """Section 4.2: stride 2 pads behind alone, and shortcuts are pixels and zeros (A)."""
+    """Section 4.2: shortcuts are every other pixel, and zeros for new channels (A)."""
     x = self.conv('conv1', x, 1, 1)
     for row in (2, 3, 4):
       for number in range(1, count + 1):
         name, stride = f'conv{row}_{number}', 2 if row > 2 and number == 1 else 1
-        padded = torch.nn.functional.pad(x, (0, 1) * 2 if stride == 2 else (1, 1) * 2)
-        branch = self.conv(f'{name}/conv2', self.conv(f'{name}/conv1', padded, stride), 1, 1, False)
+        branch = self.conv(f'{name}/conv1', x, stride, 1)
+        branch = self.conv(f'{name}/conv2', branch, 1, 1, relu=False)
         x = x[:, :, ::stride, ::stride]
         channels = branch.shape[1] - x.shape[1]
         x = (branch + torch.nn.functional.pad(x, (0, 0, 0, 0, 0, channels))).relu()

@@ -21,8 +21,7 @@ class Published:
     checksum_of: where the checksum was published.
     kind: `weights`; or images, by the kind of source that `googlenet prepare` reads them as once
       they are decompressed.
-    experiment: the experiment of this repository that trains on them, with what follows
-      `--config=`; '' where there is none.
+    experiment: file of the repository whose config trains on the images; '' where there is none.
   """
 
   url: str

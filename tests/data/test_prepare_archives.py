@@ -12,6 +12,7 @@ from prepared_files import data_files, encoded, stored, write_files
 from googlenet_jax.data.decode import decode_image
 from googlenet_jax.data.prepare import prepare
 from googlenet_jax.data.prepare.listing import Item, deal
+from googlenet_jax.data.prepare.sources import open_listing
 from googlenet_jax.data.prepare.tar import entries
 from googlenet_jax.errors import UserError
 
@@ -242,3 +243,32 @@ def test_archives_are_read_once_and_forwards_in_few_runs():
     gaps = np.diff([item.offset for item in shard])
     assert gaps.min() > 0 and (gaps > 1000).sum() == 15
     assert abs(len(shard) - 5003 / 7) <= 16
+
+
+def test_class_folders_in_an_archive(tmp_path):
+  """A folder around everything does not count, nor do hidden files and those of other kinds."""
+  names = ('train/b/1.jpg', 'train/a/2.JPEG', 'val/a/3.png')
+  others = ('read.me', 'train/.a/4.jpg', 'train/a/._2.JPEG')
+  (tmp_path / 'x.tar').write_bytes(tar({f'./top/{name}': b'?' for name in (*names, *others)}))
+  listing = open_listing(f'archive:{tmp_path / "x.tar"}')
+  assert listing.classes == ('a', 'b')
+  assert {split: [(item.key, item.label) for item in items] for split, items in
+    listing.splits.items()} == {
+      'train': [('./top/train/b/1.jpg', 1), ('./top/train/a/2.JPEG', 0)],
+      'validation': [('./top/val/a/3.png', 0)],
+  }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+  ('names', 'told'),
+  [
+    (['read.me'], 'no image: accepted: images in class folders'),
+    (['a.jpg', 'b/1.jpg'], 'a.jpg: accepted: images in class folders'),
+    (['top/train/1.jpg', 'top/val/2.jpg'], 'top/train/1.jpg: accepted'),
+    (['top/train/a/1.jpg', 'top/val/b/1.jpg'], 'top/val/b/1.jpg: class b has no training images'),
+  ],
+)
+def test_an_archive_that_is_not_of_class_folders(tmp_path, names, told):
+  (tmp_path / 'x.tar').write_bytes(tar(dict.fromkeys(names, b'?')))
+  with pytest.raises(UserError, match=told):
+    open_listing(f'archive:{tmp_path / "x.tar"}')

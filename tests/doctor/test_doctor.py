@@ -61,18 +61,12 @@ def test_what_is_broken_is_named_and_the_status_says_so(
   assert str(tmp_path) not in shown.out.splitlines()[-1]
 
 
-@pytest.mark.parametrize(
-  ('variable', 'value', 'told'),
-  [
-    ('JAX_PLATFORMS', 'abacus', r'training ended with status 1: .*abacus'),
-    ('XLA_FLAGS', '--xla_no_such_flag=1', r'training ended with .*xla_no_such_flag'),
-  ],
-)
-def test_a_process_that_ends_is_a_line(monkeypatch, variable, value, told):
-  monkeypatch.setenv(variable, value)
+def test_a_process_that_ends_is_a_line(monkeypatch):
+  """XLA ends it at once, with no exception that Python could see."""
+  monkeypatch.setenv('XLA_FLAGS', '--xla_no_such_flag=1')
   (finding,), about = training.check_devices()
   assert finding.broken and about == {}
-  assert re.match(told, finding.text), finding.text
+  assert re.match('training ended with .*xla_no_such_flag', finding.text), finding.text
 
 
 def test_a_device_that_never_answers_is_a_line():

@@ -15,7 +15,8 @@ def differences(config: ConfigDict) -> dict[str, tuple[Any, Any]]:
   """
   family = config.model.family
   usual = dict(keys(defaults(family))) | {FAMILY: defaults().model.family}
-  return {key: (usual[key], value) for key, value in keys(config) if value != usual[key]}
+  found = {key: value for key, value in keys(config) if key in usual}
+  return {key: (usual[key], value) for key, value in found.items() if value != usual[key]}
 
 
 def lines(config: ConfigDict, diff: bool = False) -> list[str]:

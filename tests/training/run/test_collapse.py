@@ -212,6 +212,7 @@ def run(folder, cache, **changes):
   return workdir
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures('everybody_is_lost')
 def test_a_run_that_begins_anew_is_resumed_to_the_bit(tmp_path, cache, monkeypatch, caplog):
   """Stopped at step 11, between two alarms; each of them draws other values."""

@@ -61,6 +61,7 @@ def test_evaluate_gives_the_figures_of_the_run(run, cache):
   assert abs(losses[0] - losses[1]) > 1e-3
 
 
+@pytest.mark.long
 def test_the_mean_of_what_single_batches_give(run, cache):
   """Of each, what the network normalizes with in training; a frozen module keeps what it has."""
   config = short(

@@ -103,7 +103,7 @@ def _activations(output: jax.Array) -> Figures:
 def _kernel(tree: Mapping[str, Any], layer: str) -> jax.Array:
   for name in layer.split('/'):
     tree = tree[name]
-  return tree['kernel'].astype(jnp.float32)  # type: ignore[attr-defined]
+  return tree['kernel'].astype(jnp.float32)
 
 
 @jax.custom_vjp

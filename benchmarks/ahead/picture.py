@@ -10,7 +10,7 @@ from googlenet_jax.analysis.figures import theme as themes
 
 NAME = 'reductions'
 WIDTH, ROW = 8.6, 2.6  # inches, of the picture and of a row of panels
-TOP, EDGES = 0.7, 0.85  # above the rows; above and below them
+TOP, EDGES = 0.75, 0.9  # above the rows; above and below them
 TICKS = {1 / 8: '1/8', 1 / 4: '1/4', 1 / 2: '1/2', 1: "paper's", 2: '2', None: 'none'}
 
 
@@ -81,7 +81,7 @@ def _legend(canvas: Any, theme: themes.Theme, styles: dict[str, dict[str, Any]])
   legend = canvas.legend(
     handles=handles,
     loc='upper left',
-    bbox_to_anchor=(0.005, 0.955),
+    bbox_to_anchor=(0.005, 1 - 0.28 / canvas.get_size_inches()[1]),
     ncols=3,
     frameon=False,
     fontsize=9,

@@ -9,19 +9,24 @@ from records import BRANCHES, CPU, MACS, MODULES, Record, columns, label, relati
 from googlenet_jax.analysis.figures import theme as themes
 
 NAME = 'reductions'
-SIZE = (8.6, 6.2)  # inches
+WIDTH, ROW = 8.6, 2.6  # inches, of the picture and of a row of panels
+TOP, EDGES = 0.75, 0.9  # above the rows; above and below them
 TICKS = {1 / 8: '1/8', 1 / 4: '1/4', 1 / 2: '1/2', 1: "paper's", 2: '2', None: 'none'}
 
 
 def draw(records: Sequence[Record], theme: themes.Theme) -> Any:
   """A panel for each branch: costs relative to those with the paper's reduction, on log scales."""
-  canvas = themes.new_figure(*SIZE)
+  # Modules of which nothing but multiply-adds is known have no row.
+  rows = dict.fromkeys(r['module'] for r in records if r['predicted'] or r['measured'])
+  height = EDGES + ROW * len(rows)
+  canvas = themes.new_figure(WIDTH, height)
   shown = columns(list(records))
   styles = _styles(shown, theme)
-  places = [(module, branch) for module in MODULES for branch in BRANCHES]
+  places = [(module, branch) for module in rows for branch in BRANCHES]
   for number, (module, branch) in enumerate(places):
     row, column = divmod(number, len(BRANCHES))
-    axes = canvas.add_axes((0.06 + 0.5 * column, 0.55 - 0.415 * row, 0.425, 0.275))
+    bottom = (height - TOP - ROW * (row + 1)) / height
+    axes = canvas.add_axes((0.06 + 0.5 * column, bottom + 0.8 / height, 0.425, 1.7 / height))
     themes.style(axes, theme)
     axes.grid(axis='y', color=theme.grid, linewidth=0.6)
     own = [r for r in records if (r['module'], r['branch']) == (module, branch)]
@@ -76,7 +81,7 @@ def _legend(canvas: Any, theme: themes.Theme, styles: dict[str, dict[str, Any]])
   legend = canvas.legend(
     handles=handles,
     loc='upper left',
-    bbox_to_anchor=(0.005, 0.955),
+    bbox_to_anchor=(0.005, 1 - 0.28 / canvas.get_size_inches()[1]),
     ncols=3,
     frameon=False,
     fontsize=9,

@@ -38,7 +38,7 @@ def check_deep_supervision(off, on):
     assert (by_seed(off, lower) < by_seed(off, upper) / 10).all(), (lower, upper)
   for name in ('conv1', 'conv2', 'conv3', 'conv4'):
     assert (by_seed(off, name) < top / 1000).all(), name
-    assert (by_seed(on, name) > 3 * by_seed(off, name)).all(), name
+    assert (by_seed(on, name) > 2 * by_seed(off, name)).all(), name
   # Above the head there is little that it could change.
   for name in ('conv8', 'fc9', 'fc10', 'classifier'):
     np.testing.assert_allclose(by_seed(on, name), by_seed(off, name), rtol=0.5, err_msg=name)

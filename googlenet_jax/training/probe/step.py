@@ -42,7 +42,7 @@ def make_probe_step(
   step = make_train_step(model, config, rates, None, unroll)
   layers = [layer for module in modules for layer in module.layers]
   watched = dict.fromkeys([*(module.name for module in modules), *layers])
-  # XLA computes what this has in common with the step once, as taps change nothing.
+  # XLA computes the forward pass that this has in common with the step once.
   gradients = with_taps(make_loss(model, config, frozen_modules(rates)), watched)
   accumulate = config.optimizer.accumulate
 

@@ -169,14 +169,17 @@ class AvgPool(nn.Module):
 
   def __call__(self, x: jax.Array) -> jax.Array:
     """float[n, h, w, c] -> float[n, h / stride, w / stride, c]."""
-    sides = (pool_padding(side, self.window, self.stride, self.padding) for side in x.shape[1:3])
-    return nn.avg_pool(
-      x,
-      (self.window,) * 2,
-      (self.stride,) * 2,
-      tuple(sides),
-      count_include_pad=self.count_padding,
-    )
+    sides = [pool_padding(side, self.window, self.stride, self.padding) for side in x.shape[1:3]]
+    window, strides = (1, self.window, self.window, 1), (1, self.stride, self.stride, 1)
+    padding = ((0, 0), *sides, (0, 0))
+
+    # As `nn.avg_pool` does it, which jax2onnx replaces by one that knows no such padding.
+    def sums(x: jax.Array) -> jax.Array:
+      return lax.reduce_window(x, 0.0, lax.add, window, strides, padding)
+
+    if self.count_padding:
+      return sums(x) / self.window**2
+    return sums(x) / sums(jnp.ones((1, *x.shape[1:3], 1)))
 
   @nn.nowrap
   def row_type(self, before: int, after: int) -> str:

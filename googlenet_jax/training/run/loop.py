@@ -228,6 +228,7 @@ class _Attempt:
   def __init__(self, run: _Run, log: MetricsLog, progress: Progress, start: int) -> None:
     self._run, self._log, self._progress = run, log, progress
     self._alarm = alarm_of(run.experiment, run.checkpoints.remembered(start))
+    self._on_collapse = run.experiment.config.on_collapse
     self._stop = StopTogether(run.experiment.parallel, self._asked)
     self.figures = StepFigures(run.experiment.config, log, progress, self._alarm)
 
@@ -321,12 +322,14 @@ class _Attempt:
     Raises:
       UserError: it says stop.
     """
-    said, answer = collapse.describe(self._alarm.guess), self._run.experiment.config.on_collapse
-    if answer == 'stop':
+    said = collapse.describe(self._alarm.guess)
+    if self._on_collapse == 'stop':
       raise UserError(said)
     logger.warning('%s', said)
     self._log.write(collapse.step, {f'collapse/{name}': 1.0 for name in collapse.guessing})
-    return begin_anew(self._run.experiment, collapse, state) if answer == 'reinit' else state
+    if self._on_collapse == 'reinit':
+      return begin_anew(self._run.experiment, collapse, state)
+    return state
 
   def _evaluate(self, step: int, state: TrainState) -> Evaluation | None:
     """Figures of the test images, written to the log; None where a signal came."""

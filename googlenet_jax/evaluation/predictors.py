@@ -139,7 +139,7 @@ def _restored(
     config.evaluation.parameters = parameters
   experiment = open_experiment(config, cache_dir)
   sharding = experiment.parallel.replicated
-  state = restore_newest(workdir.checkpoints, experiment.abstract_state(), sharding)
+  state = restore_newest(workdir.checkpoints, experiment.abstract_state, sharding)
   if state is None:
     raise UserError(f'{workdir.checkpoints}: no checkpoint yet')
   return experiment, state

@@ -27,7 +27,7 @@ def main(config: str, pristine: pathlib.Path, cache: pathlib.Path) -> None:
 
   logging.getLogger().setLevel(logging.CRITICAL)
   experiment = open_experiment(parse_config([f'--config={config}']), cache)
-  abstract, sharding = experiment.abstract_state(), experiment.parallel.replicated
+  abstract, sharding = experiment.abstract_state, experiment.parallel.replicated
   saved = {s: read_state(pristine / 'checkpoints' / str(s)) for s in complete_steps(pristine)}
 
   def restored(folder: pathlib.Path) -> dict:

@@ -1,12 +1,17 @@
 """Runs short enough for tests: two dozen steps of a narrow network on the digits."""
 
+import contextlib
+import os
 import pathlib
+import signal
 
 import jax
+import pytest
 
+from googlenet_jax.errors import Preempted
 from googlenet_jax.models.googlenet.inception import MODULES, REDUCTIONS
 from googlenet_jax.training.config import defaults
-from googlenet_jax.training.config.experiment import open_experiment
+from googlenet_jax.training.config.experiment import Experiment, open_experiment
 from googlenet_jax.training.run.checkpoints import restore_newest
 
 PLAIN = ','.join(
@@ -55,7 +60,23 @@ def final_state(folder, cache, family='alexnet', **changes):
   return jax.device_get(
     restore_newest(
       pathlib.Path(folder) / 'checkpoints',
-      experiment.abstract_state(),
+      experiment.abstract_state,
       experiment.parallel.replicated,
     )
   )
+
+
+@contextlib.contextmanager
+def stopped_after(steps, monkeypatch):
+  """In the block a run is sent SIGTERM as it draws a batch, and ends behind so many steps."""
+
+  def stopping(experiment, *arguments, train_batches=Experiment.train_batches):
+    for number, batch in enumerate(train_batches(experiment, *arguments), 1):
+      if number == steps:
+        os.kill(os.getpid(), signal.SIGTERM)
+      yield batch
+
+  with monkeypatch.context() as patched:
+    patched.setattr(Experiment, 'train_batches', stopping)
+    with pytest.raises(Preempted, match=f'stopped at step {steps} by SIGTERM'):
+      yield

@@ -69,7 +69,7 @@ def _traced(
   experiment: Experiment, name: str
 ) -> tuple[Callable, tuple[Any, dict[str, jax.ShapeDtypeStruct], Any]]:
   """A step, and the shapes and types of what it takes."""
-  config, state = experiment.config, experiment.abstract_state()
+  config, state = experiment.config, experiment.abstract_state
   hyper = jax.eval_shape(lambda numbers: numbers, experiment.hyper)
   train = name == 'train'
   count = config.batch_size if train else config.evaluation.batch_size

@@ -25,7 +25,7 @@ def plan(experiment: Experiment) -> dict[str, Any]:
   """
   config, split = experiment.config, experiment.train_split
   model, size = experiment.model, config.data.image_size
-  state = experiment.abstract_state()
+  state = experiment.abstract_state
   steps = experiment.durations.steps
   batch = images_of_a_part(config) // experiment.parallel.devices
   return {

@@ -1,7 +1,6 @@
 """A config made real: its data, its network, its durations in steps."""
 
 import dataclasses
-import fnmatch
 import functools
 import pathlib
 from collections.abc import Callable, Generator, Sequence
@@ -23,9 +22,9 @@ from googlenet_jax.training.config.schema import images_of_a_part, validate
 from googlenet_jax.training.devices import device_data
 from googlenet_jax.training.devices.parallelism import Batch, DataParallel, parallel_by
 from googlenet_jax.training.step.initial import begin_with, open_weights
-from googlenet_jax.training.step.optimizer import frozen_modules, module_rates
+from googlenet_jax.training.step.optimizer import frozen_modules, module_rates, modules_by
 from googlenet_jax.training.step.reach import modules_reached
-from googlenet_jax.training.step.shares import make_shares_step
+from googlenet_jax.training.step.shares import make_shares_step, teaching_heads
 from googlenet_jax.training.step.state import TrainState, create_state
 from googlenet_jax.training.step.statistics import make_statistics_step
 from googlenet_jax.training.step.step import make_eval_step, make_train_step
@@ -61,7 +60,7 @@ class Experiment:
   @functools.cached_property
   def rates(self) -> dict[str, float]:
     """What multiplies the rates of modules, by their names."""
-    return module_rates(self.config.optimizer.rates, self.abstract_state().params)
+    return module_rates(self.config.optimizer.rates, self.abstract_state.params)
 
   @functools.cached_property
   def _create(self) -> Callable[[jax.Array], TrainState]:
@@ -71,6 +70,12 @@ class Experiment:
     options = {'xla_backend_optimization_level': 0} if jax.default_backend() == 'cpu' else None
     return jax.jit(create, out_shardings=self.parallel.replicated, compiler_options=options)
 
+  @property
+  def initial_key(self) -> jax.Array:
+    """The key of the values that a run begins with."""
+    seed = self.config.init.seed
+    return jax.random.key(self.config.seed if seed is None else seed)
+
   def create_state(self, key: jax.Array) -> TrainState:
     """The state before the first step, on every device."""
     state = self._create(key)
@@ -78,6 +83,7 @@ class Experiment:
       return state
     return begin_with(state, self.weights, tuple(self.train_split.classes))
 
+  @functools.cached_property  # a second or more of tracing, and several ask for it
   def abstract_state(self) -> TrainState:
     """Shapes and types of the state; nothing is computed."""
     create = functools.partial(create_state, self.model, self.config)
@@ -92,14 +98,14 @@ class Experiment:
   @functools.cached_property
   def reached(self) -> dict[str, frozenset[str]]:
     """The modules that the loss of each classifier can teach, by the classifier's name."""
-    return modules_reached(self.model, self.abstract_state(), self.config.data.image_size)
+    return modules_reached(self.model, self.abstract_state, self.config.data.image_size)
 
   def shares_step(self) -> Callable | None:
     """The step (state, batch, hyper) -> the losses' shares of the gradient, to be compiled.
 
     None where no head teaches what the classifier teaches, or the run has no step to log it at.
     """
-    heads = [place for place in self.model.aux if place not in self.model.probes]
+    heads = teaching_heads(self.model)
     if not heads or not 0 < self.durations.shares_every <= self.durations.steps:
       return None
     frozen = frozen_modules(self.rates)
@@ -248,11 +254,7 @@ def open_experiment(
     normalization,
   )
   _ = experiment.rates  # finds an image size that the network cannot take, and rates of no module
-  modules = list(experiment.abstract_state().params)
+  modules = list(experiment.abstract_state.params)
   for pattern in model.remat:
-    if not fnmatch.filter(modules, pattern):
-      raise UserError(
-        f'config.model.remat={config.model.remat}: no module {pattern!r}; accepted: patterns of '
-        f'{", ".join(modules)}'
-      )
+    modules_by(pattern, modules, f'config.model.remat={config.model.remat}')
   return experiment

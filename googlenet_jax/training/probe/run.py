@@ -123,8 +123,7 @@ def _series(
     seeded = copy.deepcopy(config)
     seeded.seed = seed
     run = dataclasses.replace(experiment, config=seeded)
-    first = seed if seeded.init.seed is None else seeded.init.seed
-    state = experiment.create_state(jax.random.key(first))
+    state = experiment.create_state(run.initial_key)
     hyper = parallel.replicate(run.hyper)
     row: list[dict[str, dict[str, float]]] = []
     with contextlib.closing(run.train_batches(0)) as batches:

@@ -4,8 +4,6 @@ import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import jax
-import jax.numpy as jnp
 from ml_collections import ConfigDict
 
 from googlenet_jax.analysis.gradients.modules import Module
@@ -14,7 +12,7 @@ from googlenet_jax.models import Network
 from googlenet_jax.training.devices.parallelism import Batch
 from googlenet_jax.training.step.optimizer import frozen_modules
 from googlenet_jax.training.step.state import TrainState
-from googlenet_jax.training.step.step import make_loss, make_train_step, parts_of
+from googlenet_jax.training.step.step import make_gradient, make_loss, make_update, step_key
 
 
 def make_probe_step(
@@ -39,39 +37,23 @@ def make_probe_step(
     unroll: as in `make_train_step`.
   """
   model = model.clone(forms=dataclasses.replace(model.forms, relu='before_pool'))
-  step = make_train_step(model, config, rates, None, unroll)
   layers = [layer for module in modules for layer in module.layers]
   watched = dict.fromkeys([*(module.name for module in modules), *layers])
-  # XLA computes the forward pass that this has in common with the step once.
-  gradients = with_taps(make_loss(model, config, frozen_modules(rates)), watched)
-  accumulate = config.optimizer.accumulate
+  tapped = with_taps(make_loss(model, config, frozen_modules(rates)), watched)
 
-  def measured(state: TrainState, batch: Batch, hyper: dict[str, Any]) -> tuple[Any, Any]:
-    """The gradient of the weights, and figures of the activations by part."""
-    key = jax.random.fold_in(jax.random.wrap_key_data(hyper['key']), state.step)
-    if accumulate == 1:
-      found = gradients(state.params, state.batch_stats, batch, hyper, key, state.step)
-      return found[0], jax.tree.map(lambda x: x[None], found[2])
-    parts = jax.tree.map(lambda x: parts_of(x, accumulate), batch)
+  def of_part(*arguments: Any) -> tuple[Any, tuple[Any, Any]]:
+    gradient, (metrics, batch_stats), flows = tapped(*arguments)
+    return gradient, ((metrics, flows), batch_stats)
 
-    def body(carry: Any, inputs: Any) -> tuple[Any, Any]:
-      batch_stats, total = carry
-      index, part = inputs
-      gradient, (_, batch_stats), flows = gradients(
-        state.params, batch_stats, part, hyper, jax.random.fold_in(key, index), state.step
-      )
-      return (batch_stats, jax.tree.map(jnp.add, total, gradient)), flows
-
-    start = (state.batch_stats, jax.tree.map(jnp.zeros_like, state.params))
-    (_, total), flows = jax.lax.scan(body, start, (jnp.arange(accumulate), parts), unroll=unroll)
-    return jax.tree.map(lambda x: x / accumulate, total), flows
+  gradient_of = make_gradient(of_part, config.optimizer.accumulate, unroll)
+  update = make_update(model, config, rates)
 
   def probe_step(
     state: TrainState, batch: Batch, hyper: dict[str, Any]
   ) -> tuple[TrainState, dict[str, Any]]:
-    images = {name: batch[name] for name in ('image', 'label')}
-    gradient, flows = measured(state, images, hyper)
-    new, metrics = step(state, batch, hyper)
+    key = step_key(hyper, state.step)
+    gradient, (metrics, flows), batch_stats = gradient_of(state, batch, hyper, key)
+    new, metrics = update(state, batch, hyper, gradient, metrics, batch_stats)
     return new, {
       'loss': metrics['loss'],
       'gradient_norm': metrics['gradient_norm'],

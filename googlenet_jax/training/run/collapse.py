@@ -174,8 +174,5 @@ def begin_anew(experiment: Experiment, collapse: Collapse, state: TrainState) ->
   reached = experiment.reached
   lost = frozenset[str]().union(*(reached[name] for name in collapse.guessing))
   kept = frozenset[str]().union(*(reached[name] for name in collapse.others))
-  seed = (
-    experiment.config.seed if experiment.config.init.seed is None else experiment.config.init.seed
-  )
-  key = jax.random.fold_in(jax.random.key(seed), collapse.step)
+  key = jax.random.fold_in(experiment.initial_key, collapse.step)
   return renewed(state, experiment.create_state(key), lost - kept)

@@ -193,13 +193,9 @@ class _Run:
     """The state of the newest good checkpoint, or the first one."""
     experiment = self.experiment
     state = self.checkpoints.restore_newest(
-      experiment.abstract_state(), experiment.parallel.replicated
+      experiment.abstract_state, experiment.parallel.replicated
     )
-    if state is not None:
-      return state
-    config = experiment.config
-    seed = config.seed if config.init.seed is None else config.init.seed
-    return experiment.create_state(jax.random.key(seed))
+    return experiment.create_state(experiment.initial_key) if state is None else state
 
   def _attempt(self, state: TrainState, rollbacks: int) -> Evaluation:
     """Trains from a state on, with a log and a bar of its own; what it took counts if it fails."""

@@ -74,14 +74,27 @@ def module_rates(text: str, modules: Iterable[str]) -> dict[str, float]:
   modules = list(modules)
   rates: dict[str, float] = {}
   for pattern, rate in _patterns(text).items():
-    fitting = [module for module in modules if fnmatch.fnmatchcase(module, pattern)]
-    if not fitting:
-      raise UserError(
-        f'config.optimizer.rates={text!r}: no module {pattern!r}; accepted: patterns of '
-        f'{", ".join(modules)}'
-      )
+    fitting = modules_by(pattern, modules, f'config.optimizer.rates={text!r}')
     rates |= dict.fromkeys(fitting, rate)
   return rates
+
+
+def modules_by(pattern: str, modules: Iterable[str], asked: str) -> list[str]:
+  """The modules that a pattern such as `inception_3*` fits.
+
+  Args:
+    pattern: the pattern.
+    modules: the names of the network's modules.
+    asked: the config's key and value, for messages.
+
+  Raises:
+    UserError: the pattern fits none; names it and the modules.
+  """
+  modules = list(modules)
+  fitting = [module for module in modules if fnmatch.fnmatchcase(module, pattern)]
+  if not fitting:
+    raise UserError(f'{asked}: no module {pattern!r}; accepted: patterns of {", ".join(modules)}')
+  return fitting
 
 
 def frozen_modules(rates: Mapping[str, float]) -> tuple[str, ...]:

@@ -13,7 +13,12 @@ from googlenet_jax.models import PREFIX, Network
 from googlenet_jax.training.devices.parallelism import Batch
 from googlenet_jax.training.step.losses import total_loss
 from googlenet_jax.training.step.state import TrainState
-from googlenet_jax.training.step.step import Metrics, forward, parts_of
+from googlenet_jax.training.step.step import Metrics, forward, parts_of, step_key
+
+
+def teaching_heads(model: Network) -> list[str]:
+  """The places of the heads that teach the trunk, which probes do not."""
+  return [place for place in model.aux if place not in model.probes]
 
 
 def make_shares_step(
@@ -42,14 +47,12 @@ def make_shares_step(
     axis_name: the mapped axis (`pmap`), None for none.
   """
   model = model.clone(axis_name=axis_name)
-  heads = [place for place in model.aux if place not in model.probes]
+  heads = teaching_heads(model)
   names = ['main', *(f'{PREFIX}{place}' for place in heads)]
   accumulate = config.optimizer.accumulate
 
   def shares_step(state: TrainState, batch: Batch, hyper: dict[str, Any]) -> Metrics:
-    key = jax.random.fold_in(jax.random.wrap_key_data(hyper['key']), state.step)
-    if axis_name:
-      key = jax.random.fold_in(key, jax.lax.axis_index(axis_name))
+    key = step_key(hyper, state.step, axis_name)
     images, labels = batch['image'], batch['label']
     if accumulate > 1:
       images, labels = (parts_of(x, accumulate)[0] for x in (images, labels))

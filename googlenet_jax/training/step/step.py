@@ -87,6 +87,53 @@ def make_loss(model: Network, config: ConfigDict, frozen: Collection[str]) -> Ca
   return loss_of
 
 
+def step_key(hyper: dict[str, Any], step: jax.Array, axis_name: str | None = None) -> jax.Array:
+  """The key of what is random in a step; of the mapped axis each device has its own."""
+  key = jax.random.fold_in(jax.random.wrap_key_data(hyper['key']), step)
+  return jax.random.fold_in(key, jax.lax.axis_index(axis_name)) if axis_name else key
+
+
+def make_gradient(gradient: Callable, accumulate: int, unroll: bool = False) -> Callable:
+  """The gradient of a batch that is computed in parts.
+
+  Args:
+    gradient: that of a part, (params, batch_stats, part, hyper, key, step) -> (gradient, (found,
+      batch_stats)).
+    accumulate: the number of parts.
+    unroll: as in `make_train_step`.
+
+  Returns:
+    (state, batch, hyper, key) -> (gradient, found, batch_stats): the mean gradient, what was found
+    with an axis of the parts in front, and the statistics behind the last part.
+  """
+
+  def of_batch(
+    state: TrainState, batch: Batch, hyper: dict[str, Any], key: jax.Array
+  ) -> tuple[Any, Any, Any]:
+    if accumulate == 1:
+      grads, (found, batch_stats) = gradient(
+        state.params, state.batch_stats, batch, hyper, key, state.step
+      )
+      return grads, jax.tree.map(lambda x: x[None], found), batch_stats
+    parts = jax.tree.map(lambda x: parts_of(x, accumulate), batch)
+
+    def body(carry, inputs):
+      batch_stats, total = carry
+      index, part = inputs
+      grads, (found, batch_stats) = gradient(
+        state.params, batch_stats, part, hyper, jax.random.fold_in(key, index), state.step
+      )
+      return (batch_stats, jax.tree.map(jnp.add, total, grads)), found
+
+    zeros = jax.tree.map(jnp.zeros_like, state.params)
+    (batch_stats, total), found = jax.lax.scan(
+      body, (state.batch_stats, zeros), (jnp.arange(accumulate), parts), unroll=unroll
+    )
+    return jax.tree.map(lambda x: x / accumulate, total), found, batch_stats
+
+  return of_batch
+
+
 def make_train_step(
   model: Network,
   config: ConfigDict,
@@ -118,44 +165,46 @@ def make_train_step(
       convolutions inside a loop slowly on CPUs; elsewhere the loop is what saves memory.
   """
   model = model.clone(axis_name=axis_name)
-  accumulate = config.optimizer.accumulate
-  frozen, probes = frozen_modules(rates), probe_modules(model)
-
-  gradient = jax.grad(make_loss(model, config, frozen), has_aux=True)
-
-  def accumulated(state: TrainState, batch: Batch, hyper: dict[str, Any], key: jax.Array):
-    parts = jax.tree.map(lambda x: parts_of(x, accumulate), batch)
-
-    def body(carry, inputs):
-      batch_stats, total = carry
-      index, part = inputs
-      grads, (metrics, batch_stats) = gradient(
-        state.params, batch_stats, part, hyper, jax.random.fold_in(key, index), state.step
-      )
-      return (batch_stats, jax.tree.map(jnp.add, total, grads)), metrics
-
-    zeros = jax.tree.map(jnp.zeros_like, state.params)
-    (batch_stats, total), metrics = jax.lax.scan(
-      body, (state.batch_stats, zeros), (jnp.arange(accumulate), parts), unroll=unroll
-    )
-    grads = jax.tree.map(lambda x: x / accumulate, total)
-    return grads, (jax.tree.map(jnp.mean, metrics), batch_stats)
+  loss = make_loss(model, config, frozen_modules(rates))
+  gradient = make_gradient(jax.grad(loss, has_aux=True), config.optimizer.accumulate, unroll)
+  update = make_update(model, config, rates, axis_name)
 
   def train_step(
     state: TrainState, batch: Batch, hyper: dict[str, Any]
   ) -> tuple[TrainState, Metrics]:
-    batch = dict(batch)
-    stop = batch.pop('stop', None)
-    key = jax.random.fold_in(jax.random.wrap_key_data(hyper['key']), state.step)
-    if axis_name:
-      key = jax.random.fold_in(key, jax.lax.axis_index(axis_name))
+    images = {name: x for name, x in batch.items() if name != 'stop'}
+    key = step_key(hyper, state.step, axis_name)
+    return update(state, batch, hyper, *gradient(state, images, hyper, key))
+
+  return train_step
+
+
+def make_update(
+  model: Network, config: ConfigDict, rates: Mapping[str, float], axis_name: str | None = None
+) -> Callable[..., tuple[TrainState, Metrics]]:
+  """What a training step does with a gradient, as a function to be jitted with what gave it.
+
+  (state, batch, hyper, gradient, metrics, batch_stats) -> (state, metrics); the metrics that go in
+  have an axis of the parts of the batch in front.
+
+  Args:
+    model: the network.
+    config: the whole config.
+    rates: as in `make_train_step`.
+    axis_name: the mapped axis (`pmap`), None for none.
+  """
+  frozen, probes = frozen_modules(rates), probe_modules(model)
+
+  def update(
+    state: TrainState,
+    batch: Batch,
+    hyper: dict[str, Any],
+    grads: Any,
+    metrics: Metrics,
+    batch_stats: Any,
+  ) -> tuple[TrainState, Metrics]:
+    metrics = jax.tree.map(jnp.mean, metrics)
     rate = hyper['learning_rates'][state.step]
-    if accumulate > 1:
-      grads, (metrics, batch_stats) = accumulated(state, batch, hyper, key)
-    else:
-      grads, (metrics, batch_stats) = gradient(
-        state.params, state.batch_stats, batch, hyper, key, state.step
-      )
     if axis_name:
       grads, metrics = jax.lax.pmean((grads, metrics), axis_name)
       if model.batch_norm_group:
@@ -171,8 +220,8 @@ def make_train_step(
     metrics |= {'gradient_norm': optax.global_norm(teaching), 'learning_rate': rate}
     if 'skipped' in batch:
       metrics['skipped_images'] = _sum_over(axis_name, batch['skipped'].sum(dtype=jnp.float32))
-    if stop is not None:
-      metrics['stop'] = _sum_over(axis_name, stop.sum())
+    if 'stop' in batch:
+      metrics['stop'] = _sum_over(axis_name, batch['stop'].sum())
     new_state = TrainState(state.step, state.nonfinite, params, batch_stats, opt_state, ema)
     if config.on_nonfinite == 'skip':
       finite = jnp.isfinite(metrics['loss']) & jnp.isfinite(metrics['gradient_norm'])
@@ -181,7 +230,7 @@ def make_train_step(
       metrics['nonfinite'] = new_state.nonfinite
     return dataclasses.replace(new_state, step=state.step + 1), metrics
 
-  return train_step
+  return update
 
 
 def parts_of(x: jax.Array, parts: int) -> jax.Array:

@@ -122,13 +122,11 @@ def test_activations_have_the_gradient_of_what_stands_in_for_them(plain):
   np.testing.assert_allclose(8 * figure, np.abs(slope).mean(), rtol=1e-4)
 
 
-def test_the_forward_pass_is_computed_once(plain):
+def test_nothing_is_computed_twice(plain):
   *_, step = plain
   text = step.lower(*plain[1:4]).compile().as_text()
-  # The kernel's gradient is there twice: XLA multiplies by the head's weight in another order.
-  convolutions = [line for line in text.splitlines() if ' convolution(' in line]
-  assert sum(f'f32[8,{SIZE},{SIZE},8]' in line.split('(')[0] for line in convolutions) == 1
-  assert len(convolutions) <= 3
+  # Forward, and backward to the kernel; nothing asks for the gradient of the images.
+  assert text.count(' convolution(') == 2
 
 
 def test_the_same_bits_each_time_and_one_compilation(plain):

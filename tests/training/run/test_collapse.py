@@ -3,19 +3,17 @@
 import functools
 import json
 import math
-import os
 import pathlib
 import re
-import signal
 
 import headed
 import jax
 import numpy as np
 import pytest
-from short_runs import final_state, short
+from short_runs import final_state, short, stopped_after
 
-from googlenet_jax.errors import Preempted, UserError
-from googlenet_jax.training.config.experiment import Experiment, open_experiment
+from googlenet_jax.errors import UserError
+from googlenet_jax.training.config.experiment import open_experiment
 from googlenet_jax.training.run import collapse, loop
 from googlenet_jax.training.run.collapse import GUESSING, PATIENCE, CollapseAlarm
 from googlenet_jax.training.run.metrics import read_metrics
@@ -223,16 +221,8 @@ def test_a_run_that_begins_anew_is_resumed_to_the_bit(tmp_path, cache, monkeypat
   said = [r.getMessage() for r in caplog.records if 'collapse at step 8' in r.getMessage()]
   assert len(said) == 1 and 'main (loss ' in said[0] and 'schedule.warmup' in said[0]
 
-  def stopping(experiment, *arguments, train_batches=Experiment.train_batches):
-    for number, batch in enumerate(train_batches(experiment, *arguments)):
-      if number == 10:
-        os.kill(os.getpid(), signal.SIGTERM)
-      yield batch
-
-  with monkeypatch.context() as patched:
-    patched.setattr(Experiment, 'train_batches', stopping)
-    with pytest.raises(Preempted, match='stopped at step 11 by SIGTERM'):
-      run(tmp_path / 'stopped', cache, **changes)
+  with stopped_after(11, monkeypatch):
+    run(tmp_path / 'stopped', cache, **changes)
   run(tmp_path / 'stopped', cache, **changes)
   states = [final_state(tmp_path / name, cache, 'cnds', **changes) for name in ('whole', 'stopped')]
   jax.tree.map(np.testing.assert_array_equal, *states)

@@ -10,7 +10,7 @@ from googlenet_jax.training.run import speed
 
 def test_the_steps_are_those_of_the_network_at_its_own_size_with_its_heads():
   experiment = speed.experiment_of('dsn/cifar', 4)
-  state = experiment.abstract_state()
+  state = experiment.abstract_state
   assert {name for name in state.params if name.startswith('aux_')} == {
     'aux_conv1',
     'aux_conv2',

@@ -2,18 +2,15 @@
 
 import functools
 import json
-import os
-import signal
 
 import headed
 import jax
 import numpy as np
 import pytest
 from headed import PLACES
-from short_runs import short
+from short_runs import short, stopped_after
 
-from googlenet_jax.errors import Preempted
-from googlenet_jax.training.config.experiment import Experiment, open_experiment
+from googlenet_jax.training.config.experiment import open_experiment
 from googlenet_jax.training.run import loop
 from googlenet_jax.training.run.workdir import WorkDirectory
 from googlenet_jax.training.step.state import create_state
@@ -129,16 +126,8 @@ def test_a_resumed_run_follows_its_schedule(tmp_path, cache, monkeypatch):
     loop.train(config, workdir, cache)
     return workdir
 
-  def stopping(experiment, *arguments, train_batches=Experiment.train_batches):
-    for number, batch in enumerate(train_batches(experiment, *arguments)):
-      if number == 9:
-        os.kill(os.getpid(), signal.SIGTERM)
-      yield batch
-
-  with monkeypatch.context() as patched:
-    patched.setattr(Experiment, 'train_batches', stopping)
-    with pytest.raises(Preempted, match='stopped at step 10 by SIGTERM'):
-      run('stopped')
+  with stopped_after(10, monkeypatch):
+    run('stopped')
   lines = [json.loads(line) for line in run('stopped').metrics.read_text().splitlines()]
   lines = [line for line in lines if 'train/loss' in line]
   # alpha_{t + 1} = alpha_t (1 - t / 5) every four steps: 1, 1, 4/5, 4/5 * 3/5, 4/5 * 3/5 * 2/5

@@ -22,7 +22,7 @@ demo: .venv/installed  ## train GoogLeNet on handwritten digits (about two minut
 test: .venv/installed  ## the tests, three at a time: some wait for SLURM or a signal
 	@"$(RUN)" -m pytest -q -n 3 --dist worksteal
 
-test-long: .venv/installed  ## each family trained, resumed, exported and fine-tuned (ten minutes)
+test-long: .venv/installed  ## what the tests have a short form of: each family trained, resumed, exported
 	@"$(RUN)" -m pytest -q -n 2 --dist worksteal -m long
 
 test-newest: .venv-newest/installed  ## the tests on Python 3.13 with the newest jax

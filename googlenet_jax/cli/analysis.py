@@ -4,7 +4,6 @@ import argparse
 import json
 import os
 import pathlib
-import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -151,13 +150,10 @@ def _speeds(options: argparse.Namespace, names: Sequence[str]) -> tuple[Any, Any
     return None, None
   from googlenet_jax.training.run import speed
 
-  def say(line: str) -> None:
-    print(line, file=sys.stderr)
-
   batch = options.batch_size
   return (
-    speed.measured(names, batch, say) if options.measure else None,
-    speed.predicted(names, target, batch, say) if options.target else None,
+    speed.measured(names, batch, flags.say) if options.measure else None,
+    speed.predicted(names, target, batch, flags.say) if options.target else None,
   )
 
 
@@ -230,10 +226,7 @@ def _probe(options: argparse.Namespace) -> None:
       f'families that have ({", ".join(families_with_heads())})'
     )
 
-  def say(line: str) -> None:
-    print(line, file=sys.stderr)
-
-  record = probe(config, flags.cache_dir(options), options.iterations, options.seeds, say)
+  record = probe(config, flags.cache_dir(options), options.iterations, options.seeds, flags.say)
   suggestions = suggest(record)
   found = render.values(record, suggestions) | {'provenance': provenance()}
   if options.out:
@@ -248,7 +241,7 @@ def _probe(options: argparse.Namespace) -> None:
   if options.attach:
     chosen = suggestions[options.attach]
     for line in (f'rests on {chosen.rests_on}', *chosen.notes):
-      say(line)
+      flags.say(line)
     print(render.override(chosen.places))
   elif options.format == 'json':
     print(json.dumps(found))

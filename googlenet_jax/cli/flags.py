@@ -124,6 +124,11 @@ def refuse(options: argparse.Namespace, names: Sequence[str], why: str) -> None:
       raise UserError(f'--{name}: {why.format(name=name)}')
 
 
+def say(line: str) -> None:
+  """Tells the user what is being done, on stderr."""
+  print(line, file=sys.stderr)
+
+
 @contextlib.contextmanager
 def counter(size: bool = False) -> Iterator[Callable[[int, int], None]]:
   """Shows how many of how many are done: a bar on a terminal, nothing elsewhere.

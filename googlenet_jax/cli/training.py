@@ -5,7 +5,6 @@ import json
 import os
 import pathlib
 import shlex
-import sys
 from typing import Any
 
 from googlenet_jax.cli import flags
@@ -194,9 +193,7 @@ def _compile(options: argparse.Namespace) -> None:
   splits = None
   if options.classes:
     splits = (counted(options.images, options.classes),) * 2
-  found = compile_fitting(
-    config, target, flags.cache_dir(options), splits, lambda line: print(line, file=sys.stderr)
-  )
+  found = compile_fitting(config, target, flags.cache_dir(options), splits, flags.say)
   if options.format == 'json':
     print(json.dumps(render.values(found)))
   else:

@@ -82,19 +82,36 @@ class Layer(NamedTuple):
   after: tuple[int, ...]
 
 
-@functools.lru_cache(maxsize=64)
-def top_layers(model: nn.Module, image_size: int) -> tuple[Layer, ...]:
-  """The top-level modules of a network in the order of the computation; nothing is computed."""
-  layers: list[Layer] = []
+class Call(NamedTuple):
+  """A call of a module of a network, what the module is given, and what it puts out."""
+
+  path: tuple[str, ...]
+  module: nn.Module
+  given: Any
+  output: Any
+
+
+def calls(model: nn.Module, image_size: int) -> list[Call]:
+  """The calls of all modules of a network, each behind those in it; nothing is computed."""
+  found: list[Call] = []
 
   def note(call: Any, arguments: Any, options: Any, context: Any) -> Any:
     output = call(*arguments, **options)
-    if len(context.module.path) == 1 and context.method_name == '__call__':
-      before, after = arguments[0].shape[1:], output.shape[1:]
-      layers.append(Layer(context.module.name, context.module.clone(), before, after))
+    if context.method_name == '__call__':
+      found.append(Call(context.module.path, context.module.clone(), arguments[0], output))
     return output
 
   variables, images = abstract_variables(model, image_size), abstract_images(image_size)
   with nn.intercept_methods(note):
     jax.eval_shape(_plain(model).apply, variables, images)
-  return tuple(layers)
+  return found
+
+
+@functools.lru_cache(maxsize=64)
+def top_layers(model: nn.Module, image_size: int) -> tuple[Layer, ...]:
+  """The top-level modules of a network in the order of the computation; nothing is computed."""
+  return tuple(
+    Layer(path[0], module, given.shape[1:], output.shape[1:])
+    for path, module, given, output in calls(model, image_size)
+    if len(path) == 1
+  )

@@ -81,16 +81,13 @@ class Network(nn.Module):
     learns = train and name not in self.frozen
     if train and any(fnmatch.fnmatchcase(name, pattern) for pattern in self.remat):
       x = nn.remat(lambda module, x: module(x, learns))(module, x)
-    elif pool and self.forms.relu != 'before_pool' and not self._watched():
-      return module(x, learns, pool)
-    else:
+    elif (
+      not pool or self.forms.relu == 'before_pool' or self.is_mutable_collection('intermediates')
+    ):
       x = module(x, learns)
+    else:
+      return module(x, learns, pool)
     return pool(x) if pool else x
-
-  @nn.nowrap
-  def _watched(self) -> bool:
-    """Whether somebody reads what the modules put out."""
-    return self.is_mutable_collection('intermediates')
 
   @nn.nowrap
   def convolution(self, *arguments: Any, **more: Any) -> ConvUnit:
@@ -276,7 +273,7 @@ def changed(architecture: Any, knobs: Any, changes: Mapping[str, Any]) -> Any:
   """An architecture with changes, and what two knobs of most families ask for.
 
   Args:
-    architecture: that of a variant, with `dropout` and `kernel_init`.
+    architecture: a variant's architecture, with `dropout` and `kernel_init`.
     knobs: the family's knobs, whose `dropout` and `kernel_init` may be None: as the variant has it.
     changes: other fields.
 

@@ -153,10 +153,10 @@ class VGG(Network):
     # [n, 112, 112, 64], [n, 56, 56, 128], [n, 28, 28, 256], [n, 14, 14, 512], [n, 7, 7, 512]
     for number in range(1, len(arch.blocks) + 1):
       pool = MaxPool(2, 2, 'caffe', self.forms, name=f'pool{number}')
-      *others, last = arch.convolutions(number)
-      for name, cell in (*others, last):
+      cells = dict(arch.convolutions(number))
+      for index, (name, cell) in enumerate(cells.items(), 1):
         unit = conv(cell.filters, cell.kernel, name=name)
-        behind = pool if name == last[0] else None
+        behind = pool if index == len(cells) else None
         if arch.lrn and name == 'conv1_1':
           x = LocalResponseNorm(arch.lrn, self.forms, name='norm1')(self.run(unit, x, train))
           x = behind(x) if behind else x

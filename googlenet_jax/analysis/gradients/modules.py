@@ -2,20 +2,16 @@
 
 import dataclasses
 import math
-from typing import Any
 
-import flax.linen as nn
-import jax
 from flax import traverse_util
 
 from googlenet_jax.models import (
   PREFIX,
   Network,
-  abstract_images,
   abstract_variables,
+  calls,
   family_of,
 )
-from googlenet_jax.models.kernels import PLAIN
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,9 +41,10 @@ def modules_of(model: Network, image_size: int) -> tuple[Module, ...]:
     if path.endswith('/kernel')
   }
   found: dict[str, dict[str, int]] = {}
-  for path in _called(model, image_size):
+  for call in calls(model, image_size):
+    path = '/'.join(call.path)
     if path in sizes:
-      found.setdefault(path.partition('/')[0], {})[path] = sizes[path]
+      found.setdefault(call.path[0], {})[path] = sizes[path]
   return tuple(Module(name, layers) for name, layers in found.items())
 
 
@@ -61,18 +58,3 @@ def attachments(model: Network, image_size: int) -> dict[str, str]:
     else:
       last = module.name
   return found
-
-
-def _called(model: Network, image_size: int) -> list[str]:
-  """The paths of all modules in the order in which they are called; nothing is computed."""
-  paths: dict[str, None] = {}
-
-  def note(call: Any, arguments: Any, options: Any, context: Any) -> Any:
-    if context.method_name == '__call__':
-      paths.setdefault('/'.join(context.module.path))
-    return call(*arguments, **options)
-
-  variables, images = abstract_variables(model, image_size), abstract_images(image_size)
-  with nn.intercept_methods(note):
-    jax.eval_shape(model.clone(forms=PLAIN).apply, variables, images)
-  return list(paths)

@@ -31,9 +31,9 @@ class Record:
   Attributes:
     about: what was measured: `family`, `variant`, `batch_size`, `image_size`, `dtype`.
     seeds: in the order of the series.
-    iterations: of each seed.
+    iterations: the number of iterations of each seed.
     heads: the places of the heads; without any nothing was measured with them.
-    modules: those of the network with its heads, in the order of the computation.
+    modules: the network's modules with its heads, in the order of the computation.
     frozen: modules whose rate is 0, which no rule speaks of.
     attachments: the module behind which a head attaches, by place.
     off: without heads.

@@ -68,7 +68,7 @@ def weight_figures(
 
   Args:
     params: parameters before the step.
-    gradient: of the loss.
+    gradient: the gradient of the loss.
     updated: parameters after the step.
     layers: paths of modules that have a kernel.
   """

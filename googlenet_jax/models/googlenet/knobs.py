@@ -3,7 +3,7 @@
 import dataclasses
 from typing import Any
 
-from googlenet_jax.models.family import LRNKnobs, check_rate, choose, knob
+from googlenet_jax.models.family import LRNKnobs, changed, choose, knob
 from googlenet_jax.models.googlenet.variants import Architecture, replace_widths, scale
 from googlenet_jax.models.heads import HeadKnobs, with_head
 from googlenet_jax.models.kernels import LRN
@@ -57,9 +57,6 @@ def apply_knobs(architecture: Architecture, knobs: GoogLeNetKnobs) -> Architectu
   changes['lrn'] = knobs.lrn.apply(arch.lrn, paper=LRN())
   if knobs.kernel_init is not None:
     choose('kernel_init', knobs.kernel_init, KERNEL_INITIALIZERS)
-    changes['kernel_init'] = knobs.kernel_init
   if knobs.bias_init is not None:
     changes['bias_init'] = knobs.bias_init
-  if knobs.dropout is not None:
-    changes['dropout'] = check_rate('dropout', knobs.dropout)
-  return dataclasses.replace(arch, **changes)
+  return changed(arch, knobs, changes)

@@ -267,7 +267,7 @@ def values(where: str, name: str, tensor: Tensor, read: Callable[[Storage], byte
   Args:
     where: the file, for messages.
     name: the tensor's name.
-    tensor: which numbers of its storage it has.
+    tensor: the view, which says what numbers of its storage it has.
     read: gives the bytes of a storage.
 
   Raises:

@@ -1,6 +1,6 @@
 """What compilers predict of GoogLeNet's pools and normalizations alone, by the form of each.
 
-  python benchmarks/kernels.py --target=tpu:v5e:1x1 norm1=slices norm1=matrix pool1=window
+  python benchmarks/ahead/kernels.py --target=tpu:v5e:1x1 norm1=slices norm1=matrix pool1=window
 
 Each part is compiled with its gradient for 256 images in bfloat16; nothing is computed. The
 compiler for the target must be installed: see docs/compile.md.
@@ -9,8 +9,9 @@ compiler for the target must be installed: see docs/compile.md.
 import argparse
 import json
 import sys
-import time
 from typing import Any
+
+from compiled import with_gradient
 
 from googlenet_jax.analysis.ahead import targets
 
@@ -51,43 +52,31 @@ def _predicted(target: targets.Target, part: str, form: str) -> dict[str, Any]:
   """Compiles a part and its gradient, and adds up what the compiler says."""
   import jax
   import jax.numpy as jnp
-  from jax.sharding import SingleDeviceSharding
 
-  from googlenet_jax.analysis.ahead.program import memory_of, predict
   from googlenet_jax.models import kernels
 
   shape, pool = PARTS[part]
   forms = kernels.forms_by(f'{"max_pool" if pool else "lrn"}={form}')
 
-  def compute(x: jax.Array) -> jax.Array:
+  def compute(params: Any, x: jax.Array) -> jax.Array:
+    del params
     if pool is None:
       return kernels.local_response_norm(x, kernels.LRN(), forms)
     return kernels.max_pool(x, *pool, 'same', forms)
 
-  def both(x: jax.Array, gradient: jax.Array) -> Any:
-    y, pull = jax.vjp(compute, x)
-    return y, pull(gradient)
-
-  place = SingleDeviceSharding(targets.devices(target)[0])
-  x = jax.ShapeDtypeStruct((IMAGES, *shape), jnp.bfloat16, sharding=place)
-  y = jax.eval_shape(compute, x)
-  gradient = jax.ShapeDtypeStruct(y.shape, y.dtype, sharding=place)
-  began = time.perf_counter()
-  compiled = jax.jit(both, out_shardings=place).lower(x, gradient).compile()
-  assert target.chip
-  found = predict(compiled, target.chip, 0, 'both')
-  memory = memory_of(compiled)
-  assert memory
+  before = (IMAGES, *shape)
+  after = jax.eval_shape(compute, {}, jax.ShapeDtypeStruct(before, jnp.bfloat16)).shape
+  found = with_gradient(compute, {}, before, after, target)
   return {
     'target': target.name,
     'part': part,
     'form': form,
-    'predicted_seconds': found.seconds,
-    'predicted_cycles': found.cycles,
-    'without_estimate': found.unestimated / found.seconds,
-    'predicted_traffic': found.traffic,
-    'predicted_temporaries': memory.temporaries,
-    'compile_seconds': time.perf_counter() - began,
+    'predicted_seconds': found['seconds'],
+    'predicted_cycles': found['cycles'],
+    'without_estimate': found['without_estimate'],
+    'predicted_traffic': found['traffic'],
+    'predicted_temporaries': found['temporaries'],
+    'compile_seconds': found['compile_seconds'],
   }
 
 

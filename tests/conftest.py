@@ -12,6 +12,9 @@ from googlenet_jax import runtime
 # processes that they start too. `make faults`, the stored files of earlier revisions and the demo
 # run what ships.
 os.environ['XLA_FLAGS'] = f'{os.environ.get("XLA_FLAGS", "")} --xla_backend_optimization_level=0'
+# Programs are kept between runs of the tests as they are between runs of users; a user's have the
+# second that JAX asks of what it keeps.
+os.environ.setdefault('JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS', '0.1')
 runtime.configure()
 
 # How long an example takes says how busy the machine is, nothing of what is tested.

@@ -34,7 +34,8 @@ def test_intervals_are_those_of_student(values):
   assert (found.value - found.half, found.value + found.half) == pytest.approx((low, high))
 
 
-@given(VALUES)
+# Whole numbers, whose sums are exact: SciPy takes equal sums apart where rounding does.
+@given(st.lists(st.integers(-1000, 1000).map(float), min_size=2, max_size=8))
 @settings(max_examples=30)
 def test_the_sign_flip_test_is_scipys(values):
   reference = stats.permutation_test(

@@ -1,6 +1,7 @@
 """Steps under `jit` and `pmap` over virtual devices, for `test_parallelism.py` to compare.
 
-python tests/training/devices/parallel_steps.py FOLDER                         # one process
+python tests/training/devices/parallel_steps.py FOLDER batch_norm              # one process
+python tests/training/devices/parallel_steps.py FOLDER variations              # likewise
 python tests/training/devices/parallel_steps.py FOLDER PROCESS PROCESSES PORT  # one of several
 """
 
@@ -50,6 +51,7 @@ CASES = {
     'on_nonfinite': 'skip',
   },
 }
+VARIATIONS = ('plain', 'accumulate')
 MODULES = {'batch_norm': ('4a',), 'plain': ('3a',), 'accumulate': ()}
 
 
@@ -126,57 +128,70 @@ class Trainer:
     return {jax.tree_util.keystr(path): leaf for path, leaf in found}
 
 
-def measure(folder):
-  """Computes all that the tests compare; leaves `measured.npz` and `errors.txt`."""
-  jax.config.update('jax_enable_x64', True)
-  found = {}
+def measure_batch_norm(folder):
+  """A run with all that `pmap` and `jit` do: steps, evaluation, checkpoints, batches on devices.
+
+  Leaves `batch_norm.npz` and `errors.txt`.
+  """
   compilations = Compilations()
-  trainers = {}
-  for case, changes in CASES.items():
-    size = changes['data.image_size']
-    for kind in KINDS:
-      trainer = trainers[case, kind] = Trainer(kind, MODULES[case], **changes)
-      name = f'{case}/{kind}'
-      for step in range(STEPS):
-        images = batch(size, step)
-        if case == 'accumulate':
-          images |= {'skipped': np.arange(BATCH, dtype=np.int32)}
-          images |= {'stop': np.array([0, 1, 0, 2], np.int32)}
-        before = compilations.count
-        metrics = trainer.step(images)
-        found[f'{name}/compilations/{step}'] = compilations.count - before
-        for path, leaf in trainer.leaves().items():
-          found[f'{name}/state/{step}/{path}'] = leaf
-        for path, value in jax.device_get(metrics).items():
-          found[f'{name}/metrics/{step}/{path}'] = value
-      found[f'{name}/replicated'] = all(
-        leaf.sharding == trainer.parallel.replicated
-        and all(
-          np.array_equal(shard.data, leaf.addressable_data(0)) for shard in leaf.addressable_shards
-        )
-        for leaf in jax.tree.leaves(trainer.state)
-      )
+  found, trainers = steps_of('batch_norm', compilations)
   found |= evaluations(trainers)
   found |= checkpoints(trainers, compilations, folder)
-  found |= dropout_masks()
-  found |= grouped_steps.measure()
   for kind in KINDS:
     found |= device_placement(kind)
-  np.savez(folder / 'measured.npz', **found)
+  np.savez(folder / 'batch_norm.npz', **found)
   (folder / 'errors.txt').write_text('\n'.join(batch_errors()))
+
+
+def measure_variations(folder):
+  """Other steps, dropout, and batch statistics by group; leaves `variations.npz`."""
+  compilations = Compilations()
+  found = {}
+  for case in VARIATIONS:
+    found |= steps_of(case, compilations)[0]
+  found |= dropout_masks()
+  found |= grouped_steps.measure()
+  np.savez(folder / 'variations.npz', **found)
+
+
+def steps_of(case, compilations):
+  """Figures of the first steps of a case under each kind, and the trainers that made them."""
+  found, trainers = {}, {}
+  changes = CASES[case]
+  for kind in KINDS:
+    trainer = trainers[kind] = Trainer(kind, MODULES[case], **changes)
+    name = f'{case}/{kind}'
+    for step in range(STEPS):
+      images = batch(changes['data.image_size'], step)
+      if case == 'accumulate':
+        images |= {'skipped': np.arange(BATCH, dtype=np.int32)}
+        images |= {'stop': np.array([0, 1, 0, 2], np.int32)}
+      before = compilations.count
+      metrics = trainer.step(images)
+      found[f'{name}/compilations/{step}'] = compilations.count - before
+      for path, leaf in trainer.leaves().items():
+        found[f'{name}/state/{step}/{path}'] = leaf
+      for path, value in jax.device_get(metrics).items():
+        found[f'{name}/metrics/{step}/{path}'] = value
+    found[f'{name}/replicated'] = all(
+      leaf.sharding == trainer.parallel.replicated
+      and all(
+        np.array_equal(shard.data, leaf.addressable_data(0)) for shard in leaf.addressable_shards
+      )
+      for leaf in jax.tree.leaves(trainer.state)
+    )
+  return found, trainers
 
 
 def evaluations(trainers):
   found = {}
   for kind in KINDS:
-    trainer = trainers['batch_norm', kind]
+    trainer = trainers[kind]
     step = make_eval_step(trainer.model, trainer.parallel.axis_name)
     compiled = trainer.parallel.compile_eval(step)
     images = batch(SMALL['data.image_size'], 9) | {'mask': np.arange(BATCH) < 11}
     # The same variables for both.
-    variables = trainer.parallel.replicate(
-      jax.device_get(trainers['batch_norm', 'jit'].state.variables())
-    )
+    variables = trainer.parallel.replicate(jax.device_get(trainers['jit'].state.variables()))
     sums = compiled(variables, trainer.parallel.shard(images), trainer.hyper)
     for path, value in trainer.leaves(sums).items():
       found[f'evaluation/{kind}/{path}'] = value
@@ -189,7 +204,7 @@ def checkpoints(trainers, compilations, folder):
   """Saved by one, restored and gone on with by the other."""
   found = {}
   for saving, restoring in (KINDS, KINDS[::-1]):
-    saved, trainer = trainers['batch_norm', saving], trainers['batch_norm', restoring]
+    saved, trainer = trainers[saving], trainers[restoring]
     path = folder / f'saved by {saving}'
     with contextlib.closing(Checkpoints(path, keep=1, about={})) as keeper:
       keeper.save(STEPS, saved.state)
@@ -269,7 +284,6 @@ def device_placement(kind):
 
 def measure_as(process, processes, port, folder):
   """One of several processes: trains with its part of the batches; leaves `process N.npz`."""
-  jax.config.update('jax_enable_x64', True)
   address = f'127.0.0.1:{port}'
   jax.distributed.initialize(
     address, processes, process, coordinator_bind_address=address, initialization_timeout=600
@@ -320,9 +334,13 @@ def batch_errors():
     yield str(error)
 
 
+PARTS = {'batch_norm': measure_batch_norm, 'variations': measure_variations}
+
+
 if __name__ == '__main__':
+  jax.config.update('jax_enable_x64', True)
   path, *peer = sys.argv[1:]
-  if peer:
-    measure_as(*map(int, peer), pathlib.Path(path))
+  if len(peer) == 1:
+    PARTS[peer[0]](pathlib.Path(path))
   else:
-    measure(pathlib.Path(path))
+    measure_as(*map(int, peer), pathlib.Path(path))

@@ -12,7 +12,7 @@ import sys
 import grouped_steps
 import numpy as np
 import pytest
-from parallel_steps import BATCH, CASES, DEVICES, KINDS, STEPS
+from parallel_steps import BATCH, DEVICES, KINDS, STEPS, VARIATIONS
 from ports import held_port
 
 ROOT = pathlib.Path(__file__).resolve().parents[3]
@@ -60,15 +60,22 @@ def load(path):
 
 @pytest.fixture(scope='module')
 def folder(tmp_path_factory):
-  """What `measure` left."""
+  """What `measure_batch_norm` left."""
   path = tmp_path_factory.mktemp('four devices')
-  finish(start(path, devices=DEVICES))
+  finish(start(path, 'batch_norm', devices=DEVICES))
   return path
 
 
 @pytest.fixture(scope='module')
 def measured(folder):
-  return load(folder / 'measured.npz')
+  return load(folder / 'batch_norm.npz')
+
+
+@pytest.fixture(scope='module')
+def variations(tmp_path_factory):
+  path = tmp_path_factory.mktemp('variations')
+  finish(start(path, 'variations', devices=DEVICES))
+  return load(path / 'variations.npz')
 
 
 def under(measured, prefix):
@@ -86,12 +93,25 @@ def assert_same(expected, found, tolerance):
     np.testing.assert_allclose(found[name], value, rtol=0, atol=tolerance * scale, err_msg=name)
 
 
-@pytest.mark.parametrize('part', ['metrics', 'state'])
-@pytest.mark.parametrize('case', CASES)
-def test_pmap_gives_what_jit_gives(measured, case, part):
-  jit, pmap = (under(measured, f'{case}/{kind}/{part}/') for kind in KINDS)
-  assert {name[0] for name in jit} == {'0', '1', '2'}
-  assert_same(jit, pmap, TOLERANCE[case])
+def check_steps(measured, case):
+  """`pmap` gives what `jit` gives, from one compilation, with the same bits on all devices."""
+  for part in ('metrics', 'state'):
+    jit, pmap = (under(measured, f'{case}/{kind}/{part}/') for kind in KINDS)
+    assert {name[0] for name in jit} == {'0', '1', '2'}
+    assert_same(jit, pmap, TOLERANCE[case])
+  for kind in KINDS:
+    assert [measured[f'{case}/{kind}/compilations/{step}'] for step in range(STEPS)] == [1, 0, 0]
+    assert measured[f'{case}/{kind}/replicated']  # which `pmap` does not look after
+
+
+def test_pmap_gives_what_jit_gives(measured):
+  check_steps(measured, 'batch_norm')
+
+
+@pytest.mark.long
+@pytest.mark.parametrize('case', VARIATIONS)
+def test_pmap_gives_what_jit_gives_in_other_steps(variations, case):
+  check_steps(variations, case)
 
 
 def test_training_moves_what_is_compared(measured):
@@ -99,18 +119,14 @@ def test_training_moves_what_is_compared(measured):
   state = under(measured, 'batch_norm/pmap/state/')
   for name in ("params['conv1']['kernel']", "batch_stats['conv1']['bn']['mean']"):
     assert np.abs(state[f'2/.{name}'] - state[f'0/.{name}']).max() > 1e-4
-  assert set(under(measured, 'accumulate/pmap/metrics/0/')) >= {'stop', 'skipped_images'}
-  assert measured['accumulate/pmap/metrics/0/stop'] == 3
-  assert measured['accumulate/pmap/metrics/0/skipped_images'] == sum(range(BATCH))
-  assert measured['accumulate/pmap/metrics/0/nonfinite'] == 0
 
 
-@pytest.mark.parametrize('kind', KINDS)
-@pytest.mark.parametrize('case', CASES)
-def test_the_step_compiles_once_and_leaves_the_state_on_all_devices(measured, case, kind):
-  """With the same bits on each, which `pmap` does not look after."""
-  assert [measured[f'{case}/{kind}/compilations/{step}'] for step in range(STEPS)] == [1, 0, 0]
-  assert measured[f'{case}/{kind}/replicated']
+@pytest.mark.long
+def test_wishes_and_skipped_images_are_summed_over_the_devices(variations):
+  assert set(under(variations, 'accumulate/pmap/metrics/0/')) >= {'stop', 'skipped_images'}
+  assert variations['accumulate/pmap/metrics/0/stop'] == 3
+  assert variations['accumulate/pmap/metrics/0/skipped_images'] == sum(range(BATCH))
+  assert variations['accumulate/pmap/metrics/0/nonfinite'] == 0
 
 
 @pytest.mark.parametrize('kind', KINDS)
@@ -137,11 +153,12 @@ def test_the_other_goes_on_with_a_checkpoint(measured, saving):
   assert measured[f'checkpoint/{saving}/compilations'] == 0
 
 
-def test_each_device_drops_other_units(measured):
+@pytest.mark.long
+def test_each_device_drops_other_units(variations):
   """Four equal parts lose what the first alone does, unless their masks differ."""
-  four, first = (measured[f'dropout/0.0/{name}'] for name in ('four', 'first'))
+  four, first = (variations[f'dropout/0.0/{name}'] for name in ('four', 'first'))
   np.testing.assert_allclose(four, first, rtol=1e-6)
-  four, first = (measured[f'dropout/0.5/{name}'] for name in ('four', 'first'))
+  four, first = (variations[f'dropout/0.5/{name}'] for name in ('four', 'first'))
   assert abs(four - first) > 0.01 * first
 
 
@@ -160,19 +177,21 @@ def test_a_batch_that_cannot_be_shared_is_the_same_error(folder):
   assert jit == pmap == ('config.batch_size=24: accepted: a multiple of 16 (4 devices in 4 parts)')
 
 
+@pytest.mark.long
 @pytest.mark.parametrize('case', grouped_steps.PLACES)
-def test_statistics_by_group_do_not_depend_on_the_devices(measured, case):
-  one = under(measured, f'groups/{case}/jit 1/first/')
+def test_statistics_by_group_do_not_depend_on_the_devices(variations, case):
+  one = under(variations, f'groups/{case}/jit 1/first/')
   for place in grouped_steps.PLACES[case]:
-    found = under(measured, f'groups/{case}/{place}/first/')
+    found = under(variations, f'groups/{case}/{place}/first/')
     assert_same(one, found, 1e-12)
-    assert_same(found, under(measured, f'groups/{case}/{place}/again/'), 0)
+    assert_same(found, under(variations, f'groups/{case}/{place}/again/'), 0)
 
 
-def test_statistics_by_group_are_exchanged_where_a_group_is_on_several_devices(measured):
+@pytest.mark.long
+def test_statistics_by_group_are_exchanged_where_a_group_is_on_several_devices(variations):
   """Where none is, the step has the exchanges of any: gradients, metrics, running statistics."""
   counts = {
-    place: under(measured, f'exchanges/{place}/')
+    place: under(variations, f'exchanges/{place}/')
     for place in ('within/jit 1', 'within/jit 4', 'across/jit 2', 'across/jit 4')
   }
   reduces = {place: count.pop('all-reduce') for place, count in counts.items()}

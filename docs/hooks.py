@@ -1,4 +1,4 @@
-"""What the site needs beyond Markdown: pictures that follow the reader's theme, links to the code."""
+"""What the site needs beyond Markdown: pictures that follow the theme, and no links to the code."""
 
 import pathlib
 import re

@@ -9,10 +9,12 @@ first = $(shell for p in $(2); do \
 PYTHON ?= $(call first,3.1[1-3],python3.11 python3.12 python3.13 python3)
 NEWEST ?= $(call first,3.13,python3.13 python3)
 RUN := .venv/bin/python
+# $(call extra,NAME): the requirements of an extra of setup.cfg, without the package and its own.
+extra = $(shell sed -n '/^$(1) =/,/^[a-z]/{s/^  \([^ ]*\).*/"\1"/p}' setup.cfg)
 WORKDIR ?= runs/digits
 
-.PHONY: help demo test test-long test-newest faults lint format docs-family bench bench-targets \
-  bench-input release clean
+.PHONY: help demo test test-long test-newest faults lint format docs docs-config docs-family \
+  notebook bench bench-targets bench-input release clean
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 14
 
@@ -41,6 +43,15 @@ format: .venv/installed  ## rewrite the files as ruff likes them
 	@"$(RUN)" -m ruff check --fix .
 	@"$(RUN)" -m ruff format .
 
+docs: .venv-docs/installed  ## the documentation as a website, in site/; fails on a dead link
+	@NO_MKDOCS_2_WARNING=1 .venv-docs/bin/python -m mkdocs build -q
+
+docs-config: .venv/installed  ## write docs/config.md anew, from the code
+	@"$(RUN)" -m googlenet_jax config --keys --format=markdown > docs/config.md
+
+notebook: .venv-docs/installed  ## write examples/quickstart.ipynb anew, from quickstart.py
+	@.venv-docs/bin/python -m jupytext -q --to=ipynb examples/quickstart.py
+
 docs-family: .venv/installed  ## write docs/family.md and its pictures anew
 	@"$(RUN)" -m googlenet_jax compare --document=docs/family.md --figures=docs/family
 
@@ -64,7 +75,7 @@ release: .venv/installed .venv-release/installed  ## dist/: sdist and wheel, bui
 	@"$(RUN)" tests/release/check.py dist/*.whl dist/*.tar.gz
 
 clean:  ## remove the environments; runs stay
-	rm -rf .venv .venv-newest .venv-bench .venv-targets .venv-release
+	rm -rf .venv .venv-newest .venv-bench .venv-targets .venv-release .venv-docs
 
 .venv/installed: requirements.txt requirements-newest.txt setup.cfg
 	@$(call environment,.venv,PYTHON,3.11 to 3.13)
@@ -86,6 +97,12 @@ clean:  ## remove the environments; runs stay
 	@$(call environment,.venv-targets,PYTHON,3.11 to 3.13)
 	@echo 'installing the compilers for TPUs and GPUs (gigabytes) ...'
 	@.venv-targets/bin/python -m pip install -q --disable-pip-version-check -e '.[tpu,cuda]'
+	@touch $@
+
+.venv-docs/installed: setup.cfg
+	@rm -rf .venv-docs
+	@'$(PYTHON)' -m venv .venv-docs
+	@.venv-docs/bin/python -m pip install -q --disable-pip-version-check $(call extra,docs)
 	@touch $@
 
 .venv-release/installed:

@@ -122,19 +122,28 @@ def add_config(commands: Any) -> None:
     commands,
     'config',
     _config,
-    'Print every key of a config, or only those that are not at their default.',
+    "Print a config's keys, only those not at their default, or a description of all keys.",
     takes_more=True,
-    usage='googlenet config --config=FILE.py[:ARGUMENT] [--config.KEY=VALUE ...] [--diff]',
-    epilog='The text is lines of an experiment file; json has, with --diff, default and value by '
-    'key.',
+    usage='googlenet config --config=FILE.py[:ARGUMENT] [--config.KEY=VALUE ...] [--diff]\n'
+    '       googlenet config --keys [--format=FORMAT]',
+    epilog='The text consists of lines for an experiment file. With --diff, json gives the default '
+    'and the value of each key.',
   )
   parser.add_argument(
     '--diff', action='store_true', help='leave out keys that are at their default'
   )
-  flags.add_format(parser)
+  parser.add_argument(
+    '--keys', action='store_true', help='describe every key with its type, default and meaning'
+  )
+  flags.add_format(parser, 'markdown')
 
 
 def _config(options: argparse.Namespace) -> None:
+  if options.keys:
+    _describe_keys(options)
+    return
+  if options.format == 'markdown':
+    raise UserError('--format=markdown: accepted with --keys only')
   from googlenet_jax.training.config import differences
   from googlenet_jax.training.config.flags import parse_config
   from googlenet_jax.training.config.schema import validate
@@ -149,6 +158,18 @@ def _config(options: argparse.Namespace) -> None:
     print(json.dumps({key: {'default': of, 'value': value} for key, (of, value) in found.items()}))
   else:
     print(json.dumps(plain(config)))
+
+
+def _describe_keys(options: argparse.Namespace) -> None:
+  from googlenet_jax.training.config import reference
+
+  if options.diff or options.more:
+    raise UserError('--keys: accepted without --config and --diff')
+  if options.format == 'json':
+    found = reference.reference()
+    print(json.dumps({name: [key._asdict() for key in keys] for name, keys in found.items()}))
+  else:
+    print(reference.markdown() if options.format == 'markdown' else reference.text(), end='')
 
 
 def add_compile(commands: Any) -> None:

@@ -51,85 +51,85 @@ def defaults(family: str = 'googlenet') -> ConfigDict:
   config.seed = 0  # seed of everything random: parameters, order, augmentation, dropout
   config.duration = '30 epochs'  # length of training, in steps, epochs or examples
   config.batch_size = 128  # images per step, over all devices
-  config.parallelism = 'jit'  # jit, or the older pmap: the same but for the masks of dropout
-  config.log_every = '50 steps'  # distance between lines in metrics.jsonl
-  config.on_nonfinite = 'stop'  # a bad loss or gradient: stop, skip (the step) or rollback
-  config.nonfinite_limit = 10  # steps skipped, or rollbacks to a checkpoint, before the run stops
-  config.on_collapse = 'warn'  # a classifier that guesses while others learn: warn, stop or reinit
-  config.shares_every = '1000 steps'  # distance between lines on each loss's share of the gradient
+  config.parallelism = 'jit'  # how the step is spread over devices: jit, or the older pmap
+  config.log_every = '50 steps'  # interval between lines in metrics.jsonl
+  config.on_nonfinite = 'stop'  # on a loss or gradient that is not finite: stop, skip or rollback
+  config.nonfinite_limit = 10  # skipped steps, or rollbacks, after which the run stops
+  config.on_collapse = 'warn'  # a classifier guesses while others learn: warn, stop or reinit
+  config.shares_every = '1000 steps'  # interval between measurements of the losses' gradients
 
   config.model = model_section(family)  # the network: `family`, and every knob of that family
 
   config.data = data = ConfigDict()
-  data.source = 'digits'  # or folder:DIR, manifest:CSV, prepared:DIR, tfds:NAME, synthetic[:N]
-  data.train_split = 'train'  # images to train on
-  data.eval_split = 'test'  # images to evaluate on
-  data.image_size = 224  # pixels, height and width of what the network sees
-  data.resize = 256  # shorter side before the center crop at test time
-  data.mean = optional(tuple)  # mean of R, G and B, from 0 to 255; none = as stored with the data
-  data.std = optional(tuple)  # their standard deviation; none = as stored with the data
+  data.source = 'digits'  # digits, folder:DIR, manifest:CSV, prepared:DIR, tfds:NAME, synthetic[:N]
+  data.train_split = 'train'  # split to train on
+  data.eval_split = 'test'  # split to evaluate on
+  data.image_size = 224  # height and width of the network's input, in pixels
+  data.resize = 256  # shorter side before the center crop at test time, in pixels
+  data.mean = optional(tuple)  # mean of R, G and B, 0 to 255; None: as stored with the data
+  data.std = optional(tuple)  # standard deviation of R, G and B; None: as stored with the data
   data.threads = 2  # threads that decode and augment
-  data.workers = 0  # processes that decode and augment instead; 0 = threads only
-  data.on_bad_image = 'stop'  # stop, or skip: log it, count it, take the next
-  data.placement = 'host'  # host, or device: the whole training split in device memory
+  data.workers = 0  # processes that decode and augment; 0: threads do it
+  data.on_bad_image = 'stop'  # stop, or skip: log it, count it and take the next image
+  data.placement = 'host'  # host, or device: keep the whole training split in device memory
   data.augment = augment = ConfigDict()
   augment.preset = 'none'  # none, crop_flip, small or paper; the keys below override it
   for name, kind in AUGMENT_KEYS.items():
     augment[name] = optional(kind)
 
   config.init = init = ConfigDict()  # where a new run begins
-  init.weights = ''  # a .safetensors of `googlenet convert`; '' = random values
-  init.seed = optional(int)  # seed of random values; none = `seed`
+  init.weights = ''  # a .safetensors file from `googlenet convert`; '': random values
+  init.seed = optional(int)  # seed of the random values; None: the run's `seed`
 
   config.loss = loss = ConfigDict()
-  loss.name = 'cross_entropy'  # or squared_hinge (1409.5185); evaluations say cross entropy always
-  loss.aux_weight = 0.3  # weight of each auxiliary head's loss (section 5)
-  loss.head_weights = ''  # weights of single heads in its place: '4a=0.1,4d=0.3'
-  loss.aux_schedule = 'constant'  # of all weights: constant, linear (1 - t / N) or product (CNDS)
-  loss.aux_every = '1 epoch'  # linear, product: what t counts; N of them make the run
-  loss.aux_from = '0 steps'  # before it, heads weigh nothing
-  loss.aux_until = ''  # from it on, heads weigh nothing; '' = to the end
-  loss.aux_threshold = 0.0  # heads learn from what their loss exceeds it by (1409.5185's gamma)
-  loss.label_smoothing = 0.0  # share of the target spread over all classes (1512.00567, section 7)
+  loss.name = 'cross_entropy'  # cross_entropy or squared_hinge (1409.5185), in training
+  loss.aux_weight = 0.3  # weight of each auxiliary head's loss (1409.4842, section 5)
+  loss.head_weights = ''  # weights of single heads instead: '4a=0.1,4d=0.3'
+  loss.aux_schedule = 'constant'  # of these weights: constant, linear or product (CNDS)
+  loss.aux_every = '1 epoch'  # linear, product: the period that t counts; the run has N of them
+  loss.aux_from = '0 steps'  # the heads' losses count from here on
+  loss.aux_until = ''  # duration after which they no longer count; '': to the end
+  loss.aux_threshold = 0.0  # heads learn only from loss above this value (gamma in 1409.5185)
+  loss.label_smoothing = 0.0  # share of the target that is spread over all classes (1512.00567)
 
   config.optimizer = optimizer = ConfigDict()
   optimizer.name = 'sgd'  # sgd, rmsprop or adamw
-  optimizer.learning_rate = 0.01  # the peak; the schedule multiplies it
-  optimizer.momentum = 0.9  # share of the last update that is added to the next; adamw: beta 1
+  optimizer.learning_rate = 0.01  # peak learning rate; the schedule multiplies it
+  optimizer.momentum = 0.9  # momentum; for adamw, beta 1
   optimizer.nesterov = False  # Nesterov's momentum; sgd only
-  optimizer.decay = 0.9  # rmsprop, adamw: decay of the mean square (adamw: 0.999 is usual)
-  optimizer.epsilon = 1.0  # rmsprop: added inside the root; adamw: outside (1e-8 is usual)
-  optimizer.weight_decay = 2e-4  # applies to kernels; biases and norms are left alone
-  optimizer.bias_rate = 1.0  # multiplies the rate of biases (Caffe's recipes: 2)
-  optimizer.rates = ''  # multiplies the rates of modules: 'conv*=0,inception_3*=0.1'; 0 freezes
-  optimizer.clip_value = 0.0  # largest absolute value in the gradient; 0 = no clipping
-  optimizer.clip_norm = 0.0  # largest global norm of the gradient; 0 = no clipping
-  optimizer.accumulate = 1  # parts a batch is computed in, one after another
+  optimizer.decay = 0.9  # rmsprop, adamw: decay of the mean square (for adamw, 0.999 is usual)
+  optimizer.epsilon = 1.0  # rmsprop: added inside the root; adamw: outside it (1e-8 is usual)
+  optimizer.weight_decay = 2e-4  # weight decay of kernels; biases and normalizations have none
+  optimizer.bias_rate = 1.0  # factor on the learning rate of biases (2 in Caffe's recipes)
+  optimizer.rates = ''  # factors on modules' rates: 'conv*=0,inception_3*=0.1'; 0 freezes
+  optimizer.clip_value = 0.0  # clip gradient entries to this absolute value; 0: no clipping
+  optimizer.clip_norm = 0.0  # clip the gradient to this global norm; 0: no clipping
+  optimizer.accumulate = 1  # number of parts that a batch is split into to save memory
 
   config.schedule = schedule = ConfigDict()
   schedule.name = 'staircase'  # constant, staircase, stairs, cosine or polynomial
-  schedule.warmup = '0 steps'  # length of a linear rise from 0
-  schedule.factor = 0.96  # staircase and stairs: what multiplies the rate ...
-  schedule.every = '8 epochs'  # ... and how often; the paper's -4% every 8 epochs
-  schedule.at = ()  # stairs: when it does instead, as in ('120 epochs', '170 epochs')
+  schedule.warmup = '0 steps'  # length of the linear warm-up from 0
+  schedule.factor = 0.96  # staircase, stairs: factor on the rate at each stair
+  schedule.every = '8 epochs'  # staircase: length of a stair (the paper: -4% every 8 epochs)
+  schedule.at = ()  # stairs: when each stair begins: ('120 epochs', '170 epochs')
   schedule.power = 0.5  # polynomial: exponent
-  schedule.end = 0.0  # cosine and polynomial: share of the peak that is left at the end
+  schedule.end = 0.0  # cosine, polynomial: share of the peak rate at the end
 
   config.ema = ema = ConfigDict()  # average of parameters and batch statistics over steps
-  ema.kind = 'none'  # none, exponential or polyak (all steps alike)
-  ema.decay = 0.9999  # exponential: ramps up as (1 + t) / (10 + t)
-  ema.start = '0 steps'  # before it, the average is the last value
+  ema.kind = 'none'  # average of the weights: none, exponential or polyak (plain mean)
+  ema.decay = 0.9999  # exponential: decay, after a ramp of (1 + t) / (10 + t)
+  ema.start = '0 steps'  # when averaging begins
 
   config.evaluation = evaluation = ConfigDict()
-  evaluation.every = '1 epoch'  # distance between evaluations; there is always one at the end
+  evaluation.every = '1 epoch'  # interval between evaluations; the last one is at the end
   evaluation.batch_size = 128  # images per batch, over all devices
-  evaluation.recalibrate = 0  # training batches that give the running statistics anew; 0 = none
+  evaluation.recalibrate = 0  # training batches to recompute running statistics from; 0: do not
   evaluation.parameters = 'raw'  # parameters to evaluate: raw, or their average, ema
 
   config.checkpoint = checkpoint = ConfigDict()
-  checkpoint.every = '1 epoch'  # distance between checkpoints; there is always one at the end
-  checkpoint.keep = 2  # number of newest checkpoints that stay
-  checkpoint.keep_best = 0  # number of checkpoints with the lowest top-1 error that stay as well
+  checkpoint.every = '1 epoch'  # interval between checkpoints; the last one is at the end
+  checkpoint.keep = 2  # number of newest checkpoints to keep
+  checkpoint.keep_best = 0  # number of best checkpoints (by top-1 error) to keep as well
 
   return config.lock()
 

@@ -43,8 +43,9 @@ format: .venv/installed  ## rewrite the files as ruff likes them
 	@"$(RUN)" -m ruff check --fix .
 	@"$(RUN)" -m ruff format .
 
+# Not with -q: mkdocs would then count no warning, and strict would let everything pass.
 docs: .venv-docs/installed  ## the documentation as a website, in site/; fails on a dead link
-	@NO_MKDOCS_2_WARNING=1 .venv-docs/bin/python -m mkdocs build -q
+	@NO_MKDOCS_2_WARNING=1 .venv-docs/bin/python -m mkdocs build
 
 docs-config: .venv/installed  ## write docs/config.md anew, from the code
 	@"$(RUN)" -m googlenet_jax config --keys --format=markdown > docs/config.md

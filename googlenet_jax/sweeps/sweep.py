@@ -96,7 +96,7 @@ def sweep(study: Study, options: Options, cache_dir: pathlib.Path, command: str)
     _show_plan(out, study, costs, options)
   if options.on in ('print', 'tpu'):
     for member in study.members:
-      print(_tpu(study, member, options) if options.on == 'tpu' else slurm.command(study, member))
+      print(_tpu(study, member, options) if options.on == 'tpu' else script.command(study, member))
     return True
   with _only_one(study):
     if options.on == 'slurm':
@@ -260,6 +260,6 @@ def _submit(out: Console, study: Study, options: Options, template: str) -> bool
 def _tpu(study: Study, member: Member, options: Options) -> str:
   """The command that runs a member on all hosts of a pod."""
   zone = [f'--zone={options.zone}'] if options.zone else []
-  here = f'cd {shlex.quote(os.getcwd())} && {slurm.command(study, member)}'
+  here = f'cd {shlex.quote(os.getcwd())} && {script.command(study, member)}'
   ssh = ['gcloud', 'compute', 'tpus', 'tpu-vm', 'ssh', str(options.tpu)]
   return shlex.join([*ssh, *zone, '--worker=all', f'--command={here}'])

@@ -44,9 +44,7 @@ def command(study: Study, member: Member, python: str = sys.executable) -> str:
 def table(study: Study, members: Sequence[Member], python: str = sys.executable) -> str:
   """A line for each member, which `pick` reads: name, work directory and command, between tabs."""
   rows = (
-    '\t'.join(
-      [member.name, str(study.workdir(member).absolute()), command(study, member, python)]
-    )
+    '\t'.join([member.name, str(study.workdir(member).absolute()), command(study, member, python)])
     for member in members
   )
   return ''.join(f'{row}\n' for row in rows)

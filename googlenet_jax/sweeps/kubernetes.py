@@ -50,11 +50,9 @@ copying=$!
 bash -c "exec $command \\"\\$@\\"" member "${{peers[@]}}" >&3 2>&1 3>&- &
 member=$!
 trap 'kill -TERM "$member"' TERM INT
-status=143
-while kill -0 "$member" 2> /dev/null; do  # a signal ends the waiting, not the member
-  wait "$member"
-  status=$?
-done
+while kill -0 "$member" 2> /dev/null; do wait "$member"; done  # a signal ends the wait alone
+wait "$member"
+status=$?
 exec 3>&-
 wait "$copying"
 if [ "$status" -ne 0 ] && [ "$status" -ne {again} ] && [ "${{#peers[@]}}" -eq 0 \\

@@ -90,12 +90,13 @@ class Pods:
     return job
 
 
-def pods(options: Sequence[str], template: pathlib.Path | None) -> Pods:
+def pods(options: Sequence[str], template: pathlib.Path | None, root: pathlib.Path) -> Pods:
   """Reads what the command line says of a member's pods.
 
   Args:
     options: `NAME=VALUE` each: image, claim, namespace, hosts, tpu, or a resource.
     template: a file with a Job; None for one with an empty container.
+    root: the folder of studies.
 
   Raises:
     UserError: names the option or the file, and what is accepted.
@@ -124,7 +125,9 @@ def pods(options: Sequence[str], template: pathlib.Path | None) -> Pods:
     hosts = chips // each
   job = _template(template) if template else _plain_job()
   namespace = given.get('namespace') or job.get('metadata', {}).get('namespace')
-  return Pods(given.get('image'), given.get('claim'), namespace, hosts, selector, resources, job)
+  found = Pods(given.get('image'), given.get('claim'), namespace, hosts, selector, resources, job)
+  found.with_member(found.job(), config_map='', mount='', root=root.absolute())  # what is missing?
+  return found
 
 
 def _count(name: str, text: str) -> int:

@@ -1,4 +1,4 @@
-"""What runs a member on a cluster: its command as a line, a table of members, and bash around it."""
+"""What runs a member on a cluster: its command as a line, a table of members, and their bash."""
 
 import shlex
 import sys

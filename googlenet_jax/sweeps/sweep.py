@@ -79,7 +79,7 @@ def sweep(study: Study, options: Options, cache_dir: pathlib.Path, command: str)
   """
   jax.config.update('jax_platforms', 'cpu')  # GPUs belong to the members
   _check(options)
-  cluster = None if options.status else _cluster(options)
+  cluster = None if options.status else _cluster(options, study)
   data = study.config.data
   split = open_split(data.source, data.train_split, cache_dir=cache_dir)
   classes, examples = len(split.classes), len(split.records)
@@ -242,7 +242,7 @@ def _no_more() -> Member | None:
   return None
 
 
-def _cluster(options: Options) -> str | Pods | None:
+def _cluster(options: Options, study: Study) -> str | Pods | None:
   """What members are submitted with: SLURM's template, Kubernetes' pods, or None elsewhere.
 
   Raises:
@@ -252,7 +252,7 @@ def _cluster(options: Options) -> str | Pods | None:
     return slurm.check(options.template)
   if options.on == 'kubernetes':
     kubernetes.check(options.apply)
-    found = pods(options.kubernetes, options.template)
+    found = pods(options.kubernetes, options.template, study.path.parent)
     if found.hosts > 1 and options.parallel:
       raise UserError(
         '--parallel: accepted: with one host a member; a quota limits how many JobSets run'

@@ -1,5 +1,6 @@
 """The seam: what a tracker is told, and a queue that keeps a slow or broken one from training."""
 
+import functools
 import importlib
 import importlib.util
 import json
@@ -120,7 +121,7 @@ def open_trackers(names: Sequence[str], workdir: WorkDirectory, config: dict[str
     opening = Opening(
       workdir.path.absolute(), config, record.id(name), study.name if member else None
     )
-    found.append(_Queued(name, lambda m=module: importlib.import_module(m), opening, record))
+    found.append(_Queued(name, functools.partial(importlib.import_module, module), opening, record))
   return Trackers(found)
 
 

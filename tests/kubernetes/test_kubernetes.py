@@ -7,6 +7,7 @@ commit 08dfbdfd, Apache-2.0) without its descriptions; the Job inside is checked
 import json
 import os
 import pathlib
+import shlex
 import signal
 import subprocess
 import sys
@@ -55,7 +56,8 @@ def programs(tmp_path):
   """A folder that is first on the PATH, where programs may be put in place of the real ones."""
   folder = tmp_path / 'bin'
   folder.mkdir()
-  (folder / 'python').symlink_to(sys.executable)
+  (folder / 'python').write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} "$@"\n')
+  (folder / 'python').chmod(0o755)
   return folder
 
 

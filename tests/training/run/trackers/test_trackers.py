@@ -127,7 +127,7 @@ def test_a_tracker_that_hangs_is_left_behind(tmp_path, cache, monkeypatch, caplo
 
 
 def test_names_are_checked(tmp_path, cache, monkeypatch):
-  with pytest.raises(UserError, match='config.trackers.*some of tensorboard, wandb, mlflow'):
+  with pytest.raises(UserError, match=r'config.trackers.*some of tensorboard, wandb, mlflow'):
     validate(short(trackers=('aim',)))
   monkeypatch.setitem(tracker.KINDS, 'wandb', ('no_such_package', ''))
   with pytest.raises(UserError, match=r'config.trackers: wandb: not installed.*\[wandb\]'):

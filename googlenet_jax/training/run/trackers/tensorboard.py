@@ -19,10 +19,10 @@ class TensorBoard:
   _writer: Any = None
 
   def open(self, opening: Opening) -> str:
-    """Makes the folder, which is the id."""
+    """Makes the folder; runs have no id there."""
     self._folder = opening.workdir / 'events'
     self._folder.mkdir(exist_ok=True)
-    return self._folder.name
+    return ''
 
   def begin(self, step: int) -> None:
     """Begins after `step`: whatever the folder's other files hold of later steps is void."""

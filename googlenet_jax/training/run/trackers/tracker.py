@@ -41,7 +41,7 @@ class Tracker(Protocol):
   """A place for curves. All calls come from one thread, and may fail or take long."""
 
   def open(self, opening: Opening) -> str:
-    """Begins a run, or goes on with the one of this id; returns its id."""
+    """Begins a run, or goes on with the one of this id; returns its id, '' where there is none."""
 
   def begin(self, step: int) -> None:
     """Says that steps are made from here on, after a start or a return to a checkpoint."""
@@ -198,7 +198,8 @@ class _Queued:
   def _work(self) -> None:
     try:
       tracker: Tracker = self._load().open_tracker()
-      self._record.note_id(self._name, tracker.open(self._opening))
+      if run := tracker.open(self._opening):
+        self._record.note_id(self._name, run)
       filtered = _Once(tracker, self._name, self._record)
       while not self._over:
         call = self._queue.get()

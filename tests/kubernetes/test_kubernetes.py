@@ -106,7 +106,7 @@ def started(documents, folder, environment, **of_the_cluster):
 
 def test_manifests_of_the_reduction_study(sweep):
   gpu = '--kubernetes=nvidia.com/gpu=1'
-  (config_map, job), said = sweep('--sweep=reduction', gpu, '--parallel=4', config=DIGITS)
+  (config_map, job), said = sweep('--sweep=reduction', gpu, '--parallel=4', config=f'{DIGITS}:study')
   valid(config_map, job)
   assert 'wrote manifests of 15 members' in said and 'kubectl create --filename=' in said
   assert config_map['data']['members.tsv'].count('\n') == 15

@@ -19,7 +19,7 @@ def add_sweep(commands: Any) -> None:
     'Train all members of a sweep, here or on a cluster; run the same command again to continue.',
     takes_more=True,
     usage='googlenet sweep --config=FILE.py[:ARGUMENT] --sweep=NAME --root=DIR '
-    '[--on=print|local|slurm|tpu] [--config.KEY=VALUE ...]',
+    '[--on=print|local|slurm|kubernetes|tpu] [--config.KEY=VALUE ...]',
     epilog='Each member is a run of `googlenet train` in DIR/NAME/members. --config.KEY=VALUE '
     'applies to every member. Ctrl-C stops all members after saving their state.',
   )
@@ -31,7 +31,7 @@ def add_sweep(commands: Any) -> None:
   sweep.add_argument('--root', type=pathlib.Path, required=True, help='folder for studies')
   sweep.add_argument(
     '--on',
-    choices=('print', 'local', 'slurm', 'tpu'),
+    choices=('print', 'local', 'slurm', 'kubernetes', 'tpu'),
     default='local',
     help='where members run (default: %(default)s)',
   )
@@ -54,7 +54,21 @@ def add_sweep(commands: Any) -> None:
   sweep.add_argument(
     '--template',
     type=pathlib.Path,
-    help='bash script for sbatch, with a line @MEMBER@ where the member runs',
+    help='bash script for sbatch, with a line @MEMBER@ where the member runs; for Kubernetes a '
+    'Job in YAML whose pod has a container named member',
+  )
+  sweep.add_argument(
+    '--kubernetes',
+    action='append',
+    default=[],
+    metavar='NAME=VALUE',
+    help='image, claim (of a volume, mounted at the root), namespace, hosts (of a member), tpu '
+    '(ACCELERATOR:TOPOLOGY) or a resource such as nvidia.com/gpu; may be repeated',
+  )
+  sweep.add_argument(
+    '--apply',
+    action='store_true',
+    help='with --on=kubernetes: create what is written, by kubectl',
   )
   sweep.add_argument('--tpu', metavar='POD', help='name of the TPU pod, for --on=tpu')
   sweep.add_argument('--zone', help='zone of the TPU pod')

@@ -5,12 +5,12 @@ import pathlib
 import shlex
 import shutil
 import subprocess
-import sys
 import time
 from collections.abc import Sequence
 
 from googlenet_jax import files
 from googlenet_jax.errors import UserError
+from googlenet_jax.sweeps import script
 from googlenet_jax.sweeps.members import Member
 from googlenet_jax.sweeps.study import Study
 
@@ -25,13 +25,13 @@ TEMPLATE = f"""\
 # A task of the array runs one member, again where it fails, and has itself queued again where the
 # member was stopped and saved (75). SLURM requeues a preempted task by itself.
 _RUN = """\
-member=$(sed -n "$((SLURM_ARRAY_TASK_ID + 1))p" {table})
-IFS=$'\\t' read -r name workdir command <<< "$member"
+{functions}
+pick {table} "$SLURM_ARRAY_TASK_ID"
 task="${{SLURM_ARRAY_JOB_ID}}_${{SLURM_ARRAY_TASK_ID}}"
 cd {folder} || exit 1
 log={logs}/"$name".log
 for attempt in $(seq 0 {retries}); do
-  before=$(stat -c %s "$log" 2> /dev/null || echo 0)
+  before=$(bytes_of "$log")
   # SLURM signals the steps of a job: the member has to be one.
   srun --kill-on-bad-exit=1 bash -c "exec $command" >> "$log" 2>&1
   status=$?
@@ -40,14 +40,7 @@ for attempt in $(seq 0 {retries}); do
     scontrol requeue "$task"
     exit 0
   fi
-  mkdir -p "$workdir"
-  # What this attempt printed, without what JSON does not hold.
-  new=$(tail -c "+$((before + 1))" "$log" | tail -c 4096 | tr -d '\\000-\\011\\013-\\037')
-  said=$(grep '^googlenet train: ' <<< "$new" || grep . <<< "$new")
-  message=$(tail -n 1 <<< "$said" | cut -c 1-300 | sed 's/\\\\/\\\\\\\\/g; s/"/\\\\"/g')
-  printf '{{"time": "%s", "attempt": %d, "status": %d, "message": "%s"}}\\n' \\
-    "$(date -u +%Y-%m-%dT%H:%M:%SZ)" "$((attempt + 1))" "$status" "$message" \\
-    >> "$workdir"/failures.jsonl
+  note_failure "$log" "$before" "$status"
   [ "$attempt" -lt {retries} ] && sleep $((attempt < 6 ? 5 * 2 ** attempt : 300))
 done
 exit "$status"
@@ -104,19 +97,16 @@ def submit(
   (study.path / 'logs').mkdir(exist_ok=True)
   folder.mkdir(parents=True)
   table = folder / 'members.tsv'
-  rows = (
-    '\t'.join([member.name, str(study.workdir(member).absolute()), command(study, member)])
-    for member in members
-  )
-  files.write_whole(table, ''.join(f'{row}\n' for row in rows).encode(), folder)
+  files.write_whole(table, script.table(study, members).encode(), folder)
   run = _RUN.format(
+    functions=script.FUNCTIONS,
     table=shlex.quote(str(table.absolute())),
     folder=shlex.quote(str(pathlib.Path.cwd())),
     logs=shlex.quote(str((study.path / 'logs').absolute())),
     retries=retries,
   )
-  script = folder / 'array.sh'
-  files.write_whole(script, template.replace(BODY, run).encode(), folder)
+  array = folder / 'array.sh'
+  files.write_whole(array, template.replace(BODY, run).encode(), folder)
   limit = f'%{parallel}' if parallel else ''
   arguments = [
     'sbatch',
@@ -128,7 +118,7 @@ def submit(
     f'--job-name={study.name}',
     f'--output={str(folder.absolute()).replace("%", "%%")}/task-%a.log',
     *(f'--{option.lstrip("-")}' for option in options),
-    str(script.absolute()),
+    str(array.absolute()),
   ]
   submitted = subprocess.run(arguments, capture_output=True, text=True, check=False)
   if submitted.returncode:
@@ -155,9 +145,3 @@ def queued(study: Study) -> set[str]:
     # The numbers of another cluster's jobs may be those of this one's, of other arrays.
     names.update(record['members'][task] for task in tasks if task < len(record['members']))
   return names
-
-
-def command(study: Study, member: Member) -> str:
-  """The member's command for a shell in one line, with the Python that runs here."""
-  line = shlex.join([sys.executable, '-m', 'googlenet_jax', *study.command(member)])
-  return line.replace('\n', "'$'\\n''")  # between the quotes that shlex has put there

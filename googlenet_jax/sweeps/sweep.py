@@ -16,8 +16,9 @@ from rich.live import Live
 from googlenet_jax import files
 from googlenet_jax.data.sources import open_split
 from googlenet_jax.errors import Preempted, UserError
-from googlenet_jax.sweeps import estimate, local, search, slurm, table
+from googlenet_jax.sweeps import estimate, kubernetes, local, script, search, slurm, table
 from googlenet_jax.sweeps.members import Member
+from googlenet_jax.sweeps.pods import Pods, pods
 from googlenet_jax.sweeps.status import DONE, FAILED, Status, status_of, try_again
 from googlenet_jax.sweeps.study import RETRIES, Costs, Study
 
@@ -33,6 +34,8 @@ class Options:
   retries: int = RETRIES
   status: bool = False
   slurm: tuple[str, ...] = ()
+  kubernetes: tuple[str, ...] = ()
+  apply: bool = False
   template: pathlib.Path | None = None
   tpu: str | None = None
   zone: str | None = None
@@ -76,7 +79,7 @@ def sweep(study: Study, options: Options, cache_dir: pathlib.Path, command: str)
   """
   jax.config.update('jax_platforms', 'cpu')  # GPUs belong to the members
   _check(options)
-  template = slurm.check(options.template) if options.on == 'slurm' and not options.status else ''
+  cluster = None if options.status else _cluster(options, study)
   data = study.config.data
   split = open_split(data.source, data.train_split, cache_dir=cache_dir)
   classes, examples = len(split.classes), len(split.records)
@@ -96,11 +99,11 @@ def sweep(study: Study, options: Options, cache_dir: pathlib.Path, command: str)
     _show_plan(out, study, costs, options)
   if options.on in ('print', 'tpu'):
     for member in study.members:
-      print(_tpu(study, member, options) if options.on == 'tpu' else slurm.command(study, member))
+      print(_tpu(study, member, options) if options.on == 'tpu' else script.command(study, member))
     return True
   with _only_one(study):
-    if options.on == 'slurm':
-      return _submit(out, study, options, template)
+    if cluster is not None:
+      return _submit(out, study, options, cluster)
     return _local(out, study, options, costs, write)
 
 
@@ -108,8 +111,12 @@ def _check(options: Options) -> None:
   def refuse(flag: str, accepted: str) -> None:
     raise UserError(f'--{flag}: accepted: {accepted}')
 
-  if options.on != 'slurm' and (options.slurm or options.template):
-    refuse('slurm, --template', 'with --on=slurm')
+  if options.on != 'slurm' and options.slurm:
+    refuse('slurm', 'with --on=slurm')
+  if options.on != 'kubernetes' and (options.kubernetes or options.apply):
+    refuse('kubernetes, --apply', 'with --on=kubernetes')
+  if options.on not in ('slurm', 'kubernetes') and options.template:
+    refuse('template', 'with --on=slurm or kubernetes')
   if (options.on == 'tpu') != bool(options.tpu):
     refuse('tpu=NAME', 'with --on=tpu, and needed there')
   if options.sampler and (options.on != 'local' or not options.trials):
@@ -235,8 +242,31 @@ def _no_more() -> Member | None:
   return None
 
 
-def _submit(out: Console, study: Study, options: Options, template: str) -> bool:
-  queued = slurm.queued(study)
+def _cluster(options: Options, study: Study) -> str | Pods | None:
+  """What members are submitted with: SLURM's template, Kubernetes' pods, or None elsewhere.
+
+  Raises:
+    UserError: it cannot be read, or a program of the cluster's is missing.
+  """
+  if options.on == 'slurm':
+    return slurm.check(options.template)
+  if options.on == 'kubernetes':
+    kubernetes.check(options.apply)
+    found = pods(options.kubernetes, options.template, study.path.parent)
+    if found.hosts > 1 and options.parallel:
+      raise UserError(
+        '--parallel: accepted: with one host a member; a quota limits how many JobSets run'
+      )
+    return found
+  return None
+
+
+def _submit(out: Console, study: Study, options: Options, cluster: str | Pods) -> bool:
+  """Submits what is neither done nor in the queue."""
+  if isinstance(cluster, str):
+    queued = slurm.queued(study)
+  else:
+    queued = kubernetes.queued(study, cluster) if options.apply else set()
   statuses = _statuses(study, options.retries)
   members = [m for m in study.members if statuses[m.name].state != DONE and m.name not in queued]
   if not members:
@@ -245,21 +275,22 @@ def _submit(out: Console, study: Study, options: Options, template: str) -> bool
   for member in members:
     if statuses[member.name].state == FAILED:
       try_again(study.workdir(member))
-  job = slurm.submit(
-    study,
-    members,
-    template=template,
-    options=options.slurm,
-    parallel=options.parallel,
-    retries=options.retries,
-  )
-  out.print(f'submitted {len(members)} members as job {job}; see them with squeue or --status')
+  limits: Any = {'parallel': options.parallel, 'retries': options.retries}
+  if isinstance(cluster, str):
+    job = slurm.submit(study, members, template=cluster, options=options.slurm, **limits)
+    out.print(f'submitted {len(members)} members as job {job}; see them with squeue or --status')
+    return True
+  path = kubernetes.submit(study, members, cluster, apply=options.apply, **limits)
+  out.print(f'{"submitted" if options.apply else "wrote manifests of"} {len(members)} members:')
+  out.print(str(path), soft_wrap=True)
+  if not options.apply:
+    out.print(f'next:   kubectl create --filename={shlex.quote(str(path))}', soft_wrap=True)
   return True
 
 
 def _tpu(study: Study, member: Member, options: Options) -> str:
   """The command that runs a member on all hosts of a pod."""
   zone = [f'--zone={options.zone}'] if options.zone else []
-  here = f'cd {shlex.quote(os.getcwd())} && {slurm.command(study, member)}'
+  here = f'cd {shlex.quote(os.getcwd())} && {script.command(study, member)}'
   ssh = ['gcloud', 'compute', 'tpus', 'tpu-vm', 'ssh', str(options.tpu)]
   return shlex.join([*ssh, *zone, '--worker=all', f'--command={here}'])

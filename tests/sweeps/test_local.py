@@ -260,7 +260,7 @@ def test_a_member_that_fails_is_tried_again_and_stops_no_other(tmp_path, cache, 
   [
     (['--on=slurm'], 'no sbatch on the PATH'),
     (['--on=tpu'], '--tpu=NAME: accepted: with --on=tpu, and needed there'),
-    (['--slurm=partition=x'], '--slurm, --template: accepted: with --on=slurm'),
+    (['--slurm=partition=x'], '--slurm: accepted: with --on=slurm'),
     (['--sampler=optuna'], '--sampler: accepted: with --on=local and --trials=N'),
     (['--config.sead=1'], 'config.sead: no such key'),
     (['--sweep=nothing'], '--sweep=nothing: accepted: seeds, one_bad'),

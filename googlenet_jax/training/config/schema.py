@@ -34,6 +34,9 @@ CHOICES: dict[str, tuple[str, ...]] = {
 """Keys whose value is one of a few names; those of the model are checked where it is built."""
 
 
+TRACKERS = ('tensorboard', 'wandb', 'mlflow')
+"""Places for curves; `training/run/trackers` has each."""
+
 # A key for each switch of the augmentation; left alone, the preset decides.
 AUGMENT_KEYS: dict[str, type] = {
   field.name: type(field.default) for field in dataclasses.fields(Augmentation)
@@ -53,6 +56,7 @@ def defaults(family: str = 'googlenet') -> ConfigDict:
   config.batch_size = 128  # images per step, over all devices
   config.parallelism = 'jit'  # how the step is spread over devices: jit, or the older pmap
   config.log_every = '50 steps'  # interval between lines in metrics.jsonl
+  config.trackers = ('tensorboard',)  # where curves also go: tensorboard, wandb, mlflow
   config.on_nonfinite = 'stop'  # on a loss or gradient that is not finite: stop, skip or rollback
   config.nonfinite_limit = 10  # skipped steps, or rollbacks, after which the run stops
   config.on_collapse = 'warn'  # a classifier guesses while others learn: warn, stop or reinit
@@ -169,6 +173,7 @@ def validate(config: ConfigDict) -> None:
     if not condition:
       raise UserError(f'config.{key}={values[key]!r}: accepted: {accepted}')
 
+  need(set(values['trackers']) <= set(TRACKERS), 'trackers', f'some of {", ".join(TRACKERS)}')
   for key, names in CHOICES.items():
     need(values[key] in names, key, ', '.join(names))
   for key in (

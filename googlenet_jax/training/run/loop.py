@@ -33,6 +33,7 @@ from googlenet_jax.training.run.metrics import MetricsLog, read_metrics
 from googlenet_jax.training.run.progress import Progress, show_progress
 from googlenet_jax.training.run.recalibration import Recalibration
 from googlenet_jax.training.run.signals import StopSignal
+from googlenet_jax.training.run.trackers.tracker import Trackers, open_trackers
 from googlenet_jax.training.run.workdir import WorkDirectory, provenance
 from googlenet_jax.training.step.state import TrainState
 from googlenet_jax.training.step.step import Metrics
@@ -79,7 +80,10 @@ def train(
       about={'config': plain(config), **provenance()},
     )
     stack.callback(checkpoints.close)
-    run = _Run(experiment, workdir, checkpoints, signals)
+    first = jax.process_index() == 0
+    trackers = open_trackers(config.trackers if first else (), workdir, plain(config))
+    stack.callback(trackers.close)
+    run = _Run(experiment, workdir, checkpoints, signals, trackers)
     evaluated = run.to_the_end()
     checkpoints.wait()
     result = {
@@ -92,6 +96,7 @@ def train(
     }
     if jax.process_index() == 0:
       curves.plot(workdir.metrics, workdir.curves)
+      trackers.finish(result)
       workdir.finish(result)
     return result
 
@@ -148,9 +153,10 @@ class _Run:
     workdir: WorkDirectory,
     checkpoints: Checkpoints,
     signals: StopSignal,
+    trackers: Trackers,
   ) -> None:
     self.experiment, self.workdir = experiment, workdir
-    self.checkpoints, self.signals = checkpoints, signals
+    self.checkpoints, self.signals, self.trackers = checkpoints, signals, trackers
     parallel = experiment.parallel
     self.hyper = parallel.replicate(experiment.hyper)
     self.train_step = parallel.compile_train(experiment.train_step())
@@ -204,7 +210,7 @@ class _Run:
     silent = jax.process_index() > 0
     steps, batch_size = self.experiment.durations.steps, self.experiment.config.batch_size
     with contextlib.ExitStack() as stack:
-      log = MetricsLog(None if silent else self.workdir.path, start)
+      log = MetricsLog(None if silent else self.workdir.path, start, self.trackers)
       stack.callback(log.close)
       progress = stack.enter_context(show_progress(start, steps, batch_size, silent))
       if start:

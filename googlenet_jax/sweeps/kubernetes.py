@@ -1,0 +1,314 @@
+"""Members on Kubernetes: one Indexed Job a study, or a JobSet a member where it has several hosts.
+
+The table of members and the script that picks one travel in a ConfigMap; the image holds this
+package and the experiment file. A member that is preempted saves and exits 75, which the Job's
+policy ignores: the pod is made anew and no retry is spent. The cluster holds the queue, the work
+directories the state.
+"""
+
+import hashlib
+import json
+import pathlib
+import re
+import shlex
+import shutil
+import subprocess
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from googlenet_jax import files
+from googlenet_jax.errors import RUN_ME_AGAIN, UserError
+from googlenet_jax.sweeps import script
+from googlenet_jax.sweeps.members import Member
+from googlenet_jax.sweeps.pods import CONTAINER, Pods, member_container
+from googlenet_jax.sweeps.study import Study
+
+MOUNT = '/etc/googlenet-jax'
+"""Where a pod finds the script and the table."""
+
+LABEL = 'googlenet-jax/study'
+MEMBERS = 'googlenet-jax/members'  # annotation: names, in the order of their indices
+PORT = 8476
+_LARGEST = 1_000_000  # bytes of a ConfigMap, of which Kubernetes takes 1 MiB
+
+# A pod runs one member once. Its first process is bash, which hands on the signal that ends a pod.
+_SCRIPT = """\
+#!/usr/bin/env bash
+{functions}
+pick "$(dirname "$0")/members.tsv" "${{MEMBER:-$JOB_COMPLETION_INDEX}}"
+peers=()
+if [ "${{HOSTS:-1}}" -gt 1 ]; then
+  peers=("--coordinator=$COORDINATOR" "--processes=$HOSTS" "--process=$JOB_COMPLETION_INDEX")
+  [ "$JOB_COMPLETION_INDEX" -gt 0 ] && name="$name.$JOB_COMPLETION_INDEX"
+fi
+mkdir -p {logs} || exit 1
+log={logs}/"$name".log
+before=$(bytes_of "$log")
+exec 3> >(tee -a "$log")
+copying=$!
+bash -c "exec $command \\"\\$@\\"" member "${{peers[@]}}" >&3 2>&1 3>&- &
+member=$!
+trap 'kill -TERM "$member"' TERM INT
+while kill -0 "$member" 2> /dev/null; do wait "$member"; done  # a signal ends the wait alone
+wait "$member"
+status=$?
+exec 3>&-
+wait "$copying"
+if [ "$status" -ne 0 ] && [ "$status" -ne {again} ] && [ "${{#peers[@]}}" -eq 0 \\
+    -o "$JOB_COMPLETION_INDEX" -eq 0 ]; then
+  note_failure "$log" "$before" "$status"
+fi
+exit "$status"
+"""
+
+
+def check(apply: bool) -> None:
+  """Raises UserError where manifests are to be applied and there is no kubectl."""
+  if apply and not shutil.which('kubectl'):
+    raise UserError(
+      '--apply: no kubectl on the PATH; accepted: a machine that has it, or no --apply, which '
+      'only writes the manifests'
+    )
+
+
+def submit(
+  study: Study,
+  members: Sequence[Member],
+  pods: Pods,
+  *,
+  parallel: int | None,
+  retries: int,
+  apply: bool,
+) -> pathlib.Path:
+  """Writes the manifests of members, and creates them in the cluster if asked to.
+
+  Args:
+    study: the study that the members belong to.
+    members: the members to run.
+    pods: what runs one of them.
+    parallel: number of members that run at a time; None for no limit.
+    retries: how often a member that fails is tried again.
+    apply: whether kubectl is to create what is written.
+
+  Returns:
+    The file, YAML of several documents.
+
+  Raises:
+    UserError: too many members, or what kubectl says against them; nothing is left in the cluster.
+  """
+  stamp = time.strftime('%y%m%d-%H%M%S')
+  written = manifests(study, members, pods, f'{_key(study)}-{stamp}', parallel, retries)
+  folder = study.path / 'kubernetes' / stamp
+  folder.mkdir(parents=True, exist_ok=True)
+  path = folder / 'study.yaml'
+  files.write_whole(path, _yaml(written).encode(), folder)
+  if apply:
+    # `create`, as each name is new: `apply` would keep a copy in an annotation, of limited size.
+    created = _kubectl('create', f'--filename={path}')
+    if created.returncode:
+      _kubectl('delete', '--ignore-not-found', f'--filename={path}')
+      raise UserError(f'kubectl: {" ".join(created.stderr.split())}')
+  return path
+
+
+def manifests(
+  study: Study,
+  members: Sequence[Member],
+  pods: Pods,
+  name: str,
+  parallel: int | None,
+  retries: int,
+) -> list[dict[str, Any]]:
+  """The objects of a submission: a ConfigMap, then a Job, or a JobSet for each member.
+
+  Args:
+    study: the study that the members belong to.
+    members: the members to run.
+    pods: what runs one of them.
+    name: name of the Job, and where the names of JobSets begin; at most 41 characters.
+    parallel: number of members that run at a time; None for no limit.
+    retries: how often a member that fails is tried again.
+
+  Raises:
+    UserError: the members do not fit into a ConfigMap.
+  """
+  data = {'member.sh': member_script(study), 'members.tsv': script.table(study, members, 'python')}
+  if (size := sum(len(text.encode()) for text in data.values())) > _LARGEST:
+    raise UserError(
+      f'--on=kubernetes: the commands of {len(members)} members have {size:,} bytes; accepted: '
+      f'{_LARGEST:,}, as Kubernetes takes; make two studies of it'
+    )
+  config_map = {
+    'apiVersion': 'v1',
+    'kind': 'ConfigMap',
+    'metadata': _metadata(name, study, pods),
+    'immutable': True,
+    'data': data,
+  }
+  if pods.hosts == 1:
+    job = _job(study, pods, name, retries=retries)
+    job['metadata']['annotations'] |= {MEMBERS: json.dumps([m.name for m in members])}
+    job['spec'] |= {
+      'completions': len(members),
+      'parallelism': min(parallel or len(members), len(members)),
+    }
+    return [config_map, job]
+  return [
+    config_map,
+    *(
+      _job_set(study, pods, f'{name}-{index}', name, index, member, retries)
+      for index, member in enumerate(members)
+    ),
+  ]
+
+
+def member_script(study: Study) -> str:
+  """The script that runs a member in a pod."""
+  logs = (study.path / 'logs').absolute()
+  return _SCRIPT.format(functions=script.FUNCTIONS, logs=shlex.quote(str(logs)), again=RUN_ME_AGAIN)
+
+
+def _job(study: Study, pods: Pods, name: str, retries: int | None) -> dict[str, Any]:
+  """A Job of the user's template; `retries` of each index, None where the JobSet has them."""
+  job = pods.job()
+  job['metadata'] = _metadata(name, study, pods, job.get('metadata'))
+  spec = job['spec']
+  spec |= {
+    'completionMode': 'Indexed',
+    'podFailurePolicy': {
+      'rules': [
+        {
+          'action': 'Ignore',
+          'onExitCodes': {
+            'containerName': CONTAINER,
+            'operator': 'In',
+            'values': [RUN_ME_AGAIN],
+          },
+        },
+        # A node that is drained, preempted or gone, whatever the member could still do.
+        {
+          'action': 'Ignore',
+          'onPodConditions': [{'type': 'DisruptionTarget', 'status': 'True'}],
+        },
+      ]
+    },
+  }
+  spec.pop('backoffLimit', None)
+  spec |= {'backoffLimit': 0} if retries is None else {'backoffLimitPerIndex': retries}
+  pod = spec['template']
+  labels = pod.setdefault('metadata', {}).setdefault('labels', {})
+  labels[LABEL] = _key(study)
+  return pods.with_member(job, config_map=name, mount=MOUNT, root=study.path.parent.absolute())
+
+
+def _job_set(
+  study: Study,
+  pods: Pods,
+  name: str,
+  config_map: str,
+  index: int,
+  member: Member,
+  retries: int,
+) -> dict[str, Any]:
+  """Several hosts of one member: where one fails all begin again, from the newest checkpoint."""
+  job = _job(study, pods, config_map, retries=None)
+  job['spec'] |= {'completions': pods.hosts, 'parallelism': pods.hosts}
+  container = member_container(job['spec']['template']['spec'])
+  container['env'] += [
+    {'name': 'MEMBER', 'value': str(index)},
+    {'name': 'HOSTS', 'value': str(pods.hosts)},
+    # The first pod of the Job, by the name that the JobSet's headless service gives it.
+    {'name': 'COORDINATOR', 'value': f'{name}-hosts-0-0.{name}:{PORT}'},
+  ]
+  metadata = job['metadata']
+  template = {key: metadata[key] for key in ('labels', 'annotations') if metadata.get(key)}
+  annotations = {**metadata.get('annotations', {}), MEMBERS: json.dumps([member.name])}
+  return {
+    'apiVersion': 'jobset.x-k8s.io/v1alpha2',
+    'kind': 'JobSet',
+    'metadata': {**metadata, 'name': name, 'annotations': annotations},
+    'spec': {
+      'network': {'enableDNSHostnames': True, 'subdomain': name, 'publishNotReadyAddresses': True},
+      'failurePolicy': {'maxRestarts': retries},
+      'replicatedJobs': [
+        {
+          'name': 'hosts',
+          'replicas': 1,
+          'template': {'metadata': template, 'spec': job['spec']},
+        }
+      ],
+    },
+  }
+
+
+def queued(study: Study, pods: Pods) -> set[str]:
+  """Names of members that wait or run in the cluster, according to kubectl.
+
+  Raises:
+    UserError: what kubectl says, as where no cluster can be reached.
+  """
+  kind = 'jobs' if pods.hosts == 1 else 'jobsets.jobset.x-k8s.io'
+  space = [f'--namespace={pods.namespace}'] if pods.namespace else []
+  asked = _kubectl('get', kind, f'--selector={LABEL}={_key(study)}', '--output=json', *space)
+  if asked.returncode:
+    raise UserError(f'kubectl: {" ".join(asked.stderr.split())}')
+  return {name for found in json.loads(asked.stdout)['items'] for name in _unfinished(found)}
+
+
+def _unfinished(found: Mapping[str, Any]) -> list[str]:
+  """Names of the members of a Job or a JobSet in the cluster that are not at their end."""
+  names = json.loads(found['metadata'].get('annotations', {}).get(MEMBERS, '[]'))
+  status = found.get('status', {})
+  over = {c['type'] for c in status.get('conditions', ()) if c['status'] == 'True'}
+  if over & {'Complete', 'Completed', 'Failed'}:
+    return []
+  ended = _indices(status.get('completedIndexes', '')) | _indices(status.get('failedIndexes', ''))
+  return [name for index, name in enumerate(names) if index not in ended]
+
+
+def _indices(text: str) -> set[int]:
+  """`1,3-5` as numbers, as the status of a Job has them."""
+  found: set[int] = set()
+  for part in filter(None, text.split(',')):
+    first, _, last = part.partition('-')
+    found.update(range(int(first), int(last or first) + 1))
+  return found
+
+
+def _metadata(
+  name: str, study: Study, pods: Pods, given: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+  """Name and label of an object, beside what the template has given."""
+  given = dict(given or {})
+  space = {'namespace': pods.namespace} if pods.namespace else {}
+  labels = {**given.get('labels', {}), LABEL: _key(study)}
+  annotations = dict(given.get('annotations', {}))
+  return {**given, **space, 'name': name, 'labels': labels, 'annotations': annotations}
+
+
+def _key(study: Study) -> str:
+  """The study's name and folder as names in a cluster may be, in at most 27 characters."""
+  name = re.sub(r'[^a-z0-9]+', '-', study.name.lower())[:20].strip('-') or 'study'
+  folder = hashlib.sha256(str(study.path.absolute()).encode()).hexdigest()[:6]
+  return f'{name if name[0].isalpha() else f"s-{name[:18]}"}-{folder}'
+
+
+def _kubectl(*arguments: str) -> subprocess.CompletedProcess[str]:
+  return subprocess.run(['kubectl', *arguments], capture_output=True, text=True, check=False)
+
+
+def _yaml(documents: Sequence[Mapping[str, Any]]) -> str:
+  """YAML for people: keys in our order, texts of several lines as blocks."""
+  import yaml
+
+  class Dumper(yaml.SafeDumper):
+    def ignore_aliases(self, data: Any) -> bool:
+      return True
+
+  def text(dumper: Any, value: str) -> Any:
+    style = '|' if '\n' in value else None
+    return dumper.represent_scalar('tag:yaml.org,2002:str', value, style=style)
+
+  Dumper.add_representer(str, text)
+  return yaml.dump_all(documents, Dumper=Dumper, sort_keys=False, allow_unicode=True)

@@ -1,0 +1,187 @@
+"""What runs one member on Kubernetes: image, resources, hosts, volumes, or a template with them."""
+
+import copy
+import dataclasses
+import math
+import pathlib
+import re
+from collections.abc import Sequence
+from typing import Any
+
+from googlenet_jax.errors import UserError
+
+CONTAINER = 'member'
+"""The container of a template that runs the member."""
+
+TPU, TPUS_OF_A_HOST = 'google.com/tpu', 4
+_GRACE = 60  # seconds between the signal and the end, in which a member saves
+_OPTIONS = ('image', 'claim', 'namespace', 'hosts', 'tpu', 'cpu', 'memory')
+
+
+@dataclasses.dataclass(frozen=True)
+class Pods:
+  """The pods of a member.
+
+  Attributes:
+    image: image of the container; None where the template has it.
+    claim: the PersistentVolumeClaim that is mounted at the root; None where the template has one.
+    namespace: namespace of all objects; None for kubectl's own.
+    hosts: number of pods of a member.
+    selector: labels of the nodes.
+    resources: quantity by resource, which is request and limit.
+    template: a Job, whose pod has the container `member`.
+  """
+
+  image: str | None
+  claim: str | None
+  namespace: str | None
+  hosts: int
+  selector: dict[str, str]
+  resources: dict[str, str]
+  template: dict[str, Any]
+
+  def job(self) -> dict[str, Any]:
+    """A copy of the template."""
+    return copy.deepcopy(self.template)
+
+  def with_member(
+    self, job: dict[str, Any], *, config_map: str, mount: str, root: pathlib.Path
+  ) -> dict[str, Any]:
+    """Has the container of a Job run a member.
+
+    Args:
+      job: a copy of the template, which is changed.
+      config_map: the ConfigMap with script and table.
+      mount: where it is mounted.
+      root: the folder of studies, where the claim is mounted.
+
+    Raises:
+      UserError: no image is given, or nothing that lasts is mounted at the root.
+    """
+    pod = job['spec']['template']['spec']
+    container = member_container(pod)
+    if self.image:
+      container['image'] = self.image
+    if not container.get('image'):
+      raise UserError('--kubernetes=image=IMAGE: missing; accepted: an image with this package')
+    pod['restartPolicy'] = 'Never'
+    pod.setdefault('terminationGracePeriodSeconds', _GRACE)
+    if self.selector:
+      pod['nodeSelector'] = pod.get('nodeSelector', {}) | self.selector
+    container['command'] = ['bash', f'{mount}/member.sh']
+    environment = container.setdefault('env', [])
+    if not any(entry['name'] == 'GOOGLENET_CACHE' for entry in environment):
+      environment.append({'name': 'GOOGLENET_CACHE', 'value': str(root / 'cache')})
+    if self.resources:
+      known = container.setdefault('resources', {})
+      for kind in ('requests', 'limits'):
+        known[kind] = known.get(kind, {}) | self.resources
+    volumes, mounts = pod.setdefault('volumes', []), container.setdefault('volumeMounts', [])
+    volumes.append({'name': 'googlenet-jax', 'configMap': {'name': config_map}})
+    mounts.append({'name': 'googlenet-jax', 'mountPath': mount, 'readOnly': True})
+    if self.claim:
+      volumes.append({'name': 'root', 'persistentVolumeClaim': {'claimName': self.claim}})
+      mounts.append({'name': 'root', 'mountPath': str(root)})
+    elif not any(root.is_relative_to(known['mountPath']) for known in mounts):
+      raise UserError(
+        f'--kubernetes=claim=NAME: missing; accepted: a PersistentVolumeClaim, which pods find at '
+        f'--root={root}, or a --template that mounts a volume there'
+      )
+    return job
+
+
+def pods(options: Sequence[str], template: pathlib.Path | None, root: pathlib.Path) -> Pods:
+  """Reads what the command line says of a member's pods.
+
+  Args:
+    options: `NAME=VALUE` each: image, claim, namespace, hosts, tpu, or a resource.
+    template: a file with a Job; None for one with an empty container.
+    root: the folder of studies.
+
+  Raises:
+    UserError: names the option or the file, and what is accepted.
+  """
+  given: dict[str, str] = {}
+  resources: dict[str, str] = {}
+  for option in options:
+    name, _, value = option.partition('=')
+    resource = name in ('cpu', 'memory') or '/' in name
+    if not value or (name not in _OPTIONS and not resource):
+      raise UserError(
+        f'--kubernetes={option}: accepted: NAME=VALUE with {", ".join(_OPTIONS)} or a resource '
+        'such as nvidia.com/gpu'
+      )
+    (resources if resource else given)[name] = value
+  selector: dict[str, str] = {}
+  hosts = _count('hosts', given.get('hosts', '1'))
+  if tpu := given.get('tpu'):
+    selector, chips = _tpu(tpu)
+    each = _count(TPU, resources.setdefault(TPU, str(min(chips, TPUS_OF_A_HOST))))
+    if chips % each or hosts not in (1, chips // each):
+      raise UserError(
+        f'--kubernetes=hosts={hosts}: {chips} chips of tpu={tpu}, {each} a host; accepted: '
+        f'{TPU}=N that divides them, and as many hosts'
+      )
+    hosts = chips // each
+  job = _template(template) if template else _plain_job()
+  namespace = given.get('namespace') or job.get('metadata', {}).get('namespace')
+  found = Pods(given.get('image'), given.get('claim'), namespace, hosts, selector, resources, job)
+  found.with_member(found.job(), config_map='', mount='', root=root.absolute())  # what is missing?
+  return found
+
+
+def _count(name: str, text: str) -> int:
+  if not text.isdecimal() or int(text) < 1:
+    raise UserError(f'--kubernetes={name}={text}: accepted: a positive integer')
+  return int(text)
+
+
+def _tpu(text: str) -> tuple[dict[str, str], int]:
+  """Node labels of GKE for TPUs, and the number of chips, of `tpu-v5-lite-podslice:4x4`."""
+  kind, _, topology = text.partition(':')
+  if not re.fullmatch(r'tpu[a-z0-9-]+', kind) or not re.fullmatch(r'\d+(x\d+){1,2}', topology):
+    raise UserError(
+      f'--kubernetes=tpu={text}: accepted: ACCELERATOR:TOPOLOGY, such as tpu-v5-lite-podslice:4x4'
+    )
+  labels = {
+    'cloud.google.com/gke-tpu-accelerator': kind,
+    'cloud.google.com/gke-tpu-topology': topology,
+  }
+  return labels, math.prod(map(int, topology.split('x')))
+
+
+def _plain_job() -> dict[str, Any]:
+  pod = {'spec': {'containers': [{'name': CONTAINER}]}}
+  return {'apiVersion': 'batch/v1', 'kind': 'Job', 'metadata': {}, 'spec': {'template': pod}}
+
+
+def _template(path: pathlib.Path) -> dict[str, Any]:
+  """The Job of a file.
+
+  Raises:
+    UserError: it cannot be read, or is something else.
+  """
+  import yaml
+
+  try:
+    job = yaml.safe_load(path.read_text())
+  except OSError as error:
+    raise UserError(f'--template={path}: cannot be read: {error.strerror}') from error
+  except (yaml.YAMLError, UnicodeDecodeError) as error:
+    raise UserError(f'--template={path}: not YAML: {" ".join(str(error).split())}') from error
+  accepted = f'a Job (batch/v1) whose pod has a container named {CONTAINER}, without command'
+  try:
+    container = member_container(job['spec']['template']['spec'])
+    good = (job['apiVersion'], job['kind']) == ('batch/v1', 'Job')
+    good = good and not {'command', 'args'} & set(container)
+  except (KeyError, TypeError, StopIteration):
+    good = False
+  if not good:
+    raise UserError(f'--template={path}: accepted: {accepted}')
+  job['metadata'] = job.get('metadata') or {}
+  return job
+
+
+def member_container(pod: dict[str, Any]) -> dict[str, Any]:
+  """The container of a pod that runs the member."""
+  return next(container for container in pod['containers'] if container['name'] == CONTAINER)

@@ -1,0 +1,1 @@
+"""Where a run's curves go besides `metrics.jsonl`: TensorBoard, W&B, MLflow; one seam for all."""

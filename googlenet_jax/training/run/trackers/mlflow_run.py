@@ -1,0 +1,65 @@
+"""MLflow: one run, however often it goes on, in the store of MLFLOW_TRACKING_URI."""
+
+import os
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from googlenet_jax.training.run.trackers.tracker import Opening, end_figures, flat
+
+_LONGEST = 6000  # characters of a parameter's value
+_AT_ONCE = 100  # parameters in one request
+
+
+def open_tracker() -> 'MlflowRun':
+  """A tracker that writes to MLflow."""
+  return MlflowRun()
+
+
+class MlflowRun:
+  """A run in the experiment of MLFLOW_EXPERIMENT_NAME, else of its study."""
+
+  def open(self, opening: Opening) -> str:
+    """Begins a run with the config as its parameters, or goes on with one."""
+    from mlflow.entities import Param
+    from mlflow.tracking import MlflowClient
+
+    self._client = MlflowClient()
+    if opening.id:
+      self._run = opening.id
+      self._client.update_run(self._run, status='RUNNING')
+      return self._run
+    named = os.environ.get('MLFLOW_EXPERIMENT_NAME') or opening.study or 'googlenet_jax'
+    known = self._client.get_experiment_by_name(named)
+    experiment = known.experiment_id if known else self._client.create_experiment(named)
+    tags = {'workdir': str(opening.workdir)} | ({'study': opening.study} if opening.study else {})
+    made = self._client.create_run(experiment, run_name=opening.workdir.name, tags=tags)
+    self._run = made.info.run_id
+    parameters = [Param(k, str(v)[:_LONGEST]) for k, v in flat(opening.config).items()]
+    for first in range(0, len(parameters), _AT_ONCE):
+      self._client.log_batch(self._run, params=parameters[first : first + _AT_ONCE])
+    return self._run
+
+  def begin(self, step: int) -> None:
+    """Steps go on where they were."""
+
+  def write(self, step: int, scalars: Mapping[str, float]) -> None:
+    """Adds scalars to their histories."""
+    from mlflow.entities import Metric
+
+    now = int(time.time() * 1000)
+    metrics = [Metric(name, float(value), now, step) for name, value in scalars.items()]
+    self._client.log_batch(self._run, metrics=metrics)
+
+  def finish(self, result: Mapping[str, Any]) -> None:
+    """Adds the final figures, and the run's provenance as tags."""
+    self.write(int(result['steps']), end_figures(result))
+    for name in ('revision', 'device'):
+      self._client.set_tag(self._run, name, str(result.get(name)))
+
+  def close(self, done: bool) -> None:
+    """Says that the run is finished, or that it waits to go on."""
+    if done:
+      self._client.set_terminated(self._run, 'FINISHED')
+    else:
+      self._client.update_run(self._run, status='SCHEDULED')

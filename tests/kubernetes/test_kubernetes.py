@@ -21,7 +21,7 @@ from googlenet_jax.training.run.metrics import read_metrics
 
 HERE = pathlib.Path(__file__).parent
 EXPERIMENT = HERE.parent / 'sweeps/experiment.py'
-DIGITS = HERE.parents[1] / 'experiments/digits.py'
+DIGITS = f'{HERE.parents[1] / "experiments/digits.py"}:study'
 VERSIONS = ('1.31', '1.34', '1.37')
 USUAL = ('--kubernetes=image=registry.example/googlenet:1', '--kubernetes=claim=runs')
 
@@ -106,8 +106,7 @@ def started(documents, folder, environment, **of_the_cluster):
 
 def test_manifests_of_the_reduction_study(sweep):
   gpu = '--kubernetes=nvidia.com/gpu=1'
-  arguments = ('--sweep=reduction', gpu, '--parallel=4')
-  (config_map, job), said = sweep(*arguments, config=f'{DIGITS}:study')
+  (config_map, job), said = sweep('--sweep=reduction', gpu, '--parallel=4', config=DIGITS)
   valid(config_map, job)
   assert 'wrote manifests of 15 members' in said and 'kubectl create --filename=' in said
   assert config_map['data']['members.tsv'].count('\n') == 15

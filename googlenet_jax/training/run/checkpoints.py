@@ -34,7 +34,7 @@ class Checkpoints:
   def __init__(
     self, path: pathlib.Path, *, keep: int = 1, keep_best: int = 0, about: dict[str, Any]
   ) -> None:
-    """Opens or makes the folder, and removes what killed saves have left.
+    """Opens or makes the folder; what killed saves have left is removed before the next save.
 
     Args:
       path: the folder.

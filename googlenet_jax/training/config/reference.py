@@ -9,7 +9,7 @@ import inspect
 import re
 import types
 import typing
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from ml_collections import ConfigDict
@@ -165,12 +165,8 @@ def _knobs(knobs: Any, prefix: str = f'{_MODEL}.') -> Iterator[Key]:
     if dataclasses.is_dataclass(value):
       yield from _knobs(value, f'{prefix}{field.name}.')
       continue
-    meaning = _of(field.metadata)
+    meaning = field.metadata['description']
     yield Key(f'{prefix}{field.name}', _plain(hints[field.name]), repr(value), meaning)
-
-
-def _of(metadata: Mapping[str, str]) -> str:
-  return metadata['description']
 
 
 def _plain(hint: Any) -> str:

@@ -94,7 +94,7 @@ def train(
       'seed': config.seed,
       **provenance(),
     }
-    if jax.process_index() == 0:
+    if first:
       curves.plot(workdir.metrics, workdir.curves)
       trackers.finish(result)
       workdir.finish(result)

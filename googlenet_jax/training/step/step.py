@@ -97,8 +97,8 @@ def make_gradient(gradient: Callable, accumulate: int, unroll: bool = False) -> 
   """The gradient of a batch that is computed in parts.
 
   Args:
-    gradient: that of a part, (params, batch_stats, part, hyper, key, step) -> (gradient, (found,
-      batch_stats)).
+    gradient: the function that takes a part, (params, batch_stats, part, hyper, key, step) ->
+      (gradient, (found, batch_stats)).
     accumulate: the number of parts.
     unroll: as in `make_train_step`.
 

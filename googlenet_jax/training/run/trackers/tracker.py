@@ -3,7 +3,6 @@
 import functools
 import importlib
 import importlib.util
-import json
 import logging
 import pathlib
 import queue
@@ -155,10 +154,7 @@ class _Record:
   def _note(self, name: str, values: Mapping[str, Any]) -> None:
     with self._lock:
       self._known[name] = {**self._known.get(name, {}), **values}
-      path = self._workdir.path / RECORD
-      temporary = path.with_suffix('.tmp')
-      temporary.write_text(json.dumps(self._known, indent=2) + '\n')
-      temporary.replace(path)
+      self._workdir.write_json(RECORD, self._known)
 
 
 class _Queued:

@@ -4,8 +4,8 @@
   googlenet sweep --config=experiments/family.py --sweep=family_matched_macs --root=runs/family
   googlenet report runs/family
 
-The first compares networks at a quarter of their printed widths (ResNet-20 as printed) after the
-same number of steps; the second at widths that cost 10 million multiply-adds an image (within 3%),
+The first compares networks at an eighth of their printed widths (ResNet-20 at half) after the same
+number of steps; the second at widths that cost 10 million multiply-adds an image (within 3%),
 so that steps and multiply-adds both match. Three seeds of ten networks each.
 
 The second gave (test accuracy in percent on 359 digits, seeds 0, 1 and 2; 20 epochs, 2026-11-29,
@@ -42,16 +42,16 @@ from googlenet_jax.training.config import defaults
 # width at which it costs `MATCHED_MACS` at 32x32 with 10 classes. `small` are variants with a stem
 # of our own, named so; the others are of their papers.
 NETWORKS = {
-  'googlenet': ('small', 0.25, 0.143),
-  'alexnet': ('small', 0.25, 0.191),
-  'resnet': ('resnet20', 1.0, 0.491),
-  'nin': ('cifar', 0.25, 0.186),
-  'zfnet': ('small', 0.25, 0.152),
-  'vgg': ('small', 0.25, 0.177),
-  'cnds': ('small', 0.25, 0.127),
-  'dsn': ('cifar', 0.25, 0.186),
-  'bn_inception': ('small', 0.25, 0.127),
-  'inception': ('small', 0.25, 0.098),
+  'googlenet': ('small', 0.125, 0.143),
+  'alexnet': ('small', 0.125, 0.191),
+  'resnet': ('resnet20', 0.5, 0.491),
+  'nin': ('cifar', 0.125, 0.186),
+  'zfnet': ('small', 0.125, 0.152),
+  'vgg': ('small', 0.125, 0.177),
+  'cnds': ('small', 0.125, 0.127),
+  'dsn': ('cifar', 0.125, 0.186),
+  'bn_inception': ('small', 0.125, 0.127),
+  'inception': ('small', 0.125, 0.098),
 }
 MATCHED_MACS = 10_000_000
 

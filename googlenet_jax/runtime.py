@@ -80,6 +80,16 @@ def keep_pages() -> bool:
   return all(mallopt(*pair) for pair in ((arena_max, 1), (mmap_max, 0), (trim_threshold, -1)))
 
 
+def cheapest_level() -> int:
+  """The lowest `xla_backend_optimization_level` at which this jaxlib compiles correctly for a CPU.
+
+  Level 0 of jaxlib 0.12 gives wrong gradients (docs/known_problems.md).
+  """
+  from jaxlib import version
+
+  return 0 if version.__version_info__ < (0, 12) else 1
+
+
 def accepts(flag: str) -> bool:
   """Whether this jaxlib knows an XLA flag and takes its value.
 

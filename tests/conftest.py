@@ -11,7 +11,10 @@ from googlenet_jax import runtime
 # Tests compile much and compute little: LLVM's cheapest code halves the time that they take, in the
 # processes that they start too. `make faults`, the stored files of earlier revisions and the demo
 # run what ships.
-os.environ['XLA_FLAGS'] = f'{os.environ.get("XLA_FLAGS", "")} --xla_backend_optimization_level=0'
+LEVEL = runtime.cheapest_level()
+os.environ['XLA_FLAGS'] = (
+  f'{os.environ.get("XLA_FLAGS", "")} --xla_backend_optimization_level={LEVEL}'
+)
 # Programs are kept between runs of the tests as they are between runs of users; a user's have the
 # second that JAX asks of what it keeps.
 os.environ.setdefault('JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS', '0.1')

@@ -23,7 +23,7 @@ def add_table(commands: Any) -> None:
     usage='googlenet table [--family=FAMILY] [--variant=VARIANT] [--KEY=VALUE ...] '
     '[--image_size=PIXELS] [--classes=N] [--format=FORMAT]',
     epilog='KEY is a key of config.model for the family, as in --width=0.5, --reduction=0.25 or '
-    '--widths=3a.reduce_3x3=64; a wrong one is answered with those there are.',
+    '--widths=3a.reduce_3x3=64; an unknown key is answered with the list of keys.',
   )
   table.add_argument(
     '--family', default='googlenet', help='family of networks (default: %(default)s)'

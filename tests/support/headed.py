@@ -7,6 +7,7 @@ import flax.linen as nn
 import jax
 import numpy as np
 
+from googlenet_jax import runtime
 from googlenet_jax.models import CLASSIFIER, Network, Outputs
 from googlenet_jax.models.heads import HeadStructure, attach
 from googlenet_jax.models.layers import BatchNorm, Classifier
@@ -86,4 +87,6 @@ def batches(count, size=8, seed=0):
     yield {'image': images, 'label': rng.integers(0, CLASSES, size).astype(np.int32)}
 
 
-jit = functools.partial(jax.jit, compiler_options={'xla_backend_optimization_level': 0})
+jit = functools.partial(
+  jax.jit, compiler_options={'xla_backend_optimization_level': runtime.cheapest_level()}
+)

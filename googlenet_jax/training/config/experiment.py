@@ -9,6 +9,7 @@ from typing import Any
 import jax
 from ml_collections import ConfigDict
 
+from googlenet_jax import runtime
 from googlenet_jax.data.augment import Augmentation, from_config
 from googlenet_jax.data.pipeline import eval_batches, train_batches
 from googlenet_jax.data.sources import Split, open_split
@@ -67,7 +68,8 @@ class Experiment:
     """The first state by its key, with random values; compiled once for all keys."""
     create = functools.partial(create_state, self.model, self.config)
     # Runs once: on a CPU, optimizing the code of a hundred random draws takes far longer than it.
-    options = {'xla_backend_optimization_level': 0} if jax.default_backend() == 'cpu' else None
+    cheap = {'xla_backend_optimization_level': runtime.cheapest_level()}
+    options = cheap if jax.default_backend() == 'cpu' else None
     return jax.jit(create, out_shardings=self.parallel.replicated, compiler_options=options)
 
   @property

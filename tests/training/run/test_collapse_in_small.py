@@ -1,0 +1,36 @@
+"""`experiments/collapse.py`: a network of which two classifiers collapse, and what cures it."""
+
+import math
+import pathlib
+
+import pytest
+
+from googlenet_jax.training.config.flags import parse_config
+from googlenet_jax.training.run import loop
+from googlenet_jax.training.run.metrics import read_metrics
+from googlenet_jax.training.run.workdir import WorkDirectory
+
+FILE = pathlib.Path(__file__).parents[3] / 'experiments/collapse.py'
+GUESS = math.log(10)
+
+
+@pytest.fixture(scope='module')
+def cache(tmp_path_factory):
+  return tmp_path_factory.mktemp('cache')
+
+
+def trained(folder, cache, *overrides, argument=''):
+  """The last line on the losses of a run of the experiment, and the steps of its alarms."""
+  workdir = WorkDirectory(folder)
+  loop.train(parse_config([f'--config={FILE}{argument}', *overrides]), workdir, cache)
+  lines = read_metrics(workdir.metrics)
+  *_, last = (line for line in lines if 'train/loss_main' in line)
+  return last, [line['step'] for line in lines if 'collapse/main' in line]
+
+
+def test_two_classifiers_collapse_as_published(tmp_path, cache):
+  last, alarms = trained(tmp_path, cache, '--config.duration=88 steps')
+  assert alarms == [80]
+  assert last['train/loss_aux_conv2'] < 0.5 * GUESS
+  for name in ('aux_conv6', 'main'):
+    assert last[f'train/loss_{name}'] == pytest.approx(GUESS, rel=0.02)

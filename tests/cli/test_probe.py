@@ -8,7 +8,7 @@ import re
 
 import numpy as np
 import pytest
-from short_probes import CHANGES, ITERATIONS, check_deep_supervision
+from short_probes import CHANGES, ITERATIONS, by_seed
 
 from googlenet_jax import cli
 from googlenet_jax.analysis.gradients.record import FIGURES
@@ -55,6 +55,26 @@ def probed(tmp_path_factory, cache):
 def again(probed, monkeypatch):
   """Measures nothing again: the commands of a test print what the first one has found."""
   monkeypatch.setattr('googlenet_jax.training.probe.run.probe', lambda *arguments: probed[3])
+
+
+def check_deep_supervision(off, on):
+  """The gradient falls on its way down, and a head lifts it below its place, for every seed.
+
+  Args:
+    off: series of figures without heads, by module.
+    on: the same with them.
+  """
+
+  assert len(by_seed(off, 'conv1')) > 1
+  top = by_seed(off, 'classifier')
+  for lower, upper in (('conv1', 'conv5'), ('conv5', 'conv8'), ('conv8', 'classifier')):
+    assert (by_seed(off, lower) < by_seed(off, upper) / 10).all(), (lower, upper)
+  for name in ('conv1', 'conv2', 'conv3', 'conv4'):
+    assert (by_seed(off, name) < top / 1000).all(), name
+    assert (by_seed(on, name) > 2 * by_seed(off, name)).all(), name
+  # Above the head there is little that it could change.
+  for name in ('conv8', 'fc9', 'fc10', 'classifier'):
+    np.testing.assert_allclose(by_seed(on, name), by_seed(off, name), rtol=0.5, err_msg=name)
 
 
 def test_the_gradient_of_cnn8_falls_and_its_head_lifts_it(probed):

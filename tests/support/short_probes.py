@@ -21,24 +21,6 @@ def cnn8(**changes):
   return config
 
 
-def check_deep_supervision(off, on):
-  """The gradient falls on its way down, and a head lifts it below its place, for every seed.
-
-  Args:
-    off: series of figures without heads, by module.
-    on: the same with them.
-  """
-
-  def by_seed(series, name):
-    return np.asarray(series[name]['mean_abs_gradient']).mean(1)
-
-  assert len(by_seed(off, 'conv1')) > 1
-  top = by_seed(off, 'classifier')
-  for lower, upper in (('conv1', 'conv5'), ('conv5', 'conv8'), ('conv8', 'classifier')):
-    assert (by_seed(off, lower) < by_seed(off, upper) / 10).all(), (lower, upper)
-  for name in ('conv1', 'conv2', 'conv3', 'conv4'):
-    assert (by_seed(off, name) < top / 1000).all(), name
-    assert (by_seed(on, name) > 2 * by_seed(off, name)).all(), name
-  # Above the head there is little that it could change.
-  for name in ('conv8', 'fc9', 'fc10', 'classifier'):
-    np.testing.assert_allclose(by_seed(on, name), by_seed(off, name), rtol=0.5, err_msg=name)
+def by_seed(series, name):
+  """The mean absolute gradient of a module over all iterations, for each seed."""
+  return np.asarray(series[name]['mean_abs_gradient']).mean(1)

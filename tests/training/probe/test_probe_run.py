@@ -5,7 +5,7 @@ import copy
 import jax
 import numpy as np
 import pytest
-from short_probes import ITERATIONS, check_deep_supervision, cnn8
+from short_probes import ITERATIONS, by_seed, cnn8
 from short_runs import short
 
 from googlenet_jax.analysis.gradients.modules import modules_of
@@ -40,10 +40,15 @@ def test_families_with_heads():
 
 
 @pytest.mark.long
-def test_the_gradient_of_cnn8_at_full_size_falls_and_its_head_lifts_it(cache):
+def test_the_gradient_of_cnn8_at_full_size_falls_and_its_head_adds_to_it(cache):
+  """By less than at an eighth of its width (tests/cli/test_probe.py); figures: docs/probe.md."""
   full = {'model.width': 1.0, 'data.image_size': 227, 'data.resize': 256, 'batch_size': 4}
   record = probe(cnn8(**full), cache, ITERATIONS, 2, silent)
-  check_deep_supervision(record.off, record.on)
+  for name in ('conv1', 'conv2', 'conv3', 'conv4'):
+    off, on = by_seed(record.off, name), by_seed(record.on, name)
+    assert (off < by_seed(record.off, 'classifier') / 500).all(), name
+    assert (off < by_seed(record.off, 'conv8') / 5).all(), name
+    assert (on > off).all(), name
 
 
 @pytest.mark.long

@@ -34,3 +34,29 @@ def test_two_classifiers_collapse_as_published(tmp_path, cache):
   assert last['train/loss_aux_conv2'] < 0.5 * GUESS
   for name in ('aux_conv6', 'main'):
     assert last[f'train/loss_{name}'] == pytest.approx(GUESS, rel=0.02)
+
+
+REMEDIES = {
+  '--config.optimizer.learning_rate': ('0.002', '0.005'),
+  '--config.model.batch_norm': ('true', 'true'),
+  '--config.schedule.warmup': ('100 steps', '100 steps'),
+  '--config.model.kernel_init': ('lecun_uniform', 'he_normal'),
+  '--config.on_collapse': ('reinit', 'reinit'),
+}
+CURES = {
+  '': ('--config.optimizer.learning_rate', '--config.model.batch_norm'),
+  ':small_start': ('--config.model.batch_norm', '--config.model.kernel_init'),
+}
+
+
+@pytest.mark.long
+@pytest.mark.parametrize('remedy', REMEDIES)
+@pytest.mark.parametrize('argument', CURES)
+def test_what_cures_which_collapse(argument, remedy, tmp_path, cache):
+  """The table of docs/auxiliary.md, for the first seed."""
+  value = REMEDIES[remedy][list(CURES).index(argument)]
+  last, _ = trained(tmp_path, cache, f'{remedy}={value}', argument=argument)
+  assert last['train/loss_aux_conv2'] < 0.5 * GUESS
+  for name in ('aux_conv6', 'main'):
+    learned = last[f'train/loss_{name}'] < 0.9 * GUESS
+    assert learned == (remedy in CURES[argument]), (name, last)

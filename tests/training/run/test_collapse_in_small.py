@@ -5,6 +5,7 @@ import pathlib
 
 import pytest
 
+from googlenet_jax.errors import UserError
 from googlenet_jax.training.config.flags import parse_config
 from googlenet_jax.training.run import loop
 from googlenet_jax.training.run.metrics import read_metrics
@@ -55,8 +56,10 @@ CURES = {
 def test_what_cures_which_collapse(argument, remedy, tmp_path, cache):
   """The table of docs/auxiliary.md, for the first seed."""
   value = REMEDIES[remedy][list(CURES).index(argument)]
-  last, _ = trained(tmp_path, cache, f'{remedy}={value}', argument=argument)
-  assert last['train/loss_aux_conv2'] < 0.5 * GUESS
-  for name in ('aux_conv6', 'main'):
-    learned = last[f'train/loss_{name}'] < 0.9 * GUESS
-    assert learned == (remedy in CURES[argument]), (name, last)
+  try:
+    last, _ = trained(tmp_path, cache, f'{remedy}={value}', argument=argument)
+    learned = all(last[f'train/loss_{name}'] < 0.9 * GUESS for name in ('aux_conv6', 'main'))
+  except UserError as error:  # what does not cure may end a run, too
+    assert 'training has diverged' in str(error)
+    learned = False
+  assert learned == (remedy in CURES[argument])

@@ -29,7 +29,12 @@ from googlenet_jax.training.run.figures import (
   evaluation_scalars,
   run_evaluation,
 )
-from googlenet_jax.training.run.metrics import MetricsLog, read_metrics
+from googlenet_jax.training.run.metrics import (
+  DEVICES,
+  DEVICES_BEFORE,
+  MetricsLog,
+  read_metrics,
+)
 from googlenet_jax.training.run.progress import Progress, show_progress
 from googlenet_jax.training.run.recalibration import Recalibration
 from googlenet_jax.training.run.signals import StopSignal
@@ -215,6 +220,7 @@ class _Run:
       progress = stack.enter_context(show_progress(start, steps, batch_size, silent))
       if start:
         progress.line(f'resumed at step {start} from {self.workdir.checkpoints}')
+        self._note_devices(start, log)
       attempt = _Attempt(self, log, progress, start)
       try:
         return attempt.to_the_end(start, state, rollbacks)
@@ -222,6 +228,13 @@ class _Run:
         self.totals.seconds += time.perf_counter() - began
         self.totals.images_per_second = progress.images_per_second
         self.totals.skipped_images += attempt.figures.skipped_images
+
+  def _note_devices(self, step: int, log: MetricsLog) -> None:
+    """Says in the log where a run goes on with another number of devices than it was saved on."""
+    before, now = self.checkpoints.devices(step), self.experiment.parallel.devices
+    if before is not None and before != now:
+      logger.info('from step %d on: %d devices (%d before)', step, now, before)
+      log.write(step, {DEVICES: now, DEVICES_BEFORE: before})
 
 
 class _Attempt:

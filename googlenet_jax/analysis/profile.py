@@ -8,6 +8,7 @@ import collections
 import dataclasses
 import json
 import pathlib
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
@@ -21,7 +22,8 @@ STEP, PART = 'train', 'googlenet: '
 """Names of events in the trace: a step, and what the parts of a step begin with."""
 
 BETWEEN = 'other work of the host'
-OTHER = '(other)'
+OUTSIDE = '(outside the network)'
+UNKNOWN = '(unknown)'
 
 
 class Span(NamedTuple):
@@ -171,12 +173,21 @@ def _modules(
   for line in lines:
     for own, program, operation in _own_time(line):
       scope = record['programs'].get(program, {}).get(operation, '')
-      module, backward = module_of(scope, record['network']) if scope else (OTHER, False)
-      if 'train_step' not in program:  # evaluation, batches drawn on the device, ...
-        module, backward = f'({program.partition("_")[2] or "other"})', False
+      module, backward = _module(program, scope, record['network'])
       times[module][backward] += own / 1e9
   found = (ModuleTime(module, *both) for module, both in times.items())
   return tuple(sorted(found, key=lambda time: -time.total))
+
+
+def _module(program: str, scope: str, network: str) -> tuple[str, bool]:
+  """The module of an operation, and whether the backward pass runs there."""
+  if 'train_step' not in program:  # evaluation, batches drawn on the device, ...
+    return f'({program.partition("_")[2] or program})', False
+  if not scope:
+    return UNKNOWN, False
+  plain = re.sub(r'jit\([^()]*\)/', '', scope)  # functions of jax.nn and jax.random in a module
+  module, backward = module_of(plain, network)
+  return (OUTSIDE, False) if module.startswith('(') and network not in plain else (module, backward)
 
 
 def _own_time(line: list[tuple[Span, str, str]]) -> Iterator[tuple[float, str, str]]:
@@ -207,7 +218,7 @@ def _gaps(spans: Iterable[Span], window: Span) -> Iterator[Span]:
 def _waited(gaps: Iterable[Span], parts: Iterable[tuple[Span, str]]) -> dict[str, float]:
   """Seconds of the gaps by the part of the host's work that went on meanwhile."""
   known = sorted(parts)
-  waited: collections.Counter[str] = collections.Counter()
+  waited: dict[str, float] = collections.defaultdict(float)
   for gap in gaps:
     left = gap.end - gap.start
     for span, name in known:
@@ -216,7 +227,8 @@ def _waited(gaps: Iterable[Span], parts: Iterable[tuple[Span, str]]) -> dict[str
         waited[name] += common / 1e9
         left -= common
     waited[BETWEEN] += max(left, 0.0) / 1e9
-  return {name: seconds for name, seconds in waited.most_common() if seconds > 0}
+  ordered = sorted(waited.items(), key=lambda item: -item[1])
+  return {name: seconds for name, seconds in ordered if seconds > 0}
 
 
 def values(profile: Profile) -> dict[str, Any]:

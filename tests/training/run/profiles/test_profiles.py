@@ -77,10 +77,9 @@ def test_shares_of_modules(runs, capsys):
   found = json.loads(capsys.readouterr().out)
   assert found['steps'] == [9, 10] and 0 < found['busy'] < 1
   modules = {row['module']: row for row in found['modules']}
-  assert {'conv1', 'conv5', 'fc6', 'fc8'} <= set(modules)
+  assert {'conv1', 'conv5', 'fc6', 'classifier', profile.OUTSIDE} <= set(modules)
   assert sum(row['share'] for row in found['modules']) == pytest.approx(1, abs=1e-9)
   assert modules['conv3']['forward'] > 0 and modules['conv3']['backward'] > 0
-  assert modules.get(profile.OTHER, {'share': 0})['share'] < 0.1
   assert found['busy'] + sum(found['waited'].values()) == pytest.approx(1, abs=1e-6)
   parts = {'the next images', 'the host to begin the step', 'the log', profile.BETWEEN}
   assert parts & set(found['waited'])
@@ -156,6 +155,25 @@ def test_a_run_that_ends_before_it_is_traced(tmp_path, monkeypatch):
   with pytest.raises(UserError, match='the run has ended without a trace'):
     asking.ask(tmp_path, 3, lambda line: None)
   assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+  ('scope', 'module'),
+  [
+    ('jit(train_step)/jvp(Net)/conv3/jit(relu)/max', ('conv3', False)),
+    (
+      'jit(train_step)/transpose(jvp(Net))/inception_3a/reduce_3x3/mul',
+      ('inception_3a/reduce_3x3', True),
+    ),
+    ('jit(train_step)/jvp(Net)/add', ('(network)', False)),
+    ('jit(train_step)/jvp()/log_softmax', (profile.OUTSIDE, False)),
+    ('jit(train_step)/mul', (profile.OUTSIDE, False)),
+    ('', (profile.UNKNOWN, False)),
+  ],
+)
+def test_modules_by_scopes(scope, module):
+  assert profile._module('jit_train_step', scope, 'Net') == module
+  assert profile._module('jit_eval_step', scope, 'Net') == ('(eval_step)', False)
 
 
 @pytest.mark.parametrize('text', ['', '{', '{"steps": 0}', '[]'])

@@ -19,7 +19,7 @@ import subprocess
 import sys
 
 STATE = pathlib.Path(os.environ.get('GCLOUD_STATE', '.'))
-HOSTS = {'v5litepod-16': 4, 'v5litepod-8': 2}
+HOSTS = {'v5litepod-16': 4, 'v5litepod-8': 2, 'v5litepod-4': 1}
 FLAGS = {
   'queued-resources create': '--accelerator-type --runtime-version --node-id --zone --project '
   '--spot --labels --network --subnetwork --tags --metadata --scopes --service-account '

@@ -1,7 +1,7 @@
 """The drill of `--on=tpu`: a launcher against a gcloud that behaves as documented (`gcloud.py`).
 
 Members are real processes on the hosts of pods, which are folders; `member.sh` is what they run but
-in the last test, where it is `googlenet train`.
+in the long test, where it is `googlenet train`.
 """
 
 import json
@@ -19,7 +19,7 @@ from waiting import wait_until
 
 from googlenet_jax import cli
 from googlenet_jax.errors import UserError
-from googlenet_jax.sweeps.clusters import tpu
+from googlenet_jax.sweeps.clusters import launcher
 from googlenet_jax.sweeps.clusters.gcloud import request
 from googlenet_jax.sweeps.status import json_lines
 from googlenet_jax.sweeps.study import Study
@@ -77,7 +77,7 @@ def cloud(tmp_path, monkeypatch):
   monkeypatch.setenv('GCLOUD_STATE', str(tmp_path / 'cloud'))
   monkeypatch.setattr(gcloud, 'STATE', tmp_path / 'cloud')
   for name, seconds in FAST.items():
-    monkeypatch.setattr(tpu, name, seconds)
+    monkeypatch.setattr(launcher, name, seconds)
   made = Cloud(tmp_path / 'cloud')
   yield made
   for left in made.requests().values():
@@ -96,7 +96,7 @@ class Launch:
 
   def __init__(self, study, *, parallel=2, retries=0, options=OPTIONS, at=()):
     self.said, self._at = [], list(at)
-    self.launcher = tpu.Launcher(study, request(options), parallel, retries, self._say)
+    self.launcher = launcher.Launcher(study, request(options), parallel, retries, self._say)
     self.study = study
 
   def _say(self, line):
@@ -130,7 +130,7 @@ def go(study):
 
 
 def pod_of(study, member):
-  return tpu._name(study, member)
+  return launcher.pod_name(study, member)
 
 
 def test_preempted_in_the_middle_and_nothing_left(cloud, study):
@@ -156,6 +156,35 @@ def test_preempted_in_the_middle_and_nothing_left(cloud, study):
   assert len(cloud.calls('create')) == 3 and all('--spot' in call for call in cloud.calls('create'))
 
 
+@pytest.mark.long
+def test_a_real_member_that_is_preempted_ends_with_the_same_bits(
+  cloud, study, tmp_path, monkeypatch
+):
+  monkeypatch.setenv('GOOGLENET_CACHE', str(tmp_path / 'cache'))
+  monkeypatch.setenv('PYTHONPATH', str(HERE.parents[1]))
+  study = Study(study.path.parent, [*study.arguments, '--config.duration=400 steps'], 'seeds')
+  first, second = study.members
+  whole = tmp_path / 'whole'
+  command = [a for a in study.command(first) if not a.startswith('--workdir')]
+  python = [sys.executable, '-m', 'googlenet_jax']
+  subprocess.run([*python, *command, f'--workdir={whole}'], check=True)
+
+  def preempt():
+    saved = study.workdir(first) / 'checkpoints/50'
+    wait_until(saved.exists, 'a checkpoint')
+    gcloud.preempt(launcher.pod_name(study, first))
+
+  options = (*PLACE, 'accelerator=v5litepod-4', f'python={sys.executable}')
+  launch = Launch(study, parallel=1, options=options, at=[('seed=0: started', preempt)])
+  assert launch.run() and cloud.is_empty()
+  assert launch.count('is gone') == 1 and launch.count(': done') == 2
+  results = [
+    json.loads((path / 'result.json').read_text()) for path in (whole, study.workdir(first))
+  ]
+  assert results[0]['test'] == results[1]['test']
+  assert (study.workdir(second) / 'DONE').exists()
+
+
 def test_a_pod_whose_node_alone_says_that_it_was_preempted(cloud, study):
   """The connection ends before the request says anything."""
   first, _ = study.members
@@ -173,11 +202,11 @@ def test_a_pod_whose_node_alone_says_that_it_was_preempted(cloud, study):
 # A launcher with short waits, of the study of its first argument.
 LAUNCHER = f"""
 import pathlib, sys
-from googlenet_jax.sweeps.clusters import gcloud, tpu
+from googlenet_jax.sweeps.clusters import gcloud, launcher
 from googlenet_jax.sweeps.study import Study
-vars(tpu).update({FAST})
+vars(launcher).update({FAST})
 study = Study(pathlib.Path(sys.argv[1]), ['--config={EXPERIMENT}'], 'seeds')
-tpu.Launcher(study, gcloud.request({OPTIONS}), 2, 0, print).run(study.members)
+launcher.Launcher(study, gcloud.request({OPTIONS}), 2, 0, print).run(study.members)
 """
 
 
@@ -189,11 +218,11 @@ def arguments(study, *more):
 def test_a_launcher_that_is_killed_leaves_nothing_to_the_next(cloud, study):
   """The next goes on with the pod of the one that is not done, and deletes that of the other."""
   first, second = study.members
-  launcher = subprocess.Popen([sys.executable, '-c', LAUNCHER, study.path.parent])
+  killed = subprocess.Popen([sys.executable, '-c', LAUNCHER, study.path.parent])
   for member in study.members:
     wait_for_step(study, member)
-  launcher.kill()
-  launcher.wait()
+  killed.kill()
+  killed.wait()
   assert len(cloud.requests()) == 2 and cloud.running()  # what SIGKILL leaves
   result = {'test': {'main': {'top1_error': 0.5}}, 'train': {'images_per_second': 9}, 'steps': 3}
   (study.workdir(second) / 'result.json').write_text(json.dumps(result))
@@ -271,7 +300,7 @@ def test_an_error_in_the_middle_deletes_what_runs(cloud, study):
   launch = Launch(study, parallel=1, at=[('seed=0: started', refuse), (r'exist\)\.$', allow)])
   with pytest.raises(UserError, match='Permission denied'):
     launch.run()
-  assert launch.count('asked again') == tpu.LOST and cloud.is_empty()
+  assert launch.count('asked again') == launcher.LOST and cloud.is_empty()
 
 
 def test_failures_of_members_and_of_requests_are_counted(cloud, study):

@@ -185,7 +185,14 @@ def ask(command: Sequence[str]) -> str:
   Raises:
     GcloudError: it refuses; with its words.
   """
-  done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True)
+  done = subprocess.run(
+    command,
+    stdin=subprocess.DEVNULL,
+    capture_output=True,
+    text=True,
+    check=False,
+    start_new_session=True,  # Ctrl-C is for the launcher, which has more to ask
+  )
   if done.returncode:
     _, mark, said = done.stderr.rpartition('ERROR:')
     words = ' '.join((mark + said).split())[:500]

@@ -40,6 +40,7 @@ _COMMANDS = (
   analysis.add_table,
   analysis.add_compare,
   analysis.add_probe,
+  training.add_profile,
   training.add_compile,
   doctor.add_doctor,
 )

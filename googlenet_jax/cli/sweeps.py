@@ -38,7 +38,8 @@ def add_sweep(commands: Any) -> None:
   sweep.add_argument(
     '--parallel',
     type=flags.positive,
-    help='members to run at a time (default with --on=local: one per GPU, else one per core)',
+    help='members to run at a time (default with --on=local: one per GPU, else one per core; '
+    'with --on=tpu: 1)',
   )
   sweep.add_argument(
     '--retries', type=flags.natural, help='retries of a member that fails (default: 2)'
@@ -68,10 +69,17 @@ def add_sweep(commands: Any) -> None:
   sweep.add_argument(
     '--apply',
     action='store_true',
-    help='with --on=kubernetes: create what is written, by kubectl',
+    help='with --on=kubernetes: create what is written, by kubectl; with --on=tpu: run the '
+    'commands that are printed otherwise, by gcloud, until all members are done',
   )
-  sweep.add_argument('--tpu', metavar='POD', help='name of the TPU pod, for --on=tpu')
-  sweep.add_argument('--zone', help='zone of the TPU pod')
+  sweep.add_argument(
+    '--tpu',
+    action='append',
+    default=[],
+    metavar='NAME=VALUE',
+    help='accelerator (such as v5litepod-16), runtime, zone, project, spot=yes, setup (a command, '
+    'once on each host), folder and python (on the hosts), or a flag of gcloud; may be repeated',
+  )
   sweep.add_argument(
     '--sampler', choices=('optuna',), help='sample members instead of running the grid'
   )

@@ -172,6 +172,44 @@ def _describe_keys(options: argparse.Namespace) -> None:
     print(reference.markdown() if options.format == 'markdown' else reference.text(), end='')
 
 
+def add_profile(commands: Any) -> None:
+  """Adds `googlenet profile`."""
+  parser = flags.command(
+    commands,
+    'profile',
+    _profile,
+    "Print the share of time of each module of a run's network, and what the device waited for.",
+    epilog='Reads the newest trace in WORKDIR/profile, which --config.profile=100:105 makes; with '
+    '--steps it asks a run that is under way for one, which begins when the run logs next.',
+  )
+  parser.add_argument('workdir', type=pathlib.Path, metavar='WORKDIR', help="the run's folder")
+  parser.add_argument(
+    '--steps', type=flags.positive, help='trace so many steps of the run that is under way'
+  )
+  flags.add_format(parser)
+
+
+def _profile(options: argparse.Namespace) -> None:
+  from googlenet_jax.analysis import profile
+  from googlenet_jax.training.run.profiles import asking
+
+  if options.steps:
+    folder = asking.ask(options.workdir, options.steps, flags.say)
+  else:
+    found = asking.traces(options.workdir)
+    if not found:
+      raise UserError(
+        f'{options.workdir}: nothing is traced there; accepted: --steps=N while a run is under '
+        'way, or a run with --config.profile=FIRST:END'
+      )
+    folder = found[-1]
+  read = profile.read(folder)
+  if options.format == 'json':
+    print(json.dumps(profile.values(read)))
+  else:
+    print(profile.describe(read))
+
+
 def add_compile(commands: Any) -> None:
   """Adds `googlenet compile`."""
   parser = flags.command(

@@ -16,9 +16,10 @@ from rich.live import Live
 from googlenet_jax import files
 from googlenet_jax.data.sources import open_split
 from googlenet_jax.errors import Preempted, UserError
-from googlenet_jax.sweeps import estimate, kubernetes, local, script, search, slurm, table
+from googlenet_jax.sweeps import estimate, local, search, table
+from googlenet_jax.sweeps.clusters import kubernetes, script, slurm, tpu
+from googlenet_jax.sweeps.clusters.cluster import Cluster
 from googlenet_jax.sweeps.members import Member
-from googlenet_jax.sweeps.pods import Pods, pods
 from googlenet_jax.sweeps.status import DONE, FAILED, Status, status_of, try_again
 from googlenet_jax.sweeps.study import RETRIES, Costs, Study
 
@@ -36,9 +37,8 @@ class Options:
   slurm: tuple[str, ...] = ()
   kubernetes: tuple[str, ...] = ()
   apply: bool = False
+  tpu: tuple[str, ...] = ()
   template: pathlib.Path | None = None
-  tpu: str | None = None
-  zone: str | None = None
   sampler: str | None = None
   trials: int | None = None
 
@@ -79,12 +79,13 @@ def sweep(study: Study, options: Options, cache_dir: pathlib.Path, command: str)
   """
   jax.config.update('jax_platforms', 'cpu')  # GPUs belong to the members
   _check(options)
-  cluster = None if options.status else _cluster(options, study)
+  cluster = _cluster(options, study) if not options.status or options.tpu else None
   data = study.config.data
   split = open_split(data.source, data.train_split, cache_dir=cache_dir)
   classes, examples = len(split.classes), len(split.records)
   costs = study.costs(classes, examples)
-  out = table.console(stderr=options.on in ('print', 'tpu'))
+  printed = options.on == 'print' or (options.on == 'tpu' and not options.apply)
+  out = table.console(stderr=printed and not options.status)
 
   def write() -> None:
     costs.update(study.costs(classes, examples))
@@ -93,13 +94,19 @@ def sweep(study: Study, options: Options, cache_dir: pathlib.Path, command: str)
   if options.status:
     study.before()  # an error where it is of another config
     statuses = _show_progress(out, study, costs, options)
+    if isinstance(cluster, tpu.Tpu):
+      for name, state in cluster.states(study).items():
+        out.print(f'{name}: its pod is {state}')
     return not any(status.state == FAILED for status in statuses.values())
   if not options.sampler:
     write()
     _show_plan(out, study, costs, options)
-  if options.on in ('print', 'tpu'):
+  if printed:
     for member in study.members:
-      print(_tpu(study, member, options) if options.on == 'tpu' else script.command(study, member))
+      if isinstance(cluster, tpu.Tpu):
+        print('\n'.join(shlex.join(line) for line in cluster.commands(study, member)))
+      else:
+        print(script.command(study, member))
     return True
   with _only_one(study):
     if cluster is not None:
@@ -113,12 +120,14 @@ def _check(options: Options) -> None:
 
   if options.on != 'slurm' and options.slurm:
     refuse('slurm', 'with --on=slurm')
-  if options.on != 'kubernetes' and (options.kubernetes or options.apply):
-    refuse('kubernetes, --apply', 'with --on=kubernetes')
+  if options.on != 'kubernetes' and options.kubernetes:
+    refuse('kubernetes', 'with --on=kubernetes')
+  if options.on not in ('kubernetes', 'tpu') and options.apply:
+    refuse('apply', 'with --on=kubernetes or tpu')
   if options.on not in ('slurm', 'kubernetes') and options.template:
     refuse('template', 'with --on=slurm or kubernetes')
-  if (options.on == 'tpu') != bool(options.tpu):
-    refuse('tpu=NAME', 'with --on=tpu, and needed there')
+  if options.on != 'tpu' and options.tpu:
+    refuse('tpu', 'with --on=tpu')
   if options.sampler and (options.on != 'local' or not options.trials):
     refuse('sampler', 'with --on=local and --trials=N')
   if options.trials and not options.sampler:
@@ -242,55 +251,34 @@ def _no_more() -> Member | None:
   return None
 
 
-def _cluster(options: Options, study: Study) -> str | Pods | None:
-  """What members are submitted with: SLURM's template, Kubernetes' pods, or None elsewhere.
+def _cluster(options: Options, study: Study) -> Cluster | None:
+  """What members are submitted to; None where they are not.
 
   Raises:
-    UserError: it cannot be read, or a program of the cluster's is missing.
+    UserError: what is said of it is wrong, or a program of the cluster's is missing.
   """
   if options.on == 'slurm':
-    return slurm.check(options.template)
+    return slurm.cluster(options.template, tuple(options.slurm))
   if options.on == 'kubernetes':
-    kubernetes.check(options.apply)
-    found = pods(options.kubernetes, options.template, study.path.parent)
-    if found.hosts > 1 and options.parallel:
-      raise UserError(
-        '--parallel: accepted: with one host a member; a quota limits how many JobSets run'
-      )
-    return found
+    limits: Any = {'parallel': options.parallel, 'apply': options.apply}
+    return kubernetes.cluster(options.kubernetes, options.template, study.path.parent, **limits)
+  if options.on == 'tpu':
+    return tpu.cluster(options.tpu, options.apply)
   return None
 
 
-def _submit(out: Console, study: Study, options: Options, cluster: str | Pods) -> bool:
-  """Submits what is neither done nor in the queue."""
-  if isinstance(cluster, str):
-    queued = slurm.queued(study)
-  else:
-    queued = kubernetes.queued(study, cluster) if options.apply else set()
+def _submit(out: Console, study: Study, options: Options, cluster: Cluster) -> bool:
+  """Submits what is neither done nor in the queue; returns whether no member has failed."""
+  queued = cluster.queued(study)
   statuses = _statuses(study, options.retries)
   members = [m for m in study.members if statuses[m.name].state != DONE and m.name not in queued]
-  if not members:
+  if not members and not cluster.attended:  # which may have left something
     out.print(f'nothing to submit: {table.summary(statuses)}, {len(queued)} in the queue')
     return True
   for member in members:
     if statuses[member.name].state == FAILED:
       try_again(study.workdir(member))
   limits: Any = {'parallel': options.parallel, 'retries': options.retries}
-  if isinstance(cluster, str):
-    job = slurm.submit(study, members, template=cluster, options=options.slurm, **limits)
-    out.print(f'submitted {len(members)} members as job {job}; see them with squeue or --status')
-    return True
-  path = kubernetes.submit(study, members, cluster, apply=options.apply, **limits)
-  out.print(f'{"submitted" if options.apply else "wrote manifests of"} {len(members)} members:')
-  out.print(str(path), soft_wrap=True)
-  if not options.apply:
-    out.print(f'next:   kubectl create --filename={shlex.quote(str(path))}', soft_wrap=True)
-  return True
-
-
-def _tpu(study: Study, member: Member, options: Options) -> str:
-  """The command that runs a member on all hosts of a pod."""
-  zone = [f'--zone={options.zone}'] if options.zone else []
-  here = f'cd {shlex.quote(os.getcwd())} && {script.command(study, member)}'
-  ssh = ['gcloud', 'compute', 'tpus', 'tpu-vm', 'ssh', str(options.tpu)]
-  return shlex.join([*ssh, *zone, '--worker=all', f'--command={here}'])
+  for line in cluster.submit(study, members, **limits):
+    out.print(line, soft_wrap=True)
+  return not any(s.state == FAILED for s in _statuses(study, options.retries).values())

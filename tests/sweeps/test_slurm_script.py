@@ -11,7 +11,7 @@ import subprocess
 import pytest
 
 from googlenet_jax.errors import UserError
-from googlenet_jax.sweeps import slurm
+from googlenet_jax.sweeps.clusters.slurm import TEMPLATE, Slurm
 from googlenet_jax.sweeps.status import status_of
 from googlenet_jax.sweeps.study import Study
 
@@ -45,8 +45,8 @@ def submitted(tmp_path, programs):
   (tmp_path / 'mine.py').write_text(TEXT)
   study = Study(tmp_path / '뿌리 1%a', [f'--config={tmp_path / "mine.py"}'], 'a')
   study.path.mkdir(parents=True)
-  given = {'template': slurm.TEMPLATE, 'options': (), 'parallel': None, 'retries': 0}
-  assert slurm.submit(study, study.members, **given) == '7'
+  (said,) = Slurm(TEMPLATE).submit(study, study.members, parallel=None, retries=0)
+  assert said.startswith('submitted 1 members as job 7;')
   return study
 
 
@@ -94,7 +94,7 @@ def test_the_place_of_logs_is_no_pattern(submitted, tmp_path):
 
 def test_tasks_of_another_array_of_that_number_are_not_ours(submitted, programs):
   programs(squeue='echo 0; echo 5')
-  assert slurm.queued(submitted) == {submitted.members[0].name}
+  assert Slurm(TEMPLATE).queued(submitted) == {submitted.members[0].name}
   record = json.loads(next(submitted.path.glob('slurm/*/job.json')).read_text())
   assert record['job'] == '7'
 
@@ -102,6 +102,5 @@ def test_tasks_of_another_array_of_that_number_are_not_ours(submitted, programs)
 def test_a_root_with_a_line_break_is_refused(tmp_path, programs):
   (tmp_path / 'mine.py').write_text(TEXT)
   study = Study(tmp_path / 'a\nb', [f'--config={tmp_path / "mine.py"}'], 'a')
-  given = {'template': slurm.TEMPLATE, 'options': (), 'parallel': None, 'retries': 0}
   with pytest.raises(UserError, match='without tabs and line breaks'):
-    slurm.submit(study, study.members, **given)
+    Slurm(TEMPLATE).submit(study, study.members, parallel=None, retries=0)

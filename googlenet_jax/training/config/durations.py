@@ -37,6 +37,22 @@ def to_steps(key: str, duration: str, *, batch_size: int, examples: int) -> int:
   return math.ceil(amount * images / batch_size - 1e-9)
 
 
+def _traced(text: str) -> range:
+  """The steps of `config.profile`, as in `100:105`; none of ''.
+
+  Raises:
+    UserError: the text is no such range.
+  """
+  first, colon, end = text.partition(':')
+  if not text:
+    return range(0)
+  if not colon or not first.isdecimal() or not end.isdecimal() or not 0 < int(first) < int(end):
+    raise UserError(
+      f"config.profile={text!r}: accepted: FIRST:END, as in '100:105' for steps 100 to 104, or ''"
+    )
+  return range(int(first), int(end))
+
+
 class Durations(NamedTuple):
   """The durations of a config in steps; the defaults are those of a plain run.
 
@@ -53,6 +69,7 @@ class Durations(NamedTuple):
     shares_every: steps between two on the losses' shares of the gradient; 0 for none.
     eval_every: steps between two evaluations.
     save_every: steps between two checkpoints.
+    profile: steps that are traced.
   """
 
   steps: int
@@ -67,6 +84,7 @@ class Durations(NamedTuple):
   shares_every: int = 0
   eval_every: int = 1
   save_every: int = 1
+  profile: range = range(0)
 
 
 def in_steps(config: ConfigDict, examples: int) -> Durations:
@@ -97,9 +115,15 @@ def in_steps(config: ConfigDict, examples: int) -> Durations:
     shares_every=steps('shares_every', config.shares_every),
     eval_every=steps('evaluation.every', config.evaluation.every, 1),
     save_every=steps('checkpoint.every', config.checkpoint.every, 1),
+    profile=_traced(config.profile),
   )
   if found.steps < 1:
     raise UserError(f'config.duration={config.duration!r}: accepted: at least one step')
+  if found.profile and found.profile[-1] > found.steps:
+    raise UserError(
+      f'config.profile={config.profile!r}: the run has steps 1 to {found.steps}; accepted: steps '
+      'of the run'
+    )
   if list(found.stairs) != sorted({step for step in found.stairs if step > found.warmup}):
     raise UserError(
       f'config.schedule.at={config.schedule.at!r}: steps {", ".join(map(str, found.stairs))}; '

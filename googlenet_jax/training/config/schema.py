@@ -61,6 +61,7 @@ def defaults(family: str = 'googlenet') -> ConfigDict:
   config.nonfinite_limit = 10  # skipped steps, or rollbacks, after which the run stops
   config.on_collapse = 'warn'  # a classifier guesses while others learn: warn, stop or reinit
   config.shares_every = '1000 steps'  # interval between measurements of the losses' gradients
+  config.profile = ''  # steps to trace, as in '100:105', which is 100 to 104; '': none
 
   config.model = model_section(family)  # the network: `family`, and every knob of that family
 

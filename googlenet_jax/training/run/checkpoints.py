@@ -100,6 +100,11 @@ class Checkpoints:
     folder = self._path / str(step)
     return _manifest(folder).get('remembered') if folder.is_dir() else None
 
+  def devices(self, step: int) -> int | None:
+    """Number of devices of the run that saved a step; None where there is no checkpoint."""
+    folder = self._path / str(step)
+    return _manifest(folder).get('devices') if folder.is_dir() else None
+
   def judge(self, step: int, top1_error: float) -> None:
     """Takes the error of an evaluation that was made after the checkpoint was saved."""
     self._errors[step] = top1_error

@@ -29,7 +29,13 @@ from googlenet_jax.training.run.figures import (
   evaluation_scalars,
   run_evaluation,
 )
-from googlenet_jax.training.run.metrics import MetricsLog, read_metrics
+from googlenet_jax.training.run.metrics import (
+  DEVICES,
+  DEVICES_BEFORE,
+  MetricsLog,
+  read_metrics,
+)
+from googlenet_jax.training.run.profiles.recorder import Recorder
 from googlenet_jax.training.run.progress import Progress, show_progress
 from googlenet_jax.training.run.recalibration import Recalibration
 from googlenet_jax.training.run.signals import StopSignal
@@ -215,6 +221,7 @@ class _Run:
       progress = stack.enter_context(show_progress(start, steps, batch_size, silent))
       if start:
         progress.line(f'resumed at step {start} from {self.workdir.checkpoints}')
+        self._note_devices(start, log)
       attempt = _Attempt(self, log, progress, start)
       try:
         return attempt.to_the_end(start, state, rollbacks)
@@ -222,6 +229,20 @@ class _Run:
         self.totals.seconds += time.perf_counter() - began
         self.totals.images_per_second = progress.images_per_second
         self.totals.skipped_images += attempt.figures.skipped_images
+
+  def _note_devices(self, step: int, log: MetricsLog) -> None:
+    """Says in the log where a run goes on with another number of devices than it was saved on."""
+    before, now = self.checkpoints.devices(step), self.experiment.parallel.devices
+    if before is not None and before != now:
+      logger.info('from step %d on: %d devices (%d before)', step, now, before)
+      log.write(step, {DEVICES: now, DEVICES_BEFORE: before})
+
+
+def _recorder(run: _Run) -> Recorder:
+  experiment = run.experiment
+  durations = experiment.durations
+  network = type(experiment.model).__name__
+  return Recorder(run.workdir.path, network, durations.profile, durations.steps)
 
 
 class _Attempt:
@@ -232,6 +253,7 @@ class _Attempt:
     self._alarm = alarm_of(run.experiment, run.checkpoints.remembered(start))
     self._on_collapse = run.experiment.config.on_collapse
     self._stop = StopTogether(run.experiment.parallel, self._asked)
+    self._recorder = _recorder(run)
     self.figures = StepFigures(run.experiment.config, log, progress, self._alarm)
 
   def to_the_end(self, start: int, state: TrainState, rollbacks: int) -> Evaluation:
@@ -248,24 +270,36 @@ class _Attempt:
       UserError: something cannot be read or written, or too many steps were skipped.
     """
     experiment, checkpoints = self._run.experiment, self._run.checkpoints
-    with contextlib.closing(experiment.train_batches(start, rollbacks)) as batches:
+    recorder = self._recorder
+    with (
+      contextlib.closing(recorder),
+      contextlib.closing(experiment.train_batches(start, rollbacks)) as batches,
+    ):
       if any_process(self._asked()):  # before the step is compiled
         raise self._stopped(start)
       evaluated = self._catch_up(start, state)
       for step in range(start + 1, experiment.durations.steps + 1):
-        batch = next(batches)
-        self._measure_shares(step, state, batch)
-        state, metrics = self._step(state, batch)
+        with recorder.step(step, state):
+          with recorder.part('the next images'):
+            batch = next(batches)
+          self._measure_shares(step, state, batch)
+          with recorder.part('the host to begin the step'):
+            state, metrics = self._step(state, batch)
         due = due_after(step, experiment.durations, self._stop.agreed(metrics))
         self.figures.add(step, metrics)
-        if due.log and (collapse := self.figures.write(step)):
+        with recorder.part('the log'):
+          collapse = self.figures.write(step) if due.log else None
+        if collapse:
           state = self._answer(collapse, state)
         if due.evaluate:
-          evaluated = self._evaluate(step, state)
+          with recorder.part('the evaluation'):
+            evaluated = self._evaluate(step, state)
           if evaluated is None:  # a signal came
             due = due._replace(save=True, stop=True)
         if due.save:
-          self._save(step, state, evaluated if due.evaluate else None)
+          with recorder.part('the checkpoint'):
+            self._save(step, state, evaluated if due.evaluate else None)
+        recorder.after(step, state, due.log)
         if due.stop:
           checkpoints.wait()
           raise self._stopped(step)

@@ -12,11 +12,15 @@ from googlenet_jax import files
 from googlenet_jax.errors import UserError
 from googlenet_jax.training.run.trackers.tracker import Trackers
 
+DEVICES, DEVICES_BEFORE = 'devices', 'devices_before'
+"""Scalars of the step from which a run goes on with another number of devices."""
+
 
 class MetricsLog:
   """Appends to a work directory's `metrics.jsonl`, and hands each line on to the trackers.
 
-  On resuming, lines after the step that was restored are dropped: they will be written again.
+  On resuming, lines after the step that was restored are dropped, and what was said of the devices
+  that went on from there: they will be written again.
   Without a work directory nothing is written, as in all processes of a run but one.
   """
 
@@ -30,7 +34,11 @@ class MetricsLog:
       return
     self._path = workdir / 'metrics.jsonl'
     with self._writing():
-      kept = [line for line in read_metrics(self._path) if line['step'] <= step]
+      kept = [
+        line
+        for line in read_metrics(self._path)
+        if line['step'] < step or (line['step'] == step and DEVICES not in line)
+      ]
       self._before = {(int(line['step']), frozenset(line) - {'step'}) for line in kept}
       text = ''.join(json.dumps(line) + '\n' for line in kept)
       files.write_whole(self._path, text.encode(), workdir)

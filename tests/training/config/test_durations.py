@@ -66,6 +66,7 @@ def test_all_durations_of_a_config():
     'shares_every': 30,
     'eval_every': 20,
     'save_every': 5,
+    'profile': range(0),
   }
 
 

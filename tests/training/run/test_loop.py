@@ -20,7 +20,7 @@ from googlenet_jax.training.run.checkpoints import steps
 from googlenet_jax.training.run.figures import NonFiniteError, refuse_nonfinite
 from googlenet_jax.training.run.loop import Due, due_after
 from googlenet_jax.training.run.metrics import read_metrics
-from googlenet_jax.training.run.workdir import WorkDirectory
+from googlenet_jax.training.run.workdir import WorkDirectory, provenance
 
 
 @pytest.fixture(scope='module')
@@ -169,6 +169,20 @@ def test_goes_on_under_another_config_only_if_told(tmp_path, cache, caplog):
   lines = read_metrics(tmp_path / 'metrics.jsonl')
   assert [line['step'] for line in lines if 'train/loss' in line] == [4, 8, 12, 16]
   assert steps(tmp_path / 'checkpoints') == [8, 16]
+
+
+def test_says_from_which_step_on_it_has_other_devices(tmp_path, cache, monkeypatch):
+  """Once, though it was begun from there before; `test_elastic.py` has real devices."""
+  with monkeypatch.context() as patched:
+    patched.setattr(loop, 'provenance', lambda: {**provenance(), 'devices': 8})
+    run(tmp_path, cache, duration='8 steps')
+  before = (tmp_path / 'metrics.jsonl').read_text()
+  assert '"devices"' not in before
+  attempt = {'step': 8, 'devices': 3, 'devices_before': 8}
+  (tmp_path / 'metrics.jsonl').write_text(before + json.dumps(attempt) + '\n')
+  run(tmp_path, cache, True, duration='12 steps')
+  said = [line for line in read_metrics(tmp_path / 'metrics.jsonl') if 'devices' in line]
+  assert said == [{'step': 8, 'devices': jax.device_count(), 'devices_before': 8}]
 
 
 def test_a_run_of_before_a_key_existed_is_of_the_same_config(tmp_path, cache):

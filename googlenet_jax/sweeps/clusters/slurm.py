@@ -1,5 +1,6 @@
 """Members as one SLURM job array: the queue is SLURM's, the state is in the work directories."""
 
+import dataclasses
 import json
 import pathlib
 import shlex
@@ -10,7 +11,7 @@ from collections.abc import Sequence
 
 from googlenet_jax import files
 from googlenet_jax.errors import UserError
-from googlenet_jax.sweeps import script
+from googlenet_jax.sweeps.clusters import script
 from googlenet_jax.sweeps.members import Member
 from googlenet_jax.sweeps.study import Study
 
@@ -47,8 +48,34 @@ exit "$status"
 """
 
 
-def check(template: pathlib.Path | None) -> str:
-  """The text of the template.
+@dataclasses.dataclass(frozen=True)
+class Slurm:
+  """SLURM as a cluster.
+
+  Attributes:
+    template: text of the script around the members.
+    options: options of sbatch without dashes, such as `partition=gpu` or `gres=gpu:1`.
+  """
+
+  template: str
+  options: tuple[str, ...] = ()
+
+  attended = False
+
+  def queued(self, study: Study) -> set[str]:
+    """Names of members that wait or run in arrays submitted before, according to squeue."""
+    return _queued(study)
+
+  def submit(
+    self, study: Study, members: Sequence[Member], *, parallel: int | None, retries: int
+  ) -> list[str]:
+    """Submits one array, of which any number of tasks run at a time unless `parallel` says."""
+    job = _submit(study, members, self, parallel, retries)
+    return [f'submitted {len(members)} members as job {job}; see them with squeue or --status']
+
+
+def cluster(template: pathlib.Path | None, options: tuple[str, ...]) -> Slurm:
+  """Reads the template.
 
   Raises:
     UserError: there is no sbatch here, or the template cannot be read or lacks its mark.
@@ -56,7 +83,7 @@ def check(template: pathlib.Path | None) -> str:
   if not shutil.which('sbatch'):
     raise UserError('--on=slurm: no sbatch on the PATH; accepted: a machine that submits to SLURM')
   if template is None:
-    return TEMPLATE
+    return Slurm(TEMPLATE, options)
   try:
     text = template.read_text()
   except (OSError, UnicodeDecodeError) as error:
@@ -66,31 +93,13 @@ def check(template: pathlib.Path | None) -> str:
     raise UserError(
       f'--template={template}: accepted: a bash script with the line {BODY} where the member runs'
     )
-  return text
+  return Slurm(text, options)
 
 
-def submit(
-  study: Study,
-  members: Sequence[Member],
-  *,
-  template: str,
-  options: Sequence[str],
-  parallel: int | None,
-  retries: int,
+def _submit(
+  study: Study, members: Sequence[Member], slurm: Slurm, parallel: int | None, retries: int
 ) -> str:
-  """Submits one array; returns its job id.
-
-  Args:
-    study: the study that the members belong to.
-    members: the members to run, each as one task of the array.
-    template: text of the script around them.
-    options: options of sbatch without dashes, such as `partition=gpu` or `gres=gpu:1`.
-    parallel: number of tasks that run at a time; None for no limit.
-    retries: how often a member that fails is tried again.
-
-  Raises:
-    UserError: sbatch refuses; with its words.
-  """
+  """Submits one array, each member as a task; returns its job id."""
   if set('\t\n') & set(str(study.path.absolute())):
     raise UserError(f'--root={study.path}: accepted: a path without tabs and line breaks')
   folder = study.path / 'slurm' / time.strftime('%Y%m%d-%H%M%S')
@@ -106,7 +115,7 @@ def submit(
     retries=retries,
   )
   array = folder / 'array.sh'
-  files.write_whole(array, template.replace(BODY, run).encode(), folder)
+  files.write_whole(array, slurm.template.replace(BODY, run).encode(), folder)
   limit = f'%{parallel}' if parallel else ''
   arguments = [
     'sbatch',
@@ -117,7 +126,7 @@ def submit(
     '--open-mode=append',
     f'--job-name={study.name}',
     f'--output={str(folder.absolute()).replace("%", "%%")}/task-%a.log',
-    *(f'--{option.lstrip("-")}' for option in options),
+    *(f'--{option.lstrip("-")}' for option in slurm.options),
     str(array.absolute()),
   ]
   submitted = subprocess.run(arguments, capture_output=True, text=True, check=False)
@@ -130,8 +139,7 @@ def submit(
   return job
 
 
-def queued(study: Study) -> set[str]:
-  """Names of members that wait or run in arrays submitted before, according to squeue."""
+def _queued(study: Study) -> set[str]:
   names: set[str] = set()
   for path in sorted((study.path / 'slurm').glob('*/job.json')):
     record = json.loads(path.read_text())

@@ -6,10 +6,9 @@ policy ignores: the pod is made anew and no retry is spent. The cluster holds th
 directories the state.
 """
 
-import hashlib
+import dataclasses
 import json
 import pathlib
-import re
 import shlex
 import shutil
 import subprocess
@@ -19,9 +18,10 @@ from typing import Any
 
 from googlenet_jax import files
 from googlenet_jax.errors import RUN_ME_AGAIN, UserError
-from googlenet_jax.sweeps import script
+from googlenet_jax.sweeps.clusters import script
+from googlenet_jax.sweeps.clusters.cluster import study_key
+from googlenet_jax.sweeps.clusters.pods import CONTAINER, Pods, member_container, pods
 from googlenet_jax.sweeps.members import Member
-from googlenet_jax.sweeps.pods import CONTAINER, Pods, member_container
 from googlenet_jax.sweeps.study import Study
 
 MOUNT = '/etc/googlenet-jax'
@@ -63,33 +63,72 @@ exit "$status"
 """
 
 
-def check(apply: bool) -> None:
-  """Raises UserError where manifests are to be applied and there is no kubectl."""
+@dataclasses.dataclass(frozen=True)
+class Kubernetes:
+  """Kubernetes as a cluster.
+
+  Attributes:
+    pods: what runs a member.
+    apply: whether kubectl is to create what is written.
+  """
+
+  pods: Pods
+  apply: bool
+
+  attended = False
+
+  def queued(self, study: Study) -> set[str]:
+    """Names of members that the cluster has; none where it is not asked, as nothing is applied."""
+    return _queued(study, self.pods) if self.apply else set()
+
+  def submit(
+    self, study: Study, members: Sequence[Member], *, parallel: int | None, retries: int
+  ) -> list[str]:
+    """Writes manifests, and has kubectl create what they say."""
+    path = _submit(study, members, self, parallel, retries)
+    lines = [
+      f'{"submitted" if self.apply else "wrote manifests of"} {len(members)} members:',
+      str(path),
+    ]
+    if not self.apply:
+      lines.append(f'next:   kubectl create --filename={shlex.quote(str(path))}')
+    return lines
+
+
+def cluster(
+  options: Sequence[str],
+  template: pathlib.Path | None,
+  root: pathlib.Path,
+  *,
+  parallel: int | None,
+  apply: bool,
+) -> Kubernetes:
+  """Reads what the command line says of a member's pods; see `pods`.
+
+  Raises:
+    UserError: an option is wrong, or manifests are to be applied and there is no kubectl.
+  """
   if apply and not shutil.which('kubectl'):
     raise UserError(
       '--apply: no kubectl on the PATH; accepted: a machine that has it, or no --apply, which '
       'only writes the manifests'
     )
+  found = pods(options, template, root)
+  if found.hosts > 1 and parallel:
+    raise UserError(
+      '--parallel: accepted: with one host a member; a quota limits how many JobSets run'
+    )
+  return Kubernetes(found, apply)
 
 
-def submit(
+def _submit(
   study: Study,
   members: Sequence[Member],
-  pods: Pods,
-  *,
+  kubernetes: Kubernetes,
   parallel: int | None,
   retries: int,
-  apply: bool,
 ) -> pathlib.Path:
   """Writes the manifests of members, and creates them in the cluster if asked to.
-
-  Args:
-    study: the study that the members belong to.
-    members: the members to run.
-    pods: what runs one of them.
-    parallel: number of members that run at a time; None for no limit.
-    retries: how often a member that fails is tried again.
-    apply: whether kubectl is to create what is written.
 
   Returns:
     The file, YAML of several documents.
@@ -98,12 +137,13 @@ def submit(
     UserError: too many members, or what kubectl says against them; nothing is left in the cluster.
   """
   stamp = time.strftime('%y%m%d-%H%M%S')
-  written = manifests(study, members, pods, f'{_key(study)}-{stamp}', parallel, retries)
+  name = f'{study_key(study)}-{stamp}'
+  written = manifests(study, members, kubernetes.pods, name, parallel, retries)
   folder = study.path / 'kubernetes' / stamp
   folder.mkdir(parents=True, exist_ok=True)
   path = folder / 'study.yaml'
   files.write_whole(path, _yaml(written).encode(), folder)
-  if apply:
+  if kubernetes.apply:
     # `create`, as each name is new: `apply` would keep a copy in an annotation, of limited size.
     created = _kubectl('create', f'--filename={path}')
     if created.returncode:
@@ -198,7 +238,7 @@ def _job(study: Study, pods: Pods, name: str, retries: int | None) -> dict[str, 
   spec |= {'backoffLimit': 0} if retries is None else {'backoffLimitPerIndex': retries}
   pod = spec['template']
   labels = pod.setdefault('metadata', {}).setdefault('labels', {})
-  labels[LABEL] = _key(study)
+  labels[LABEL] = study_key(study)
   return pods.with_member(job, config_map=name, mount=MOUNT, root=study.path.parent.absolute())
 
 
@@ -242,7 +282,7 @@ def _job_set(
   }
 
 
-def queued(study: Study, pods: Pods) -> set[str]:
+def _queued(study: Study, pods: Pods) -> set[str]:
   """Names of members that wait or run in the cluster, according to kubectl.
 
   Raises:
@@ -250,7 +290,7 @@ def queued(study: Study, pods: Pods) -> set[str]:
   """
   kind = 'jobs' if pods.hosts == 1 else 'jobsets.jobset.x-k8s.io'
   space = [f'--namespace={pods.namespace}'] if pods.namespace else []
-  asked = _kubectl('get', kind, f'--selector={LABEL}={_key(study)}', '--output=json', *space)
+  asked = _kubectl('get', kind, f'--selector={LABEL}={study_key(study)}', '--output=json', *space)
   if asked.returncode:
     raise UserError(f'kubectl: {" ".join(asked.stderr.split())}')
   return {name for found in json.loads(asked.stdout)['items'] for name in _unfinished(found)}
@@ -282,16 +322,9 @@ def _metadata(
   """Name and label of an object, beside what the template has given."""
   given = dict(given or {})
   space = {'namespace': pods.namespace} if pods.namespace else {}
-  labels = {**given.get('labels', {}), LABEL: _key(study)}
+  labels = {**given.get('labels', {}), LABEL: study_key(study)}
   annotations = dict(given.get('annotations', {}))
   return {**given, **space, 'name': name, 'labels': labels, 'annotations': annotations}
-
-
-def _key(study: Study) -> str:
-  """The study's name and folder as names in a cluster may be, in at most 27 characters."""
-  name = re.sub(r'[^a-z0-9]+', '-', study.name.lower())[:20].strip('-') or 'study'
-  folder = hashlib.sha256(str(study.path.absolute()).encode()).hexdigest()[:6]
-  return f'{name if name[0].isalpha() else f"s-{name[:18]}"}-{folder}'
 
 
 def _kubectl(*arguments: str) -> subprocess.CompletedProcess[str]:

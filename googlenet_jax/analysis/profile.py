@@ -1,0 +1,278 @@
+"""A trace of training steps: the share of time by module, and what the device waited for.
+
+It is read by JAX's own reader of what its profiler writes (`jax.profiler.ProfileData`). Operations
+are known by their names in the compiled program, whose scopes a run keeps beside the trace.
+"""
+
+import collections
+import dataclasses
+import json
+import pathlib
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, NamedTuple
+
+from googlenet_jax.analysis.ahead.program import module_of
+from googlenet_jax.errors import UserError
+
+RECORD = 'programs.json'
+"""What a run writes last into the folder of a trace: steps, devices, scopes of operations."""
+
+STEP, PART = 'train', 'googlenet: '
+"""Names of events in the trace: a step, and what the parts of a step begin with."""
+
+BETWEEN = 'other work of the host'
+OUTSIDE = '(outside the network)'
+UNKNOWN = '(unknown)'
+
+
+class Span(NamedTuple):
+  """Nanoseconds in which something went on."""
+
+  start: float
+  end: float
+
+
+@dataclasses.dataclass(frozen=True)
+class ModuleTime:
+  """Seconds of a module's operations, over all traced steps and the devices of one process."""
+
+  module: str
+  forward: float
+  backward: float
+
+  @property
+  def total(self) -> float:
+    """Both."""
+    return self.forward + self.backward
+
+
+@dataclasses.dataclass(frozen=True)
+class Profile:
+  """What a trace says.
+
+  Attributes:
+    trace: the file, which other tools read as well.
+    steps: the first and the last step.
+    device: kind of the devices.
+    devices: number of devices of the run.
+    seconds: from the beginning of the first step to the end of the last.
+    busy: seconds of these in which some operation ran.
+    waited: seconds in which none did, by what the host was about.
+    modules: the modules, the costliest first.
+  """
+
+  trace: pathlib.Path
+  steps: tuple[int, int]
+  device: str
+  devices: int
+  seconds: float
+  busy: float
+  waited: Mapping[str, float]
+  modules: tuple[ModuleTime, ...]
+
+
+def read(folder: pathlib.Path) -> Profile:
+  """Reads the trace in a folder.
+
+  Raises:
+    UserError: there is none, it cannot be read, or the installed JAX has no reader.
+  """
+  import jax
+
+  reader = getattr(jax.profiler, 'ProfileData', None)
+  if reader is None:
+    raise UserError(
+      f'jax {jax.__version__} has no reader of traces (jax.profiler.ProfileData); accepted: a '
+      'newer jax, or the trace itself in TensorBoard or Perfetto'
+    )
+  found = sorted(folder.glob('plugins/profile/*/*.xplane.pb'))
+  if not found:
+    raise UserError(f'{folder}: holds no trace (plugins/profile/*/*.xplane.pb)')
+  try:
+    record = json.loads((folder / RECORD).read_text())
+    data = reader.from_file(str(found[-1]))
+    return _profile(found[-1], record, _events(data, record['programs']))
+  except (OSError, ValueError, KeyError, RuntimeError) as error:
+    raise UserError(f'{folder}: the trace cannot be read: {error}') from error
+
+
+@dataclasses.dataclass
+class _Events:
+  """What counts of a trace: operations by thread or stream, steps, parts of the host's work."""
+
+  operations: list[list[tuple[Span, str, str]]] = dataclasses.field(default_factory=list)
+  steps: list[Span] = dataclasses.field(default_factory=list)
+  parts: list[tuple[Span, str]] = dataclasses.field(default_factory=list)
+
+
+def _events(data: Any, programs: Mapping[str, Mapping[str, str]]) -> _Events:
+  found = _Events()
+  for plane in data.planes:
+    device = plane.name.startswith('/device:')
+    for line in plane.lines:
+      if device and line.name != 'XLA Ops' and not line.name.startswith('Stream'):
+        continue  # whole steps and programs once more
+      operations = []
+      for event in line.events:
+        name, span = event.name, Span(event.start_ns, event.end_ns)
+        if name.startswith(PART):
+          found.parts.append((span, name.removeprefix(PART)))
+        elif name.startswith('ThreadpoolListener') or not span.end > span.start:
+          continue
+        elif name == STEP and not device:
+          found.steps.append(span)
+        elif operation := _operation(name, dict(event.stats), device, programs):
+          operations.append((span, *operation))
+      if operations:
+        found.operations.append(operations)
+  return found
+
+
+def _operation(
+  name: str, stats: Mapping[str, Any], device: bool, programs: Mapping[str, Mapping[str, str]]
+) -> tuple[str, str] | None:
+  """The program and the operation of an event; None where it is of none."""
+  operation = str(stats.get('hlo_op', ''))
+  if not operation and device:  # a TPU's events are named by the operation's whole text
+    operation = name.partition(' = ')[0].lstrip('%')
+  if not operation:
+    return None
+  program = str(stats.get('hlo_module', ''))
+  if not program:
+    program = next((known for known, scopes in programs.items() if operation in scopes), '')
+  return program.partition('(')[0], operation
+
+
+def _profile(trace: pathlib.Path, record: Mapping[str, Any], events: _Events) -> Profile:
+  if not events.steps or not events.operations:
+    raise ValueError('it holds no step, or no operation of one')
+  window = Span(min(s.start for s in events.steps), max(s.end for s in events.steps))
+  spans = [span for line in events.operations for span, *_ in line]
+  window = Span(window.start, max(window.end, *(span.end for span in spans)))
+  idle = list(_gaps(spans, window))
+  waited = _waited(idle, events.parts)
+  seconds = (window.end - window.start) / 1e9
+  return Profile(
+    trace=trace,
+    steps=(record['steps'][0], record['steps'][1]),
+    device=record['device'],
+    devices=record['devices'],
+    seconds=seconds,
+    busy=seconds - sum(gap.end - gap.start for gap in idle) / 1e9,
+    waited=waited,
+    modules=_modules(events.operations, record),
+  )
+
+
+def _modules(
+  lines: Iterable[list[tuple[Span, str, str]]], record: Mapping[str, Any]
+) -> tuple[ModuleTime, ...]:
+  """Seconds by module; of an operation that runs others, such as a loop, what they leave of it."""
+  times: dict[str, list[float]] = collections.defaultdict(lambda: [0.0, 0.0])
+  for line in lines:
+    for own, program, operation in _own_time(line):
+      scope = record['programs'].get(program, {}).get(operation, '')
+      module, backward = _module(program, scope, record['network'])
+      times[module][backward] += own / 1e9
+  found = (ModuleTime(module, *both) for module, both in times.items())
+  return tuple(sorted(found, key=lambda time: -time.total))
+
+
+def _module(program: str, scope: str, network: str) -> tuple[str, bool]:
+  """The module of an operation, and whether the backward pass runs there."""
+  if 'train_step' not in program:  # evaluation, batches drawn on the device, ...
+    return f'({program.partition("_")[2] or program})', False
+  if not scope:
+    return UNKNOWN, False
+  plain = re.sub(r'jit\([^()]*\)/', '', scope)  # functions of jax.nn and jax.random in a module
+  module, backward = module_of(plain, network)
+  return (OUTSIDE, False) if module.startswith('(') and network not in plain else (module, backward)
+
+
+def _own_time(line: list[tuple[Span, str, str]]) -> Iterator[tuple[float, str, str]]:
+  """Nanoseconds of each event of a thread without those of the events inside it."""
+  open_events: list[list[Any]] = []  # end, own time, program, operation
+  for span, program, operation in sorted(line, key=lambda event: (event[0].start, -event[0].end)):
+    while open_events and open_events[-1][0] <= span.start:
+      _, own, *names = open_events.pop()
+      yield own, names[0], names[1]
+    if open_events:
+      open_events[-1][1] -= min(span.end, open_events[-1][0]) - span.start
+    open_events.append([span.end, span.end - span.start, program, operation])
+  for _, own, *names in reversed(open_events):
+    yield own, names[0], names[1]
+
+
+def _gaps(spans: Iterable[Span], window: Span) -> Iterator[Span]:
+  """The parts of a window that no span covers."""
+  reached = window.start
+  for span in sorted(spans):
+    if span.start > reached:
+      yield Span(reached, span.start)
+    reached = max(reached, span.end)
+  if window.end > reached:
+    yield Span(reached, window.end)
+
+
+def _waited(gaps: Iterable[Span], parts: Iterable[tuple[Span, str]]) -> dict[str, float]:
+  """Seconds of the gaps by the part of the host's work that went on meanwhile."""
+  known = sorted(parts)
+  waited: dict[str, float] = collections.defaultdict(float)
+  for gap in gaps:
+    left = gap.end - gap.start
+    for span, name in known:
+      common = min(gap.end, span.end) - max(gap.start, span.start)
+      if common > 0:
+        waited[name] += common / 1e9
+        left -= common
+    waited[BETWEEN] += max(left, 0.0) / 1e9
+  ordered = sorted(waited.items(), key=lambda item: -item[1])
+  return {name: seconds for name, seconds in ordered if seconds > 0}
+
+
+def values(profile: Profile) -> dict[str, Any]:
+  """The figures for programs; shares are of the operations' time, and of the whole time."""
+  total = sum(module.total for module in profile.modules)
+  return {
+    'trace': str(profile.trace),
+    'steps': list(profile.steps),
+    'device': profile.device,
+    'devices': profile.devices,
+    'seconds': profile.seconds,
+    'busy': profile.busy / profile.seconds,
+    'waited': {name: s / profile.seconds for name, s in profile.waited.items()},
+    'modules': [
+      {
+        'module': module.module,
+        'forward': module.forward / total,
+        'backward': module.backward / total,
+        'share': module.total / total,
+      }
+      for module in profile.modules
+    ],
+  }
+
+
+def describe(profile: Profile) -> str:
+  """The figures as text."""
+  found = values(profile)
+  first, last = profile.steps
+  count = last - first + 1
+  waits = ', '.join(f'{name} {share:.1%}' for name, share in found['waited'].items()) or 'nothing'
+  width = max(len('module'), *(len(row['module']) for row in found['modules']))
+  columns = ('forward', 'backward', 'share')
+  rows = [
+    '  '.join([f'{row["module"]:<{width}}', *(f'{row[column]:>8.1%}' for column in columns)])
+    for row in found['modules']
+  ]
+  return '\n'.join(
+    [
+      f'steps {first} to {last}: {profile.seconds / count * 1e3:,.1f} ms a step on '
+      f'{profile.devices} x {profile.device}',
+      f'the device worked {found["busy"]:.1%} of the time; it waited for: {waits}',
+      '  '.join([f'{"module":<{width}}', *(f'{column:>8}' for column in columns)]),
+      *rows,
+      f'trace (TensorBoard and Perfetto read it too): {profile.trace.parent}',
+    ]
+  )

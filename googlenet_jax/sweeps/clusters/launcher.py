@@ -1,0 +1,363 @@
+"""Looks after pods of Cloud TPU: asks for them, runs members there, replaces and deletes them.
+
+The names of pods follow from study and member. What a launcher that was killed has left the next
+one finds by them: it goes on with pods of members that are not done, and deletes the others.
+"""
+
+import collections
+import contextlib
+import dataclasses
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Sequence
+from typing import IO, Any
+
+from googlenet_jax.errors import RUN_ME_AGAIN, UserError
+from googlenet_jax.sweeps.clusters import gcloud, script
+from googlenet_jax.sweeps.clusters.cluster import study_key
+from googlenet_jax.sweeps.clusters.gcloud import Found, GcloudError, Request
+from googlenet_jax.sweeps.local import BACK_OFF, LONGEST_WAIT, last_line, log_file
+from googlenet_jax.sweeps.members import Member
+from googlenet_jax.sweeps.status import DONE, FAILED, RUNNING, record_failure, status_of
+from googlenet_jax.sweeps.study import Study
+
+POLL = 20.0  # seconds between two looks at all pods
+PATIENCE = 120.0  # seconds in which members save after a signal
+UNSEEN = 60.0  # seconds after which what was asked for is listed, or gone
+AGAIN = 60.0  # seconds between two requests to delete the same, or beyond the quota
+GONE = 900.0  # seconds that the end waits until all is deleted
+LOST = 90  # looks in a row that may fail: half an hour
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)  # unless ignored, as by nohup
+
+
+def prefix(study: Study) -> str:
+  """What the names of a study's pods begin with."""
+  return f'{study_key(study)}-'
+
+
+def pod_name(study: Study, member: Member) -> str:
+  """The name of a member's pod and of the request for it, always the same."""
+  return f'{prefix(study)}{member.id}'
+
+
+@dataclasses.dataclass
+class _Pod:
+  """A pod that was asked for, and the member that it is for; None for one that is to go."""
+
+  name: str
+  member: Member | None
+  due: float = 0.0  # when the member may start
+  made: float = dataclasses.field(default_factory=time.monotonic)
+  seen: bool = False
+  process: subprocess.Popen | None = None
+  log: IO[bytes] | None = None
+  log_began: int = 0
+  told: float | None = None  # when it was told to stop
+  stopper: subprocess.Popen | None = None  # what tells it
+  leaves: bool = False
+  comes_again: bool = False  # the member, with another pod
+  deletion: float | None = None  # when that was last asked for
+
+
+class Launcher:
+  """Runs members on pods until each is done or has failed too often, or a signal stops all."""
+
+  def __init__(
+    self, study: Study, request: Request, parallel: int, retries: int, say: Callable[[str], None]
+  ) -> None:
+    """Prepares to launch; `run` does it.
+
+    Args:
+      study: the study whose members run.
+      request: what is asked for each of them.
+      parallel: number of pods at a time.
+      retries: how often a member that fails is tried again; preemptions do not count.
+      say: called with one line for whatever happens.
+    """
+    self._study, self._request, self._say = study, request, say
+    self._parallel, self._retries = parallel, retries
+    self._pods: list[_Pod] = []
+    self._waiting: collections.deque[tuple[float, Member]] = collections.deque()
+    self._found: dict[str, Found] = {}
+    self._lost = self._stops = 0
+    self._had_one = False  # a quota that was enough for one will be so again
+
+  def run(self, members: Sequence[Member]) -> bool:
+    """Runs members; whatever happens, the study has no pod at the end.
+
+    Returns:
+      Whether it came to its end; False where a signal stopped it.
+
+    Raises:
+      UserError: gcloud refuses, or something could not be deleted; names it.
+    """
+    heard = [n for n in _SIGNALS if signal.getsignal(n) is not signal.SIG_IGN]
+    handlers = {number: signal.signal(number, self._stop) for number in heard}
+    try:
+      self._take_over(members)
+      while True:
+        for pod in list(self._pods):
+          self._advance(pod, self._found.get(pod.name))
+        self._tell() if self._stops else self._fill()
+        if self._is_over():
+          return not self._stops
+        self._pause(POLL)
+        self._look()
+    except UserError as error:
+      if self._pods:
+        self._say(str(error))
+      raise
+    finally:
+      try:
+        self._delete_all()
+      finally:
+        for number, handler in handlers.items():
+          signal.signal(number, handler)
+
+  def _is_over(self) -> bool:
+    """Whether all that is left to do is to delete."""
+    come = self._waiting or any(pod.comes_again for pod in self._pods)
+    return all(pod.leaves for pod in self._pods) and (self._stops > 0 or not come)
+
+  def _stop(self, number: int, _frame: Any) -> None:
+    self._stops += 1
+    if self._stops == 1:
+      said = 'members save and stop, and all pods are deleted; a second one does not wait for them'
+      self._say(f'{signal.Signals(number).name}: {said}')
+
+  def _pause(self, seconds: float) -> None:
+    """Waits, but not where a member ends or a signal comes."""
+    end, stops = time.monotonic() + seconds, self._stops
+    while time.monotonic() < end and self._stops == stops:
+      if any(pod.process and pod.process.poll() is not None for pod in self._pods):
+        return
+      time.sleep(min(0.2, seconds))
+
+  def _look(self) -> None:
+    """Asks for the states of all pods; what was known stays where that fails a few times."""
+    try:
+      self._found = self._request.listed(prefix(self._study))
+      self._lost = 0
+    except GcloudError as error:
+      self._lost += 1
+      if self._lost > LOST:
+        raise
+      self._say(f'{error} (asked again)')
+    for pod in self._pods:
+      pod.seen = pod.seen or pod.name in self._found
+
+  def _take_over(self, members: Sequence[Member]) -> None:
+    """Goes on with pods that an earlier launcher has left, or deletes them."""
+    self._found = self._request.listed(prefix(self._study))
+    names = {pod_name(self._study, member): member for member in members}
+    for name, found in self._found.items():
+      pod = _Pod(name, names.pop(name, None), seen=True)
+      kept = sum(not other.leaves for other in self._pods)
+      good = found.state in (gcloud.ACTIVE, *gcloud.WAITING)
+      good = good and found.accelerator == self._request.accelerator
+      self._pods.append(pod)
+      self._had_one = True
+      if pod.member and good and kept < self._parallel:
+        self._say(f'{pod.member.name}: {name} is there ({found.state}) and taken over')
+      else:
+        self._say(f'{name}: is there ({found.state}) and deleted')
+        self._leave(pod, comes_again=True)
+    self._waiting.extend((0.0, member) for member in names.values())
+
+  def _advance(self, pod: _Pod, found: Found | None) -> None:
+    """Does what the state of a pod asks for."""
+    state = found.state if found else ''
+    if pod.leaves:
+      self._see_it_go(pod, state)
+    elif pod.process and pod.process.poll() is None:
+      if state != gcloud.ACTIVE:
+        self._preempted(pod, state)
+    elif pod.process:
+      self._ended(pod, pod.process.returncode)
+    elif not found:
+      if pod.seen or time.monotonic() > pod.made + UNSEEN:
+        self._preempted(pod, state)
+    elif state == gcloud.ACTIVE:
+      if time.monotonic() >= pod.due and not self._stops:
+        self._start(pod)
+    elif state == gcloud.FAILED:
+      self._failed(pod, -1, f'no pod: {found.reason or state}')
+      if not pod.leaves:
+        self._leave(pod, comes_again=True)
+    elif state not in gcloud.WAITING:
+      self._preempted(pod, state)
+
+  def _see_it_go(self, pod: _Pod, state: str) -> None:
+    if not state:
+      self._pods.remove(pod)
+      if pod.member and pod.comes_again:
+        self._waiting.append((pod.due, pod.member))
+    elif state != gcloud.DELETING and time.monotonic() > (pod.deletion or 0) + AGAIN:
+      self._delete(pod)
+
+  def _preempted(self, pod: _Pod, state: str) -> None:
+    assert pod.member
+    self._say(f'{pod.member.name}: {pod.name} is gone ({state or "deleted"}); another is asked for')
+    self._leave(pod, comes_again=True)
+
+  def _leave(self, pod: _Pod, comes_again: bool) -> None:
+    """Deletes a pod; its member comes again with another one, if it is to."""
+    self._hang_up(pod)
+    pod.leaves, pod.comes_again = True, comes_again and pod.member is not None
+    self._delete(pod)
+
+  def _delete(self, pod: _Pod) -> None:
+    pod.deletion = time.monotonic()
+    try:
+      gcloud.ask(self._request.delete(pod.name))
+    except GcloudError as error:
+      if 'NOT_FOUND' not in str(error):
+        self._say(f'{pod.name}: {error}')
+
+  def _hang_up(self, pod: _Pod) -> None:
+    """Ends our side of a connection; what runs on the hosts ends with the pod."""
+    for process in filter(None, (pod.process, pod.stopper)):
+      with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+      process.wait()
+    pod.process = pod.stopper = None
+    if pod.log:
+      pod.log.close()
+
+  def _fill(self) -> None:
+    """Asks for pods for members whose time has come."""
+    for _ in range(len(self._waiting)):
+      if len(self._pods) >= self._parallel:
+        return
+      due, member = self._waiting.popleft()
+      state = status_of(self._study.workdir(member), self._retries).state
+      if state in (DONE, FAILED):
+        continue
+      if due > time.monotonic() or state == RUNNING:
+        self._waiting.append((due, member))
+        continue
+      name = pod_name(self._study, member)
+      try:
+        gcloud.ask(self._request.create(name))
+      except GcloudError as error:
+        if not error.is_there and not (error.is_quota and self._had_one):
+          raise
+        if not error.is_there:
+          self._say(f'{member.name}: waits: {error}')
+          self._waiting.append((time.monotonic() + AGAIN, member))
+          continue
+      self._say(f'{member.name}: {name} is asked for')
+      self._pods.append(_Pod(name, member))
+      self._had_one = True
+
+  def _start(self, pod: _Pod) -> None:
+    assert pod.member
+    line = script.command(self._study, pod.member, self._request.python)
+    pod.log = log_file(self._study, pod.member).open('ab')
+    pod.log_began = pod.log.tell()
+    pod.process = subprocess.Popen(
+      self._request.run(pod.name, line),
+      stdin=subprocess.DEVNULL,
+      stdout=pod.log,
+      stderr=subprocess.STDOUT,
+      start_new_session=True,  # so that Ctrl-C comes to it through us
+    )
+    self._say(f'{pod.member.name}: started on {pod.name}')
+
+  def _ended(self, pod: _Pod, code: int) -> None:
+    """Sees why a member's command has ended."""
+    assert pod.member
+    name, workdir = pod.member.name, self._study.workdir(pod.member)
+    self._hang_up(pod)
+    if status_of(workdir, self._retries).state == DONE:
+      self._say(f'{name}: done')
+      self._leave(pod, comes_again=False)
+    elif self._stops:
+      self._say(f'{name}: stopped, to be resumed')
+      self._leave(pod, comes_again=False)
+    elif (gone := self._gone(pod)) is not None:
+      self._preempted(pod, gone)
+    elif self._lost:  # there is no telling why
+      self._say(f'{name}: ended ({code}) while gcloud does not answer; tried again')
+      pod.due = time.monotonic() + POLL
+    elif code == RUN_ME_AGAIN:
+      self._say(f'{name}: stopped, to be resumed')
+      pod.due = time.monotonic() + 1
+    else:
+      message = last_line(log_file(self._study, pod.member), pod.log_began) or f'exit {code}'
+      if code == 0:
+        message = f'ended, but {workdir} is not done here: do the hosts have the same --root?'
+      self._failed(pod, code, message)
+
+  def _gone(self, pod: _Pod) -> str | None:
+    """The state of a pod that is no more as it was; None for one that is."""
+    self._look()
+    found = self._found.get(pod.name)
+    if not found or found.state != gcloud.ACTIVE:
+      return found.state if found else ''
+    node = self._request.node_state(pod.name)
+    return node if node in ('PREEMPTED', 'TERMINATED', 'STOPPED') else None
+
+  def _failed(self, pod: _Pod, code: int, message: str) -> None:
+    """Counts a failure; the member is tried again later, or given up with its pod."""
+    assert pod.member
+    workdir = self._study.workdir(pod.member)
+    record_failure(workdir, code, message)
+    failures = status_of(workdir, self._retries).failures
+    wait = min(BACK_OFF * 2 ** (failures - 1), LONGEST_WAIT)
+    again = f'again in {wait:.0f} s' if failures <= self._retries else 'given up'
+    self._say(f'{pod.member.name}: failed ({failures}; {again}): {message}')
+    pod.due = time.monotonic() + wait
+    if failures > self._retries:
+      self._leave(pod, comes_again=False)
+
+  def _tell(self) -> None:
+    """The first signal has members save before their pods go, the second has them go at once."""
+    for pod in self._pods:
+      if pod.leaves:
+        continue
+      if not pod.process or self._stops > 1:
+        self._leave(pod, comes_again=False)
+      elif pod.told is None:
+        pod.told = time.monotonic()
+        stop = self._request.ssh(pod.name, gcloud.STOP)
+        silent: Any = dict.fromkeys(('stdin', 'stdout', 'stderr'), subprocess.DEVNULL)
+        pod.stopper = subprocess.Popen(stop, start_new_session=True, **silent)
+      elif time.monotonic() > pod.told + PATIENCE:
+        self._leave(pod, comes_again=False)
+
+  def _delete_all(self) -> None:
+    """Deletes every pod of the study, and waits until they are gone.
+
+    Raises:
+      UserError: some are left; names them and the command.
+    """
+    for pod in self._pods:
+      self._hang_up(pod)
+    asked = {pod.name: pod.deletion for pod in self._pods if pod.deletion}
+    end, stops = time.monotonic() + GONE, self._stops
+    # What was asked for a moment ago may not be listed yet.
+    left = {pod.name for pod in self._pods}
+    while left and time.monotonic() < end:
+      with contextlib.suppress(GcloudError):
+        self._found = self._request.listed(prefix(self._study))
+        young = {p.name for p in self._pods if not p.seen and time.monotonic() < p.made + POLL}
+        left = set(self._found) | (young - set(asked))
+      for name in left:
+        found = self._found.get(name)
+        ongoing = found is not None and found.state == gcloud.DELETING
+        if not ongoing and time.monotonic() > asked.get(name, -AGAIN) + AGAIN:
+          asked[name] = time.monotonic()
+          self._delete(_Pod(name, None))
+      if self._stops > max(stops, 1):
+        break
+      if left:
+        self._pause(min(POLL, 5))
+    if left:
+      first = ' '.join(self._request.delete(min(left)))
+      raise UserError(
+        f'{", ".join(sorted(left))}: not seen to be deleted; see `gcloud compute tpus '
+        f'queued-resources list`, and delete with: {first}'
+      )

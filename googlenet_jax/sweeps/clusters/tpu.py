@@ -1,0 +1,72 @@
+"""Cloud TPU as a cluster: a pod of its own for each member, and commands that do the same."""
+
+import dataclasses
+import shutil
+import time
+from collections.abc import Sequence
+
+from googlenet_jax.errors import Preempted, UserError
+from googlenet_jax.sweeps import table
+from googlenet_jax.sweeps.clusters import gcloud, script
+from googlenet_jax.sweeps.clusters.gcloud import Request
+from googlenet_jax.sweeps.clusters.launcher import Launcher, pod_name, prefix
+from googlenet_jax.sweeps.members import Member
+from googlenet_jax.sweeps.status import status_of
+from googlenet_jax.sweeps.study import Study
+
+
+@dataclasses.dataclass(frozen=True)
+class Tpu:
+  """Cloud TPU as a cluster: its members have a launcher here as long as they run."""
+
+  request: Request
+
+  attended = True
+
+  def queued(self, study: Study) -> set[str]:
+    """None: pods that run without a launcher are taken over."""
+    del study
+    return set()
+
+  def submit(
+    self, study: Study, members: Sequence[Member], *, parallel: int | None, retries: int
+  ) -> list[str]:
+    """Runs members to their end, `parallel` pods at a time, one by default."""
+    lines = table.console(stderr=True)
+
+    def say(line: str) -> None:
+      lines.print(f'{time.strftime("%H:%M:%S")} {line}', soft_wrap=True)
+
+    launcher = Launcher(study, self.request, parallel or 1, retries, say)
+    finished = launcher.run(members)
+    statuses = {m.name: status_of(study.workdir(m), retries) for m in study.members}
+    said = f'{study.name}: {table.summary(statuses)}'
+    if not finished:
+      raise Preempted(f'sweep {said}')
+    return [*table.failures(statuses), said]
+
+  def states(self, study: Study) -> dict[str, str]:
+    """States of the pods of a study, by the members' names."""
+    found = self.request.listed(prefix(study))
+    names = {pod_name(study, member): member.name for member in study.members}
+    return {names.get(name, name): pod.state for name, pod in found.items()}
+
+  def commands(self, study: Study, member: Member) -> list[list[str]]:
+    """The commands that ask for a member's pod, run the member, and delete the pod."""
+    name, request = pod_name(study, member), self.request
+    run = request.run(name, script.command(study, member, request.python))
+    return [request.create(name), run, request.delete(name)]
+
+
+def cluster(options: Sequence[str], apply: bool) -> Tpu:
+  """Reads the options of `--on=tpu`.
+
+  Raises:
+    UserError: one is wrong or missing, or there is no gcloud to apply them.
+  """
+  if apply and not shutil.which('gcloud'):
+    raise UserError(
+      '--apply: no gcloud on the PATH; accepted: a machine that has it, or no --apply, which only '
+      'prints the commands'
+    )
+  return Tpu(gcloud.request(options))

@@ -1,0 +1,75 @@
+"""Asks a run that is under way for a trace, by a file in its work directory, and waits for it."""
+
+import json
+import pathlib
+import time
+from collections.abc import Callable
+
+from googlenet_jax import files
+from googlenet_jax.analysis.profile import RECORD
+from googlenet_jax.errors import UserError
+
+FOLDER, REQUEST = 'profile', 'profile.request'
+POLL = 0.5  # seconds
+
+
+def traces(workdir: pathlib.Path) -> list[pathlib.Path]:
+  """Folders of the traces that are whole, the newest last."""
+  records = (workdir / FOLDER).glob(f'*/{RECORD}')
+  return [path.parent for path in sorted(records, key=lambda path: path.stat().st_mtime_ns)]
+
+
+def asked(workdir: pathlib.Path) -> int | None:
+  """Takes a request that is there: the number of steps, None for no request."""
+  path = workdir / REQUEST
+  if not path.exists():
+    return None
+  try:
+    steps = int(json.loads(path.read_text())['steps'])
+  except (OSError, ValueError, KeyError, TypeError):
+    steps = 0
+  path.unlink(missing_ok=True)
+  return steps if steps > 0 else None
+
+
+def ask(workdir: pathlib.Path, steps: int, say: Callable[[str], None]) -> pathlib.Path:
+  """Asks the run in a work directory to trace its next steps.
+
+  Args:
+    workdir: the run's folder.
+    steps: number of steps.
+    say: takes a line about what is waited for.
+
+  Returns:
+    The folder of the trace.
+
+  Raises:
+    UserError: no run is under way, or it ended before.
+  """
+  lock = workdir / 'lock'
+  if not files.is_locked(lock):
+    raise UserError(
+      f'{workdir}: no run is under way there; accepted: one that is, or no --steps, for a trace '
+      'that is there'
+    )
+  before = {path: (path / RECORD).stat().st_mtime_ns for path in traces(workdir)}
+  request = workdir / REQUEST
+  try:
+    files.write_whole(request, json.dumps({'steps': steps}).encode(), workdir)
+  except OSError as error:
+    raise UserError(f'{request}: cannot be written: {error.strerror}') from error
+  say(f'asked for {steps} steps, which begin when the run logs next (config.log_every)')
+  try:
+    while True:
+      under_way = files.is_locked(lock)
+      for path in traces(workdir):
+        record = path / RECORD
+        if before.get(path) != record.stat().st_mtime_ns:
+          if json.loads(record.read_text())['asked']:
+            return path
+          before[path] = record.stat().st_mtime_ns  # of the steps that the config names
+      if not under_way:
+        raise UserError(f'{workdir}: the run has ended without a trace; accepted: one under way')
+      time.sleep(POLL)
+  finally:
+    request.unlink(missing_ok=True)

@@ -1,0 +1,78 @@
+"""Runs of `googlenet train` in float64, on as many devices as XLA_FLAGS say, for `test_elastic.py`.
+
+python tests/training/devices/elastic_run.py FAMILY CACHE [FOLDER STOP]...
+
+Each FOLDER is a work directory, whose run goes on, and is stopped by a signal after so many steps.
+Its newest state is left in `state.npz` there.
+"""
+
+import os
+import pathlib
+import signal
+import sys
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from short_runs import short
+
+from googlenet_jax.errors import Preempted
+from googlenet_jax.training.config import experiment
+from googlenet_jax.training.run import loop
+from googlenet_jax.training.run.workdir import WorkDirectory
+
+STEPS = 12
+CHANGES = {
+  'duration': f'{STEPS} steps',
+  'log_every': '1 steps',
+  'evaluation.every': '12 steps',
+  'ema.kind': 'polyak',
+}
+
+
+def in_float64(tree):
+  return jax.tree.map(lambda x: x.astype(jnp.float64) if x.dtype == jnp.float32 else x, tree)
+
+
+def compute_in_float64():
+  """A config offers float32 and bfloat16, in whose rounding an error of ours could hide."""
+  jax.config.update('jax_enable_x64', True)
+  build_model, create_state = experiment.build_model, experiment.create_state
+  experiment.build_model = lambda *a: build_model(*a).clone(dtype=jnp.float64)
+  experiment.create_state = lambda *a: in_float64(create_state(*a))
+
+
+def stop_after(steps):
+  train_batches = experiment.Experiment.train_batches
+
+  def stopping(self, start, *arguments):
+    for number, batch in enumerate(train_batches(self, start, *arguments), start + 1):
+      if number == steps:
+        os.kill(os.getpid(), signal.SIGTERM)
+      yield batch
+
+  experiment.Experiment.train_batches = stopping
+  return train_batches
+
+
+def main(family, cache, *folders):
+  compute_in_float64()
+  for folder, stop in zip(folders[::2], map(int, folders[1::2]), strict=True):
+    train_batches = stop_after(stop)
+    config = short(family, **CHANGES)
+    try:
+      loop.train(config, WorkDirectory(folder), pathlib.Path(cache))
+    except Preempted:
+      assert stop < STEPS
+    experiment.Experiment.train_batches = train_batches
+    found = loop.Checkpoints(WorkDirectory(folder).checkpoints, about={})
+    opened = experiment.open_experiment(config, pathlib.Path(cache))
+    state = found.restore_newest(opened.abstract_state, opened.parallel.replicated)
+    found.close()
+    leaves, _ = jax.tree_util.tree_flatten_with_path(jax.device_get(state))
+    np.savez(
+      pathlib.Path(folder) / 'state.npz', **{jax.tree_util.keystr(p): leaf for p, leaf in leaves}
+    )
+
+
+main(*sys.argv[1:])

@@ -253,6 +253,7 @@ class _Attempt:
         raise self._stopped(start)
       evaluated = self._catch_up(start, state)
       for step in range(start + 1, experiment.durations.steps + 1):
+        self._run.workdir.check()
         batch = next(batches)
         self._measure_shares(step, state, batch)
         state, metrics = self._step(state, batch)
@@ -368,3 +369,4 @@ class _Attempt:
     error = None if evaluated is None else evaluated['main']['top1_error']
     with self._progress.pause():
       self._run.checkpoints.save(step, state, error, self._alarm.remember())
+    self._run.workdir.saved(step)

@@ -97,6 +97,12 @@ class WorkDirectory:
     self.write_json('result.json', result)
     (self.path / 'DONE').touch()
 
+  def saved(self, step: int) -> None:
+    """Is told that the checkpoint of a step is being written; in a folder that is all."""
+
+  def check(self) -> None:
+    """Raises UserError where the run cannot go on here; in a folder its writes say so."""
+
   def read_json(self, name: str) -> Any:
     """A JSON file of the folder, None where it is absent."""
     path = self.path / name

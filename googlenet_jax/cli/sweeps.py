@@ -8,6 +8,7 @@ from typing import Any
 
 from googlenet_jax.cli import flags
 from googlenet_jax.errors import UserError
+from googlenet_jax.storage.urls import Place, Url, place
 
 
 def add_sweep(commands: Any) -> None:
@@ -28,7 +29,12 @@ def add_sweep(commands: Any) -> None:
     metavar='NAME',
     help='use sweep_NAME() of the experiment file (default: the only one)',
   )
-  sweep.add_argument('--root', type=pathlib.Path, required=True, help='folder for studies')
+  sweep.add_argument(
+    '--root',
+    type=place,
+    required=True,
+    help='folder for studies, or its place in a bucket: s3://BUCKET/PATH, gs://BUCKET/PATH',
+  )
   sweep.add_argument(
     '--on',
     choices=('print', 'local', 'slurm', 'kubernetes', 'tpu'),
@@ -83,7 +89,7 @@ def _sweep(options: argparse.Namespace) -> None:
   from googlenet_jax.sweeps.study import Study
   from googlenet_jax.sweeps.sweep import Options, sweep
 
-  study = Study(options.root, options.more, options.sweep)
+  study = Study(options.root, options.more, options.sweep, flags.cache_dir(options))
   typed = f'googlenet {shlex.join(options.argv)}'
   good = sweep(study, Options.of(vars(options), study), flags.cache_dir(options), typed)
   if not good:
@@ -101,8 +107,9 @@ def add_report(commands: Any) -> None:
     'Summarize studies, finished or not, as CSV, Markdown and an HTML page.',
   )
   report.add_argument(
-    'root', type=pathlib.Path, metavar='ROOT', help='folder of one study or of several'
+    'root', type=place, metavar='ROOT', help='folder of one study or of several, or a URL'
   )
+  flags.add_cache_dir(report)
   report.add_argument(
     '--out', type=pathlib.Path, help='folder for the report (default: ROOT/report)'
   )
@@ -119,8 +126,15 @@ def _report(options: argparse.Namespace) -> None:
   from googlenet_jax.sweeps.report.report import write_report
   from googlenet_jax.sweeps.report.tables import as_json, summary_markdown
 
-  studies = read_studies(options.root, baseline=options.baseline)
-  written = write_report(studies, options.out or options.root / 'report')
+  root, sent = options.root, None
+  if isinstance(root, Url):
+    from googlenet_jax.sweeps.staged import fetched_studies, send_report
+
+    root, sent = fetched_studies(root, flags.cache_dir(options)), send_report
+  studies = read_studies(root, baseline=options.baseline)
+  written: list[Place] = list(write_report(studies, options.out or root / 'report'))
+  if sent and not options.out:
+    written = sent(options.root, root / 'report')
   if options.format == 'json':
     print(json.dumps(as_json(studies)))
     return

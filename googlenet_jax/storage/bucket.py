@@ -1,10 +1,10 @@
 """Objects under a URL: whole reads and writes, tried again while a server is gone."""
 
+import contextlib
 import dataclasses
 import datetime
 import errno
 import functools
-import importlib
 import importlib.util
 import logging
 import os
@@ -108,7 +108,7 @@ class Bucket:
     self._put(name, lambda: self._driver.pipe_file(self._path(name), data))
 
   def create(self, name: str, data: bytes) -> bool:
-    """Writes a small object where there is none; False where there is one, decided by the server."""
+    """Writes a small object where there is none, which the server decides; else False."""
 
     def put() -> bool:
       try:
@@ -133,10 +133,8 @@ class Bucket:
 
   def remove(self, name: str) -> None:
     """Removes an object, if it is there."""
-    try:
+    with contextlib.suppress(FileNotFoundError):
       self._try(f'{name} cannot be removed', self._driver.rm_file, self._path(name))
-    except FileNotFoundError:
-      pass
 
   def _path(self, name: str) -> str:
     return f'{self._root}/{name}'
@@ -179,17 +177,18 @@ def _driver(scheme: str) -> Any:
   if importlib.util.find_spec(package) is None:
     extra = f'pip install googlenet_jax[{EXTRAS[scheme]}]'
     raise UserError(f'{scheme}://: {package} is not installed; accepted: {extra}')
-  logging.getLogger('gcsfs').setLevel(logging.CRITICAL)  # it logs pages about what it raises
-  import fsspec
+  options: dict[str, Any] = {'use_listings_cache': False, 'skip_instance_cache': True}
+  if scheme == 's3':  # s3fs tries again too, and so do we
+    import s3fs
 
-  options: dict[str, Any] = {'use_listings_cache': False}
-  if scheme == 'gs':
-    # Its newer kind asks another service, by gRPC, what kind of bucket each is.
-    os.environ.setdefault('GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT', 'false')
-    options['requests_timeout'] = 60
-    if os.environ.get('STORAGE_EMULATOR_HOST'):
-      options['token'] = 'anon'
-  return fsspec.filesystem(scheme, **options)
+    return s3fs.S3FileSystem(config_kwargs={'retries': {'total_max_attempts': 1}}, **options)
+  # Not its newer kind, which asks another service by gRPC what kind of bucket each is.
+  from gcsfs.core import GCSFileSystem
+
+  logging.getLogger('gcsfs').setLevel(logging.CRITICAL)  # it logs pages about what it raises
+  if os.environ.get('STORAGE_EMULATOR_HOST'):
+    options['token'] = 'anon'
+  return GCSFileSystem(requests_timeout=60, **options)
 
 
 def _stored(entry: dict[str, Any]) -> Stored:

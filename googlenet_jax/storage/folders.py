@@ -8,6 +8,7 @@ manifest, which is replaced at once, names it.
 
 import hashlib
 import json
+import os
 import pathlib
 import shutil
 import tarfile
@@ -62,7 +63,7 @@ class Folders:
     Raises:
       DamagedError: it is not what was written; says how.
     """
-    scratch = folder.with_name(f'.{folder.name}.fetched')
+    scratch = folder.with_name(f'.{folder.name}.{os.getpid()}')
     shutil.rmtree(scratch, ignore_errors=True)
     (scratch / 'files').mkdir(parents=True)
     packed = scratch / 'packed.tar'
@@ -83,8 +84,21 @@ class Folders:
       with tarfile.open(packed) as archive:
         archive.extractall(scratch / 'files', filter='data')
       (scratch / 'files').rename(folder)
+      self._copied(folder).write_text(digest)
     finally:
       shutil.rmtree(scratch, ignore_errors=True)
+
+  def is_copied(self, name: str, folder: pathlib.Path) -> bool:
+    """Whether a folder is what `read` would give."""
+    try:
+      manifest = json.loads(self._bucket.read(f'{self._below}/{name}.json') or b'{}')
+      return manifest.get('sha256') == self._copied(folder).read_text()
+    except (OSError, ValueError):
+      return False
+
+  @staticmethod
+  def _copied(folder: pathlib.Path) -> pathlib.Path:
+    return folder.with_name(f'.{folder.name}.sha256')
 
   def remove(self, name: str) -> None:
     """Removes a folder, manifest first."""
@@ -92,7 +106,7 @@ class Folders:
     self.remove_strays()
 
   def remove_strays(self) -> None:
-    """Removes the files of folders whose writing or removal was cut short, or that were replaced."""
+    """Removes the files of folders that were not finished, not wholly removed, or replaced."""
     objects = self._objects()
     packed = [name for name in objects if name.endswith('.tar')]
     for name in packed:

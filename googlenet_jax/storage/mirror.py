@@ -167,4 +167,3 @@ def _link(source: str, target: str) -> None:
     os.link(source, target)
   except OSError:
     shutil.copyfile(source, target)
-

@@ -22,6 +22,7 @@ from googlenet_jax.storage.bucket import Bucket
 from googlenet_jax.storage.folders import DamagedError, Folders
 from googlenet_jax.storage.lease import Lease
 from googlenet_jax.storage.mirror import Mirror
+from googlenet_jax.storage.reading import staged_path
 from googlenet_jax.storage.urls import Place, Url
 from googlenet_jax.training.run.workdir import WorkDirectory
 
@@ -170,6 +171,31 @@ class StagedRun(WorkDirectory):
         logger.warning('not all is in the bucket: %s', failure)
 
 
-def staged_path(url: Url, cache_dir: pathlib.Path, kind: str) -> pathlib.Path:
-  """The local folder of a URL, one for those who write and others for those who read."""
-  return cache_dir.absolute().joinpath('buckets', kind, url.scheme, url.bucket, *url.parts)
+def fetched_run(url: Url, cache_dir: pathlib.Path) -> pathlib.Path:
+  """A local copy of what a reader needs of a run: its config and its newest good checkpoint.
+
+  Raises:
+    UserError: there is no run, or the bucket cannot be used.
+  """
+  bucket, path = Bucket(url), staged_path(url, cache_dir, 'read')
+  config = bucket.read('config.json')
+  if config is None:
+    raise UserError(f'{url}: not a work directory: it has no config.json')
+  checkpoints = path / _CHECKPOINTS
+  checkpoints.mkdir(parents=True, exist_ok=True)
+  files.write_whole(path / 'config.json', config, path)
+  folders = Folders(bucket, _CHECKPOINTS)
+  names = sorted(folders.names(), key=int)
+  for entry in checkpoints.iterdir():  # of an earlier state of the run
+    if entry.name.isdecimal() and not folders.is_copied(entry.name, entry):
+      shutil.rmtree(entry)
+  for name in reversed(names):
+    try:
+      if not (checkpoints / name).exists():
+        folders.read(name, checkpoints / name)
+      return path
+    except DamagedError as error:
+      logger.warning('%s/%s/%s: %s', url, _CHECKPOINTS, name, error)
+  if names:
+    raise UserError(f'{url}/{_CHECKPOINTS}: no checkpoint is good')
+  return path

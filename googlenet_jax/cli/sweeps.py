@@ -4,6 +4,7 @@ import argparse
 import json
 import pathlib
 import shlex
+from collections.abc import Sequence
 from typing import Any
 
 from googlenet_jax.cli import flags
@@ -125,16 +126,15 @@ def _report(options: argparse.Namespace) -> None:
   from googlenet_jax.sweeps.report.reading import read_studies
   from googlenet_jax.sweeps.report.report import write_report
   from googlenet_jax.sweeps.report.tables import as_json, summary_markdown
+  from googlenet_jax.sweeps.staged import fetched_studies, send_report
 
-  root, sent = options.root, None
+  root = options.root
   if isinstance(root, Url):
-    from googlenet_jax.sweeps.staged import fetched_studies, send_report
-
-    root, sent = fetched_studies(root, flags.cache_dir(options)), send_report
+    root = fetched_studies(root, flags.cache_dir(options))
   studies = read_studies(root, baseline=options.baseline)
-  written: list[Place] = list(write_report(studies, options.out or root / 'report'))
-  if sent and not options.out:
-    written = sent(options.root, root / 'report')
+  written: Sequence[Place] = write_report(studies, options.out or root / 'report')
+  if isinstance(options.root, Url) and not options.out:
+    written = send_report(options.root, root / 'report')
   if options.format == 'json':
     print(json.dumps(as_json(studies)))
     return

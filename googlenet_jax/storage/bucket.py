@@ -23,6 +23,8 @@ T = TypeVar('T')
 
 PATIENCE = 30.0
 """Seconds for which a request is tried again before its failure counts."""
+LONG_PATIENCE = 600.0
+"""The same for what is at work for hours, and would stop."""
 _PAUSES = (0.5, 1.0, 2.0, 5.0)  # seconds between tries, the last one for all that follow
 _AT_ONCE = 32  # reads
 _LATER = (408, 409, 429)  # of the 4xx that may be gone the next time

@@ -5,7 +5,7 @@ import pathlib
 import time
 from collections.abc import Iterator
 
-from googlenet_jax.storage.bucket import Bucket, Stored
+from googlenet_jax.storage.bucket import LONG_PATIENCE, Bucket, Stored
 from googlenet_jax.storage.lease import FOLDER, LASTS, Lease
 from googlenet_jax.storage.reading import copy_changed, staged_path
 from googlenet_jax.storage.urls import Place, Url
@@ -46,8 +46,9 @@ class StagedStudy:
 
   @contextlib.contextmanager
   def held(self) -> Iterator[None]:
-    """Keeps other launchers out."""
-    with Lease(Bucket(self.url / 'launcher')).held():
+    """Keeps other launchers out; the bucket is waited for longer meanwhile."""
+    self._bucket = Bucket(self.url, LONG_PATIENCE)
+    with Lease(Bucket(self.url / 'launcher', LONG_PATIENCE)).held():
       yield
 
   def refresh(self, member: str | None = None, at_once: bool = False) -> None:

@@ -1,48 +1,51 @@
 """Runs whose work directory is in a bucket: the bits of local ones, whatever the server does."""
 
 import json
+import os
+import pathlib
 import re
+import subprocess
+import sys
+import time
 
 import numpy as np
 import pytest
+from eight_steps import CHANGES
 from gate import DENIED, FULL
 from short_runs import final_state, short, stopped_after
+from waiting import wait_until
 
 from googlenet_jax.errors import UserError
 from googlenet_jax.storage import bucket as buckets
 from googlenet_jax.storage.bucket import Bucket
 from googlenet_jax.storage.lease import Lease
 from googlenet_jax.storage.urls import place
+from googlenet_jax.training.config.experiment import open_experiment
 from googlenet_jax.training.run import loop
 from googlenet_jax.training.run.metrics import read_metrics
 from googlenet_jax.training.run.staged import StagedRun
-from googlenet_jax.training.run.workdir import WorkDirectory
 
-CHANGES = {
-  'duration': '8 steps',
-  'log_every': '1 step',
-  'checkpoint.every': '2 steps',
-  'checkpoint.keep': 2,
-  'evaluation.every': '4 steps',
-}
+ROOT = pathlib.Path(__file__).parents[2]
 
 
-@pytest.fixture(scope='module')
-def cache(tmp_path_factory):
-  return tmp_path_factory.mktemp('cache')
-
-
-@pytest.fixture(scope='module')
-def local(tmp_path_factory, cache):
-  """The run that others must equal."""
-  folder = tmp_path_factory.mktemp('local')
-  loop.train(short(**CHANGES), WorkDirectory(folder), cache)
-  return folder
+BOTH = pytest.mark.parametrize(
+  'there', ['s3', pytest.param('gs', marks=pytest.mark.long)], indirect=True
+)
+ONE = pytest.mark.parametrize('there', ['s3'], indirect=True)
 
 
 @pytest.fixture
 def url(there, request):
   return place(there.url(re.sub(r'\W+', '-', request.node.name)))
+
+
+def start(url, cache, there, log):
+  """The same run as a process of its own."""
+  environment = {**os.environ, **there.environment, 'GOOGLENET_CACHE': str(cache)}
+  environment['PYTHONPATH'] = os.pathsep.join([str(ROOT), str(ROOT / 'tests/support')])
+  config = f'--config={pathlib.Path(__file__).with_name("eight_steps.py")}'
+  command = [sys.executable, '-m', 'googlenet_jax', 'train', config, f'--workdir={url}']
+  return subprocess.Popen(command, env=environment, stdout=log.open('ab'), stderr=subprocess.STDOUT)
 
 
 def run(url, cache, **changes):
@@ -76,6 +79,7 @@ def check_equal(url, cache, local, tmp_path):
     assert np.asarray(a).tobytes() == np.asarray(b).tobytes()
 
 
+@BOTH
 def test_a_run_in_a_bucket_has_the_bits_of_a_local_one(there, url, cache, local, tmp_path):
   there.gate.requests.clear()
   result = run(url, cache)
@@ -86,6 +90,7 @@ def test_a_run_in_a_bucket_has_the_bits_of_a_local_one(there, url, cache, local,
   assert run(url, tmp_path / 'another host') == result
 
 
+@BOTH
 def test_a_stopped_run_goes_on_on_another_host(there, url, cache, local, tmp_path, monkeypatch):
   with stopped_after(5, monkeypatch):
     run(url, tmp_path / 'first')
@@ -94,15 +99,16 @@ def test_a_stopped_run_goes_on_on_another_host(there, url, cache, local, tmp_pat
   check_equal(url, cache, local, tmp_path)
 
 
-@pytest.mark.parametrize('there', ['s3'], indirect=True)
-@pytest.mark.parametrize(('answers', 'said'), [(DENIED, 'Denied'), (FULL, 'uota')])
+@pytest.mark.long
+@BOTH
+@pytest.mark.parametrize(('answers', 'said'), [(DENIED, 'enied|permission'), (FULL, 'uota')])
 def test_a_refused_upload_ends_the_run_with_a_line(
   there, url, cache, local, tmp_path, answers, said
 ):
   there.gate.answer = lambda method, name, body: (
-    answers['s3'] if '/checkpoints/4' in name and method == 'PUT' else None
+    answers[there.scheme] if '/checkpoints/' in name and method in ('PUT', 'POST') else None
   )
-  with pytest.raises(UserError, match=rf'^{url}: checkpoints/4\S+ cannot be written: .*{said}'):
+  with pytest.raises(UserError, match=rf'^{url}: checkpoints/\S+ cannot be written: (.*)({said})'):
     run(url, cache)
   assert 'DONE' not in Bucket(url).objects()
   there.gate.heal()
@@ -110,7 +116,8 @@ def test_a_refused_upload_ends_the_run_with_a_line(
   check_equal(url, cache, local, tmp_path)
 
 
-@pytest.mark.parametrize('there', ['s3'], indirect=True)
+@pytest.mark.long
+@BOTH
 def test_training_goes_on_while_the_server_is_gone(there, url, cache, local, tmp_path, monkeypatch):
   monkeypatch.setattr(buckets, '_PAUSES', (0.05,))
   folder = StagedRun(url, cache).path
@@ -126,7 +133,7 @@ def test_training_goes_on_while_the_server_is_gone(there, url, cache, local, tmp
   check_equal(url, cache, local, tmp_path)
 
 
-@pytest.mark.parametrize('there', ['s3'], indirect=True)
+@ONE
 def test_the_bucket_has_one_run_at_a_time(there, url, cache, tmp_path, monkeypatch):
   refused = pytest.raises(UserError, match=r'another run is at work there.*holder: process \d+ on')
   with Lease(Bucket(url), renewed=0.05).held(), refused:
@@ -144,7 +151,8 @@ def test_the_bucket_has_one_run_at_a_time(there, url, cache, tmp_path, monkeypat
   assert not [name for name in Bucket(url).objects() if re.match(r'checkpoints/\d+\.json', name)]
 
 
-@pytest.mark.parametrize('there', ['s3'], indirect=True)
+@pytest.mark.long
+@BOTH
 def test_a_damaged_checkpoint_gives_way_to_the_one_before(
   there, url, cache, local, tmp_path, monkeypatch, caplog
 ):
@@ -155,5 +163,69 @@ def test_a_damaged_checkpoint_gives_way_to_the_one_before(
   (newest,) = [name for name in names if name.startswith('checkpoints/5-')]
   bucket.write(newest, bucket.read(newest)[:-7])
   run(url, tmp_path / 'second')
-  assert f'{url}/checkpoints/5: checkpoints' in caplog.text.replace(newest, 'checkpoints')
+  assert f'{url}/checkpoints/5: {newest.partition("/")[2]} has' in caplog.text
   check_equal(url, cache, local, tmp_path)
+
+
+@pytest.mark.long
+@BOTH
+def test_killed_in_the_middle_of_an_upload(there, url, cache, local, tmp_path):
+  log = tmp_path / 'log'
+  there.gate.hold = r'checkpoints/(4|6)-'
+  process = start(url, cache, there, log)
+  wait_until(lambda: there.gate.held.is_set() or process.poll() is not None, log.read_text)
+  assert process.poll() is None, log.read_text()
+  before = Bucket(url).objects()
+  process.kill()
+  process.wait()
+  there.gate.heal()
+  assert not [name for name in before if re.match(r'checkpoints/(4|6)', name)]
+  assert start(url, cache, there, log).wait() == 0, log.read_text()
+  assert 'damaged' not in log.read_text()
+  check_equal(url, cache, local, tmp_path)
+
+
+@pytest.mark.long
+@BOTH
+def test_the_server_is_gone_for_ten_seconds(there, url, cache, local, tmp_path):
+  gone = []
+
+  def away(method, name, body):
+    if '/checkpoints/' in name:
+      gone.append(time.monotonic())
+    if gone and time.monotonic() < gone[0] + 10:
+      raise ConnectionError
+
+  there.gate.answer = away
+  run(url, cache)
+  there.gate.heal()
+  check_equal(url, cache, local, tmp_path)
+
+
+@ONE
+def test_evaluate_and_convert_read_from_the_bucket(there, url, cache, local, capsys, tmp_path):
+  from googlenet_jax.cli import main
+
+  run(url, cache)
+  there.gate.requests.clear()
+  common = [f'--cache_dir={cache}', '--format=json']
+  assert main(['evaluate', f'--workdir={url}', *common]) == 0
+  found = json.loads(capsys.readouterr().out)
+  read = [name for method, name in there.gate.requests if method == 'GET' and '.tar' in name]
+  assert len(read) == 1 and '/checkpoints/8-' in read[0]
+  assert main(['evaluate', f'--workdir={local}', *common]) == 0
+  assert json.loads(capsys.readouterr().out) == found
+  weights = tmp_path / 'run.safetensors'
+  assert main(['convert', str(url), str(weights), *common]) == 0
+  Bucket(url.parent).upload(weights, 'run.safetensors')
+  again = tmp_path / 'again.safetensors'
+  there_too = str(url.parent / 'run.safetensors')
+  assert main(['convert', there_too, str(again), *common]) == 0
+  assert again.exists()
+  begun = short(**CHANGES, **{'init.weights': there_too})
+  os.environ['GOOGLENET_CACHE'] = str(cache)
+  assert open_experiment(begun, cache).weights is not None
+  for command in ('evaluate', 'convert'):
+    missing = [f'--workdir={url}x'] if command == 'evaluate' else [f'{url}x', str(again)]
+    assert main([command, *missing, *common]) == 1
+    assert f'googlenet {command}: {url}x: no' in capsys.readouterr().err

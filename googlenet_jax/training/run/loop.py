@@ -67,6 +67,8 @@ def train(
       stack.enter_context(workdir.locked())
       workdir.claim(config, change_config)
     any_process(False)  # the others wait for it
+    if jax.process_index() > 0:
+      workdir.join()
     done = workdir.result()
     if done is not None:
       return done

@@ -18,7 +18,7 @@ from ml_collections import ConfigDict
 
 from googlenet_jax import files
 from googlenet_jax.errors import UserError
-from googlenet_jax.storage.bucket import Bucket
+from googlenet_jax.storage.bucket import LONG_PATIENCE, Bucket
 from googlenet_jax.storage.folders import DamagedError, Folders
 from googlenet_jax.storage.lease import Lease
 from googlenet_jax.storage.mirror import Mirror
@@ -28,8 +28,6 @@ from googlenet_jax.training.run.workdir import WorkDirectory
 
 logger = logging.getLogger('googlenet_jax')
 
-PATIENCE = 600.0
-"""Seconds for which an upload is tried again before the run ends."""
 FILES = ('config.json', 'metrics.jsonl', 'trackers.json', 'curves.png', 'events/*', 'result.json')
 _FETCHED = ('config.json', 'metrics.jsonl', 'trackers.json', 'curves.png', 'result.json', 'DONE')
 _CHECKPOINTS = 'checkpoints'
@@ -52,7 +50,7 @@ class StagedRun(WorkDirectory):
     """
     self._bucket = Bucket(url)
     super().__init__(staged_path(url, cache_dir, 'runs'))
-    self.url = url
+    self.url = self.place = url
     self._lease: Lease | None = None
     self._mirror: Mirror | None = None
 
@@ -65,7 +63,7 @@ class StagedRun(WorkDirectory):
     Raises:
       UserError: another run has one of them, or the bucket cannot be used.
     """
-    lease = Lease(Bucket(self.url, PATIENCE))
+    lease = Lease(Bucket(self.url, LONG_PATIENCE))
     with super().locked(), lease.held(self._of_the_dead()):
       (self.path / _TOKEN).write_text(lease.token)
       self._lease = lease
@@ -75,6 +73,7 @@ class StagedRun(WorkDirectory):
       except BaseException as error:
         self._save_what_is_there(error)
         raise
+      shutil.rmtree(self.checkpoints, ignore_errors=True)  # done, and the bucket has them
 
   def claim(self, config: ConfigDict, change: bool = False) -> None:
     """Claims the place for a run of this config, and fetches its checkpoints if it is not done."""
@@ -86,12 +85,20 @@ class StagedRun(WorkDirectory):
     good = self._fetch_checkpoints()
     self._mirror = Mirror(
       self.path,
-      Bucket(self.url, PATIENCE),
+      Bucket(self.url, LONG_PATIENCE),
       self._lease,
       files=FILES,
       below=_CHECKPOINTS,
       good=good,
     )
+
+  def join(self) -> None:
+    """Checks that this process sees the folder in which the first one works."""
+    if not files.is_locked(self.path / 'lock'):
+      raise UserError(
+        f'{self.url}: another process has staged it in {self.path}, which cannot be seen from this '
+        'one; accepted: with several hosts, GOOGLENET_CACHE on a file system that they share'
+      )
 
   def result(self) -> dict[str, Any] | None:
     """The final figures, if the run is done; asks the bucket where the folder is not filled."""
@@ -117,7 +124,7 @@ class StagedRun(WorkDirectory):
     super().finish(result)
     self._mirror.flush()
     self._lease.verify()
-    Bucket(self.url, PATIENCE).write('DONE', b'')
+    Bucket(self.url, LONG_PATIENCE).write('DONE', b'')
 
   def _of_the_dead(self) -> str | None:
     """The token of the run that had this folder before, whose lock is ours now."""

@@ -40,6 +40,7 @@ def copy_changed(
   listed: Mapping[str, Stored],
   folder: pathlib.Path,
   wanted: Callable[[str], bool],
+  below: str = '',
   tail: Callable[[str], int | None] = lambda name: None,
 ) -> None:
   """Makes the files of a folder equal to objects, all that changed at once.
@@ -49,6 +50,7 @@ def copy_changed(
     listed: what is there, as `Bucket.objects` gives it; what is not there is removed here.
     folder: the local folder, whose copies of objects of these names are replaced.
     wanted: whether an object of a name is to be copied; others stay as they are.
+    below: the folder in it that all such names are in.
     tail: how many of an object's last bytes are enough; None for all.
   """
   folder.mkdir(parents=True, exist_ok=True)
@@ -63,9 +65,10 @@ def copy_changed(
     path = folder / name
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(contents.get(name) or b'')
-  for name in before:
+  for path in [path for path in (folder / below).rglob('*') if path.is_file()]:
+    name = path.relative_to(folder).as_posix()
     if wanted(name) and name not in now:
-      (folder / name).unlink(missing_ok=True)
+      path.unlink()
   kept = {name: version for name, version in before.items() if not wanted(name)}
   if changed or kept | now != before:
     files.write_whole(folder / _VERSIONS, json.dumps(kept | now).encode(), folder)

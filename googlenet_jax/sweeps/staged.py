@@ -67,6 +67,7 @@ class StagedStudy:
       listed,
       self.path,
       wanted=lambda name: name.startswith(f'{below}/') and name.rpartition('/')[2] in _STATUS,
+      below=below,
       tail=lambda name: TAIL if name.endswith('/metrics.jsonl') else None,
     )
     _note_leases(self.path, listed)

@@ -127,6 +127,8 @@ class Study:
 
   def record_failure(self, member: Member, status: int, message: str) -> None:
     """Adds a line to a member's failures."""
+    if self.staged:
+      self.staged.refresh(member.name, at_once=True)
     record_failure(self.workdir(member), status, message)
     self.send(f'members/{member.name}/{FAILURES}')
 

@@ -10,7 +10,9 @@ import http.server
 import json
 import re
 import threading
+import urllib.error
 import urllib.parse
+import urllib.request
 
 DENIED = {
   's3': (403, b'<Error><Code>AccessDenied</Code><Message>Access Denied</Message></Error>'),
@@ -40,6 +42,8 @@ class Gate:
     self.answer = lambda method, name, body: None
     self.hold, self.held, self._go_on = None, threading.Event(), threading.Event()
     self._create = threading.Lock()
+    # Google's emulator answers one request at a time, and drops connections that wait.
+    self._at_once = threading.Semaphore(1 if scheme == 'gs' else 64)
     gate = self
 
     class Handler(http.server.BaseHTTPRequestHandler):
@@ -127,6 +131,10 @@ class Gate:
       request.wfile.write(data)
 
   def _pass(self, request, body):
+    with self._at_once:
+      return self._ask(request, body)
+
+  def _ask(self, request, body):
     connection = http.client.HTTPConnection(*self._backend)
     try:
       connection.request(request.command, request.path, body or None, dict(request.headers))
@@ -137,10 +145,10 @@ class Gate:
 
   def _exists(self, name):
     bucket, _, key = name.partition('/')
-    connection = http.client.HTTPConnection(*self._backend)
+    address = f'http://{self._backend[0]}:{self._backend[1]}'
+    path = f'/storage/v1/b/{bucket}/o/{urllib.parse.quote(key, safe="")}'
     try:
-      connection.request('GET', f'/storage/v1/b/{bucket}/o/{urllib.parse.quote(key, safe="")}')
-      answer = connection.getresponse()
-      return answer.status == 200 and 'name' in json.loads(answer.read())
-    finally:
-      connection.close()
+      with self._at_once, urllib.request.urlopen(address + path) as answer:
+        return 'name' in json.loads(answer.read())
+    except urllib.error.HTTPError:
+      return False

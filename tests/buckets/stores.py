@@ -21,20 +21,23 @@ def free_port():
 
 
 class Store:
-  """A store behind a gate, and the environment that leads to it."""
+  """A store behind a gate, and the environments that lead there: with the gate, and past it."""
 
   def __init__(self, scheme, port):
     self.scheme = scheme
     self.gate = Gate(scheme, '127.0.0.1', port)
-    if scheme == 's3':
-      self.environment = {
-        'AWS_ACCESS_KEY_ID': 'test',
-        'AWS_SECRET_ACCESS_KEY': 'test',
-        'AWS_DEFAULT_REGION': 'us-east-1',
-        'AWS_ENDPOINT_URL': self.gate.url,
-      }
-    else:
-      self.environment = {'STORAGE_EMULATOR_HOST': self.gate.url}
+    self.environment = self._leading_to(self.gate.url)
+    self.direct = self._leading_to(f'http://127.0.0.1:{port}')
+
+  def _leading_to(self, address):
+    if self.scheme == 'gs':
+      return {'STORAGE_EMULATOR_HOST': address}
+    return {
+      'AWS_ACCESS_KEY_ID': 'test',
+      'AWS_SECRET_ACCESS_KEY': 'test',
+      'AWS_DEFAULT_REGION': 'us-east-1',
+      'AWS_ENDPOINT_URL': address,
+    }
 
   def url(self, name):
     return f'{self.scheme}://{BUCKET}/{name}'

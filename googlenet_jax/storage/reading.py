@@ -27,11 +27,11 @@ def fetched_file(url: Url, cache_dir: pathlib.Path) -> pathlib.Path:
   path = staged_path(url, cache_dir, 'files')
   bucket = Bucket(url.parent)
   path.parent.mkdir(parents=True, exist_ok=True)
-  try:
-    with files.replacing(path) as temporary:
+  with files.replacing(path) as temporary:
+    try:
       bucket.download(url.name, temporary)
-  except FileNotFoundError as error:
-    raise UserError(f'{url}: no such object') from error
+    except FileNotFoundError as error:
+      raise UserError(f'{url}: no such object') from error
   return path
 
 

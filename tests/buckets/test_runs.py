@@ -72,7 +72,7 @@ def check_equal(url, cache, local, tmp_path):
   other = StagedRun(url, tmp_path / 'other')
   with other.locked():
     other._fetch_checkpoints()
-  theirs, ours = (final_state(folder, cache, **CHANGES) for folder in (other.path, local))
+    theirs, ours = (final_state(folder, cache, **CHANGES) for folder in (other.path, local))
   import jax
 
   for a, b in zip(jax.tree.leaves(theirs), jax.tree.leaves(ours), strict=True):

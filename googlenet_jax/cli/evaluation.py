@@ -64,8 +64,8 @@ def _evaluate(options: argparse.Namespace) -> None:
   else:
     with flags.counter() as progress:
       text, found = commands.evaluate(
-        workdirs=options.workdir,
-        weights=options.weights,
+        workdirs=flags.local_runs(options),
+        weights=flags.local_weights(options),
         cache_dir=flags.cache_dir(options),
         data=options.data,
         split=options.split,
@@ -111,8 +111,8 @@ def _predict(options: argparse.Namespace) -> None:
 
   for text in predict(
     options.images,
-    workdirs=options.workdir,
-    weights=options.weights,
+    workdirs=flags.local_runs(options),
+    weights=flags.local_weights(options),
     cache_dir=flags.cache_dir(options),
     crops=options.crops,
     parameters=options.parameters,

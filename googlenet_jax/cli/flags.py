@@ -12,6 +12,7 @@ from typing import Any
 
 from googlenet_jax import runtime
 from googlenet_jax.errors import UserError
+from googlenet_jax.storage.urls import Place, Url, place
 
 CROPS: Any = {'type': int, 'choices': (1, 10, 144)}
 PARAMETERS: Any = {
@@ -50,11 +51,12 @@ def add_networks(parser: argparse.ArgumentParser) -> None:
   group = parser.add_argument_group(
     'networks (several form an ensemble that averages their softmax outputs)'
   )
-  repeated: Any = {'type': pathlib.Path, 'action': 'append', 'default': []}
+  repeated: Any = {'type': place, 'action': 'append', 'default': []}
   group.add_argument(
     '--workdir',
     **repeated,
-    help='folder of a run, or a glob; uses the newest checkpoint; may be repeated',
+    help='folder of a run, a glob, or its URL in a bucket; uses the newest checkpoint; may be '
+    'repeated',
   )
   group.add_argument(
     '--weights', **repeated, help='file written by `googlenet convert`, or a glob; may be repeated'
@@ -91,6 +93,34 @@ def add_cache_dir(parser: argparse.ArgumentParser) -> None:
 def cache_dir(options: argparse.Namespace) -> pathlib.Path:
   """The folder that `--cache_dir` names, or the default one."""
   return options.cache_dir or runtime.cache_dir()
+
+
+def local_runs(options: argparse.Namespace) -> list[pathlib.Path]:
+  """The folders that `--workdir` names; of runs in buckets, copies of what readers need."""
+  return [local_run(one, cache_dir(options)) for one in options.workdir]
+
+
+def local_weights(options: argparse.Namespace) -> list[pathlib.Path]:
+  """The files that `--weights` names, or copies of objects."""
+  return [local_file(one, cache_dir(options)) for one in options.weights]
+
+
+def local_run(given: Place, cache: pathlib.Path) -> pathlib.Path:
+  """The folder of a run, which is a copy where it is in a bucket."""
+  if not isinstance(given, Url):
+    return given
+  from googlenet_jax.training.run.staged import fetched_run
+
+  return fetched_run(given, cache)
+
+
+def local_file(given: Place, cache: pathlib.Path) -> pathlib.Path:
+  """A file, which is a copy where it is an object."""
+  if not isinstance(given, Url):
+    return given
+  from googlenet_jax.storage.reading import fetched_file
+
+  return fetched_file(given, cache)
 
 
 def add_processes(parser: argparse.ArgumentParser) -> None:

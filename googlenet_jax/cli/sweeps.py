@@ -4,10 +4,12 @@ import argparse
 import json
 import pathlib
 import shlex
+from collections.abc import Sequence
 from typing import Any
 
 from googlenet_jax.cli import flags
 from googlenet_jax.errors import UserError
+from googlenet_jax.storage.urls import Place, Url, place
 
 
 def add_sweep(commands: Any) -> None:
@@ -28,7 +30,12 @@ def add_sweep(commands: Any) -> None:
     metavar='NAME',
     help='use sweep_NAME() of the experiment file (default: the only one)',
   )
-  sweep.add_argument('--root', type=pathlib.Path, required=True, help='folder for studies')
+  sweep.add_argument(
+    '--root',
+    type=place,
+    required=True,
+    help='folder for studies, or its place in a bucket: s3://BUCKET/PATH, gs://BUCKET/PATH',
+  )
   sweep.add_argument(
     '--on',
     choices=('print', 'local', 'slurm', 'kubernetes', 'tpu'),
@@ -91,7 +98,7 @@ def _sweep(options: argparse.Namespace) -> None:
   from googlenet_jax.sweeps.study import Study
   from googlenet_jax.sweeps.sweep import Options, sweep
 
-  study = Study(options.root, options.more, options.sweep)
+  study = Study(options.root, options.more, options.sweep, flags.cache_dir(options))
   typed = f'googlenet {shlex.join(options.argv)}'
   good = sweep(study, Options.of(vars(options), study), flags.cache_dir(options), typed)
   if not good:
@@ -109,8 +116,9 @@ def add_report(commands: Any) -> None:
     'Summarize studies, finished or not, as CSV, Markdown and an HTML page.',
   )
   report.add_argument(
-    'root', type=pathlib.Path, metavar='ROOT', help='folder of one study or of several'
+    'root', type=place, metavar='ROOT', help='folder of one study or of several, or a URL'
   )
+  flags.add_cache_dir(report)
   report.add_argument(
     '--out', type=pathlib.Path, help='folder for the report (default: ROOT/report)'
   )
@@ -126,9 +134,15 @@ def _report(options: argparse.Namespace) -> None:
   from googlenet_jax.sweeps.report.reading import read_studies
   from googlenet_jax.sweeps.report.report import write_report
   from googlenet_jax.sweeps.report.tables import as_json, summary_markdown
+  from googlenet_jax.sweeps.staged import fetched_studies, send_report
 
-  studies = read_studies(options.root, baseline=options.baseline)
-  written = write_report(studies, options.out or options.root / 'report')
+  root = options.root
+  if isinstance(root, Url):
+    root = fetched_studies(root, flags.cache_dir(options))
+  studies = read_studies(root, baseline=options.baseline)
+  written: Sequence[Place] = write_report(studies, options.out or root / 'report')
+  if isinstance(options.root, Url) and not options.out:
+    written = send_report(options.root, root / 'report')
   if options.format == 'json':
     print(json.dumps(as_json(studies)))
     return

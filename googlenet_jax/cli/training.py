@@ -10,6 +10,7 @@ from typing import Any
 from googlenet_jax.cli import flags
 from googlenet_jax.cli.failures import print_failure
 from googlenet_jax.errors import UserError
+from googlenet_jax.storage.urls import place
 
 
 def add_train(commands: Any) -> None:
@@ -25,7 +26,11 @@ def add_train(commands: Any) -> None:
     'overrides a key of the config, as in --config.optimizer.learning_rate=0.02. On SIGTERM, '
     'SIGINT or SIGUSR2 the run saves its state and exits with status 75.',
   )
-  train.add_argument('--workdir', type=pathlib.Path, help='folder of the run, new or to be resumed')
+  train.add_argument(
+    '--workdir',
+    type=place,
+    help='folder of the run, new or to be resumed, or its place in a bucket: s3://BUCKET/PATH, gs://',
+  )
   train.add_argument(
     '--dry_run', action='store_true', help='print sizes, costs, memory and warnings; train nothing'
   )
@@ -52,7 +57,7 @@ def add_demo(commands: Any) -> None:
   )
   demo.add_argument(
     '--workdir',
-    type=pathlib.Path,
+    type=place,
     default=pathlib.Path('runs/digits'),
     help='folder of the run, new or to be resumed (default: %(default)s)',
   )

@@ -8,6 +8,7 @@ from typing import Any
 
 from googlenet_jax.cli import flags
 from googlenet_jax.errors import UserError
+from googlenet_jax.storage.urls import Url, place
 
 
 def add_convert(commands: Any) -> None:
@@ -21,8 +22,9 @@ def add_convert(commands: Any) -> None:
   convert.add_argument(
     'source',
     metavar='SRC',
-    type=pathlib.Path,
-    help='input: .caffemodel, .pth, .npz, .safetensors or Flax msgpack, or the folder of a run',
+    type=place,
+    help='input: .caffemodel, .pth, .npz, .safetensors or Flax msgpack, the folder of a run, or '
+    'the URL of either',
   )
   convert.add_argument(
     'destination',
@@ -61,12 +63,18 @@ def _convert(options: argparse.Namespace) -> None:
   common: Any = {'to': options.to, 'fold_normalization': options.fold_normalization}
   names = ('classes', 'family', 'variant', 'preprocessing')
   told: Any = {name: getattr(options, name) for name in names}
-  if options.source.is_dir():
+  source = options.source
+  if isinstance(source, Url):
+    from googlenet_jax.storage.bucket import Bucket
+
+    is_run = Bucket(source).read('config.json') is not None
+    source = (flags.local_run if is_run else flags.local_file)(source, flags.cache_dir(options))
+  if source.is_dir():
     flags.refuse(options, list(told), 'not with a run, which says itself what its {name} is')
     from googlenet_jax.evaluation.commands import convert_run
 
     conversion = convert_run(
-      options.source,
+      source,
       options.destination,
       cache_dir=flags.cache_dir(options),
       parameters=options.parameters,
@@ -77,7 +85,7 @@ def _convert(options: argparse.Namespace) -> None:
       raise UserError(f'--parameters={options.parameters}: accepted with the folder of a run only')
     from googlenet_jax.weights.convert import convert
 
-    conversion = convert(options.source, options.destination, **told, **common)
+    conversion = convert(source, options.destination, **told, **common)
   from googlenet_jax.weights.summary import describe
 
   found = conversion.figures()
@@ -105,8 +113,8 @@ def add_export(commands: Any) -> None:
     help='output: NAME.stablehlo (runs with JAX alone), NAME.onnx, or a new folder NAME.savedmodel',
   )
   source = export.add_mutually_exclusive_group(required=True)
-  source.add_argument('--workdir', type=pathlib.Path, help='folder of a run')
-  source.add_argument('--weights', type=pathlib.Path, help='file written by `googlenet convert`')
+  source.add_argument('--workdir', type=place, help='folder of a run, or its URL')
+  source.add_argument('--weights', type=place, help='file written by `googlenet convert`')
   export.add_argument('--parameters', **flags.PARAMETERS)
   export.add_argument(
     '--preprocessing',
@@ -127,8 +135,8 @@ def _export(options: argparse.Namespace) -> None:
 
   about = export_one(
     options.out,
-    workdir=options.workdir,
-    weights=options.weights,
+    workdir=options.workdir and flags.local_run(options.workdir, flags.cache_dir(options)),
+    weights=options.weights and flags.local_file(options.weights, flags.cache_dir(options)),
     cache_dir=flags.cache_dir(options),
     parameters=options.parameters,
     preprocessing=options.preprocessing,

@@ -15,7 +15,7 @@ from typing import IO, Any
 
 from googlenet_jax.errors import RUN_ME_AGAIN
 from googlenet_jax.sweeps.members import Member
-from googlenet_jax.sweeps.status import DONE, FAILED, RUNNING, record_failure, status_of
+from googlenet_jax.sweeps.status import DONE, FAILED, RUNNING
 from googlenet_jax.sweeps.study import Study
 
 POLL = 0.2  # seconds
@@ -200,7 +200,7 @@ class Launcher:
     """A member whose time has come, and that nobody else is running."""
     for _ in range(len(self._waiting)):
       due, member = self._waiting.popleft()
-      state = status_of(self.study.workdir(member), self._retries).state
+      state = self.study.status(member, self._retries).state
       if state in (DONE, FAILED):
         continue
       if due <= time.monotonic() and state != RUNNING:
@@ -230,10 +230,11 @@ class Launcher:
     self._running.remove(run)
     run.log.close()
     seconds = time.monotonic() - run.began
-    workdir, name = self.study.workdir(run.member), run.member.name
+    name = run.member.name
+    self.study.send(f'logs/{name}.log')
     code = run.process.returncode
     if code == 0:
-      error = status_of(workdir, self._retries).top1_error
+      error = self.study.status(run.member, self._retries, at_once=True).top1_error
       accuracy = '' if error is None else f', test accuracy {1 - error:.2%}'
       self._say(f'{name}: done in {seconds:.0f} s{accuracy}')
     elif self._stops or code == RUN_ME_AGAIN:
@@ -243,8 +244,8 @@ class Launcher:
       message = last_line(log_file(self.study, run.member), run.log_began) or f'exit {code}'
       if code < 0:
         message = f'killed by {signal.Signals(-code).name}'
-      record_failure(workdir, code, message)
-      failures = status_of(workdir, self._retries).failures
+      self.study.record_failure(run.member, code, message)
+      failures = self.study.status(run.member, self._retries, at_once=True).failures
       wait = min(BACK_OFF * 2 ** (failures - 1), LONGEST_WAIT)
       again = f'again in {wait:.0f} s' if failures <= self._retries else 'given up'
       self._say(f'{name}: failed ({failures}; {again}): {message}')

@@ -5,7 +5,7 @@ from typing import Any
 
 from googlenet_jax.errors import UserError
 from googlenet_jax.sweeps.members import Member, members
-from googlenet_jax.sweeps.status import DONE, FAILED, status_of
+from googlenet_jax.sweeps.status import DONE, FAILED
 from googlenet_jax.sweeps.study import Study
 
 _NAME = 'name'  # the attribute of a trial that holds its member's name
@@ -94,7 +94,7 @@ class Trials:
       (member,) = members([self._overrides(trial.params)], self._study.config)
       if member.name not in by_name:
         continue
-      status = status_of(self._study.workdir(member), self._retries)
+      status = self._study.status(member, self._retries)
       if status.state == DONE:
         self._trials.tell(trial.number, status.top1_error)
       elif status.state == FAILED:

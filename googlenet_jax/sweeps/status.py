@@ -11,6 +11,8 @@ from googlenet_jax import files
 
 DONE, RUNNING, FAILED, STOPPED, WAITING = 'done', 'running', 'failed', 'stopped', 'waiting'
 FAILURES = 'failures.jsonl'
+HELD_UNTIL = 'held-until'  # beside copies of what is in a bucket: when a member's lease runs out
+TAIL = 8192  # bytes of `metrics.jsonl` that say how far a member is
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,7 +41,7 @@ def status_of(workdir: pathlib.Path, retries: int) -> Status:
     'message': str(failures[-1]['message']) if failures else '',
   }
   step, known['loss'] = 0, None
-  for line in json_lines(workdir / 'metrics.jsonl', tail=8192):
+  for line in json_lines(workdir / 'metrics.jsonl', tail=TAIL):
     if isinstance(line.get('step'), int):
       step, logged = line['step'], line.get('train/loss')
       known['loss'] = float(logged) if isinstance(logged, int | float) else known['loss']
@@ -52,7 +54,7 @@ def status_of(workdir: pathlib.Path, retries: int) -> Status:
       return Status(DONE, step=int(result['steps']), **known)
     except (KeyError, TypeError, ValueError):
       return Status(FAILED, **known | {'message': f'{workdir / "result.json"}: cannot be read'})
-  if files.is_locked(workdir / 'lock'):
+  if files.is_locked(workdir / 'lock') or _is_leased(workdir):
     state = RUNNING
   elif len(failures) > retries:
     state = FAILED
@@ -83,6 +85,13 @@ def try_again(workdir: pathlib.Path) -> None:
     with (workdir / 'failures.before.jsonl').open('ab') as before:
       before.write(path.read_bytes())
     path.unlink()
+
+
+def _is_leased(workdir: pathlib.Path) -> bool:
+  try:
+    return time.time() < float((workdir / HELD_UNTIL).read_text())
+  except (OSError, ValueError):
+    return False
 
 
 def _json(path: pathlib.Path) -> Any:

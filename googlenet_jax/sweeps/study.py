@@ -12,13 +12,16 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from googlenet_jax import files
+from googlenet_jax import files, runtime
 from googlenet_jax.analysis import costs
 from googlenet_jax.data import augment
 from googlenet_jax.errors import UserError
 from googlenet_jax.models import abstract_variables
+from googlenet_jax.storage.urls import Place, Url
 from googlenet_jax.sweeps import grids
 from googlenet_jax.sweeps.members import Member, is_baseline, members, setting_name
+from googlenet_jax.sweeps.staged import StagedStudy
+from googlenet_jax.sweeps.status import FAILURES, Status, record_failure, status_of, try_again
 from googlenet_jax.training.config.durations import in_steps
 from googlenet_jax.training.config.experiment_file import ExperimentFile
 from googlenet_jax.training.config.flags import parse
@@ -58,13 +61,20 @@ class Costs:
 class Study:
   """A sweep made real: named, typed, validated members; nothing is written or computed yet."""
 
-  def __init__(self, root: pathlib.Path, arguments: list[str], sweep: str | None) -> None:
+  def __init__(
+    self,
+    root: Place,
+    arguments: list[str],
+    sweep: str | None,
+    cache_dir: pathlib.Path | None = None,
+  ) -> None:
     """Reads an experiment file and one of its sweeps.
 
     Args:
-      root: folder for studies; this one gets a folder of its own there.
+      root: folder for studies, or its place in a bucket; this one gets a folder of its own there.
       arguments: `--config=FILE[:ARGUMENT]` and overrides, as `googlenet train` takes them.
       sweep: name of the sweep; None for the file's only one.
+      cache_dir: where a study in a bucket is staged; None for the default.
 
     Raises:
       UserError: names the file, sweep, member or key, and what is accepted.
@@ -73,7 +83,12 @@ class Study:
     self._file, self._overrides = parse(arguments)
     self.config = override(self._file.config, self._overrides)
     self.name, function = _sweep(self._file, sweep)
-    self.path = root / self.name
+    self.staged: StagedStudy | None = None
+    if isinstance(root, Url):
+      self.staged = StagedStudy(root / self.name, cache_dir or runtime.cache_dir())
+      self.path = self.staged.path
+    else:
+      self.path = root / self.name
     self.members = members(_points(function, self.config, self.name, self._file), self.config)
     for member in self.members:
       try:
@@ -89,13 +104,50 @@ class Study:
     return override(self._file.config, {**self._overrides, **member.overrides})
 
   def workdir(self, member: Member) -> pathlib.Path:
-    """The work directory of one member."""
+    """The work directory of one member, or what is known of it here where it is in a bucket."""
     return self.path / 'members' / member.name
+
+  def status(self, member: Member, retries: int, at_once: bool = False) -> Status:
+    """Reads how one member is.
+
+    Args:
+      member: the member.
+      retries: number of retries; a member with more failures than these counts as failed.
+      at_once: whether a bucket is asked again that was asked a moment ago.
+    """
+    if self.staged:
+      self.staged.refresh(member.name, at_once)
+    return status_of(self.workdir(member), retries)
+
+  def statuses(self, retries: int) -> dict[str, Status]:
+    """Reads how all members are, by name."""
+    if self.staged:
+      self.staged.refresh()
+    return {member.name: status_of(self.workdir(member), retries) for member in self.members}
+
+  def record_failure(self, member: Member, status: int, message: str) -> None:
+    """Adds a line to a member's failures."""
+    if self.staged:
+      self.staged.refresh(member.name, at_once=True)
+    record_failure(self.workdir(member), status, message)
+    self.send(f'members/{member.name}/{FAILURES}')
+
+  def try_again(self, member: Member) -> None:
+    """Makes a member that counts as failed one that is to be run, from its newest checkpoint."""
+    try_again(self.workdir(member))
+    names = ('DONE', FAILURES, 'failures.before.jsonl')
+    self.send(*(f'members/{member.name}/{name}' for name in names))
+
+  def send(self, *names: str) -> None:
+    """Copies files of the folder to the bucket that the study is in, if it is in one."""
+    if self.staged:
+      self.staged.send(*names)
 
   def command(self, member: Member) -> list[str]:
     """Arguments of the `googlenet` command that trains one member."""
-    workdir = f'--workdir={self.workdir(member).absolute()}'
-    return ['train', workdir, *self.arguments, *member.arguments]
+    workdir = self.workdir(member).absolute()
+    place = self.staged.url / 'members' / member.name if self.staged else workdir
+    return ['train', f'--workdir={place}', *self.arguments, *member.arguments]
 
   def costs(self, classes: int, examples: int) -> dict[str, Costs]:
     """The costs of each member, by its name.
@@ -165,6 +217,7 @@ class Study:
       files.write_whole(path, (json.dumps(study, indent=2) + '\n').encode(), self.path)
     except OSError as error:
       raise UserError(f'--root: {path}: cannot be written: {error.strerror}') from error
+    self.send('sweep.json')
 
   def before(self) -> dict[str, Any]:
     """Reads what an earlier launch wrote; empty where there was none.
@@ -173,6 +226,8 @@ class Study:
       UserError: it was of another config, or its file cannot be read.
     """
     path = self.path / 'sweep.json'
+    if self.staged:
+      self.staged.fetch('sweep.json')
     before = read_sweep_file(path)
     different = changes(before['values'], self.config, path) if before else {}
     if different:

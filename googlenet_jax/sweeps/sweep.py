@@ -20,7 +20,7 @@ from googlenet_jax.sweeps import estimate, local, search, table
 from googlenet_jax.sweeps.clusters import kubernetes, script, slurm, tpu
 from googlenet_jax.sweeps.clusters.cluster import Cluster
 from googlenet_jax.sweeps.members import Member
-from googlenet_jax.sweeps.status import DONE, FAILED, Status, status_of, try_again
+from googlenet_jax.sweeps.status import DONE, FAILED, Status
 from googlenet_jax.sweeps.study import RETRIES, Costs, Study
 
 GUESS = "a guess from this CPU's speed"
@@ -79,6 +79,11 @@ def sweep(study: Study, options: Options, cache_dir: pathlib.Path, command: str)
   """
   jax.config.update('jax_platforms', 'cpu')  # GPUs belong to the members
   _check(options)
+  if study.staged and options.on in ('slurm', 'kubernetes'):
+    raise UserError(
+      f'--root={study.staged.url}: with --on={options.on} accepted: a path that the members mount; '
+      'in a bucket, members are started by --on=local, print or tpu'
+    )
   cluster = _cluster(options, study) if not options.status or options.tpu else None
   data = study.config.data
   split = open_split(data.source, data.train_split, cache_dir=cache_dir)
@@ -139,18 +144,17 @@ def _only_one(study: Study) -> Iterator[None]:
   busy = f'{study.path}: another launcher is at work there; see it with --status'
   try:
     study.path.mkdir(parents=True, exist_ok=True)
-    with files.locked(study.path / 'launcher.lock', busy):
+    with contextlib.ExitStack() as held:
+      held.enter_context(files.locked(study.path / 'launcher.lock', busy))
+      if study.staged:
+        held.enter_context(study.staged.held())
       yield
   except OSError as error:
     raise UserError(f'--root: {study.path}: cannot be written: {error.strerror}') from error
 
 
-def _statuses(study: Study, retries: int) -> dict[str, Status]:
-  return {m.name: status_of(study.workdir(m), retries) for m in study.members}
-
-
 def _show_plan(out: Console, study: Study, costs: dict[str, Costs], options: Options) -> None:
-  statuses = _statuses(study, options.retries)
+  statuses = study.statuses(options.retries)
   out.print(table.plan(costs, statuses, _rate(costs, statuses, options)[0], out))
   out.print(f'{study.name}: {_outlook(costs, statuses, options)}')
 
@@ -158,7 +162,7 @@ def _show_plan(out: Console, study: Study, costs: dict[str, Costs], options: Opt
 def _show_progress(
   out: Console, study: Study, costs: dict[str, Costs], options: Options
 ) -> dict[str, Status]:
-  statuses = _statuses(study, options.retries)
+  statuses = study.statuses(options.retries)
   out.print(table.progress(costs, statuses, {}, out))
   for line in table.failures(statuses):
     out.print(line)
@@ -210,9 +214,10 @@ def _local(
   costs: dict[str, Costs],
   write: Callable[[], None],
 ) -> bool:
+  before = study.statuses(options.retries)
   for member in study.members:
-    if status_of(study.workdir(member), options.retries).state == FAILED:
-      try_again(study.workdir(member))
+    if before[member.name].state == FAILED:
+      study.try_again(member)
   count = options.trials or len(study.members)
   slots = local.slots(options.parallel, count)
   lines = table.console(stderr=True)
@@ -228,7 +233,7 @@ def _local(
     if live and time.monotonic() > shown + 1:
       shown = time.monotonic()
       places = {name: slot.place for name, slot in launcher.running.items()}
-      statuses = _statuses(study, options.retries)
+      statuses = study.statuses(options.retries)
       last = f'{study.name}: {_outlook(costs, statuses, options)}'
       live.update(table.live(costs, statuses, places, last, lines))
 
@@ -270,15 +275,15 @@ def _cluster(options: Options, study: Study) -> Cluster | None:
 def _submit(out: Console, study: Study, options: Options, cluster: Cluster) -> bool:
   """Submits what is neither done nor in the queue; returns whether no member has failed."""
   queued = cluster.queued(study)
-  statuses = _statuses(study, options.retries)
+  statuses = study.statuses(options.retries)
   members = [m for m in study.members if statuses[m.name].state != DONE and m.name not in queued]
   if not members and not cluster.attended:  # which may have left something
     out.print(f'nothing to submit: {table.summary(statuses)}, {len(queued)} in the queue')
     return True
   for member in members:
     if statuses[member.name].state == FAILED:
-      try_again(study.workdir(member))
+      study.try_again(member)
   limits: Any = {'parallel': options.parallel, 'retries': options.retries}
   for line in cluster.submit(study, members, **limits):
     out.print(line, soft_wrap=True)
-  return not any(s.state == FAILED for s in _statuses(study, options.retries).values())
+  return not any(s.state == FAILED for s in study.statuses(options.retries).values())

@@ -46,5 +46,6 @@ class Cluster(Protocol):
 def study_key(study: Study) -> str:
   """The study's name and folder as names in a cluster may be, in at most 27 characters."""
   name = re.sub(r'[^a-z0-9]+', '-', study.name.lower())[:20].strip('-') or 'study'
-  folder = hashlib.sha256(str(study.path.absolute()).encode()).hexdigest()[:6]
+  place = study.staged.url if study.staged else study.path.absolute()
+  folder = hashlib.sha256(str(place).encode()).hexdigest()[:6]
   return f'{name if name[0].isalpha() else f"s-{name[:18]}"}-{folder}'

@@ -20,7 +20,7 @@ from googlenet_jax.sweeps.clusters.cluster import study_key
 from googlenet_jax.sweeps.clusters.gcloud import Found, GcloudError, Request
 from googlenet_jax.sweeps.local import BACK_OFF, LONGEST_WAIT, last_line, log_file
 from googlenet_jax.sweeps.members import Member
-from googlenet_jax.sweeps.status import DONE, FAILED, RUNNING, record_failure, status_of
+from googlenet_jax.sweeps.status import DONE, FAILED, RUNNING
 from googlenet_jax.sweeps.study import Study
 
 POLL = 20.0  # seconds between two looks at all pods
@@ -232,7 +232,7 @@ class Launcher:
       if len(self._pods) >= self._parallel:
         return
       due, member = self._waiting.popleft()
-      state = status_of(self._study.workdir(member), self._retries).state
+      state = self._study.status(member, self._retries).state
       if state in (DONE, FAILED):
         continue
       if due > time.monotonic() or state == RUNNING:
@@ -269,9 +269,9 @@ class Launcher:
   def _ended(self, pod: _Pod, code: int) -> None:
     """Sees why a member's command has ended."""
     assert pod.member
-    name, workdir = pod.member.name, self._study.workdir(pod.member)
+    name = pod.member.name
     self._hang_up(pod)
-    if status_of(workdir, self._retries).state == DONE:
+    if self._study.status(pod.member, self._retries, at_once=True).state == DONE:
       self._say(f'{name}: done')
       self._leave(pod, comes_again=False)
     elif self._stops:
@@ -288,6 +288,7 @@ class Launcher:
     else:
       message = last_line(log_file(self._study, pod.member), pod.log_began) or f'exit {code}'
       if code == 0:
+        workdir = self._study.workdir(pod.member)
         message = f'ended, but {workdir} is not done here: do the hosts have the same --root?'
       self._failed(pod, code, message)
 
@@ -303,9 +304,8 @@ class Launcher:
   def _failed(self, pod: _Pod, code: int, message: str) -> None:
     """Counts a failure; the member is tried again later, or given up with its pod."""
     assert pod.member
-    workdir = self._study.workdir(pod.member)
-    record_failure(workdir, code, message)
-    failures = status_of(workdir, self._retries).failures
+    self._study.record_failure(pod.member, code, message)
+    failures = self._study.status(pod.member, self._retries).failures
     wait = min(BACK_OFF * 2 ** (failures - 1), LONGEST_WAIT)
     again = f'again in {wait:.0f} s' if failures <= self._retries else 'given up'
     self._say(f'{pod.member.name}: failed ({failures}; {again}): {message}')

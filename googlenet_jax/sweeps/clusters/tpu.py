@@ -11,7 +11,6 @@ from googlenet_jax.sweeps.clusters import gcloud, script
 from googlenet_jax.sweeps.clusters.gcloud import Request
 from googlenet_jax.sweeps.clusters.launcher import Launcher, pod_name, prefix
 from googlenet_jax.sweeps.members import Member
-from googlenet_jax.sweeps.status import status_of
 from googlenet_jax.sweeps.study import Study
 
 
@@ -39,7 +38,7 @@ class Tpu:
 
     launcher = Launcher(study, self.request, parallel or 1, retries, say)
     finished = launcher.run(members)
-    statuses = {m.name: status_of(study.workdir(m), retries) for m in study.members}
+    statuses = study.statuses(retries)
     said = f'{study.name}: {table.summary(statuses)}'
     if not finished:
       raise Preempted(f'sweep {said}')

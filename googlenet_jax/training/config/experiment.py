@@ -16,6 +16,8 @@ from googlenet_jax.data.sources import Split, open_split
 from googlenet_jax.errors import UserError
 from googlenet_jax.models import PREFIX, Network
 from googlenet_jax.normalization import Normalization
+from googlenet_jax.storage.reading import fetched_file
+from googlenet_jax.storage.urls import Url, place
 from googlenet_jax.training.config.durations import Durations, in_steps
 from googlenet_jax.training.config.hyperparameters import hyperparameters
 from googlenet_jax.training.config.network import build_model
@@ -50,8 +52,11 @@ class Experiment:
   @functools.cached_property
   def weights(self) -> Bundle | None:
     """What a new run begins with, if not with random values."""
-    path = self.config.init.weights
-    return open_weights(pathlib.Path(path), self.model, self.normalization) if path else None
+    if not self.config.init.weights:
+      return None
+    found = place(self.config.init.weights)
+    path = fetched_file(found, runtime.cache_dir()) if isinstance(found, Url) else found
+    return open_weights(path, self.model, self.normalization)
 
   @functools.cached_property
   def hyper(self) -> dict[str, Any]:

@@ -83,7 +83,7 @@ def defaults(family: str = 'googlenet') -> ConfigDict:
     augment[name] = optional(kind)
 
   config.init = init = ConfigDict()  # where a new run begins
-  init.weights = ''  # a .safetensors file from `googlenet convert`; '': random values
+  init.weights = ''  # a .safetensors file from `googlenet convert`, or its URL; '': random values
   init.seed = optional(int)  # seed of the random values; None: the run's `seed`
 
   config.loss = loss = ConfigDict()

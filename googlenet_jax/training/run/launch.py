@@ -7,10 +7,11 @@ from typing import Any, NamedTuple
 
 from ml_collections import ConfigDict
 
+from googlenet_jax.storage.urls import Place
 from googlenet_jax.training.devices import distributed
 from googlenet_jax.training.run.loop import train
 from googlenet_jax.training.run.signals import end_with
-from googlenet_jax.training.run.workdir import WorkDirectory
+from googlenet_jax.training.run.staged import work_directory
 
 
 class Finished(NamedTuple):
@@ -29,7 +30,7 @@ class Finished(NamedTuple):
 
 def launch(
   config: ConfigDict,
-  path: pathlib.Path,
+  path: Place,
   cache_dir: pathlib.Path,
   *,
   change_config: bool,
@@ -41,7 +42,7 @@ def launch(
   Args:
     config: the run's config.
     path: the work directory.
-    cache_dir: where embedded data are kept.
+    cache_dir: where embedded data are kept, and a work directory in a bucket is staged.
     change_config: whether a run of another config goes on under this one.
     peers: the other processes, as `distributed.settings` gives them; None for a run of one.
     print_failure: prints an error as the command line does and returns the exit status.
@@ -56,7 +57,7 @@ def launch(
   """
   if launcher := os.environ.get('GOOGLENET_LAUNCHER', ''):
     end_with(int(launcher))
-  workdir = WorkDirectory(path)
+  workdir = work_directory(path, cache_dir)
   with distributed.joined(peers, print_failure) as first:
     already = workdir.result() is not None
     result = train(config, workdir, cache_dir, change_config)

@@ -73,6 +73,8 @@ def train(
       stack.enter_context(workdir.locked())
       workdir.claim(config, change_config)
     any_process(False)  # the others wait for it
+    if jax.process_index() > 0:
+      workdir.join()
     done = workdir.result()
     if done is not None:
       return done
@@ -279,6 +281,7 @@ class _Attempt:
         raise self._stopped(start)
       evaluated = self._catch_up(start, state)
       for step in range(start + 1, experiment.durations.steps + 1):
+        self._run.workdir.check()
         with recorder.step(step, state):
           with recorder.part('the next images'):
             batch = next(batches)
@@ -402,3 +405,4 @@ class _Attempt:
     error = None if evaluated is None else evaluated['main']['top1_error']
     with self._progress.pause():
       self._run.checkpoints.save(step, state, error, self._alarm.remember())
+    self._run.workdir.saved(step)

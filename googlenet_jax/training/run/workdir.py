@@ -14,6 +14,7 @@ from ml_collections import ConfigDict
 
 from googlenet_jax import files
 from googlenet_jax.errors import UserError
+from googlenet_jax.storage.urls import Place
 from googlenet_jax.training.config.stored import changes, plain, restored
 
 logger = logging.getLogger('googlenet_jax')
@@ -26,6 +27,7 @@ class WorkDirectory:
 
   def __init__(self, path: str | os.PathLike[str]) -> None:
     self.path = pathlib.Path(path)
+    self.place: Place = self.path  # as messages name it
     self.checkpoints = self.path / 'checkpoints'
     self.metrics = self.path / 'metrics.jsonl'
     self.curves = self.path / 'curves.png'
@@ -37,7 +39,7 @@ class WorkDirectory:
     Raises:
       UserError: it cannot be made, or another run is at work there.
     """
-    busy = f'{self.path}: another run is at work there; accepted: another --workdir'
+    busy = f'{self.place}: another run is at work there; accepted: another --workdir'
     with contextlib.ExitStack() as held:
       try:
         self.path.mkdir(mode=0o755, parents=True, exist_ok=True)
@@ -63,11 +65,11 @@ class WorkDirectory:
       said += f' and {len(different) - 5} more'
     if different and not change:
       raise UserError(
-        f'{self.path}: holds a run of another config ({said}); accepted: the same config, '
+        f'{self.place}: holds a run of another config ({said}); accepted: the same config, '
         'another --workdir, or --change_config to go on under the new one'
       )
     if different:
-      logger.warning('%s: goes on under another config (%s)', self.path, said)
+      logger.warning('%s: goes on under another config (%s)', self.place, said)
       (self.path / 'DONE').unlink(missing_ok=True)
     if old is None or different:
       self.write_json('config.json', plain(config))
@@ -96,6 +98,15 @@ class WorkDirectory:
     """Writes the final figures, then `DONE`."""
     self.write_json('result.json', result)
     (self.path / 'DONE').touch()
+
+  def join(self) -> None:
+    """Joins the process that has the folder; raises UserError where it cannot be seen from here."""
+
+  def saved(self, step: int) -> None:
+    """Is told that the checkpoint of a step is being written; in a folder that is all."""
+
+  def check(self) -> None:
+    """Raises UserError where the run cannot go on here; in a folder its writes say so."""
 
   def read_json(self, name: str) -> Any:
     """A JSON file of the folder, None where it is absent."""

@@ -1,0 +1,128 @@
+"""Folders in a bucket: one object with the files, then a small one that makes it valid.
+
+`NAME-DIGEST.tar` holds the files of a folder and `NAME.json`, its manifest, the size and the
+SHA-256 of that object. What has no manifest is never read, and a folder is removed manifest first.
+The digest in the name keeps a second folder of the same name apart from the first until the
+manifest, which is replaced at once, names it.
+"""
+
+import hashlib
+import json
+import os
+import pathlib
+import shutil
+import tarfile
+from collections.abc import Callable
+
+from googlenet_jax.storage.bucket import Bucket
+
+FORMAT = 1
+
+
+class DamagedError(Exception):
+  """A folder in a bucket is not what was written."""
+
+
+class Folders:
+  """The folders below one name of a bucket."""
+
+  def __init__(self, bucket: Bucket, below: str) -> None:
+    self._bucket, self._below = bucket, below
+
+  def names(self) -> list[str]:
+    """Names of the folders that have a manifest."""
+    return [name.removesuffix('.json') for name in self._objects() if name.endswith('.json')]
+
+  def write(
+    self, name: str, folder: pathlib.Path, scratch: pathlib.Path, before: Callable[[], None]
+  ) -> None:
+    """Writes a folder, or replaces it.
+
+    Args:
+      name: its name in the bucket.
+      folder: the files.
+      scratch: an existing local folder with room for them once more.
+      before: called when the files are there, before the manifest makes them valid.
+    """
+    packed = scratch / f'{name}.tar'
+    try:
+      with tarfile.open(packed, 'w') as archive:
+        archive.add(folder, '.')
+      digest, size = _digest(packed), packed.stat().st_size
+      target = f'{name}-{digest[:16]}.tar'
+      self._bucket.upload(packed, f'{self._below}/{target}')
+    finally:
+      packed.unlink(missing_ok=True)
+    manifest = {'format': FORMAT, 'object': target, 'bytes': size, 'sha256': digest}
+    before()
+    self._bucket.write(f'{self._below}/{name}.json', (json.dumps(manifest) + '\n').encode())
+
+  def read(self, name: str, folder: pathlib.Path) -> None:
+    """Reads a folder, which is then there whole or not at all.
+
+    Raises:
+      DamagedError: it is not what was written; says how.
+    """
+    scratch = folder.with_name(f'.{folder.name}.{os.getpid()}')
+    shutil.rmtree(scratch, ignore_errors=True)
+    (scratch / 'files').mkdir(parents=True)
+    packed = scratch / 'packed.tar'
+    try:
+      try:
+        manifest = json.loads(self._bucket.read(f'{self._below}/{name}.json') or b'')
+        target, size, digest = (manifest[key] for key in ('object', 'bytes', 'sha256'))
+      except (ValueError, KeyError, TypeError) as error:
+        raise DamagedError('its manifest cannot be read') from error
+      try:
+        self._bucket.download(f'{self._below}/{target}', packed)
+      except FileNotFoundError as error:
+        raise DamagedError(f'{target} is absent') from error
+      if packed.stat().st_size != size:
+        raise DamagedError(f'{target} has {packed.stat().st_size} bytes in place of {size}')
+      if _digest(packed) != digest:
+        raise DamagedError(f'wrong checksum of {target}')
+      with tarfile.open(packed) as archive:
+        archive.extractall(scratch / 'files', filter='data')
+      (scratch / 'files').rename(folder)
+      self._copied(folder).write_text(digest)
+    finally:
+      shutil.rmtree(scratch, ignore_errors=True)
+
+  def is_copied(self, name: str, folder: pathlib.Path) -> bool:
+    """Whether a folder is what `read` would give."""
+    try:
+      manifest = json.loads(self._bucket.read(f'{self._below}/{name}.json') or b'{}')
+      return manifest.get('sha256') == self._copied(folder).read_text()
+    except (OSError, ValueError):
+      return False
+
+  @staticmethod
+  def _copied(folder: pathlib.Path) -> pathlib.Path:
+    return folder.with_name(f'.{folder.name}.sha256')
+
+  def remove(self, name: str) -> None:
+    """Removes a folder, manifest first."""
+    self._bucket.remove(f'{self._below}/{name}.json')
+    self.remove_strays()
+
+  def remove_strays(self) -> None:
+    """Removes the files of folders that were not finished, not wholly removed, or replaced."""
+    objects = self._objects()
+    packed = [name for name in objects if name.endswith('.tar')]
+    for name in packed:
+      manifest = f'{name.rpartition("-")[0]}.json'
+      if manifest not in objects or not self._is_named(manifest, name):
+        self._bucket.remove(f'{self._below}/{name}')
+
+  def _is_named(self, manifest: str, name: str) -> bool:
+    data = self._bucket.read(f'{self._below}/{manifest}') or b''
+    return json.dumps(name).encode() in data
+
+  def _objects(self) -> list[str]:
+    start = len(self._below) + 1
+    return [name[start:] for name in self._bucket.objects(self._below)]
+
+
+def _digest(path: pathlib.Path) -> str:
+  with path.open('rb') as file:
+    return hashlib.file_digest(file, 'sha256').hexdigest()

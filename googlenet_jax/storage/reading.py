@@ -1,0 +1,74 @@
+"""Copies of objects for those who only read: each is fetched again only when it has changed."""
+
+import contextlib
+import json
+import pathlib
+from collections.abc import Callable, Mapping
+
+from googlenet_jax import files
+from googlenet_jax.errors import UserError
+from googlenet_jax.storage.bucket import Bucket, Stored
+from googlenet_jax.storage.urls import Url
+
+_VERSIONS = '.versions.json'
+
+
+def staged_path(url: Url, cache_dir: pathlib.Path, kind: str) -> pathlib.Path:
+  """The local folder of a URL, one for those who write and others for those who read."""
+  return cache_dir.absolute().joinpath('buckets', kind, url.scheme, url.bucket, *url.parts)
+
+
+def fetched_file(url: Url, cache_dir: pathlib.Path) -> pathlib.Path:
+  """A local copy of an object.
+
+  Raises:
+    UserError: there is none, or the bucket cannot be used.
+  """
+  path = staged_path(url, cache_dir, 'files')
+  bucket = Bucket(url.parent)
+  path.parent.mkdir(parents=True, exist_ok=True)
+  with files.replacing(path) as temporary:
+    try:
+      bucket.download(url.name, temporary)
+    except FileNotFoundError as error:
+      raise UserError(f'{url}: no such object') from error
+  return path
+
+
+def copy_changed(
+  bucket: Bucket,
+  listed: Mapping[str, Stored],
+  folder: pathlib.Path,
+  wanted: Callable[[str], bool],
+  below: str = '',
+  tail: Callable[[str], int | None] = lambda name: None,
+) -> None:
+  """Makes the files of a folder equal to objects, all that changed at once.
+
+  Args:
+    bucket: where the objects are.
+    listed: what is there, as `Bucket.objects` gives it; what is not there is removed here.
+    folder: the local folder, whose copies of objects of these names are replaced.
+    wanted: whether an object of a name is to be copied; others stay as they are.
+    below: the folder in it that all such names are in.
+    tail: how many of an object's last bytes are enough; None for all.
+  """
+  folder.mkdir(parents=True, exist_ok=True)
+  before: dict[str, str] = {}
+  with contextlib.suppress(OSError, ValueError):
+    before = dict(json.loads((folder / _VERSIONS).read_text()))
+  now = {name: f'{entry.version} {entry.size}' for name, entry in listed.items() if wanted(name)}
+  changed = [name for name in now if before.get(name) != now[name]]
+  read = [name for name in changed if listed[name].size]
+  contents = dict(zip(read, bucket.read_all((name, tail(name)) for name in read), strict=True))
+  for name in changed:
+    path = folder / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(contents.get(name) or b'')
+  for path in [path for path in (folder / below).rglob('*') if path.is_file()]:
+    name = path.relative_to(folder).as_posix()
+    if wanted(name) and name not in now:
+      path.unlink()
+  kept = {name: version for name, version in before.items() if not wanted(name)}
+  if changed or kept | now != before:
+    files.write_whole(folder / _VERSIONS, json.dumps(kept | now).encode(), folder)

@@ -1,0 +1,57 @@
+"""Places: local paths, and URLs of objects in a bucket."""
+
+import dataclasses
+import pathlib
+
+from googlenet_jax.errors import UserError
+
+DRIVERS = {'s3': 's3fs', 'gs': 'gcsfs'}
+"""By scheme: the package that reaches it."""
+EXTRAS = {'s3': 's3', 'gs': 'gcs'}
+"""By scheme: the extra that brings the package."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Url:
+  """Where objects are: `s3://bucket/runs/x`; joined by `/` as paths are."""
+
+  scheme: str
+  bucket: str
+  parts: tuple[str, ...] = ()
+
+  def __truediv__(self, name: str) -> 'Url':
+    return dataclasses.replace(self, parts=(*self.parts, *name.split('/')))
+
+  def __str__(self) -> str:
+    return '/'.join([f'{self.scheme}:/', self.bucket, *self.parts])
+
+  @property
+  def name(self) -> str:
+    """The last part."""
+    return self.parts[-1] if self.parts else self.bucket
+
+  @property
+  def parent(self) -> 'Url':
+    """Without the last part."""
+    return dataclasses.replace(self, parts=self.parts[:-1])
+
+
+Place = pathlib.Path | Url
+
+
+def place(text: str) -> Place:
+  """The type of flags that take a path or a URL; what is wrong with a URL is said at its use."""
+  scheme, found, rest = text.partition('://')
+  if not found or '/' in scheme:
+    return pathlib.Path(text)
+  bucket, *parts = rest.split('/')
+  return Url(scheme, bucket, tuple(part for part in parts if part))
+
+
+def check(url: Url) -> None:
+  """Raises UserError for a URL that cannot be staged, naming what is accepted."""
+  if url.scheme not in DRIVERS:
+    accepted = ', '.join(f'{scheme}://' for scheme in DRIVERS)
+    raise UserError(f'{url}: unknown scheme; accepted: {accepted}, or a local path')
+  if not url.bucket or {'.', '..'} & {url.bucket, *url.parts}:
+    raise UserError(f'{url}: accepted: {url.scheme}://BUCKET/PATH')

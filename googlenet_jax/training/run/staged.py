@@ -1,0 +1,208 @@
+"""A work directory in a bucket: staged in a local folder, where the run itself works.
+
+The folder is filled from the bucket when the run has its lease, and mirrored back after each
+checkpoint and at the end. The bucket alone counts: what a killed run has left in the folder is
+removed. `metrics.jsonl` goes before the checkpoint that it belongs to, since lines behind a
+checkpoint are dropped when a run goes on from it, and lines before it are not written again.
+"""
+
+import contextlib
+import json
+import logging
+import pathlib
+import shutil
+from collections.abc import Iterator
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from googlenet_jax import files
+from googlenet_jax.errors import UserError
+from googlenet_jax.storage.bucket import LONG_PATIENCE, Bucket
+from googlenet_jax.storage.folders import DamagedError, Folders
+from googlenet_jax.storage.lease import Lease
+from googlenet_jax.storage.mirror import Mirror
+from googlenet_jax.storage.reading import staged_path
+from googlenet_jax.storage.urls import Place, Url
+from googlenet_jax.training.run.workdir import WorkDirectory
+
+logger = logging.getLogger('googlenet_jax')
+
+FILES = ('config.json', 'metrics.jsonl', 'trackers.json', 'curves.png', 'events/*', 'result.json')
+_FETCHED = ('config.json', 'metrics.jsonl', 'trackers.json', 'curves.png', 'result.json', 'DONE')
+_CHECKPOINTS = 'checkpoints'
+_TOKEN = 'lease'
+
+
+def work_directory(place: Place, cache_dir: pathlib.Path) -> WorkDirectory:
+  """A local work directory, or one in a bucket that is staged below `cache_dir`."""
+  return StagedRun(place, cache_dir) if isinstance(place, Url) else WorkDirectory(place)
+
+
+class StagedRun(WorkDirectory):
+  """A work directory in a bucket, for the run that writes it."""
+
+  def __init__(self, url: Url, cache_dir: pathlib.Path) -> None:
+    """Nothing is asked of the bucket yet.
+
+    Raises:
+      UserError: the URL's scheme is unknown, or its driver is not installed.
+    """
+    self._bucket = Bucket(url)
+    super().__init__(staged_path(url, cache_dir, 'runs'))
+    self.url = self.place = url
+    self._lease: Lease | None = None
+    self._mirror: Mirror | None = None
+
+  @contextlib.contextmanager
+  def locked(self) -> Iterator[None]:
+    """Takes the folder's lock and the bucket's lease, and fills the folder.
+
+    When the block ends, however it ends, what is there goes to the bucket.
+
+    Raises:
+      UserError: another run has one of them, or the bucket cannot be used.
+    """
+    lease = Lease(Bucket(self.url, LONG_PATIENCE))
+    with super().locked(), lease.held(self._of_the_dead()):
+      (self.path / _TOKEN).write_text(lease.token)
+      self._lease = lease
+      self._fill()
+      try:
+        yield
+      except BaseException as error:
+        self._save_what_is_there(error)
+        raise
+      shutil.rmtree(self.checkpoints, ignore_errors=True)  # done, and the bucket has them
+
+  def claim(self, config: ConfigDict, change: bool = False) -> None:
+    """Claims the place for a run of this config, and fetches its checkpoints if it is not done."""
+    assert self._lease
+    super().claim(config, change)
+    if (self.path / 'DONE').exists():
+      return
+    self._bucket.remove('DONE')
+    good = self._fetch_checkpoints()
+    self._mirror = Mirror(
+      self.path,
+      Bucket(self.url, LONG_PATIENCE),
+      self._lease,
+      files=FILES,
+      below=_CHECKPOINTS,
+      good=good,
+    )
+
+  def join(self) -> None:
+    """Checks that this process sees the folder in which the first one works."""
+    if not files.is_locked(self.path / 'lock'):
+      raise UserError(
+        f'{self.url}: another process has staged it in {self.path}, which cannot be seen from this '
+        'one; accepted: with several hosts, GOOGLENET_CACHE on a file system that they share'
+      )
+
+  def result(self) -> dict[str, Any] | None:
+    """The final figures, if the run is done; asks the bucket where the folder is not filled."""
+    if self._lease is not None:
+      return super().result()
+    if self._bucket.read('DONE') is None:
+      return None
+    return json.loads(self._bucket.read('result.json') or b'null')
+
+  def saved(self, step: int) -> None:
+    """Sends the checkpoint of a step to the bucket as soon as it is finished."""
+    if self._mirror:
+      self._mirror.await_folder(str(step))
+
+  def check(self) -> None:
+    """Raises UserError where an upload has failed for good, or the lease was lost."""
+    if self._mirror:
+      self._mirror.check()
+
+  def finish(self, result: dict[str, Any]) -> None:
+    """Writes the final figures, then `DONE` when all else is in the bucket."""
+    assert self._mirror and self._lease
+    super().finish(result)
+    self._mirror.flush()
+    self._lease.verify()
+    Bucket(self.url, LONG_PATIENCE).write('DONE', b'')
+
+  def _of_the_dead(self) -> str | None:
+    """The token of the run that had this folder before, whose lock is ours now."""
+    if not files.is_locked(self.path / 'lock'):  # no locks here, as on some file systems
+      return None
+    try:
+      return (self.path / _TOKEN).read_text()
+    except OSError:
+      return None
+
+  def _fill(self) -> None:
+    for entry in self.path.iterdir():
+      if entry.is_dir():
+        shutil.rmtree(entry)
+      elif entry.name not in ('lock', _TOKEN):
+        entry.unlink()
+    wanted = [(name, None) for name in _FETCHED]
+    for name, data in zip(_FETCHED, self._bucket.read_all(wanted), strict=True):
+      if data is not None:
+        (self.path / name).write_bytes(data)
+
+  def _fetch_checkpoints(self) -> list[str]:
+    """Fetches all that are whole; returns their names."""
+    folders = Folders(self._bucket, _CHECKPOINTS)
+    folders.remove_strays()
+    self.checkpoints.mkdir(exist_ok=True)
+    good, damaged = [], {}
+    for name in sorted(folders.names(), key=int):
+      try:
+        folders.read(name, self.checkpoints / name)
+        good.append(name)
+      except DamagedError as error:
+        damaged[name] = str(error)
+        logger.warning('%s/%s/%s: %s', self.url, _CHECKPOINTS, name, error)
+    if damaged and not good:
+      found = '; '.join(f'{name} ({reason})' for name, reason in damaged.items())
+      raise UserError(
+        f'{self.url}/{_CHECKPOINTS}: no checkpoint is good: {found}; put a good one there, or '
+        'remove them to begin again'
+      )
+    return good
+
+  def _save_what_is_there(self, error: BaseException) -> None:
+    """Sends the rest as a run is stopped or fails; that this fails is no news where it is why."""
+    if not self._mirror:
+      return
+    try:
+      self._mirror.flush()
+    except Exception as failure:
+      if failure is not error:
+        logger.warning('not all is in the bucket: %s', failure)
+
+
+def fetched_run(url: Url, cache_dir: pathlib.Path) -> pathlib.Path:
+  """A local copy of what a reader needs of a run: its config and its newest good checkpoint.
+
+  Raises:
+    UserError: there is no run, or the bucket cannot be used.
+  """
+  bucket, path = Bucket(url), staged_path(url, cache_dir, 'read')
+  config = bucket.read('config.json')
+  if config is None:
+    raise UserError(f'{url}: not a work directory: it has no config.json')
+  checkpoints = path / _CHECKPOINTS
+  checkpoints.mkdir(parents=True, exist_ok=True)
+  files.write_whole(path / 'config.json', config, path)
+  folders = Folders(bucket, _CHECKPOINTS)
+  names = sorted(folders.names(), key=int)
+  for entry in checkpoints.iterdir():  # of an earlier state of the run
+    if entry.name.isdecimal() and not folders.is_copied(entry.name, entry):
+      shutil.rmtree(entry)
+  for name in reversed(names):
+    try:
+      if not (checkpoints / name).exists():
+        folders.read(name, checkpoints / name)
+      return path
+    except DamagedError as error:
+      logger.warning('%s/%s/%s: %s', url, _CHECKPOINTS, name, error)
+  if names:
+    raise UserError(f'{url}/{_CHECKPOINTS}: no checkpoint is good')
+  return path

@@ -1,6 +1,6 @@
 """A training split in device memory, so that a run transfers no images from the host.
 
-For datasets that fit (digits, CIFAR-10), this lets small images train at the network's speed. Order
+For data sets that fit (digits, CIFAR-10), so that small images train at the network's speed. Order
 and augmentation are functions of seed and step, as on the host, but differ from the host's because
 they use JAX's random numbers. Each epoch contains every image once; a batch may span two epochs.
 """

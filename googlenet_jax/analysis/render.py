@@ -72,7 +72,7 @@ def _grid(audit: Audit, kept: list[Column]) -> tuple[list[str], int]:
     for row in audit.rows
   ]
   foot = [column.total for column in kept]
-  # Figures without a mark are padded by its width, so that digits line up.
+  # In columns with marks, figures without a mark get a trailing space, so that digits line up.
   marked = [any(column.differs(row) for row in audit.rows) for column in kept]
   cells = [[column.heading for column in kept], *body, foot]
   padded = [

@@ -92,7 +92,7 @@ PRESETS: dict[str, Augmentation] = {
 
 
 def from_config(values: Mapping[str, Any]) -> Augmentation:
-  """The preset that `values['preset']` names, with all other values that are not None replaced.
+  """The preset that `values['preset']` names, overridden by all other values that are not None.
 
   Args:
     values: the config's `data.augment`: `preset` and any fields of `Augmentation`.

@@ -25,7 +25,7 @@ from googlenet_jax.data.geometry import Box, cut, resized_size, without_far_ends
 from googlenet_jax.errors import UserError
 
 CROPS = (1, 10, 144)
-"""The numbers of crops that can be asked for."""
+"""The accepted numbers of crops."""
 
 _SHORTER_SIDES = (256, 288, 320, 352)  # section 7, point 2, for a network that takes 224 x 224
 _NETWORK = 224

@@ -43,7 +43,7 @@ TABLE1: tuple[PrintedRow, ...] = (
 
 
 def _row_of(module: str) -> str:
-  """The row of a module: those on maps of one size share one; those that reduce have their own."""
+  """The row of a module: modules on maps of one size share a row, reducing ones have their own."""
   return re.sub(r'^(inception_\d)[b-z]$', r'\1', module)
 
 

@@ -136,7 +136,7 @@ def _forward(
 
 
 def _indexed(pieces: list[jax.Array]) -> tuple[jax.Array, jax.Array]:
-  """The maxima of windows, and the index (uint8) of the position of each window's first one."""
+  """The maxima of windows, and the index of the position of each window's first maximum: uint8."""
   pooled, places = pieces[0], jnp.zeros(pieces[0].shape, jnp.uint8)
   for number, piece in enumerate(pieces[1:], 1):
     places = jnp.where(piece > pooled, jnp.uint8(number), places)

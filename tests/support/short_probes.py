@@ -1,4 +1,4 @@
-"""A probe short enough for tests: CNN-8 at an eighth of its width, as its authors begin it."""
+"""A probe short enough for tests: CNN-8 at an eighth of its width, initialized by its authors."""
 
 import numpy as np
 
@@ -22,11 +22,11 @@ def cnn8(**changes):
 
 
 def check_deep_supervision(off, on):
-  """The gradient falls on its way down, and a head lifts it below its place, for every seed.
+  """Checks that the gradient falls on its way down, and that a head lifts it below, for every seed.
 
   Args:
     off: series of figures without heads, by module.
-    on: the same with them.
+    on: series of figures with heads.
   """
 
   def by_seed(series, name):
@@ -39,6 +39,6 @@ def check_deep_supervision(off, on):
   for name in ('conv1', 'conv2', 'conv3', 'conv4'):
     assert (by_seed(off, name) < top / 1000).all(), name
     assert (by_seed(on, name) > 2 * by_seed(off, name)).all(), name
-  # Above the head there is little that it could change.
+  # Above the head, it can change little.
   for name in ('conv8', 'fc9', 'fc10', 'classifier'):
     np.testing.assert_allclose(by_seed(on, name), by_seed(off, name), rtol=0.5, err_msg=name)

@@ -1,4 +1,4 @@
-"""What all contestants of `step_time.py` share: the images, the labels and the variables."""
+"""Shared by all contestants of `step_time.py`: the images, the labels and the variables."""
 
 import argparse
 from typing import Any
@@ -17,7 +17,7 @@ def batch_of(options: argparse.Namespace) -> tuple[np.ndarray, np.ndarray]:
 
 
 def variables(options: argparse.Namespace, heads: bool) -> dict[str, Any]:
-  """The same variables for all: He's initialization, drawn by numpy; fresh batch statistics."""
+  """The same variables for all: He's initialization, drawn by NumPy, and new batch statistics."""
   import jax
 
   from googlenet_jax.models import build

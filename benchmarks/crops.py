@@ -1,9 +1,9 @@
 """What 10 and 144 crops of an image cost beside 1, and where the time goes.
 
-`python benchmarks/crops.py WEIGHTS.safetensors FOLDER`: the contestants take turns, medians of
-`--rounds` runs over the same images; then the parts of 144 crops by themselves, in one thread.
-Square images have 48 different crops among the 144, others 144: each image is taken as it is and
-cut to 4:3, two sets of images.
+`python benchmarks/crops.py WEIGHTS.safetensors FOLDER`: contestants take turns, and the figures are
+medians of `--rounds` runs over the same images; then the parts of 144 crops are timed separately,
+in one thread. Square images have 48 different crops among the 144, others 144. Two sets of images
+are used: each image as it is, and cut to 4:3.
 """
 
 import argparse
@@ -25,7 +25,7 @@ CROPS = (1, 10, 144)
 
 
 class Files:
-  """Files as records, as they are or without the lower quarter."""
+  """Files as records, unchanged or without the lower quarter."""
 
   def __init__(self, files, landscape):
     self.files, self.landscape = files, landscape
@@ -40,7 +40,7 @@ class Files:
 
 
 def seconds(work):
-  """Wall-clock time of a call."""
+  """The wall-clock time of a call."""
   start = time.perf_counter()
   work()
   return time.perf_counter() - start

@@ -3,9 +3,9 @@
   python benchmarks/input_pipeline.py                       # synthetic JPEGs
   python benchmarks/input_pipeline.py --folder=train/n01440764 --format=json
 
-The contenders take turns, one pass over the same images each, in every round; the figures are
-medians over the rounds, the ratios medians of ratios within a round. All run pinned to one core
-where the system allows it.
+In every round the contenders take turns with one pass over the same images each. The figures are
+medians over the rounds, the ratios medians of ratios within a round. All contenders are pinned to
+one core if the system allows it.
 
 Without --folder the JPEGs are synthetic, at ImageNet's size distribution: see jpegs.py.
 """
@@ -29,7 +29,7 @@ from jpegs import shrink, synthetic_jpegs
 from googlenet_jax.data import decode
 from googlenet_jax.data.augment import PRESETS, train_transform
 
-MADE_AHEAD = 8  # Batches that a pipeline may hold ready at the start of its turn, and then some.
+MADE_AHEAD = 8  # More batches than a pipeline can have ready at the start of its turn.
 
 Contender = Callable[[], float]
 """One pass over some images; returns images per second."""
@@ -46,7 +46,7 @@ def decoding(jpegs: list[bytes]) -> Contender:
 
 
 def bare_loop(jpegs: list[bytes], preset: str, image_size: int) -> Contender:
-  """Decoding and the training view, one image after the other, nothing kept."""
+  """Decoding and the training view, image by image; results are discarded."""
   rng = np.random.default_rng(0)
 
   def view(data):
@@ -56,7 +56,7 @@ def bare_loop(jpegs: list[bytes], preset: str, image_size: int) -> Contender:
 
 
 def looping(jpegs: list[bytes], do: Callable[[bytes], object]) -> Contender:
-  """Does it to each."""
+  """Calls `do` for each image."""
 
   def run():
     start = time.perf_counter()
@@ -68,10 +68,10 @@ def looping(jpegs: list[bytes], do: Callable[[bytes], object]) -> Contender:
 
 
 class Files:
-  """Records of as many images as ImageNet has, of which few are on disk.
+  """Records of as many images as in ImageNet, only a few of which are on disk.
 
-  Grain's shuffle takes 9 microseconds an image there, but 200 among 128 images: it draws positions
-  of at least 16 bits until one is in range.
+  Grain's shuffle takes 9 microseconds per image there, but 200 for 128 images, because it draws
+  positions of at least 16 bits until one is in range.
   """
 
   def __init__(self, paths: list[pathlib.Path]):
@@ -108,7 +108,7 @@ def pipeline(
 
 
 def taking(batches: Iterator[Any], images: int, batch_size: int) -> Contender:
-  """Takes batches for at least so many images, once those made ahead are gone."""
+  """Takes batches with at least `images` images, after using up those that were made ahead."""
   count = -(-images // batch_size)
 
   def run():
@@ -123,7 +123,7 @@ def taking(batches: Iterator[Any], images: int, batch_size: int) -> Contender:
 
 
 def tf_data(jpegs: list[bytes], image_size: int, batch_size: int) -> Contender:
-  """TensorFlow's usual input: crop while decoding, bilinear resize, flip, one color step each."""
+  """TensorFlow's usual input: crop while decoding, bilinear resize, flip, separate color steps."""
   import tensorflow as tf
 
   def view(data):
@@ -166,7 +166,7 @@ def measure(contenders: dict[str, Contender], rounds: int) -> dict[str, list[flo
 
 
 def settle() -> None:
-  """Waits until no thread of this process works: pipelines go on after their turn, making ahead."""
+  """Waits until all threads of this process are idle: pipelines keep working after their turn."""
   for _ in range(100):
     before = time.process_time()
     time.sleep(0.05)
@@ -176,7 +176,7 @@ def settle() -> None:
 
 
 def summarize(rates: dict[str, list[float]]) -> list[dict[str, Any]]:
-  """One row a contender: median rate, and medians of its ratio to the first two in each round."""
+  """A row per contender: its median rate, and its median ratios per round to the first two."""
 
   def ratio(name, base):
     return statistics.median(a / b for a, b in zip(rates[name], rates[base], strict=True))
@@ -194,7 +194,7 @@ def summarize(rates: dict[str, list[float]]) -> list[dict[str, Any]]:
 
 
 def machine(pinned: bool) -> dict[str, Any]:
-  """What the figures were measured on."""
+  """The machine and software of the measurement."""
   cpu = platform.processor() or platform.machine()
   if os.path.exists('/proc/cpuinfo'):
     lines = pathlib.Path('/proc/cpuinfo').read_text().splitlines()
@@ -218,7 +218,7 @@ def _version(package):
 
 
 def pin() -> bool:
-  """Keeps this process and its threads on its last core; False where that is not possible."""
+  """Pins this process and its threads to its last core; returns False if that is not possible."""
   if not hasattr(os, 'sched_setaffinity'):
     return False
   os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
@@ -228,7 +228,7 @@ def pin() -> bool:
 def line_up(
   jpegs: list[bytes], arguments: argparse.Namespace, folder: pathlib.Path
 ) -> dict[str, Contender]:
-  """Every contender that can run here, the two that the others are compared with first."""
+  """All contenders that can run here, starting with the two that others are compared with."""
   size, batch_size, threads = arguments.image_size, arguments.batch_size, arguments.threads
   contenders = {
     'decode': decoding(jpegs),
@@ -309,7 +309,7 @@ def main() -> None:
 
 
 def as_text(report: dict[str, Any]) -> str:
-  """The report as a table for people."""
+  """The report as a table in text."""
   lines = [f'{key}: {value}' for key, value in report['machine'].items()]
   images = report['images']
   size = f'{images["mean_width"]:g} x {images["mean_height"]:g} pixels'

@@ -51,11 +51,11 @@ class JaxContestant:
         inference.apply(variables, hyper['normalization'](batch['image'])).logits
       )
     )
-    # Copies, as the step gives up its own.
+    # Copies, because the step donates its own.
     self._trunk = jax.tree.map(lambda leaf: leaf.copy(), without_heads(drawn))
 
   def describe(self) -> dict[str, Any]:
-    """Where it runs."""
+    """The device and software that it runs on."""
     device = self._jax.devices()[0]
     return {'device': device.device_kind, 'jax': self._jax.__version__}
 
@@ -83,7 +83,7 @@ class JaxContestant:
     }
 
   def train(self, steps: int) -> float:
-    """Seconds for so many training steps."""
+    """The time for `steps` training steps, in seconds."""
     began = time.perf_counter()
     for _ in range(steps):
       self._state, metrics = self._train_step(self._state, self._batch, self._hyper)
@@ -91,7 +91,7 @@ class JaxContestant:
     return time.perf_counter() - began
 
   def inference(self, steps: int) -> float:
-    """Seconds for so many batches, without heads."""
+    """The time for `steps` batches at inference, without heads, in seconds."""
     began = time.perf_counter()
     for _ in range(steps):
       logits = self._inference(self._trunk, self._batch, self._hyper)

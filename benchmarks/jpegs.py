@@ -1,16 +1,17 @@
 """JPEGs to measure with, made from a seed at ImageNet's size distribution.
 
-500 x 375 pixels and its relatives, some smaller, a few up to 1600 x 1200 (mean 192,000 pixels),
-4:2:0 at quality 95, about 110 KB on average. They show noise whose spectrum falls off as 1/f^1.4,
-near that of natural images, with contrast and grain that vary from image to image. Shrunk to a
-short side of 256 they take as many bits a pixel as before, as photos do.
+They have 500 x 375 pixels or similar, some fewer, a few up to 1600 x 1200 (mean 192,000 pixels),
+and are 4:2:0 at quality 95, about 110 KB on average. They show noise whose spectrum falls off as
+1/f^1.4, close to that of natural images, with contrast and grain that vary between images. Shrunk
+to a short side of 256 they take as many bits per pixel as before, like photos.
 """
 
 import numpy as np
 
 from googlenet_jax.data import decode, geometry
 
-# (width, height, share), after the mean size and the commonest formats of ILSVRC 2012 (reported).
+# (width, height, share), based on the mean size and the most common formats of ILSVRC 2012
+# (reported).
 SIZES = (
   (500, 375, 0.40),
   (375, 500, 0.14),
@@ -26,7 +27,7 @@ SIZES = (
 
 
 def synthetic_jpegs(count: int, seed: int = 0) -> list[bytes]:
-  """`count` JPEGs whose sizes follow `SIZES` as evenly as whole numbers allow."""
+  """`count` JPEGs whose sizes are distributed as in `SIZES`, as closely as integers allow."""
   import simplejpeg
 
   rng = np.random.default_rng(seed)

@@ -3,9 +3,9 @@
   python benchmarks/step_time.py --variant=table1 --batch=32 --image_size=224
 
 The network has its two auxiliary heads in training, and the step is the one that `googlenet train`
-runs. Before anything is timed, both frameworks must agree on the logits and the
-gradient of a batch. Each contestant lives in a process of its own that sleeps while the others
-run; rounds alternate, and medians are compared. On a GPU the same command times the GPU.
+runs. Before anything is timed, both frameworks must agree on the logits and the gradient of a
+batch. Each contestant has its own process, which sleeps while the others run; rounds alternate, and
+medians are compared. On a GPU the same command times the GPU.
 """
 
 import argparse
@@ -38,7 +38,7 @@ def main() -> None:
   parser.add_argument('--modes', default='train,inference')
   parser.add_argument('--format', choices=('text', 'json'), default='text')
   options = parser.parse_args()
-  os.environ['OMP_WAIT_POLICY'] = 'PASSIVE'  # threads of a resting contestant must not spin
+  os.environ['OMP_WAIT_POLICY'] = 'PASSIVE'  # threads of a sleeping contestant must not spin
   names = options.contestants.split(',')
   if not set(names) <= set(CONTESTANTS):
     parser.error(f'--contestants={options.contestants}: accepted: {", ".join(CONTESTANTS)}')
@@ -64,7 +64,7 @@ class _Worker:
     self._process.start()
 
   def ask(self, *request: Any) -> Any:
-    """The answer, or the error that came instead."""
+    """Sends a request; returns the answer or raises the worker's error."""
     self._pipe.send(request)
     answer = self._pipe.recv()
     if isinstance(answer, Exception):
@@ -97,15 +97,15 @@ def _serve(name: str, options: argparse.Namespace, pipe: Any) -> None:
 
 
 def _agreement(workers: dict[str, _Worker]) -> dict[str, float]:
-  """Largest difference from JAX relative to the largest value; raises where it is too large."""
+  """The largest difference from JAX relative to the largest value; raises if it is too large."""
   if set(workers) < {'jax', 'torch'}:
     return {}
   ours, theirs = workers['jax'].ask('reference'), workers['torch'].ask('reference')
   found = {
     name: float(np.abs(ours[name] - theirs[name]).max() / np.abs(ours[name]).max()) for name in ours
   }
-  # Gradients differ by more than rounding: a pixel at the kink of a ReLU or at a tie of a pool goes
-  # one way or the other, in each framework against itself in float64 too. TF32 counts on GPUs.
+  # Gradients differ by more than rounding: a pixel at the kink of a ReLU or at a tie in a pool may
+  # go either way, even in one framework compared with itself in float64. On GPUs, TF32 adds to it.
   on_cpu = 'cpu' in workers['jax'].ask('describe')['device']
   bounds = {'logits': 1e-4 if on_cpu else 2e-2, 'gradient': 5e-2}
   if any(found[name] > bound for name, bound in bounds.items()):
@@ -114,7 +114,7 @@ def _agreement(workers: dict[str, _Worker]) -> dict[str, float]:
 
 
 def _contest(workers: dict[str, _Worker], mode: str, options: argparse.Namespace) -> dict[str, Any]:
-  """Seconds a step of each contestant, its warm-up, and the ratio of medians."""
+  """Seconds per step and warm-up of each contestant, and the ratio of medians."""
   warmup, failed = {}, {}
   for name, worker in workers.items():
     try:

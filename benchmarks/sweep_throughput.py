@@ -2,8 +2,8 @@
 
   python benchmarks/sweep_throughput.py [--rounds=2] [--json=FILE]
 
-Each round sweeps four seeds of the digits study twice, in fresh folders, in alternating order; the
-compilation cache is warm in both. The ratio is that of the wall times.
+Each round sweeps four seeds of the digits study both ways, in new folders and alternating order,
+with a warm compilation cache in both. The ratio is that of the wall times.
 """
 
 import argparse

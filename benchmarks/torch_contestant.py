@@ -15,7 +15,7 @@ class TorchContestant:
 
   def __init__(self, name: str, options: argparse.Namespace) -> None:
     self._device = torch.device('cuda' if torch.cuda.is_available() else 'cpu')
-    # What XLA does by default on a GPU: float32 matrix products and convolutions in TF32.
+    # As XLA does by default on a GPU: float32 matrix products and convolutions in TF32.
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
     torch.backends.cudnn.benchmark = True
     self._autocast = torch.autocast(
@@ -42,7 +42,7 @@ class TorchContestant:
       self._network, self._trunk = torch.compile(self._plain), torch.compile(self._trunk)
 
   def describe(self) -> dict[str, Any]:
-    """Where it runs."""
+    """The device and software that it runs on."""
     gpu = self._device.type == 'cuda'
     device = torch.cuda.get_device_name() if gpu else 'cpu'
     return {'device': device, 'torch': torch.__version__}
@@ -72,7 +72,7 @@ class TorchContestant:
     return found
 
   def train(self, steps: int) -> float:
-    """Seconds for so many training steps."""
+    """The time for `steps` training steps, in seconds."""
     began = time.perf_counter()
     for _ in range(steps):
       self._optimizer.zero_grad(set_to_none=True)
@@ -84,7 +84,7 @@ class TorchContestant:
     return time.perf_counter() - began
 
   def inference(self, steps: int) -> float:
-    """Seconds for so many batches, without heads."""
+    """The time for `steps` batches at inference, without heads, in seconds."""
     began = time.perf_counter()
     with torch.inference_mode(), self._autocast:
       for _ in range(steps):

@@ -1,4 +1,4 @@
-"""The peer: variants in PyTorch, with the same padding, normalization and auxiliary heads."""
+"""GoogLeNet's variants in PyTorch, with the same padding, normalization and auxiliary heads."""
 
 import functools
 from collections.abc import Mapping
@@ -13,7 +13,7 @@ from googlenet_jax.models.googlenet.inception import TABLE1, Widths
 
 
 class Unit(nn.Module):
-  """Convolution, bias or batch norm, ReLU; SAME padding: more on the right and at the bottom."""
+  """Convolution, bias or batch norm, ReLU; SAME padding, with any extra pixel right and bottom."""
 
   def __init__(
     self, inputs: int, outputs: int, kernel: int = 1, stride: int = 1, *, norm: bool
@@ -22,7 +22,7 @@ class Unit(nn.Module):
     padding = 0 if stride > 1 else kernel // 2
     self.conv = nn.Conv2d(inputs, outputs, kernel, stride, padding, bias=not norm)
     self.bn = nn.BatchNorm2d(outputs, eps=1e-3) if norm else nn.Identity()
-    total = kernel - stride  # on a side that the stride divides
+    total = kernel - stride  # for sizes that are multiples of the stride
     self.pad = (total // 2, total - total // 2) * 2 if stride > 1 else None
 
   def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -54,7 +54,7 @@ class Inception(nn.Module):
 
 
 class Head(nn.Module):
-  """An auxiliary classifier; `side` is that of its pooled map."""
+  """An auxiliary classifier; `side` is the height and width of its pooled map."""
 
   def __init__(self, inputs: int, side: int, classes: int, norm: bool) -> None:
     super().__init__()

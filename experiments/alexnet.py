@@ -4,10 +4,10 @@
     --config.data.source=folder:PATH
   googlenet train --config=experiments/alexnet.py:digits --workdir=runs/alexnet_digits
 
-PATH holds train/<class>/*.JPEG and val/<class>/*.JPEG. ImageNet was not run here: it wants 1.28
-million images and an accelerator. The paper gives 40.7 / 18.2 top-1 / top-5 error for one network,
-the mean of ten crops. The digits gave 98.61% of 359 test images (seed 0) after 142 s of processor
-time on two cores of an Intel Xeon, 2026-11-25.
+PATH contains train/<class>/*.JPEG and val/<class>/*.JPEG. ImageNet was not run here: it needs 1.28
+million images and an accelerator. The paper reports 40.7 / 18.2 top-1 / top-5 error for one network
+on the mean of ten crops. On the digits, accuracy was 98.61% on 359 test images (seed 0) after 142 s
+of processor time on two cores of an Intel Xeon, 2026-11-25.
 """
 
 from googlenet_jax.training.config import defaults
@@ -25,8 +25,9 @@ def get_config(arg: str = ''):
 def paper(config):
   """Sections 4.1 and 5, with two differences.
 
-  The rate fell to a tenth whenever the validation error stopped improving, three times in about 90
-  epochs: here it falls every 23 epochs. Crops were 224 of 256 pixels: here they are of any size.
+  The paper divides the learning rate by 10 whenever the validation error stops improving, three
+  times in about 90 epochs; here it falls every 23 epochs. The paper's crops are 224 of 256 pixels;
+  here they have any size.
   """
   config.duration = '90 epochs'
   config.batch_size = 128
@@ -58,7 +59,7 @@ def digits(config):
   config.data.image_size = 32
   config.data.resize = 32
   config.data.augment.preset = 'small'
-  config.data.augment.flip = False  # a mirrored digit is none
+  config.data.augment.flip = False  # a mirrored digit is not a digit
   config.optimizer.learning_rate = 0.02
   config.optimizer.weight_decay = 5e-4
   config.schedule.name = 'cosine'

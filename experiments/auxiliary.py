@@ -1,4 +1,4 @@
-"""Do auxiliary classifiers help, and by what? Narrow networks on the embedded handwritten digits.
+"""Do auxiliary classifiers help, and how? Narrow networks on the embedded handwritten digits.
 
   googlenet train --config=experiments/auxiliary.py --workdir=runs/cnds8
   googlenet sweep --config=experiments/auxiliary.py --sweep=cnds --root=runs/auxiliary
@@ -8,15 +8,15 @@
     --root=runs/auxiliary_googlenet
   googlenet report runs/auxiliary
 
-The study is registered in docs/auxiliary.md, and was not run yet. Without an argument the network
-is CNN-8 (CNDS-8 with its head), with `googlenet` GoogLeNet with its two heads, both behind a stem
-for small images.
+The study is registered in docs/auxiliary.md and has not been run yet. Without an argument the
+network is CNN-8 (CNDS-8 with its head), with `googlenet` it is GoogLeNet with its two heads; both
+have a stem for small images.
 """
 
 from googlenet_jax.sweeps.grids import product, repeat, sweep
 from googlenet_jax.training.config import defaults
 
-# The lower and the upper head; CNDS-8 itself has one between them, on conv4.
+# The lower and the upper head; CNDS-8 itself has a single head between them, on conv4.
 PLACES = {'cnds': ('conv3', 'conv6'), 'googlenet': ('4a', '4d')}
 
 
@@ -37,12 +37,12 @@ def get_config(arg: str = ''):
   config.data.resize = 16
   config.data.threads = 1
   config.data.augment.preset = 'small'
-  config.data.augment.flip = False  # a mirrored digit is none
+  config.data.augment.flip = False  # a mirrored digit is not a digit
   config.optimizer.learning_rate = 0.02
   config.optimizer.weight_decay = 5e-4
   config.schedule.name = 'cosine'
   config.schedule.warmup = '1 epoch'
-  config.evaluation.every = '1 epoch'  # for the epochs that an error takes
+  config.evaluation.every = '1 epoch'  # to see how many epochs an error takes
   config.evaluation.batch_size = 360
   config.checkpoint.every = '6 epochs'
   config.checkpoint.keep = 1
@@ -52,12 +52,12 @@ def get_config(arg: str = ''):
 
 
 def sweep_cnds():
-  """The main comparison: CNN-8 and CNDS-8 under eight seeds."""
+  """The main comparison: CNN-8 and CNDS-8 on eight seeds."""
   return repeat(sweep('model.aux', [(), ('conv4',)]), 8)
 
 
 def sweep_heads(config):
-  """Heads in seven ways, with and without batch normalization in the trunk, under four seeds."""
+  """Seven settings of heads, with and without batch normalization in the trunk, on four seeds."""
   both = PLACES[config.model.family]
   ways = [
     {'model.aux': ()},
@@ -72,7 +72,7 @@ def sweep_heads(config):
 
 
 def sweep_decay():
-  """What becomes of the weight of CNDS-8's head, under four seeds."""
+  """Schedules of the weight of CNDS-8's head, on four seeds."""
   ways = [
     {'loss.aux_schedule': 'constant'},
     {'loss.aux_schedule': 'product'},

@@ -4,9 +4,9 @@
     --config.data.source=folder:PATH
   googlenet train --config=experiments/bn_inception.py:digits --workdir=runs/bn_inception_digits
 
-PATH holds train/<class>/*.JPEG and val/<class>/*.JPEG. ImageNet was not run here: it wants 1.28
-million images and an accelerator. On one crop the paper gives 25.2 / 7.82 top-1 / top-5 error.
-The recipe for the digits was not run to its end.
+PATH contains train/<class>/*.JPEG and val/<class>/*.JPEG. ImageNet was not run here: it needs 1.28
+million images and an accelerator. The paper reports 25.2 / 7.82 top-1 / top-5 error on a single
+crop. The recipe for the digits was not run to the end.
 """
 
 from googlenet_jax.training.config import defaults
@@ -22,10 +22,10 @@ def get_config(arg: str = ''):
 
 
 def paper(config):
-  """Section 4.2, BN-x30: a rate of 0.045, 30 times that without normalization.
+  """Section 4.2, BN-x30: a learning rate of 0.045, 30 times the one without normalization.
 
   The rate falls six times as fast as GoogLeNet's, which loses 4% every 8 epochs. Weight decay is a
-  fifth of a base that is not printed: of 2e-4 here. There is no dropout. Photometric distortions,
+  fifth of a base that is not printed, here 2e-4. There is no dropout. Photometric distortions,
   which the paper reduces, are left out.
   """
   config.log_every = '100 steps'
@@ -57,7 +57,7 @@ def digits(config):
   config.data.image_size = 32
   config.data.resize = 32
   config.data.augment.preset = 'small'
-  config.data.augment.flip = False  # a mirrored digit is none
+  config.data.augment.flip = False  # a mirrored digit is not a digit
   config.optimizer.learning_rate = 0.05
   config.optimizer.nesterov = True
   config.optimizer.weight_decay = 1e-4

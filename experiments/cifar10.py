@@ -4,16 +4,17 @@
   googlenet train --config=experiments/cifar10.py --workdir=runs/cifar10 \
     --config.data.source=prepared:data/cifar10
 
-`folder:PATH` with train/<class>/*.png and test/<class>/*.png will do as well; without either,
-`tfds:cifar10` is read, as TFDS has written it in ArrayRecord. Not yet run to its end: it wants an
-accelerator. With --config.model.width=0.25 and --config.duration='2 epochs' it gave 72.38% of the
-10,000 test images (top-5 97.99%, seed 0) in 1035 s on two busy cores of an AMD EPYC, 2026-11-24.
+`folder:PATH` with train/<class>/*.png and test/<class>/*.png works as well; without either,
+`tfds:cifar10` is read, as TFDS has written it in ArrayRecord. It has not been run to the end yet,
+which needs an accelerator. With --config.model.width=0.25 and --config.duration='2 epochs',
+accuracy was 72.38% on the 10,000 test images (top-5 97.99%, seed 0) after 1035 s on two busy cores
+of an AMD EPYC, 2026-11-24.
 
   googlenet sweep --config=experiments/cifar10.py:subset --sweep=reduction --root=runs/cifar10 \
     --config.data.source=prepared:PATH
 
 The argument `subset` is for studies on a CPU with 10,000 of the training images (docs/studies.md
-says which): images of 16x16, half the width, 6 epochs.
+says which ones): images of 16x16, half the width, 6 epochs.
 
   googlenet train --config=experiments/cifar10.py:uva --workdir=runs/uva \
     --config.data.source=folder:PATH
@@ -21,8 +22,8 @@ says which): images of 16x16, half the width, 6 epochs.
     --config.data.source=folder:PATH
 
 These two are networks that others train under GoogLeNet's name, with their recipes; neither was run
-to its end here. The UvA tutorial reports 90.22% of its 5,000 validation images as its best, and its
-published weights give 89.11% of the test images (docs/weights.md).
+to the end here. The UvA tutorial reports a best accuracy of 90.22% on its 5,000 validation images,
+and its published weights reach 89.11% on the test images (docs/weights.md).
 """
 
 from googlenet_jax.sweeps.ablations import (
@@ -80,10 +81,11 @@ def subset(config):
 
 
 def uva(config):
-  """UvA deep learning tutorial 5 (JAX): AdamW, a tenth of the rate after 60% and 85% of the run.
+  """UvA deep learning tutorial 5 (JAX): AdamW, rate divided by 10 after 60% and 85% of the run.
 
-  It differs in three things: the tutorial keeps 5,000 training images for validation, its weight
-  decay takes hold of scales and shifts too, and its classifier begins with another deviation.
+  There are three differences: the tutorial keeps 5,000 training images for validation, its weight
+  decay also applies to scales and shifts, and the initial values of its classifier have another
+  standard deviation.
   """
   config.duration = '200 epochs'
   config.model.variant = 'uva'
@@ -110,7 +112,7 @@ def uva(config):
 
 
 def kuangliu(config):
-  """kuangliu/pytorch-cifar, main.py: momentum without Nesterov, half a cosine over 200 epochs."""
+  """kuangliu/pytorch-cifar, main.py: momentum without Nesterov, cosine decay over 200 epochs."""
   config.duration = '200 epochs'
   config.model.variant = 'kuangliu'
   config.model.aux = ()
@@ -121,10 +123,10 @@ def kuangliu(config):
 
 
 def sweep_confirm():
-  """What the subset's studies hinted at, under seeds that gave no hint.
+  """Confirms what the subset's studies suggested, on new seeds.
 
-  The comparisons were fixed before the first of these runs: the heads' weight 0.6, and 0.3 (the
-  baseline), against 0; a quarter of the reductions against the baseline.
+  The comparisons were fixed before the first of these runs: weights of 0.6 and 0.3 (the baseline)
+  for the heads against 0, and a quarter of the reductions against the baseline.
   """
   points = chainit([[{}], sweep('loss.aux_weight', [0.0, 0.6]), sweep('model.reduction', [0.25])])
   return repeat(points, seeds=range(3, 9))

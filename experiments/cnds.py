@@ -6,11 +6,11 @@
     --config.data.source=folder:PATH
   googlenet train --config=experiments/cnds.py:digits --workdir=runs/cnds_digits
 
-PATH holds train/<class>/*.JPEG and val/<class>/*.JPEG. The second command trains CNN-8, the same
-network without the branch. ImageNet was not run here: it wants 1.28 million images and an
-accelerator. The paper gives 33.8 / 13.2 top-1 / top-5 error for CNDS-8 and 34.7 / 14.0 for CNN-8.
-The digits gave 85.52% of 359 test images (seed 0) after 72 s of processor time on two cores of an
-AMD EPYC, 2026-11-28.
+PATH contains train/<class>/*.JPEG and val/<class>/*.JPEG. The second command trains CNN-8, the same
+network without the branch. ImageNet was not run here: it needs 1.28 million images and an
+accelerator. The paper reports 33.8 / 13.2 top-1 / top-5 error for CNDS-8 and 34.7 / 14.0 for CNN-8.
+On the digits, accuracy was 85.52% on 359 test images (seed 0) after 72 s of processor time on two
+cores of an AMD EPYC, 2026-11-28.
 """
 
 from googlenet_jax.training.config import defaults
@@ -28,9 +28,10 @@ def get_config(arg: str = ''):
 def paper(config):
   """The authors' Caffe network for Places, with three differences.
 
-  The weight of the branch's loss begins at 0.3 and is multiplied by 1 - t / N after each epoch: it
-  stays here. The solver is not known here: rate, decay and the falls of the rate are those of
-  experiments/alexnet.py. Crops were 227 of 256 pixels: here they are of any size.
+  The authors start with a weight of 0.3 for the branch's loss and multiply it by 1 - t / N after
+  each epoch; here it is constant. Their solver is not known; learning rate, weight decay and
+  schedule are those of experiments/alexnet.py. Their crops are 227 of 256 pixels; here they have
+  any size.
   """
   config.duration = '90 epochs'
   config.batch_size = 256
@@ -64,7 +65,7 @@ def digits(config):
   config.data.image_size = 32
   config.data.resize = 32
   config.data.augment.preset = 'small'
-  config.data.augment.flip = False  # a mirrored digit is none
+  config.data.augment.flip = False  # a mirrored digit is not a digit
   config.optimizer.learning_rate = 0.02
   config.optimizer.weight_decay = 5e-4
   config.schedule.name = 'cosine'

@@ -1,15 +1,15 @@
-"""All families under one recipe, on the embedded digits or on CIFAR-10: which network learns more?
+"""All families with one recipe, on the embedded digits or on CIFAR-10: which network learns more?
 
   googlenet sweep --config=experiments/family.py --sweep=family --root=runs/family
   googlenet sweep --config=experiments/family.py --sweep=family_matched_macs --root=runs/family
   googlenet report runs/family
 
-The first compares networks at an eighth of their printed widths (ResNet-20 at half) after the same
-number of steps; the second at widths that cost 10 million multiply-adds an image (within 3%),
-so that steps and multiply-adds both match. Three seeds of ten networks each.
+The first compares networks at an eighth of their printed widths (ResNet-20 at half) after the
+same number of steps, the second at widths that cost 10 million multiply-adds per image (within 3%),
+so that both steps and multiply-adds match. Each trains ten networks with three seeds.
 
-The second gave (test accuracy in percent on 359 digits, seeds 0, 1 and 2; 20 epochs, 2026-11-29,
-two cores of an AMD EPYC):
+Results of the second (test accuracy in percent on 359 digits, seeds 0, 1 and 2; 20 epochs,
+2026-11-29, two cores of an AMD EPYC):
 
   ZFNet         98.33  99.44  99.44
   GoogLeNet     98.05  98.89  99.16
@@ -22,25 +22,25 @@ two cores of an AMD EPYC):
   DSN           61.84  52.65  57.10
   NIN           10.31  50.42  58.50
 
-NIN, DSN and Inception-v3 differ most between seeds: under this one recipe they have not finished
+NIN, DSN and Inception-v3 differ most between seeds: with this recipe they have not finished
 learning, which says little about the networks. The first sweep has not been run.
 
-The argument `cifar10` takes CIFAR-10 and a longer run, which wants an accelerator:
+The argument `cifar10` uses CIFAR-10 and a longer run, which needs an accelerator:
 
   googlenet sweep --config=experiments/family.py:cifar10 --sweep=family --root=runs/family_cifar10 \
     --config.data.source=folder:PATH
 
-PATH holds train/<class>/*.png and test/<class>/*.png. No network has its own recipe here: what a
-paper changed beside the network (losses, rates, augmentation) is the same for all, but for the
+PATH contains train/<class>/*.png and test/<class>/*.png. No network has its own recipe here:
+whatever else a paper changed (losses, learning rates, augmentation) is the same for all, except for
 auxiliary heads, which GoogLeNet, CNDS-8, DSN and Inception-v3 have where their papers put them.
 """
 
 from googlenet_jax.sweeps.grids import repeat
 from googlenet_jax.training.config import defaults
 
-# The variant of each family for small images, its width at a matched number of steps, and the
-# width at which it costs `MATCHED_MACS` at 32x32 with 10 classes. `small` are variants with a stem
-# of our own, named so; the others are of their papers.
+# Each family's variant for small images, its width for a matched number of steps, and the width at
+# which it costs `MATCHED_MACS` for 32x32 pixels and 10 classes. The variants named `small` have a
+# stem of our own; the others come from the papers.
 NETWORKS = {
   'googlenet': ('small', 0.125, 0.143),
   'alexnet': ('small', 0.125, 0.191),
@@ -66,7 +66,7 @@ def get_config(arg: str = ''):
   config.data.image_size = 32
   config.data.resize = 32
   config.data.augment.preset = 'small'
-  # A rate that networks without batch normalization bear too.
+  # A learning rate at which networks without batch normalization train too.
   config.optimizer.learning_rate = 0.02
   config.optimizer.nesterov = True
   config.optimizer.weight_decay = 5e-4
@@ -81,7 +81,7 @@ def digits(config):
   config.duration = '20 epochs'
   config.data.source = 'digits'
   config.data.threads = 1
-  config.data.augment.flip = False  # a mirrored digit is none
+  config.data.augment.flip = False  # a mirrored digit is not a digit
   config.schedule.warmup = '10 steps'
   config.evaluation.every = '5 epochs'
   config.evaluation.batch_size = 360
@@ -111,5 +111,5 @@ def sweep_family():
 
 
 def sweep_family_matched_macs():
-  """All networks after the same number of steps and of multiply-adds."""
+  """All networks after the same number of steps and multiply-adds."""
   return repeat(network(family, width) for family, (*_, width) in NETWORKS.items())

@@ -1,14 +1,15 @@
-"""Fine-tuning: a classifier of new classes on a network that is trained already.
+"""Fine-tuning: a new classifier for new classes on a pretrained network.
 
   googlenet convert bvlc_googlenet.caffemodel bvlc.safetensors
   googlenet train --config=experiments/finetune.py:bvlc.safetensors --workdir=runs/finetune \
     --config.data.source=folder:PATH
 
-PATH holds <class>/*.jpg, or the same below train/ and test/. The argument is a file of `googlenet
-convert`: network, input size and normalization are taken from it. The stem is frozen, the modules
-learn slowly, the classifier is new. With 20 photos of each of CIFAR-10's classes it gave 49.40% of
-500 test photos, where 60 steps from random values gave 28.13% at best (means of seeds 0, 1, 2; two
-cores of an AMD EPYC, 2026-11-25): `--sweep=scratch`, docs/finetuning.md.
+PATH contains <class>/*.jpg, or the same below train/ and test/. The argument is a file written by
+`googlenet convert`, which determines network, input size and normalization. The stem is frozen, the
+modules learn slowly, and the classifier is new. With 20 photos of each of CIFAR-10's classes,
+accuracy was 49.40% on 500 test photos, compared with at best 28.13% after 60 steps from random
+values (means of seeds 0, 1, 2; two cores of an AMD EPYC, 2026-11-25): `--sweep=scratch`,
+docs/finetuning.md.
 """
 
 import pathlib
@@ -18,8 +19,8 @@ from googlenet_jax.sweeps.grids import chainit, product, repeat, sweep
 from googlenet_jax.training.config import defaults
 from googlenet_jax.weights.bundle import load
 
-# The stem keeps its weights, the modules behind it learn slowly, the classifier is new; of several
-# patterns that fit a module the last one counts.
+# The stem keeps its weights, the modules after it learn slowly, and the classifier is new. If
+# several patterns match a module, the last one counts.
 RATES = {
   'googlenet': 'conv*=0,inception_*=0.1',
   'alexnet': 'conv*=0.1,fc*=0.1,conv1=0',
@@ -70,9 +71,10 @@ def get_config(arg: str = ''):
 
 
 def sweep_scratch():
-  """From the weights, and as many steps from random values, all of which learn, at several rates.
+  """Fine-tuning compared with as many steps from random values, at several learning rates.
 
-  Batch normalization, which the published weights lack, is given its chance: it learns faster.
+  From random values all modules learn. Batch normalization, which the published weights lack, is
+  included because it learns faster.
   """
   random = {'init.weights': '', 'optimizer.rates': ''}
   plain = sweep('optimizer.learning_rate', [0.003, 0.01])

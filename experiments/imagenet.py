@@ -1,15 +1,15 @@
-"""ImageNet, 224x224: the paper's setting, BVLC Caffe's, and one with batch normalization.
+"""ImageNet, 224x224: the recipes of the paper and of BVLC Caffe, and one with batch normalization.
 
   googlenet train --config=experiments/imagenet.py --workdir=runs/imagenet \
     --config.data.source=folder:PATH
   googlenet train --config=experiments/imagenet.py:bvlc --workdir=runs/bvlc ...
   googlenet train --config=experiments/imagenet.py:bn --workdir=runs/bn ...
 
-On a pod, batch normalization need not be exchanged between chips in every layer:
+On a pod, chips need not exchange batch statistics in every layer:
 --config.batch_size=2048 --config.model.batch_norm_group=64 (docs/hardware.md).
 
-PATH holds train/<class>/*.JPEG and val/<class>/*.JPEG. Not run here: it wants 1.28 million images
-and an accelerator. Reported elsewhere, one crop, top-1 / top-5: BVLC 68.7 / 88.9.
+PATH contains train/<class>/*.JPEG and val/<class>/*.JPEG. Not run here: it needs 1.28 million
+images and an accelerator. Reported elsewhere, one crop, top-1 / top-5: BVLC 68.7 / 88.9.
 """
 
 from googlenet_jax.sweeps.ablations import (
@@ -42,7 +42,7 @@ def get_config(arg: str = ''):
 
 
 def paper(config):
-  """Section 6; batch, base rate, weight decay and length are not given and are choices here."""
+  """Section 6; batch size, base rate, weight decay and length are not given and are our choices."""
   config.duration = '120 epochs'
   config.batch_size = 256
   config.model.variant = 'table1'
@@ -61,7 +61,7 @@ def paper(config):
 
 
 def bvlc(config):
-  """The recipe published with the BVLC model; its crops were of 256x256 images, these are not."""
+  """The recipe published with the BVLC model, except that its crops are from 256x256 images."""
   config.duration = '60 epochs'
   config.batch_size = 32
   config.model.variant = 'bvlc'
@@ -74,7 +74,7 @@ def bvlc(config):
 
 
 def bn(config):
-  """Batch normalization in place of biases and LRN, with a recipe of today."""
+  """Batch normalization instead of biases and LRN, with a modern recipe."""
   config.duration = '90 epochs'
   config.batch_size = 256
   config.model.variant = 'bn'

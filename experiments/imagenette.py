@@ -4,10 +4,10 @@
   googlenet train --config=experiments/imagenette.py --workdir=runs/imagenette \
     --config.data.source=prepared:data/imagenette
 
-`folder:PATH` with the unpacked imagenette2-160 will do as well. Without either,
-`tfds:imagenette/160px-v2` is read in ArrayRecord; what TFDS has written in TFRecord becomes that by
-`googlenet prepare tfds:imagenette/160px-v2 OUT`, for `--config.data.source=prepared:OUT`. Not yet
-run to its end: it wants an accelerator.
+`folder:PATH` with the unpacked imagenette2-160 works as well. Without either,
+`tfds:imagenette/160px-v2` is read in ArrayRecord. If TFDS has written it in TFRecord, `googlenet
+prepare tfds:imagenette/160px-v2 OUT` converts it for `--config.data.source=prepared:OUT`. It has
+not been run to the end yet, which needs an accelerator.
 """
 
 from googlenet_jax.training.config import defaults

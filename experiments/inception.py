@@ -4,10 +4,10 @@
     --config.data.source=folder:PATH
   googlenet train --config=experiments/inception.py:digits --workdir=runs/inception_digits
 
-PATH holds train/<class>/*.JPEG and val/<class>/*.JPEG; --config.model.variant=inception_v2 takes
-the network of the paper's Table 1. ImageNet was not run here: it wants 1.28 million images and an
-accelerator. On one crop the paper gives 21.2 / 5.6 top-1 / top-5 error.
-The recipe for the digits was not run to its end.
+PATH contains train/<class>/*.JPEG and val/<class>/*.JPEG; --config.model.variant=inception_v2
+selects the network of the paper's Table 1. ImageNet was not run here: it needs 1.28 million images
+and an accelerator. The paper reports 21.2 / 5.6 top-1 / top-5 error on a single crop. The recipe
+for the digits was not run to the end.
 """
 
 from googlenet_jax.training.config import defaults
@@ -25,9 +25,9 @@ def get_config(arg: str = ''):
 def paper(config):
   """Sections 7 and 8, on one machine.
 
-  50 replicas trained at once, each on batches of 32. RMSProp's momentum and the weight of the
-  head's loss are those of the trainer that was released with the network; the paper prints neither
-  them nor a weight decay. Crops were not described: here they are those of GoogLeNet.
+  The paper trains 50 replicas, each with batches of 32. RMSProp's momentum and the weight of the
+  head's loss are those of the released training code; the paper prints neither these nor a weight
+  decay. It does not describe its crops; here they are those of GoogLeNet.
   """
   config.log_every = '100 steps'
   config.data.source = 'tfds:imagenet2012'
@@ -67,7 +67,7 @@ def digits(config):
   config.data.image_size = 32
   config.data.resize = 32
   config.data.augment.preset = 'small'
-  config.data.augment.flip = False  # a mirrored digit is none
+  config.data.augment.flip = False  # a mirrored digit is not a digit
   config.optimizer.learning_rate = 0.05
   config.optimizer.nesterov = True
   config.optimizer.weight_decay = 1e-4

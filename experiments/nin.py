@@ -6,11 +6,11 @@
     --config.data.source=folder:CIFAR
   googlenet train --config=experiments/nin.py:digits --workdir=runs/nin_digits
 
-PATH holds train/<class>/*.JPEG and val/<class>/*.JPEG, CIFAR train/<class>/*.png and
-test/<class>/*.png. Neither was run here to its end: they want an accelerator. The paper gives an
-error of 8.81% on CIFAR-10 with shifted and mirrored images, and no figure for ImageNet.
-The recipe for the digits was not run to its end: at a rate of 0.05 all logits became 0 within 719
-steps, which the last ReLU does not recover from.
+PATH contains train/<class>/*.JPEG and val/<class>/*.JPEG, CIFAR train/<class>/*.png and
+test/<class>/*.png. Neither was run to the end here: they need an accelerator. The paper reports an
+error of 8.81% on CIFAR-10 with shifted and mirrored images, and no figure for ImageNet. The recipe
+for the digits was not run to the end: at a learning rate of 0.05 all logits became 0 within 719
+steps, from which the last ReLU does not recover.
 """
 
 from googlenet_jax.training.config import defaults
@@ -26,11 +26,11 @@ def get_config(arg: str = ''):
 
 
 def imagenet(config):
-  """The authors' Caffe network and batch, trained as AlexNet was, as section 4.1 says of all.
+  """The authors' Caffe network and batch size, trained like AlexNet (section 4.1).
 
-  Its solver is not known here: rate, decay and the three falls of the rate are those of
-  experiments/alexnet.py. The kernels began with normal values of deviation 0.05 or 0.01: here they
-  begin with He's.
+  Their solver is not known; learning rate, weight decay and the three drops of the rate are those
+  of experiments/alexnet.py. Their kernels are initialized with standard deviation 0.05 or 0.01;
+  here He's initializer is used.
   """
   config.duration = '90 epochs'
   config.batch_size = 64
@@ -54,10 +54,10 @@ def imagenet(config):
 def cifar(config):
   """Section 4.1, with four differences.
 
-  The rate fell to a tenth twice, when the training accuracy stopped improving: here after 100 and
-  200 of 230 epochs. The paper names no rate and decay: here 0.1 and 1e-4. Images went through
-  global contrast normalization and ZCA whitening: here through mean and deviation of their
-  channels. Kernels begin with He's values.
+  The paper divides the learning rate by 10 twice, when the training accuracy stops improving; here
+  after 100 and 200 of 230 epochs. It does not give the rate and weight decay, which are 0.1 and
+  1e-4 here. It uses global contrast normalization and ZCA whitening; here images are normalized by
+  mean and standard deviation of the channels. Kernels have He's initializer.
   """
   config.duration = '230 epochs'
   config.batch_size = 128
@@ -90,7 +90,7 @@ def digits(config):
   config.data.image_size = 32
   config.data.resize = 32
   config.data.augment.preset = 'small'
-  config.data.augment.flip = False  # a mirrored digit is none
+  config.data.augment.flip = False  # a mirrored digit is not a digit
   config.optimizer.learning_rate = 0.02
   config.optimizer.weight_decay = 1e-4
   config.optimizer.clip_norm = 1.0

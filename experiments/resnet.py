@@ -4,11 +4,11 @@
     --config.data.source=folder:PATH
   googlenet train --config=experiments/resnet.py:digits --workdir=runs/resnet_digits
 
-PATH holds train/<class>/*.JPEG and val/<class>/*.JPEG; --config.model.variant=resnet152 takes the
-deepest. ImageNet was not run here: it wants 1.28 million images and an accelerator. Table 3 gives
-22.85 / 6.71 top-1 / top-5 error for 50 layers and 21.43 / 5.71 for 152, the mean of ten crops. The
-digits gave 98.89% of 359 test images (seed 0) after 110 s of processor time on two cores of an
-Intel Xeon, 2026-11-25.
+PATH contains train/<class>/*.JPEG and val/<class>/*.JPEG; --config.model.variant=resnet152 selects
+the deepest network. ImageNet was not run here: it needs 1.28 million images and an accelerator.
+Table 3 reports 22.85 / 6.71 top-1 / top-5 error for 50 layers and 21.43 / 5.71 for 152, on the mean
+of ten crops. On the digits, accuracy was 98.89% on 359 test images (seed 0) after 110 s of
+processor time on two cores of an Intel Xeon, 2026-11-25.
 """
 
 from googlenet_jax.training.config import defaults
@@ -26,8 +26,9 @@ def get_config(arg: str = ''):
 def paper(config):
   """Section 3.4, with two differences.
 
-  The rate fell to a tenth whenever the error stopped improving: here it falls every 150,000 steps.
-  Crops were 224 pixels of a shorter side of 256 to 480: here they are of any size.
+  The paper divides the learning rate by 10 whenever the error stops improving; here it falls every
+  150,000 steps. The paper's crops are 224 pixels, with a shorter side of 256 to 480; here they have
+  any size.
   """
   config.duration = '600000 steps'
   config.batch_size = 256
@@ -58,7 +59,7 @@ def digits(config):
   config.data.image_size = 32
   config.data.resize = 32
   config.data.augment.preset = 'small'
-  config.data.augment.flip = False  # a mirrored digit is none
+  config.data.augment.flip = False  # a mirrored digit is not a digit
   config.optimizer.learning_rate = 0.1
   config.optimizer.weight_decay = 1e-4
   config.schedule.name = 'cosine'

@@ -4,11 +4,11 @@
     --config.data.source=folder:PATH
   googlenet train --config=experiments/vgg.py:digits --workdir=runs/vgg_digits
 
-PATH holds train/<class>/*.JPEG and val/<class>/*.JPEG; --config.model.variant=vgg19 takes the
-deepest. ImageNet was not run here: it wants 1.28 million images and an accelerator. Table 3 of the
-paper gives 27.0 / 8.8 top-1 / top-5 error for 16 layers that were trained at one scale (256) and
-25.6 / 8.1 at several; for 19 layers 27.3 / 9.0 and 25.5 / 8.0.
-The recipe for the digits was not run to its end.
+PATH contains train/<class>/*.JPEG and val/<class>/*.JPEG; --config.model.variant=vgg19 selects the
+deepest network. ImageNet was not run here: it needs 1.28 million images and an accelerator. Table 3
+of the paper reports 27.0 / 8.8 top-1 / top-5 error for 16 layers trained at one scale (256) and
+25.6 / 8.1 at several scales; for 19 layers 27.3 / 9.0 and 25.5 / 8.0. The recipe for the digits was
+not run to the end.
 """
 
 from googlenet_jax.training.config import defaults
@@ -26,10 +26,10 @@ def get_config(arg: str = ''):
 def paper(config):
   """Section 3.1, with three differences.
 
-  Deep networks began with the weights of a shallow one (A), which began with normal ones of
-  variance 0.01: here they begin with He's. The rate fell to a tenth, three times, when the
-  validation accuracy stopped improving: here every 20 epochs. Crops were 224 pixels of a shorter
-  side of 256, or of 256 to 512: here they are of any size.
+  The paper's deep networks start from the weights of a shallow one (A), initialized with variance
+  0.01; here He's initializer is used. The paper divides the learning rate by 10 three times, when
+  the validation accuracy stops improving; here every 20 epochs. The paper's crops are 224 pixels,
+  with a shorter side of 256, or of 256 to 512; here they have any size.
   """
   config.duration = '74 epochs'
   config.batch_size = 256
@@ -62,7 +62,7 @@ def digits(config):
   config.data.image_size = 32
   config.data.resize = 32
   config.data.augment.preset = 'small'
-  config.data.augment.flip = False  # a mirrored digit is none
+  config.data.augment.flip = False  # a mirrored digit is not a digit
   config.optimizer.learning_rate = 0.05
   config.optimizer.weight_decay = 5e-4
   config.schedule.name = 'cosine'

@@ -4,11 +4,11 @@
     --config.data.source=folder:PATH
   googlenet train --config=experiments/zfnet.py:digits --workdir=runs/zfnet_digits
 
-PATH holds train/<class>/*.JPEG and val/<class>/*.JPEG; --config.model.variant=wide takes network
-(b). ImageNet was not run here: it wants 1.28 million images and an accelerator. Table 2 of the
-paper gives 38.4 / 16.5 top-1 / top-5 error for one network and 37.5 / 16.0 for (b).
-The digits gave 98.33% of 359 test images (seed 0) after 87 s of processor time on two cores of an
-AMD EPYC, 2026-11-28.
+PATH contains train/<class>/*.JPEG and val/<class>/*.JPEG; --config.model.variant=wide selects
+network (b). ImageNet was not run here: it needs 1.28 million images and an accelerator. Table 2 of
+the paper reports 38.4 / 16.5 top-1 / top-5 error for one network and 37.5 / 16.0 for (b). On the
+digits, accuracy was 98.33% on 359 test images (seed 0) after 87 s of processor time on two cores of
+an AMD EPYC, 2026-11-28.
 """
 
 from googlenet_jax.training.config import defaults
@@ -26,10 +26,10 @@ def get_config(arg: str = ''):
 def paper(config):
   """Section 3.1, with four differences.
 
-  The rate fell by hand when the validation error stopped improving, over 70 epochs: here it falls
-  to a tenth every 20. Crops were 224 of 256 pixels: here they are of any size. Filters of the first
-  layer whose root mean square was above 0.1 were scaled back to it: here they are not. The paper
-  names no weight decay: here it is AlexNet's.
+  The paper lowers the learning rate by hand when the validation error stops improving, over 70
+  epochs; here it falls to a tenth every 20 epochs. The paper's crops are 224 of 256 pixels; here
+  they have any size. The paper scales filters of the first layer back if their root mean square
+  exceeds 0.1; here they are not scaled. The paper gives no weight decay; here it is AlexNet's.
   """
   config.duration = '70 epochs'
   config.batch_size = 128
@@ -60,7 +60,7 @@ def digits(config):
   config.data.image_size = 32
   config.data.resize = 32
   config.data.augment.preset = 'small'
-  config.data.augment.flip = False  # a mirrored digit is none
+  config.data.augment.flip = False  # a mirrored digit is not a digit
   config.optimizer.learning_rate = 0.02
   config.optimizer.weight_decay = 5e-4
   config.schedule.name = 'cosine'

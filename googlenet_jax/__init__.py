@@ -1,18 +1,18 @@
 """GoogLeNet in JAX: the exact network, trainable, with every ablation one config away.
 
-  models      the network and its variants, pure linen modules (jax and flax only)
+  models      networks and their variants, pure linen modules (jax and flax only)
   analysis    parameters and multiply-adds counted, Table 1 audited
   data        images: sources, decoding, augmentation, pipeline
   downloads   published data and weights: addresses, checksums, fetching
-  weights     files of weights, ours and others', with their preprocessing
+  weights     files of weights, ours and other projects', with their preprocessing
   training    configs, losses, schedules, the step, checkpoints, the loop
   evaluation  crops x networks, the paper's Table 3, predictions
-  sweeps      studies, on a machine or a cluster, and their report
+  sweeps      studies on a machine or a cluster, and their reports
   demo        the config that `googlenet demo` trains
-  doctor      a check of the machine and the installation
+  doctor      checks of the machine and the installation
 
 `googlenet --help` lists the commands; `googlenet_jax.models.googlenet` builds a network. Call
-`googlenet_jax.runtime.configure()` before importing JAX for the defaults of the command line.
+`googlenet_jax.runtime.configure()` before importing JAX to get the command line's defaults.
 """
 
 __version__ = '0.1.0'

@@ -2,7 +2,7 @@
 
   googlenet demo
 
-It is an experiment file as any other, but in the package: `experiments/digits.py` adds studies.
+It is an ordinary experiment file inside the package; `experiments/digits.py` adds studies to it.
 """
 
 from googlenet_jax.training.config import defaults
@@ -22,7 +22,7 @@ def get_config():
   config.data.image_size = 32
   config.data.resize = 32
   config.data.augment.preset = 'small'
-  config.data.augment.flip = False  # a mirrored digit is none
+  config.data.augment.flip = False  # a mirrored digit is not a digit
 
   config.optimizer.learning_rate = 0.1
   config.optimizer.nesterov = True

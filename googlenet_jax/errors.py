@@ -1,16 +1,16 @@
-"""The exceptions that cross rooms: what the user can mend, and a run that was asked to stop."""
+"""The exceptions shared by all subpackages: errors that users can fix, and requests to stop."""
 
 RUN_ME_AGAIN = 75
-"""Exit status (EX_TEMPFAIL) of a command that was stopped and saved: run the same again."""
+"""Exit status (EX_TEMPFAIL) of a command that was stopped and saved: run the command again."""
 
 
 class UserError(ValueError):
   """A wrong file, key, value or flag; the message is one line that names it and what is accepted.
 
-  The command line prints the message without a traceback and exits 1. Anything else that is raised
-  is a bug and keeps its traceback.
+  The command line prints the message without a traceback and exits with status 1. Any other
+  exception is a bug and keeps its traceback.
   """
 
 
 class Preempted(Exception):  # noqa: N818
-  """A signal asked to stop; everything is saved, and the same command goes on."""
+  """A signal asked the run to stop; everything is saved, and the same command continues it."""

@@ -1,4 +1,4 @@
-"""From pixels to the numbers that a network takes: one type for data, weights, step and export."""
+"""Normalization of pixels for a network: one type for data, weights, step and export."""
 
 import dataclasses
 from typing import Any
@@ -14,15 +14,15 @@ CHANNEL_ORDERS = ('rgb', 'bgr')
 class Normalization:
   """Subtracts each channel's mean and divides by its standard deviation.
 
-  A compiled step takes it as an argument, with float32 arrays as its numbers (`as_arrays`).
+  A compiled step takes it as an argument, with float32 arrays as its values (`as_arrays`).
 
   Attributes:
-    mean: the mean of R, G and B, on the scale 0 to 255, whatever the network's order is.
+    mean: the mean of R, G and B in this order, on the scale 0 to 255, whatever `channel_order` is.
     std: the standard deviation of R, G and B, on the same scale.
-    channel_order: `rgb` or `bgr`, the order in which the network takes the channels.
+    channel_order: `rgb` or `bgr`, the order of the channels of the network's input.
 
   Raises:
-    UserError: another order of channels.
+    UserError: the order of channels is not accepted.
   """
 
   mean: tuple[float, float, float]
@@ -35,7 +35,7 @@ class Normalization:
       raise UserError(f'channel_order={self.channel_order[:80]}: accepted: {accepted}')
 
   def as_arrays(self) -> 'Normalization':
-    """The same normalization with float32[3] arrays, whose values a compiled step does not fix."""
+    """The same normalization with float32[3] arrays, which are not constants in a compiled step."""
     mean, std = (_as_array(numbers) for numbers in (self.mean, self.std))
     return dataclasses.replace(self, mean=mean, std=std)
 
@@ -43,10 +43,10 @@ class Normalization:
     """Normalizes images.
 
     Args:
-      images: uint8[..., 3], RGB, of NumPy or JAX.
+      images: uint8[..., 3], RGB, a NumPy or JAX array.
 
     Returns:
-      float32[..., 3] in `channel_order`, of the same library.
+      float32[..., 3] in `channel_order`, an array of the same library.
     """
     mean, std = _as_array(self.mean), _as_array(self.std)
     normalized = (images.astype(np.float32) - mean) / std

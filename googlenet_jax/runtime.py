@@ -1,7 +1,7 @@
-"""What must be set before JAX starts: faster CPU kernels and a compilation cache.
+"""Settings to be made before JAX starts: faster CPU kernels and a compilation cache.
 
-Whatever the user's own environment says wins; `GOOGLENET_JAX_DEFAULTS=0` turns all of it off.
-`GOOGLENET_JAX_KEEP_PAGES=1` makes steps on a CPU faster for more memory: see `keep_pages`.
+The user's own environment takes precedence; `GOOGLENET_JAX_DEFAULTS=0` turns all settings off.
+`GOOGLENET_JAX_KEEP_PAGES=1` makes steps on a CPU faster at the cost of memory: see `keep_pages`.
 """
 
 import contextlib
@@ -15,11 +15,11 @@ import subprocess
 import sys
 import warnings
 
-# Dots in YNNPACK, convolutions in Eigen: 1.7 times the training steps per second on a CPU.
+# Matrix products in YNNPACK, convolutions in Eigen: 1.7 times the training steps a second on a CPU.
 _FUSION = '--xla_cpu_experimental_ynn_fusion_type'
 _DOTS_IN_YNNPACK = f'{_FUSION}=LIBRARY_FUSION_TYPE_INDIVIDUAL_DOT'
 
-# Compile options are filled from XLA_FLAGS, which ends the process at a flag that XLA refuses.
+# Compile options are parsed from XLA_FLAGS; XLA ends the process if it rejects a flag.
 _QUESTION = """
 from jaxlib import xla_client
 print('asked', flush=True)
@@ -29,7 +29,7 @@ print('accepted', flush=True)
 
 
 def cache_dir() -> pathlib.Path:
-  """Where embedded data and compiled programs are kept between runs."""
+  """The directory for embedded data and compiled programs, which are kept between runs."""
   if own := os.environ.get('GOOGLENET_CACHE'):
     return pathlib.Path(own)
   base = os.environ.get('XDG_CACHE_HOME')
@@ -39,10 +39,10 @@ def cache_dir() -> pathlib.Path:
 def configure() -> None:
   """Sets the defaults in the environment; calling it again changes nothing.
 
-  Call it before JAX is imported: JAX reads them once.
+  It must be called before JAX is imported, because JAX reads them only once.
   """
   if os.environ.get('GOOGLENET_JAX_KEEP_PAGES') == '1':
-    keep_pages()  # of each process: children do not inherit it
+    keep_pages()  # in each process, because child processes do not inherit it
   if os.environ.get('GOOGLENET_JAX_DEFAULTS') == '0' or os.environ.get('_GOOGLENET_JAX_SET'):
     return
   if 'jax' in sys.modules:
@@ -52,7 +52,7 @@ def configure() -> None:
       stacklevel=2,
     )
   flags = os.environ.get('XLA_FLAGS', '').strip()
-  # XLA reads what does not begin with a dash as the name of a file of flags: it stays as it is.
+  # A value that does not start with a dash is the name of a file of flags, and stays unchanged.
   if _FUSION not in flags and flags[:1] in ('', '-') and accepts(_DOTS_IN_YNNPACK):
     os.environ['XLA_FLAGS'] = f'{flags} {_DOTS_IN_YNNPACK}'.strip()
   if cache := _compilation_cache():
@@ -62,20 +62,21 @@ def configure() -> None:
 
 
 def keep_pages() -> bool:
-  """Makes this process keep the memory that it frees, where the C library is glibc.
+  """Makes this process keep the memory that it frees, if the C library is glibc.
 
-  glibc gives a step's temporary arrays back to the system each time, and the next step waits for
-  as many fresh pages: a fifth of a training step on two cores. What was needed once stays then,
-  most of all by compiling a network, which is why the user asks for it.
+  After each step, glibc returns the memory of temporary arrays to the system, and the next step
+  waits for as many new pages: a fifth of a training step on two cores. With this setting the
+  process keeps its peak memory, which is mostly due to compiling the network; therefore it is
+  optional.
 
   Returns:
-    Whether the C library took it.
+    Whether the C library accepted the setting.
   """
   try:
     mallopt = ctypes.CDLL('libc.so.6').mallopt
   except (OSError, AttributeError):
     return False
-  # In the main arena alone, as only that one grows without bounds; never by maps of their own.
+  # Only in the main arena, since only this one grows without bounds, and never in separate maps.
   trim_threshold, mmap_max, arena_max = -1, -4, -8
   return all(mallopt(*pair) for pair in ((arena_max, 1), (mmap_max, 0), (trim_threshold, -1)))
 
@@ -91,16 +92,16 @@ def cheapest_level() -> int:
 
 
 def accepts(flag: str) -> bool:
-  """Whether this jaxlib knows an XLA flag and takes its value.
+  """Whether this jaxlib knows an XLA flag and accepts its value.
 
-  Only jaxlib can tell, and XLA ends the process at a flag that it refuses, so a process of its own
-  asks (0.15 s). The answer is kept in `cache_dir()` for as long as jaxlib's files stay the same.
+  Only jaxlib can tell, and XLA ends the process if it rejects a flag, so a separate process tries
+  it (0.15 s). The answer is cached in `cache_dir()` for as long as jaxlib's files are unchanged.
 
   Args:
     flag: the flag and its value, as in `XLA_FLAGS` (`--name=value`).
 
   Returns:
-    False also where nobody could answer: without a jaxlib that loads, or without a process to ask.
+    False also if there is no answer, because jaxlib does not load or the process cannot be started.
   """
   installed = _installed_jaxlib()
   if not installed:
@@ -115,7 +116,7 @@ def accepts(flag: str) -> bool:
 
 
 def _installed_jaxlib() -> str:
-  """The jaxlib that would be imported: its folder, its files' sizes and times; '' if none."""
+  """Identifies the jaxlib that would be imported by folder, file sizes and times; '' if none."""
   spec = importlib.util.find_spec('jaxlib')
   if spec is None or not spec.submodule_search_locations:
     return ''
@@ -129,7 +130,7 @@ def _installed_jaxlib() -> str:
 
 
 def _ask(flag: str) -> str | None:
-  """'accepted' or 'refused'; None where jaxlib was not reached."""
+  """'accepted' or 'refused'; None if jaxlib could not be asked."""
   environment = {**os.environ, 'XLA_FLAGS': flag, 'PYTHONPATH': os.pathsep.join(sys.path)}
   try:
     run = subprocess.run(
@@ -157,15 +158,15 @@ def _kept_answer(key: str) -> str | None:
 
 def _keep_answer(key: str, answer: str) -> None:
   if folder := _writable_folder('xla_flags'):
-    # Half an answer, of a full disk or of another process at this moment, is read as none.
+    # An incomplete answer, from a full disk or another process at this moment, counts as none.
     with contextlib.suppress(OSError):
       (folder / key).write_text(answer)
 
 
 def _compilation_cache() -> pathlib.Path | None:
-  """A folder for this kind of processor, None where none can be made.
+  """The folder for this kind of processor, or None if it cannot be created.
 
-  Code compiled for one processor may crash another that shares the home directory.
+  Code compiled for one processor may crash on another that shares the home directory.
   """
   processor = platform.machine() + platform.processor()
   try:
@@ -177,10 +178,10 @@ def _compilation_cache() -> pathlib.Path | None:
 
 
 def _writable_folder(*names: str) -> pathlib.Path | None:
-  """A folder in `cache_dir()`, None where none can be made or written to."""
+  """A folder in `cache_dir()`, or None if it cannot be created or written to."""
   try:
     folder = cache_dir().joinpath(*names)
     folder.mkdir(parents=True, exist_ok=True)
-  except (OSError, RuntimeError):  # RuntimeError: a user without a home directory
+  except (OSError, RuntimeError):  # RuntimeError: the user has no home directory
     return None
   return folder if os.access(folder, os.W_OK) else None

@@ -1,4 +1,4 @@
-"""The benchmarks run without their peers and say what they found; the port is the same network."""
+"""The benchmarks run without PyTorch and print results; the linen port is the same network."""
 
 import dataclasses
 import importlib.util
@@ -21,7 +21,7 @@ AHEAD = ROOT / 'benchmarks' / 'ahead'
 
 
 def run(script, *arguments, status=0):
-  """What a benchmark says: its standard output, or its errors where it fails."""
+  """The output of a benchmark: its standard output, or its errors if it fails."""
   command = [sys.executable, f'benchmarks/{script}', *arguments]
   done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
   assert done.returncode == status, done.stderr
@@ -49,7 +49,7 @@ def test_step_time_without_pytorch():
 
 
 def loaded(name):
-  """A module of `benchmarks/ahead`, under a name that no other module has."""
+  """Loads a module of `benchmarks/ahead`, under a unique name."""
   spec = importlib.util.spec_from_file_location(f'benchmarks_{name}', AHEAD / f'{name}.py')
   module = importlib.util.module_from_spec(spec)
   spec.loader.exec_module(module)
@@ -63,7 +63,7 @@ def port():
 
 
 def as_in_port(tree):
-  """Variables of ours under the names of the port: `conv1/bn/scale` is `conv1_bn/scale` there."""
+  """Our variables under the port's names: `conv1/bn/scale` is `conv1_bn/scale` there."""
   return traverse_util.unflatten_dict(
     {
       (path[0], *path[1:-3], f'{path[-3]}_bn', path[-1]) if path[-2:-1] == ('bn',) else path: leaf
@@ -77,7 +77,7 @@ def test_the_port_is_the_same_network(port, variant, size):
   ours = build('googlenet', variant, classes=7, aux=('4a',), width=0.125)
   module = Widths(8, 8, 16, 8, 8, 8)
   short = dataclasses.replace(ours.architecture, modules=(module,) * 3, stages=(1, 1, 1))
-  if short.lrn:  # which is seen where its sum is no small part of its base
+  if short.lrn:  # it only matters if its sum is not a small part of its base
     short = dataclasses.replace(short, lrn=LRN(alpha=0.1))
   ours = ours.clone(architecture=short)
   images = jax.random.normal(jax.random.key(0), (2, size, size, 3))

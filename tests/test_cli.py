@@ -1,4 +1,4 @@
-"""The command line as a user meets it: a run that is interrupted and resumed, and bad input."""
+"""The command line as users see it: a run that is interrupted and resumed, and bad input."""
 
 import json
 import os
@@ -32,7 +32,7 @@ FULL = [
   '--config.checkpoint.every=25 steps',
   '--config.ema.kind=exponential',
 ]
-# What compiles in seconds, for tests of the data.
+# A network that compiles in seconds, for tests of the data.
 SMALL = [
   DIGITS,
   '--config.model.family=alexnet',
@@ -51,7 +51,7 @@ SMALL = [
 
 
 def googlenet(*arguments, cache):
-  """Starts the command in a process of its own."""
+  """Starts the command in a separate process."""
   return subprocess.Popen(
     [sys.executable, '-m', 'googlenet_jax', *map(str, arguments)],
     env={**os.environ, 'GOOGLENET_CACHE': str(cache), 'PYTHONPATH': str(ROOT)},
@@ -84,7 +84,7 @@ def stopped_by_sigterm(workdir, cache):
 
 
 def lines(workdir):
-  """metrics.jsonl without what a clock wrote."""
+  """metrics.jsonl without fields that depend on the clock."""
   text = (workdir / 'metrics.jsonl').read_text()
   found = [json.loads(line) for line in text.splitlines()]
   return [{k: v for k, v in line.items() if 'per_second' not in k} for line in found]
@@ -97,7 +97,7 @@ def cache(tmp_path_factory):
 
 @pytest.fixture(scope='module')
 def whole(cache, tmp_path_factory):
-  """A run that was left alone."""
+  """A run that was not interrupted."""
   workdir = tmp_path_factory.mktemp('test') / 'whole'
   out, _ = finished(googlenet('train', *FULL, f'--workdir={workdir}', cache=cache))
   assert 'test accuracy' in out and str(workdir / 'curves.png') in out
@@ -105,7 +105,7 @@ def whole(cache, tmp_path_factory):
 
 
 def test_stop_resume_evaluate(whole, cache, tmp_path, monkeypatch, capsys):
-  """Stopped by SIGTERM and resumed, a run ends with the figures of one that was left alone."""
+  """Stopped by SIGTERM and resumed, a run ends with the figures of an uninterrupted one."""
   stopped = tmp_path / 'stopped here'
   err = stopped_by_sigterm(stopped, cache)
   assert 'SIGTERM' in err and 'the same command goes on' in err
@@ -140,7 +140,7 @@ def test_stop_resume_evaluate(whole, cache, tmp_path, monkeypatch, capsys):
     if parameters == 'raw':
       main = results[0]['test']['main']
       assert found['top1_error'] == main['top1_error']
-      assert found['loss'] == pytest.approx(main['loss'], rel=1e-6)  # summed up in another order
+      assert found['loss'] == pytest.approx(main['loss'], rel=1e-6)  # summed in another order
     else:
       assert found['loss'] != results[0]['test']['main']['loss']
 
@@ -176,7 +176,7 @@ def test_trains_on_an_image_folder(folder, tmp_path, capsys):
 
 
 def both_evaluated(run, file, data, parameters, capsys):
-  """Figures of a run's parameters, and of the same in a file."""
+  """Figures of a run's parameters, and of the same parameters in a file."""
   for network in ([f'--workdir={run}', f'--parameters={parameters}'], [f'--weights={file}']):
     assert cli.main(['evaluate', *network, f'--data={data}', '--format=json']) == 0
     yield json.loads(capsys.readouterr().out)
@@ -283,7 +283,7 @@ def test_bad_folders(folder, tmp_path, capsys, case):
   assert cli.main([*train_on(bad), f'--workdir={workdir}']) == 1
   err = capsys.readouterr().err
   assert err.count('\n') == 1 and message in err
-  assert not workdir.exists()  # nothing is begun
+  assert not workdir.exists()  # nothing was started
 
 
 @pytest.mark.parametrize(
@@ -324,7 +324,7 @@ def test_divergence_names_the_step(folder, tmp_path, capsys, caplog):
   assert cli.main([*arguments, f'--workdir={tmp_path / "run"}']) == 1
   err = capsys.readouterr().err.splitlines()[-1]
   assert 'at step ' in err and 'diverged' in err
-  # The run began with what is not at its default.
+  # The run starts by printing the keys that are not at their default.
   assert any('learning_rate = 1e+30  # default: 0.01' in said.message for said in caplog.records)
   assert not (tmp_path / 'run' / 'DONE').exists()
 

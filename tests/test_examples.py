@@ -1,4 +1,4 @@
-"""The quickstart: the notebook is the script, and the script runs."""
+"""The quickstart: the notebook equals the script, and the script runs."""
 
 import json
 import os
@@ -14,7 +14,7 @@ SCRIPT, NOTEBOOK = ROOT / 'examples' / 'quickstart.py', ROOT / 'examples' / 'qui
 
 
 def cells_of_the_script():
-  """Kind and source of each cell; text without the `# ` of its lines."""
+  """Kind and source of each cell; text is without the `# ` of its lines."""
   _, *parts = re.split(r'^# %%(.*)\n', SCRIPT.read_text(), flags=re.MULTILINE)
   for mark, body in zip(parts[::2], parts[1::2], strict=True):
     kind = 'markdown' if '[markdown]' in mark else 'code'

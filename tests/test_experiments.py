@@ -1,4 +1,4 @@
-"""Every experiment that is shipped is a config that holds together."""
+"""Every experiment in the repository is a consistent config."""
 
 import pathlib
 import re
@@ -42,7 +42,7 @@ ARGUMENTS = {
 EXPERIMENTS = [
   (file.stem, argument)
   for file in sorted(FOLDER.glob('*.py'))
-  if file.stem != 'finetune'  # whose argument is a file
+  if file.stem != 'finetune'  # its argument is a file
   for argument in ARGUMENTS.get(file.stem, ('',))
 ]
 

@@ -1,6 +1,6 @@
-"""Other families on every road: trained, resumed, evaluated, converted, exported, predicted.
+"""Other families in all uses: trained, resumed, evaluated, converted, exported, predicted.
 
-The first family is on these roads in all other tests.
+All other tests cover these uses for the first family.
 """
 
 import json
@@ -35,7 +35,7 @@ def get_config(arg=''):
   config.optimizer.clip_norm = 1.0  # DSN's squared hinge begins with a loss of hundreds
   return config
 """
-# What makes each family small.
+# Settings that make each family small.
 SMALL = {
   'alexnet': ['model.variant=small', 'model.width=0.02'],
   'resnet': ['model.variant=resnet20', 'model.width=0.25'],
@@ -64,8 +64,8 @@ def config_of(folder, family, *more):
   return [f'--config={folder / "experiment.py"}', *(f'--config.{key}' for key in overrides)]
 
 
-# Of every family in `make test-long`: these have what makes a difference on these roads, which are
-# batch normalization (test_cli.py has that), and heads with a loss of their own.
+# `make test-long` has all families. These have what makes a difference in these uses: batch
+# normalization (tested in test_cli.py), and heads with their own loss.
 TYPICAL = ('dsn',)
 
 
@@ -77,7 +77,7 @@ TYPICAL = ('dsn',)
   ],
 )
 def trained(request, tmp_path_factory):
-  """A finished run of each family: its name, the folder of its experiment, its work directory."""
+  """A finished run of each family: name, folder of its experiment, work directory."""
   folder = tmp_path_factory.mktemp(request.param)
   (folder / 'experiment.py').write_text(EXPERIMENT)
   workdir = folder / 'run'
@@ -97,7 +97,7 @@ def test_a_run_that_is_resumed_ends_with_the_same_bits(trained, tmp_path):
   halved = config_of(folder, family, 'duration=3 steps')
   assert run('train', *halved, f'--workdir={tmp_path / "half"}') == 0
   whole = config_of(folder, family)
-  # With one rate all along, the first half of the run is a run of half the length.
+  # With a constant rate, the first half of the run equals a run of half the length.
   assert run('train', *whole, f'--workdir={tmp_path / "half"}', '--change_config') == 0
   assert leaves(tmp_path / 'half') == leaves(workdir)
 

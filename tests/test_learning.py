@@ -18,7 +18,7 @@ from googlenet_jax.training.step.step import make_train_step
 
 MOST_STEPS = 120
 LABELS = np.array([3, 7, 1, 3, 9, 0, 4, 7], np.int32)
-# Who knows how frequent each label is, and nothing of the images, has this loss: 1.73.
+# The loss of a guess that knows the labels' frequencies but not the images: 1.73.
 BLIND = -np.log([np.mean(label == LABELS) for label in LABELS]).mean()
 SHORT = ('alexnet', 'small')
 every_network = pytest.mark.parametrize(
@@ -29,10 +29,10 @@ every_network = pytest.mark.parametrize(
 
 
 def learn(network, dtype, until):
-  """The network's losses, one a step until one is below `until`, and its parameters then.
+  """The network's loss at each step until one is below `until`, and its parameters then.
 
-  The recipe is one for all, with a rate that networks without batch normalization bear too, and
-  without dropout, which is in the way of learning by heart.
+  All networks have the same recipe, with a learning rate that also works without batch
+  normalization, and without dropout, which would prevent learning by heart.
   """
   config = narrow(network, dtype)
   config.model.update({key: 0.0 for key in ('dropout', 'aux_dropout') if key in config.model})
@@ -45,7 +45,7 @@ def learn(network, dtype, until):
   state = jax.jit(lambda key: create_state(model, config, key))(jax.random.key(0))
   step = jax.jit(make_train_step(model, config, {}), donate_argnums=0)
   size = config.data.image_size
-  # Noise, in which there is nothing to learn but the images themselves.
+  # Noise, so that there is nothing to learn except the images themselves.
   images = np.random.default_rng(0).integers(0, 256, (len(LABELS), size, size, 3), np.uint8)
   losses = []
   while len(losses) < MOST_STEPS and not (losses and losses[-1] < until):

@@ -7,7 +7,7 @@ import pytest
 
 from googlenet_jax.errors import UserError
 from googlenet_jax.normalization import Normalization
-from googlenet_jax.training.step import step  # noqa: F401  # which makes it an argument of steps
+from googlenet_jax.training.step import step  # noqa: F401  # registers it as an argument of steps
 
 MEAN, STD = (10.0, 20.0, 30.0), (1.0, 2.0, 4.0)
 PIXEL = np.array([[110, 220, 130]], np.uint8)  # R, G, B

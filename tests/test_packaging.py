@@ -1,4 +1,4 @@
-"""The package's papers: pins that keep the ranges, one version, a command."""
+"""The package's metadata: pins within the ranges, one version, a command."""
 
 import configparser
 import pathlib
@@ -83,7 +83,7 @@ def test_make_help_lists_the_targets_of_the_readme():
 
 
 def test_an_import_contract_forbids_every_family():
-  """Rooms that must not name a family may not import one either, of those added later too."""
+  """Subpackages that must not refer to a family may not import one, even one added later."""
   contracts = tomllib.loads((ROOT / 'pyproject.toml').read_text())['tool']['importlinter']
   (contract,) = (
     c for c in contracts['contracts'] if c['name'].startswith('Nothing names a family')

@@ -12,7 +12,7 @@ from googlenet_jax import runtime
 
 FUSION = '--xla_cpu_experimental_ynn_fusion_type'
 DOTS = f'{FUSION}=LIBRARY_FUSION_TYPE_INDIVIDUAL_DOT'
-# In jaxlib's place: it takes the flags that its file `known` lists, and ends at any other.
+# Replaces jaxlib: it accepts the flags listed in its file `known`, and ends at any other.
 STAND_IN = """
 import os, pathlib, sys
 def CompileOptions():
@@ -37,7 +37,7 @@ def start(tmp_path, code='', **environment):
 
 
 def finish(process):
-  """The environment that a process of `start` ended with."""
+  """The final environment of a process of `start`."""
   printed, _ = process.communicate()
   assert process.returncode == 0
   return json.loads(printed)
@@ -49,14 +49,14 @@ def configured(tmp_path, code='', **environment):
 
 @pytest.fixture
 def cache(tmp_path, monkeypatch):
-  """An empty cache of this process."""
+  """An empty cache for this process."""
   monkeypatch.setenv('GOOGLENET_CACHE', str(tmp_path / 'cache'))
   return tmp_path / 'cache'
 
 
 @pytest.fixture
 def stand_in(tmp_path, monkeypatch):
-  """A package found in jaxlib's place, which knows no flag yet."""
+  """A package that is found instead of jaxlib and knows no flag yet."""
   package = tmp_path / 'found_first' / 'jaxlib'
   package.mkdir(parents=True)
   (package / '__init__.py').write_text('')
@@ -135,7 +135,7 @@ def test_several_processes_at_once_agree(tmp_path):
 )
 def test_jaxlib_says_which_flags_it_accepts(cache, monkeypatch, flag, expected):
   assert runtime.accepts(flag) is expected
-  # From now on the answer is at hand: no process is needed, and none could be started.
+  # From now on the answer is cached: no process is needed, and none could be started.
   monkeypatch.setattr(sys, 'executable', '/nowhere/python')
   assert runtime.accepts(flag) is expected
 

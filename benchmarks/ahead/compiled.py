@@ -1,4 +1,4 @@
-"""A function compiled with its gradient for a machine that need not be here, as figures."""
+"""Compiles a function and its gradient for a machine that need not be at hand, for its figures."""
 
 import time
 from collections.abc import Callable
@@ -18,10 +18,10 @@ def with_gradient(
 
   Args:
     function: (parameters, x) -> y.
-    params: shapes and types of the parameters, which every chip has.
-    before: the shape of x, whose first axis the chips share.
+    params: shapes and types of the parameters, which are on every chip.
+    before: the shape of x, whose first axis is split over the chips.
     after: the shape of y.
-    target: the machine, which `targets.prepare` has seen.
+    target: the machine, after `targets.prepare` was called for it.
   """
   import jax
   import jax.numpy as jnp
@@ -49,12 +49,12 @@ def with_gradient(
 
 
 def figures(predicted: Any, memory: Any, seconds: float) -> dict[str, Any]:
-  """What benchmarks print of a program, on each chip.
+  """The figures that benchmarks print about a program, per chip.
 
   Args:
     predicted: a `Prediction`.
     memory: its `Memory`.
-    seconds: how long the compiler took.
+    seconds: compilation time.
   """
   return {
     'seconds': predicted.seconds,

@@ -3,7 +3,7 @@
   python benchmarks/ahead/kernels.py --target=tpu:v5e:1x1 norm1=slices norm1=matrix pool1=window
 
 Each part is compiled with its gradient for 256 images in bfloat16; nothing is computed. The
-compiler for the target must be installed: see docs/compile.md.
+target's compiler must be installed: see docs/compile.md.
 """
 
 import argparse
@@ -16,7 +16,7 @@ from compiled import with_gradient
 from googlenet_jax.analysis.ahead import targets
 
 IMAGES = 256
-# Shape of the input; window and stride of a max pool, none for normalization.
+# Shape of the input; window and stride of a max pool, None for normalization.
 PARTS: dict[str, tuple[tuple[int, int, int], tuple[int, int] | None]] = {
   'norm1': ((56, 56, 64), None),
   'norm2': ((56, 56, 192), None),
@@ -30,7 +30,7 @@ PARTS: dict[str, tuple[tuple[int, int, int], tuple[int, int] | None]] = {
 
 
 def main() -> None:
-  """Compiles each part that is asked for and prints a line about it."""
+  """Compiles each requested part and prints a line about it."""
   parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
   parser.add_argument('--target', default='tpu:v5e:1x1', help='see docs/compile.md')
   parser.add_argument('--format', choices=('text', 'json'), default='text')
@@ -49,7 +49,7 @@ def main() -> None:
 
 
 def _predicted(target: targets.Target, part: str, form: str) -> dict[str, Any]:
-  """Compiles a part and its gradient, and adds up what the compiler says."""
+  """Compiles a part and its gradient, and adds up the compiler's estimates."""
   import jax
   import jax.numpy as jnp
 

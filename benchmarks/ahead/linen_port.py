@@ -1,9 +1,9 @@
-"""GoogLeNet in linen as it is commonly written: what `targets.py` compiles beside the package's.
+"""GoogLeNet in linen as it is commonly written, for `targets.py` to compare the package with.
 
-Each layer is the nearest one of flax: `nn.Conv`, `nn.max_pool`, `nn.BatchNorm`; local response
-normalization is the formula with a power, the branches of a module are separate. Parameters have
-the names and shapes of `googlenet_jax.models`, but for batch normalization: `conv1_bn` stands
-beside `conv1`. The full and the small stem and SAME padding are known, no other readings.
+Each layer is the closest one in Flax: `nn.Conv`, `nn.max_pool`, `nn.BatchNorm`. Local response
+normalization is the formula with a power, and the branches of a module are separate. Parameters
+have the names and shapes of `googlenet_jax.models`, except for batch normalization: `conv1_bn` is
+next to `conv1`. Only the full and the small stem with SAME padding are supported.
 """
 
 from collections.abc import Sequence
@@ -22,7 +22,7 @@ from googlenet_jax.models.kernels import LRN
 
 
 class LinenGoogLeNet(Network):
-  """The whole network; its fields are those of the package's, so that one step trains both."""
+  """The whole network, with the fields of the package's network, so that one step trains both."""
 
   architecture: Architecture = Architecture()
 
@@ -47,19 +47,19 @@ class LinenGoogLeNet(Network):
 
 
 class LinenStem(nn.Module):
-  """What stands in front of 3a."""
+  """The layers before 3a."""
 
   architecture: Architecture
   dtype: Any = jnp.float32
 
   @nn.compact
   def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
-    """float[n, h, w, 3] -> float[n, h / 8, w / 8, 192]; of small images float[n, h / 2, ...]."""
+    """float[n, h, w, 3] -> float[n, h / 8, w / 8, 192]; for small images float[n, h / 2, ...]."""
     return _stem(self.architecture, self.dtype, x, train)
 
 
 def _stem(arch: Architecture, dtype: Any, x: jax.Array, train: bool) -> jax.Array:
-  """The layers of the stem, which become those of the module that calls this."""
+  """Applies the layers of the stem, created in the calling module."""
 
   def conv(x: jax.Array, *arguments: Any, **more: Any) -> jax.Array:
     return _conv(x, *arguments, arch=arch, dtype=dtype, train=train, **more)
@@ -134,7 +134,7 @@ def _conv(
   name: str,
   strides: int = 1,
 ) -> jax.Array:
-  """Convolution, batch normalization if there is any, and ReLU, in the module that calls this."""
+  """Applies a convolution, any batch normalization and a ReLU, created in the calling module."""
   norm = arch.batch_norm
   x = nn.Conv(
     features,
@@ -157,7 +157,7 @@ def _conv(
 
 
 def _local_response_norm(x: jax.Array, lrn: LRN) -> jax.Array:
-  """The formula as it is printed, in the type of `x`."""
+  """The formula as printed, in the type of `x`."""
   window, strides = (1, 1, 1, lrn.size), (1, 1, 1, 1)
   squares = lax.reduce_window(x * x, 0.0, lax.add, window, strides, 'SAME')
   return x / (lrn.k + lrn.alpha / lrn.size * squares) ** lrn.beta

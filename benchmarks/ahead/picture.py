@@ -1,4 +1,4 @@
-"""The picture of `reductions.py`: costs of branches by the width of their reduction."""
+"""The picture of `reductions.py`: the costs of branches by the width of their reduction."""
 
 import pathlib
 from collections.abc import Sequence
@@ -9,14 +9,14 @@ from records import BRANCHES, CPU, MACS, MODULES, Record, columns, label, relati
 from googlenet_jax.analysis.figures import theme as themes
 
 NAME = 'reductions'
-WIDTH, ROW = 8.6, 2.6  # inches, of the picture and of a row of panels
-TOP, EDGES = 0.75, 0.9  # above the rows; above and below them
+WIDTH, ROW = 8.6, 2.6  # inches: width of the picture, height of a row of panels
+TOP, EDGES = 0.75, 0.9  # inches: above the rows; above and below them
 TICKS = {1 / 8: '1/8', 1 / 4: '1/4', 1 / 2: '1/2', 1: "paper's", 2: '2', None: 'none'}
 
 
 def draw(records: Sequence[Record], theme: themes.Theme) -> Any:
-  """A panel for each branch: costs relative to those with the paper's reduction, on log scales."""
-  # Modules of which nothing but multiply-adds is known have no row.
+  """Draws a panel per branch: costs relative to those with the paper's reduction, on log scales."""
+  # Modules for which only multiply-adds are known have no row.
   rows = dict.fromkeys(r['module'] for r in records if r['predicted'] or r['measured'])
   height = EDGES + ROW * len(rows)
   canvas = themes.new_figure(WIDTH, height)
@@ -32,7 +32,7 @@ def draw(records: Sequence[Record], theme: themes.Theme) -> Any:
     own = [r for r in records if (r['module'], r['branch']) == (module, branch)]
     for what in shown:
       ratios = [relative(list(records), record, what) for record in own]
-      # No line leads to the branch without a reduction, which is another network.
+      # No line leads to the branch without a reduction, which is a different network.
       axes.plot(ratios[:-1], **styles[what])
       axes.plot([len(ratios) - 1], ratios[-1:], **styles[what])
     axes.set_yscale('log', base=2)
@@ -57,7 +57,7 @@ def _tick(record: Record) -> str:
 
 
 def _styles(shown: Sequence[str], theme: themes.Theme) -> dict[str, dict[str, Any]]:
-  """Colors by the kind of machine; what is computed has the color of the text."""
+  """Colors by the kind of machine; computed figures have the color of the text."""
   colors = {'tpu': theme.accent, 'gpu': theme.second, CPU: theme.faint}
   styles: dict[str, dict[str, Any]] = {
     MACS: {'color': theme.ink, 'linewidth': 2, 'marker': '_', 'markersize': 7}
@@ -74,7 +74,7 @@ def _styles(shown: Sequence[str], theme: themes.Theme) -> dict[str, dict[str, An
 
 
 def _legend(canvas: Any, theme: themes.Theme, styles: dict[str, dict[str, Any]]) -> None:
-  """What the lines are and what the axes show, below the title."""
+  """Writes the legend of lines and axes below the title."""
   from matplotlib.lines import Line2D
 
   handles = [Line2D([], [], label=label(what), **style) for what, style in styles.items()]

@@ -1,11 +1,11 @@
-"""Costs of branches with a reduction, as `reductions.py` keeps them and as a table."""
+"""The costs of branches with a reduction, as stored by `reductions.py` and as a table."""
 
 from typing import Any
 
 from googlenet_jax.analysis.ahead import targets
 
 FACTORS = (1 / 8, 1 / 4, 1 / 2, 1, 2, None)  # None: no reduction
-# Pixels to a side and channels of the module's input (Table 1).
+# Height (and width) and channels of the module's input (Table 1).
 MODULES = {'3a': (28, 192), '4a': (14, 480)}
 BRANCHES = {'3x3': 3, '5x5': 5}
 MACS, CPU = 'multiply-adds', 'cpu'
@@ -14,7 +14,7 @@ Record = dict[str, Any]
 
 
 def counted(module: str, branch: str, factor: float | None) -> Record:
-  """A branch with its multiply-adds for an image, forward."""
+  """A branch with the multiply-adds of its forward pass for one image."""
   from googlenet_jax.models.googlenet.inception import TABLE1
 
   (side, channels), kernel = MODULES[module], BRANCHES[branch]
@@ -36,11 +36,14 @@ def counted(module: str, branch: str, factor: float | None) -> Record:
 
 
 def cost(record: Record, what: str) -> float | None:
-  """The cost of a branch: its multiply-adds, processor seconds, cycles, or traffic on a GPU.
+  """The cost of a branch: multiply-adds, processor seconds, cycles, or traffic on a GPU.
 
   Args:
     record: the branch.
-    what: `MACS`, `CPU`, or the name of a target; None is returned where it has no such figure.
+    what: `MACS`, `CPU`, or the name of a target.
+
+  Returns:
+    The cost, or None if the branch has no such figure.
   """
   if what == MACS:
     return float(record['macs'])
@@ -52,13 +55,13 @@ def cost(record: Record, what: str) -> float | None:
 
 
 def columns(records: list[Record]) -> list[str]:
-  """What there are costs of, the multiply-adds first."""
+  """The kinds of costs that records have, multiply-adds first."""
   names = dict.fromkeys(name for record in records for name in record['predicted'])
   return [MACS, *names, *([CPU] if any(record['measured'] for record in records) else [])]
 
 
 def relative(records: list[Record], record: Record, what: str) -> float | None:
-  """The cost of a branch over the cost of the same one with the paper's reduction."""
+  """The cost of a branch relative to that of the same branch with the paper's reduction."""
   key = (record['module'], record['branch'], 1)
   paper = next(r for r in records if (r['module'], r['branch'], r['factor']) == key)
   own, whole = cost(record, what), cost(paper, what)
@@ -66,7 +69,7 @@ def relative(records: list[Record], record: Record, what: str) -> float | None:
 
 
 def label(what: str) -> str:
-  """A column's name: the machine, the quantity, and where it comes from."""
+  """A column's name: the machine, the quantity and its provenance."""
   if what == MACS:
     return 'MACs, computed'
   if what == CPU:

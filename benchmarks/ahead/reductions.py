@@ -3,10 +3,11 @@
   python benchmarks/ahead/reductions.py --targets=tpu:v5e:1x1,gpu:h100:1 --measure \\
     --data=docs/hardware/reductions.json --figures=docs/hardware
 
-Two branches of an Inception module, a 1x1 reduction and the 3x3 or 5x5 convolution behind it, are
-compiled alone with their gradients, with the paper's reduction, with multiples of it, and without
-any, as in the naive module of Figure 2a. What `--data` holds already is kept and not done anew, so
-that targets can be added one after another. For targets and what they need see docs/compile.md.
+Two branches of an Inception module, a 1x1 reduction and the 3x3 or 5x5 convolution after it, are
+compiled separately with their gradients: with the paper's reduction, with multiples of it, and
+without any, as in the naive module of Figure 2a. Results that are already in `--data` are kept and
+not repeated, so that targets can be added one by one. See docs/compile.md for targets and what they
+need.
 """
 
 import argparse
@@ -30,7 +31,7 @@ ROUNDS = 5
 
 
 def main() -> None:
-  """Adds what is asked for to the data, and prints them as a table."""
+  """Adds the requested figures to the data, and prints all as a table."""
   parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
   parser.add_argument('--targets', default='', help='separated by commas; see docs/compile.md')
   parser.add_argument('--measure', action='store_true', help='on this CPU, in float32')
@@ -106,8 +107,8 @@ def _predicted(record: Record, target: targets.Target, images: int) -> dict[str,
 def _measure(records: list[Record], images: int, rounds: int) -> None:
   """Times branches with their gradients; the factors of a branch take turns.
 
-  Seconds are those of the processor, of all threads: they say what work there is also where the
-  machine is shared, though less exactly.
+  Seconds are processor time over all threads, which measures the work even on a shared machine,
+  though less precisely.
   """
   for module in MODULES:
     for branch in BRANCHES:
@@ -124,7 +125,7 @@ def _measure(records: list[Record], images: int, rounds: int) -> None:
 
 
 def _timed(record: Record, images: int) -> Callable[[], float]:
-  """A step of the branch with its gradient, compiled, that says how long it took."""
+  """A compiled step of the branch with its gradient, as a function that returns its duration."""
   import jax
   import numpy as np
 

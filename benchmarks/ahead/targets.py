@@ -3,12 +3,12 @@
   python benchmarks/ahead/targets.py
   python benchmarks/ahead/targets.py inception_4a@tpu:v6e:1x1 small@tpu:v5e:2x2 --format=json
 
-A case is what is compiled and the machine that it is compiled for, in bfloat16; nothing is computed
-and neither machine need be here: see docs/compile.md for targets and what they need. `stem` and
-`inception_3a` to `inception_5b` are these parts of `table1` with their gradients, of 256 images;
-`table1`, `bn` and `small` are whole training steps of `googlenet train`, with both heads, of 256
-images, of `small` 64. The port (`linen_port.py`) goes through the same step. Without cases a short
-list is compiled. A whole step for a TPU takes its compiler many minutes.
+A case is what to compile and the machine to compile for, in bfloat16; nothing is computed, and the
+machines need not be at hand: see docs/compile.md for targets and what they need. `stem` and
+`inception_3a` to `inception_5b` are these parts of `table1` with their gradients, for 256 images.
+`table1`, `bn` and `small` are whole training steps of `googlenet train`, with both heads, for 256
+images (64 for `small`). The port (`linen_port.py`) is trained by the same step. Without cases, a
+short list is compiled. Compiling a whole step for a TPU takes many minutes.
 """
 
 import argparse
@@ -32,7 +32,7 @@ DEFAULT = (
   'small@gpu:h200:1',
   'table1@gpu:h200:1',
 )
-IMAGES = {'small': 64}  # of a batch over all chips; of all others:
+IMAGES = {'small': 64}  # images per batch over all chips; for all others:
 BATCH = 256
 STEPS = ('table1', 'bn', 'small')
 MODULES = ('3a', '3b', '4a', '4b', '4c', '4d', '4e', '5a', '5b')
@@ -65,7 +65,7 @@ def main() -> None:
 
 @dataclasses.dataclass(frozen=True)
 class Case:
-  """What is compiled (a part or a network's training step), for what, of how many images."""
+  """What to compile (a part or a network's training step), for which target and batch size."""
 
   network: str
   target: targets.Target
@@ -73,7 +73,7 @@ class Case:
 
 
 def case_of(text: str, images: int | None = None) -> Case:
-  """Reads `NETWORK@TARGET`.
+  """Parses `NETWORK@TARGET`.
 
   Raises:
     UserError: names what is accepted.
@@ -88,7 +88,7 @@ def case_of(text: str, images: int | None = None) -> Case:
 
 
 def compared(case: Case, contestants: Sequence[str] = CONTESTANTS) -> dict[str, Any]:
-  """What is predicted of contestants on each chip, and of both the port's figures over ours."""
+  """The predictions for the contestants per chip and, with both, the port's figures over ours."""
   compile_one = _step if case.network in STEPS else _part
   found = {contestant: compile_one(case, contestant) for contestant in contestants}
   ours, port = found.get('ours', {}), found.get('port', {})
@@ -120,7 +120,7 @@ def _part(case: Case, contestant: str) -> dict[str, Any]:
   def ours(params: Any, x: Any) -> Any:
     for layer in layers:
       module = layer.module
-      if hasattr(module, 'forms'):  # those of a network that was only looked at
+      if hasattr(module, 'forms'):  # the module comes from a network with plain forms
         module = module.clone(forms=BY_PLATFORM)
       x = module.apply({'params': params.get(layer.name, {})}, x)
     return x
@@ -143,7 +143,7 @@ def _part(case: Case, contestant: str) -> dict[str, Any]:
 
 
 def _step(case: Case, contestant: str) -> dict[str, Any]:
-  """A whole training step, of the port with the port in place of the network."""
+  """A whole training step; for the port, the port replaces the network."""
   from linen_port import LinenGoogLeNet
 
   from googlenet_jax.data.split import counted

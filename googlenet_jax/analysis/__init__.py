@@ -1,1 +1,1 @@
-"""What the network costs, and how that compares with what the paper prints; nothing is computed."""
+"""What networks cost, compared with the figures that papers print, without running a network."""

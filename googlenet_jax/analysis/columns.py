@@ -1,4 +1,4 @@
-"""What a rendered table says: its columns, and the sentences around them, for every format."""
+"""The contents of a rendered table in any format: its columns and the sentences around it."""
 
 import dataclasses
 from collections.abc import Callable
@@ -16,10 +16,10 @@ class Column(NamedTuple):
   Attributes:
     heading: its heading.
     cell: the text of a row's cell.
-    total: the text of the last line's cell.
-    left: whether it is aligned to the left.
-    differs: whether a row's cell is to be marked.
-    rank: order in which a narrow terminal leaves columns out, the highest first, 0 never.
+    total: the text of the cell in the last line.
+    left: whether it is left-aligned.
+    differs: whether a row's cell is marked as different.
+    rank: on a narrow terminal, columns with the highest rank are left out first; never for rank 0.
   """
 
   heading: str
@@ -31,7 +31,7 @@ class Column(NamedTuple):
 
 
 def columns(audit: Audit) -> tuple[Column, ...]:
-  """The columns of an audit's table; printed figures only where the paper has some."""
+  """The columns of an audit's table, with printed figures only if the paper has any."""
   widths = audit.paper.columns if audit.paper else {}
   printed_params = [row.printed.params for row in audit.rows]
   printed_macs = [row.printed.macs for row in audit.rows]
@@ -67,7 +67,7 @@ def columns(audit: Audit) -> tuple[Column, ...]:
 
 
 def title(audit: Audit) -> str:
-  """One line that says which network the table is of."""
+  """One line that names the network in the table."""
   knobs = ''.join(f', {name}={_value(value)}' for name, value in audit.knobs.items())
   size = f'{audit.image_size}x{audit.image_size}'
   table = f'{audit.paper.table} for ' if audit.paper and _has_printed_cells(audit) else ''
@@ -76,7 +76,7 @@ def title(audit: Audit) -> str:
 
 
 def legend(audit: Audit, mark: str) -> str:
-  """What the columns and the mark mean."""
+  """The meaning of the columns and the mark."""
   if audit.paper is None:
     return 'MACs: multiply-adds of one image.'
   if not _has_printed_cells(audit):
@@ -89,7 +89,7 @@ def legend(audit: Audit, mark: str) -> str:
 
 
 def below(audit: Audit) -> list[tuple[str, str]]:
-  """What follows the rows, as labels and sentences."""
+  """The text below the rows, as labels and sentences."""
   heads = [
     (head.name, f'{head.params:,} parameters, {mega(head.macs)} MACs (auxiliary head)')
     for head in audit.aux

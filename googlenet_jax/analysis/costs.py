@@ -1,7 +1,7 @@
-"""Parameters and multiply-adds of a network, by module, trunk and heads apart.
+"""Parameters and multiply-adds of a network by module, separately for trunk and heads.
 
-Parameters are counted in the parameter tree, multiply-adds in the traced computation; neither is
-computed or typed. All figures are for one image and for the inference network (`train=False`).
+Parameters are counted in the parameter tree and multiply-adds in the traced computation; neither is
+run or entered by hand. All figures are for one image and the inference network (`train=False`).
 """
 
 import functools
@@ -19,7 +19,7 @@ from googlenet_jax.models.kernels import PLAIN
 
 
 class Parameters(NamedTuple):
-  """Parameters of a module: `weights` in kernels, `biases`, and `scales` of normalizations."""
+  """Parameters of a module: `weights` (kernels), `biases`, and `scales` of normalizations."""
 
   weights: int = 0
   biases: int = 0
@@ -32,7 +32,7 @@ class Parameters(NamedTuple):
 
 
 class Breakdown(NamedTuple):
-  """A figure for the trunk, which is the inference network, and for each head by its name."""
+  """A figure for the trunk, which is the inference network, and for each head by name."""
 
   trunk: int
   heads: dict[str, int]
@@ -44,12 +44,12 @@ class Breakdown(NamedTuple):
 
 
 def parameters_by_module(model: nn.Module, image_size: int) -> dict[str, Parameters]:
-  """Parameters of each module that holds some: `inception_3a/conv1x1`, `aux_4a/fc`."""
+  """Parameters of each module that has any: `inception_3a/conv1x1`, `aux_4a/fc`."""
   return count_parameters(abstract_variables(model, image_size)['params'])
 
 
 def count_parameters(tree: Mapping[str, Any]) -> dict[str, Parameters]:
-  """Counts a tree of parameters (or of their shapes) by module, in the order of the tree."""
+  """Counts the parameters of a tree (or a tree of shapes) by module, in tree order."""
   modules: dict[str, Parameters] = {}
   for path, leaf in traverse_util.flatten_dict(dict(tree)).items():
     count = math.prod(leaf.shape)
@@ -66,7 +66,7 @@ def count_parameters(tree: Mapping[str, Any]) -> dict[str, Parameters]:
 
 
 def macs_by_module(model: Network, image_size: int) -> dict[str, int]:
-  """Multiply-adds of each module that does some, for one image, in the order of the computation."""
+  """Multiply-adds of each module that has any, for one image, in the order of the computation."""
   macs: Counter[str] = Counter()
   for contraction in contractions(model, image_size):
     macs[module_path(contraction.scope)] += contraction.macs
@@ -77,7 +77,7 @@ def macs_by_module(model: Network, image_size: int) -> dict[str, int]:
 def contractions(model: Network, image_size: int) -> tuple[trace.Contraction, ...]:
   """The convolutions and matrix products of a network for one image, as its layers are defined.
 
-  What a platform computes in their place, such as a product with a band for LRN, does not count.
+  Alternative forms of a platform, such as LRN as a product with a band matrix, do not count.
   """
   variables, images = abstract_variables(model, image_size), abstract_images(image_size)
   return tuple(trace.contractions(model.clone(forms=PLAIN).apply, variables, images)[0])
@@ -89,13 +89,13 @@ def module_path(scope: str) -> str:
 
 
 def parameters(model: Network, image_size: int) -> Breakdown:
-  """Parameters of a network, trunk and heads apart."""
+  """Parameters of a network, separately for trunk and heads."""
   found = parameters_by_module(model, image_size)
   return breakdown({module: counts.total for module, counts in found.items()})
 
 
 def macs(model: Network, image_size: int) -> Breakdown:
-  """Multiply-adds of a network for one image, trunk and heads apart."""
+  """Multiply-adds of a network for one image, separately for trunk and heads."""
   return breakdown(macs_by_module(model, image_size))
 
 

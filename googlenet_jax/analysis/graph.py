@@ -1,4 +1,4 @@
-"""A network as a graph of its layers, read off the traced computation; nothing is computed."""
+"""A network as a graph of its layers, taken from the traced computation; nothing is computed."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -14,22 +14,22 @@ from googlenet_jax.models.kernels import PLAIN
 
 Kind = Literal['conv', 'linear', 'max pool', 'avg pool', 'concat', 'add']
 IMAGE = -1
-"""Where an edge begins that comes from the images."""
+"""The source of edges that come from the images."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Node:
-  """A layer, or a place where several maps become one.
+  """A layer, or a join of several maps.
 
   Attributes:
-    kind: what it is.
-    module: the path of its module, as in `inception_3a/conv1x1`; of a pool or a concatenation the
-      module that holds it.
+    kind: the kind of layer or join.
+    module: the path of its module, such as `inception_3a/conv1x1`; for a pool or a concatenation,
+      the module that contains it.
     inputs: the nodes that it reads, or `IMAGE`.
-    shape: the shape of its output without the batch.
+    shape: the shape of its output, without the batch dimension.
     kernel: height and width of the kernel or window, None for a join.
     stride: rows from one window to the next.
-    groups: into how many parts the channels of a convolution fall.
+    groups: number of channel groups of a convolution.
   """
 
   kind: Kind
@@ -42,7 +42,7 @@ class Node:
 
   @property
   def top(self) -> str:
-    """The top-level module."""
+    """The name of its top-level module."""
     return self.module.partition('/')[0]
 
 
@@ -50,7 +50,7 @@ class Node:
 class Graph:
   """The nodes of a network, heads included, in the order of the computation.
 
-  `modules` are all modules by their paths, in the order in which they are called.
+  `modules` are all modules by path, in the order in which they are called.
   """
 
   nodes: tuple[Node, ...]
@@ -67,7 +67,7 @@ class Graph:
 
   @property
   def blocks(self) -> int:
-    """Nodes, modules without one (normalization, dropout) and a softmax for each classifier."""
+    """All nodes, modules without a node (normalization, dropout), and a softmax per classifier."""
     holders = {node.module for node in self.nodes}
     others = [
       path
@@ -79,7 +79,7 @@ class Graph:
 
 
 def trace_graph(model: Network, image_size: int) -> Graph:
-  """The graph of a network at inference, with the heads that it has."""
+  """The graph of a network at inference, including any heads."""
   plain = model.clone(forms=PLAIN)
   variables = abstract_variables(model, image_size)
   modules: dict[str, nn.Module] = {}
@@ -100,9 +100,9 @@ def trace_graph(model: Network, image_size: int) -> Graph:
 
 
 def _walk(jaxpr: Any, inputs: list[int | None], scope: str, nodes: list[Node]) -> list[int | None]:
-  """Adds the nodes of a computation; returns which of them its results come from.
+  """Adds the nodes of a computation; returns the nodes that its results come from.
 
-  Each value is followed back to the node that made it; None is a parameter or a constant.
+  Every value is traced back to the node that made it; None stands for a parameter or a constant.
   """
   made: dict[Any, int | None] = dict(zip(jaxpr.invars, inputs, strict=True))
 
@@ -126,7 +126,7 @@ def _walk(jaxpr: Any, inputs: list[int | None], scope: str, nodes: list[Node]) -
 
 
 def _node(equation: Any, sources: tuple[int, ...], module: str) -> Node | None:
-  """The node that an equation is; None where it changes values one by one, as a ReLU."""
+  """The node for an equation, or None if it is elementwise, such as a ReLU."""
   name, params = equation.primitive.name, equation.params
   shape = tuple(equation.outvars[0].aval.shape[1:])
   if name == 'conv_general_dilated':
@@ -136,7 +136,7 @@ def _node(equation: Any, sources: tuple[int, ...], module: str) -> Node | None:
     stride, groups = params['window_strides'][0], params['feature_group_count']
     return Node('conv', module, sources, shape, (rows, columns), stride, groups)
   if name == 'dot_general':
-    # Of a map it is a 1x1 convolution.
+    # Applied to a map, it is a 1x1 convolution.
     return Node('conv' if len(shape) == 3 else 'linear', module, sources, shape, (1, 1))
   if name in ('reduce_window_max', 'reduce_window_sum'):
     kind: Kind = 'max pool' if name.endswith('max') else 'avg pool'

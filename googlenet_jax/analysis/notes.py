@@ -1,8 +1,8 @@
-"""Compares computed rows with the printed ones and says why a cell differs.
+"""Compares computed rows with printed ones and explains why a cell differs.
 
-A cell is compared only where it can be: multiply-adds where the maps have the printed sizes. A
-claim about the paper is made only for a row whose layers are the printed ones, or those of the
-audit's hypothesis where it has one, and each such claim is computed here.
+Cells are compared only if they can be: multiply-adds only if the maps have the printed sizes.
+Claims about the paper are made only for rows with the printed layers, or with those of the audit's
+hypothesis if it has one, and every such claim is computed here.
 """
 
 import dataclasses
@@ -21,7 +21,7 @@ def annotate(
 
   Args:
     rows: rows of the audited network.
-    hypothesis: rows of a network that explains more of the printed cells; () where there is none.
+    hypothesis: rows of a network that explains more of the printed cells, or ().
     printed: all rows that the paper prints for the network.
     paper: the paper.
   """
@@ -40,7 +40,7 @@ def annotate(
 
 
 def comparable(rows: Sequence[Row]) -> bool:
-  """Whether all maps have the printed heights and widths, and with them the multiply-adds."""
+  """Whether all maps have the printed heights and widths, so that multiply-adds can be compared."""
   return all(row.printed.output in (None, row.output) or _same_map(row) for row in rows)
 
 
@@ -53,7 +53,7 @@ def remarks(
   image_size: int,
   batch_norm: bool,
 ) -> tuple[str, ...]:
-  """What holds for a whole annotated table: how much of it agrees, and what was compared."""
+  """Remarks on a whole annotated table: how much of it agrees, and what was compared."""
   notes = _Notes(printed, paper)
   counts = {
     'parameters': [notes.params(row) for row in rows if row.printed.params],
@@ -83,9 +83,9 @@ def remarks(
 
 
 class _Cell(NamedTuple):
-  """A compared cell: as printed, as computed, and how the row and the hypothesis fit it.
+  """A compared cell as printed and as computed, and how the row and the hypothesis fit it.
 
-  A fit is in words; the row's is empty where it needs none, and None is no fit.
+  Fits are in words. None means no fit; the row's fit is empty if it needs no explanation.
   """
 
   printed: str
@@ -95,7 +95,7 @@ class _Cell(NamedTuple):
 
 
 class _Notes:
-  """The comparison of rows with the printed ones of a paper."""
+  """The comparison of rows with a paper's printed rows."""
 
   def __init__(self, printed: Sequence[PrintedRow], paper: Paper) -> None:
     self._paper = paper
@@ -116,8 +116,8 @@ class _Notes:
 
     Args:
       row: the row.
-      changes: its departures from the printed layers.
-      hypothesis: the same row of the hypothesis, None where there is none, and its departures.
+      changes: its differences from the printed layers.
+      hypothesis: the same row of the hypothesis, or None, and its differences.
       compare_macs: whether multiply-adds are compared.
     """
     other, others = hypothesis
@@ -156,15 +156,15 @@ class _Notes:
       yield _Cell(printed.macs, mega(row.macs), self.macs(row), there)
 
   def params(self, row: Row) -> str | None:
-    """How a row's parameters give the printed figure: '' as its weights rounded, None not at all.
+    """How a row's parameters give the printed figure: '' by rounding its weights, None not at all.
 
-    Papers seldom say whether they count biases nor how they round, and no single rule gives all.
+    Papers seldom say whether they count biases or how they round, and no single rule fits them all.
     """
     printed = row.printed.params
     if printed is None:
       return ''
     both = row.weights + row.biases
-    last = self._paper.unit(printed) / 10 ** digits(printed)  # what the last digit counts
+    last = self._paper.unit(printed) / 10 ** digits(printed)  # the value of the last digit
     for count, words in ((row.weights, ''), (both, ' with biases')):
       if self._paper.written(count, printed) == printed:
         return words and self._counted(count, printed) + words
@@ -174,18 +174,18 @@ class _Notes:
     return None
 
   def macs(self, row: Row) -> str | None:
-    """'' where a row's multiply-adds round to the printed figure, else None."""
+    """'' if a row's multiply-adds round to the printed figure, else None."""
     printed = row.printed.macs
     if printed is None:
       return ''
     return '' if self._paper.written(row.macs, printed) == printed else None
 
   def _counted(self, count: int, printed: str) -> str:
-    """A count in the printed unit with one more digit, so that its rounding can be seen."""
+    """A count in the printed unit with one more digit, to show how it rounds."""
     return self._paper.written(count, printed, more=1)
 
   def with_changes(self, rows: Sequence[Row]) -> Iterator[tuple[Row, list[str]]]:
-    """Rows with what sets their layers apart from the printed ones, but for the maps' sizes."""
+    """Rows with the differences of their layers from the printed ones, except in map sizes."""
     source = 3
     for row in rows:
       yield row, self._changes(row, source)

@@ -17,16 +17,16 @@ from googlenet_jax.errors import UserError
 
 
 def render(audit: Audit, format: str, width: int | None = None) -> str:
-  """Writes an audit down; every format ends with a line break.
+  """Renders an audit; every format ends with a newline.
 
   Args:
-    audit: what `table.audit` returns.
+    audit: the result of `table.audit`.
     format: `text`, `markdown`, `csv` (the rows of the table) or `json`.
-    width: characters that a line of text may have; None for the terminal's width, or 120 where
-      there is none.
+    width: the maximum characters in a line of text; by default the terminal's width, or 120 without
+      a terminal.
 
   Raises:
-    UserError: a format that is not known.
+    UserError: the format is unknown.
   """
   if format == 'text':
     return text(audit, width or shutil.get_terminal_size((120, 24)).columns)
@@ -36,7 +36,7 @@ def render(audit: Audit, format: str, width: int | None = None) -> str:
 
 
 def text(audit: Audit, width: int) -> str:
-  """The table for a terminal of a width; columns that do not fit are left out and named."""
+  """The table for a terminal of a given width; columns that do not fit are left out and named."""
   every = columns(audit)
   kept = list(every)
   while (lines := _grid(audit, kept))[1] > width and (rank := max(c.rank for c in kept)):
@@ -66,13 +66,13 @@ def text(audit: Audit, width: int) -> str:
 
 
 def _grid(audit: Audit, kept: list[Column]) -> tuple[list[str], int]:
-  """Lines of the aligned table, and their width."""
+  """The lines of the aligned table, and their width."""
   body = [
     [column.cell(row) + ('*' if column.differs(row) else '') for column in kept]
     for row in audit.rows
   ]
   foot = [column.total for column in kept]
-  # Figures end where those without a mark end, so that their digits are below each other.
+  # In columns with marks, figures without a mark get a trailing space, so that digits line up.
   marked = [any(column.differs(row) for row in audit.rows) for column in kept]
   cells = [[column.heading for column in kept], *body, foot]
   padded = [
@@ -95,7 +95,7 @@ def _grid(audit: Audit, kept: list[Column]) -> tuple[list[str], int]:
 
 
 def markdown(audit: Audit) -> str:
-  """The table in Markdown, with its notes as the last column; cells that differ are bold."""
+  """The table in Markdown, with notes in the last column; cells that differ are bold."""
   every = columns(audit)
 
   def line(cells: list[str]) -> str:
@@ -122,7 +122,7 @@ def markdown(audit: Audit) -> str:
 
 
 def as_csv(audit: Audit) -> str:
-  """The rows of the table as CSV: the columns of the JSON rows, one column for each width."""
+  """The rows of the table as CSV, with the fields of the JSON rows and a column for each width."""
   stream = io.StringIO()
   widths = list(audit.paper.columns) if audit.paper else []
   names = list(_row(audit, audit.rows[0]))
@@ -139,9 +139,9 @@ def as_csv(audit: Audit) -> str:
 def as_json(audit: Audit) -> str:
   """The audit as one JSON object.
 
-  `output` is [height, width, channels]; `widths` holds the columns that a row fills, null for a
-  layer left out. `paper_params` and `paper_macs` are the printed figures in single parameters and
-  multiply-adds, null where the paper prints none. Claims of the paper follow under their names.
+  `output` is [height, width, channels]; `widths` has the columns that apply to a row, null for an
+  omitted layer. `paper_params` and `paper_macs` are the printed figures in parameters and
+  multiply-adds, null if the paper prints none. Claims of the paper follow, by name.
   """
   found = {
     'variant': audit.variant,

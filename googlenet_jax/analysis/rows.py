@@ -1,4 +1,4 @@
-"""What each row of a network's table costs: one row a top-level module, or the paper's grouping."""
+"""The cost of each row of a network's table: one row per top-level module, or the paper's rows."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
@@ -12,22 +12,22 @@ from googlenet_jax.models import PREFIX, Layer, Network, top_layers
 
 @dataclasses.dataclass(frozen=True)
 class Row:
-  """What a row of the table costs in a network, for one image; `printed` is the paper's row.
+  """The cost of a row of a network's table, for one image.
 
   Attributes:
-    name: the module's, or the paper's where it puts several into one row.
+    name: the module's name, or the paper's name for a row of several modules.
     type: the layer in words.
     output: height, width and channels.
-    depth: weighted layers on the longest path through the row.
-    widths: output channels by the paper's columns, None for a layer left out.
-    weights: entries of kernels.
-    biases: entries of biases and shifts.
-    params: all parameters.
+    depth: number of weighted layers on the longest path through the row.
+    widths: output channels by the paper's columns, None for an omitted layer.
+    weights: number of parameters in kernels.
+    biases: number of parameters in biases and shifts.
+    params: number of all parameters.
     macs: multiply-adds.
-    printed: the paper's row; its cells are None where it has none.
-    note: why a cell is not the printed figure.
-    params_differ: whether `params` was compared and is not the printed figure.
-    macs_differ: whether `macs` was compared and is not the printed figure.
+    printed: the paper's row; its cells are None if there is none.
+    note: why a cell differs from the printed figure.
+    params_differ: whether `params` was compared and differs from the printed figure.
+    macs_differ: whether `macs` was compared and differs from the printed figure.
   """
 
   name: str
@@ -48,12 +48,12 @@ class Row:
 def measure(
   model: Network, image_size: int, paper: Paper | None, printed: Sequence[PrintedRow]
 ) -> tuple[tuple[Row, ...], costs.Breakdown, costs.Breakdown]:
-  """Rows without notes, and parameters and multiply-adds of trunk and heads.
+  """Rows without notes, and the parameters and multiply-adds of trunk and heads.
 
   Args:
     model: the network.
     image_size: height and width of the input.
-    paper: whose rows they are put into; None gives each module a row.
+    paper: the paper whose rows are used; None for a row per module.
     printed: the paper's rows.
   """
   by_module = costs.parameters_by_module(model, image_size)
@@ -112,7 +112,7 @@ def _widths(layers: Sequence[Layer], columns: Mapping[str, str]) -> dict[str, in
 
 
 def _type(layers: Sequence[Layer]) -> str:
-  """The column "type" of the modules of a row."""
+  """The entry of the column "type" for the modules of a row."""
   first, last = layers[0].module, layers[-1].module
   if len(layers) > 1 and getattr(first, 'groups', 1) == layers[0].before[-1]:
     return f'separable {_one(layers[0]).partition(" ")[2]}'  # depthwise, then pointwise

@@ -1,4 +1,4 @@
-"""A network as a table beside what its paper prints, each cell that differs explained."""
+"""A network's table next to its paper's figures, with an explanation of cells that differ."""
 
 import dataclasses
 import functools
@@ -12,7 +12,7 @@ from googlenet_jax.models import FAMILIES, build, choose
 
 @dataclasses.dataclass(frozen=True)
 class Figures:
-  """Parameters and multiply-adds of one image, under a name."""
+  """Parameters, and multiply-adds for one image, under a name."""
 
   name: str
   params: int
@@ -21,11 +21,11 @@ class Figures:
 
 @dataclasses.dataclass(frozen=True)
 class Audit:
-  """The table of a network: `rows`, totals of the inference network, and what is below.
+  """The table of a network: `rows`, totals of the inference network, and the text below them.
 
-  `knobs` are the settings that differ from the variant's own. `training_params` counts the heads
-  too. `remarks` say what was compared and with what result; `claims` are the paper's figures
-  outside the rows. `paper` is None where the family has none.
+  `knobs` are the settings that differ from the variant's own. `training_params` includes the heads.
+  `remarks` say what was compared and with what result; `claims` are the paper's figures outside the
+  rows. `paper` is None if the family has none.
   """
 
   family: str
@@ -52,14 +52,14 @@ def audit(
   classes: int = 1000,
   **knobs: Any,
 ) -> Audit:
-  """Counts a network's parameters, multiply-adds and depth, row by row; computes nothing.
+  """Counts a network's parameters, multiply-adds and depth, row by row, without running it.
 
   Args:
     family: an entry of `models.FAMILIES`.
-    variant: one of the family's variants; None for its first.
-    image_size: height and width of the input; None for the variant's own.
+    variant: one of the family's variants; by default its first.
+    image_size: height and width of the input; by default the variant's own.
     classes: outputs of the classifier and of each head.
-    **knobs: fields of the family's knobs; heads are where the paper has them unless `aux` says.
+    **knobs: fields of the family's knobs; unless `aux` is given, heads are at the paper's places.
 
   Raises:
     UserError: names the argument and what it accepts.
@@ -106,7 +106,7 @@ def audit(
 
 @functools.cache
 def _hypothesis(family: str) -> tuple[Row, ...]:
-  """Rows of the network that the audit holds against cells which the printed one does not give."""
+  """Rows of the network that the audit compares with cells not explained by the printed one."""
   paper = PAPERS[family]
   assert paper.hypothesis
   variant = paper.hypothesis.variant

@@ -1,4 +1,4 @@
-"""Lists the multiply-adds of a traced function: which module does them, how many, how deep."""
+"""Lists the convolutions and matrix products of a traced function: module, cost and depth."""
 
 import dataclasses
 import math
@@ -10,8 +10,8 @@ import flax.linen as nn
 import jax
 from jax.extend import core
 
-# Primitives that run their one inner computation once, argument for argument. Others that are not
-# dealt with below fail where it matters: an unknown loop or kernel would hide multiply-adds.
+# Primitives that run a single inner computation once, with the same arguments. Primitives not
+# handled below raise an error where it matters: an unknown loop or kernel would hide multiply-adds.
 CALLS = {'jit', 'remat2', 'custom_jvp_call', 'custom_vjp_call'}
 
 
@@ -19,9 +19,9 @@ CALLS = {'jit', 'remat2', 'custom_jvp_call', 'custom_vjp_call'}
 class Contraction:
   """A convolution or matrix product of a traced function.
 
-  `scope` is the path of the module it stands in (`GoogLeNet/inception_3a/conv1x1`), `macs` its
-  multiply-adds, `depth` the number of weighted layers on the longest path up to and with it,
-  `outputs` the values that it puts out.
+  `scope` is the path of the module that contains it (`GoogLeNet/inception_3a/conv1x1`), `macs` its
+  multiply-adds, `depth` the number of weighted layers on the longest path up to and including it,
+  and `outputs` the number of its output values.
   """
 
   scope: str
@@ -31,7 +31,7 @@ class Contraction:
 
 
 class _Reach(NamedTuple):
-  """How deep a value lies, and whether it left a contraction just now."""
+  """The depth of a value, and whether it comes directly from a contraction."""
 
   depth: int = 0
   fresh: bool = False
@@ -40,21 +40,21 @@ class _Reach(NamedTuple):
 def contractions(function: Callable[..., Any], *arguments: Any) -> tuple[list[Contraction], Any]:
   """Traces `function` and lists its convolutions and matrix products in order; computes nothing.
 
-  Positions in the padding count as any other, as is the custom. Two contractions with nothing in
-  between (a depthwise convolution, then a pointwise one) are the factors of one weighted layer. A
-  `scan` counts once for each turn, a `cond` as its costliest branch.
+  Padded positions count like any others, as is customary. Two contractions with nothing in between
+  (a depthwise convolution, then a pointwise one) are the factors of one weighted layer. A `scan`
+  counts once per iteration, a `cond` as its most expensive branch.
 
   Args:
-    function: what to trace.
+    function: the function to trace.
     *arguments: arrays or `jax.ShapeDtypeStruct`s, or trees of them.
 
   Returns:
-    The contractions, and the shapes and types of what `function` returns.
+    The contractions, and the shapes and types of the results of `function`.
 
   Raises:
-    NotImplementedError: contractions stand where their number is not known, as in a `while`.
+    NotImplementedError: the number of contractions is not known, as inside a `while`.
   """
-  # The names of modules are in the trace only while flax is told to put them there.
+  # Flax puts the names of modules into the trace only if it is told to.
   with nn.override_named_call(True):
     closed, outputs = jax.make_jaxpr(function, return_shape=True)(*arguments)
   found, _ = _walk(closed.jaxpr, [_Reach()] * len(closed.jaxpr.invars), '')
@@ -92,7 +92,7 @@ def _walk(
 def _enter(
   equation: Any, sources: list[_Reach], scope: str
 ) -> tuple[list[Contraction], list[_Reach]]:
-  """Walks the computations inside an equation."""
+  """Walks through the computations inside an equation."""
   name = equation.primitive.name
   inner = inner_jaxprs(equation)
   if name in CALLS:
@@ -107,8 +107,8 @@ def _enter(
     return found, [_Reach(depth) for depth in deepest]
   if name == 'scan':
     found, results = [], [_Reach()] * len(equation.outvars)
-    # Told from the ranks, as the parameters have other names from one jax to the next: what a scan
-    # goes through or stacks has an axis more outside; in order, constants, carry, inputs.
+    # Recognized by rank, because parameter names change between JAX versions: arrays that a scan
+    # iterates over or stacks have one more axis outside. In order: constants, carry, inputs.
     carried = _same_rank(equation.outvars, inner[0].outvars)
     constants = _same_rank(equation.invars, inner[0].invars) - carried
     for _ in range(equation.params['length']):
@@ -130,7 +130,7 @@ def _same_rank(outside: Sequence[Any], inside: Sequence[Any]) -> int:
 
 
 def inner_jaxprs(equation: Any) -> list[Any]:
-  """The computations that an equation holds."""
+  """The computations inside an equation."""
   values: list[Any] = []
   for value in equation.params.values():
     values += value if isinstance(value, tuple | list) else [value]
@@ -143,7 +143,7 @@ def _macs(equation: Any) -> int | None:
   outputs = math.prod(equation.outvars[0].aval.shape) if equation.outvars else 0
   if equation.primitive.name == 'conv_general_dilated':
     kernel = equation.invars[1].aval.shape
-    # Groups of features or of the batch: the kernel holds the channels of one group only.
+    # With groups of features or of the batch, the kernel has the channels of one group only.
     out_features = kernel[equation.params['dimension_numbers'].rhs_spec[0]]
     return outputs * math.prod(kernel) // out_features
   if equation.primitive.name == 'dot_general':
@@ -154,9 +154,9 @@ def _macs(equation: Any) -> int | None:
 
 
 def join_scope(scope: str, stack: Any) -> str:
-  """The path of an equation; inside a call, names are relative to those of the call.
+  """The path of an equation; inside a call, names are relative to the call's.
 
-  Transformations wrap names (`vmap(conv1)`), methods other than `__call__` follow a dot.
+  Transformations wrap names (`vmap(conv1)`); methods other than `__call__` follow a dot.
   """
   names = re.sub(r'\w+\(|\)', '', str(stack)).split('/')
   return '/'.join(filter(None, [scope, *(name.partition('.')[0] for name in names)]))

@@ -1,7 +1,7 @@
-"""The command line: one file for each room, with the flags of each command beside its function.
+"""The command line: one file per subpackage, with the flags of each command next to its function.
 
-A command is added by a function that declares its flags and names what runs, and by a line in
-`_COMMANDS`. Everything that runs imports what it needs late: `googlenet --help` is quick.
+A command is added by a function that declares its flags and the function to run, and by a line in
+`_COMMANDS`. Commands import what they need when they run, so that `googlenet --help` is fast.
 """
 
 import argparse
@@ -45,7 +45,7 @@ _COMMANDS = (
   doctor.add_doctor,
 )
 
-# What no code can mend: rights, full disks and disks that are only read.
+# Errors that are not bugs: missing permissions, full disks and read-only disks.
 _OF_THE_MACHINE = (errno.EACCES, errno.EPERM, errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
 
@@ -67,7 +67,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _parse(argv: list[str]) -> argparse.Namespace:
-  """A command's flags, with its name, its function, what was typed and what is left of it."""
+  """A command's flags, with its name, its function, all arguments and those left over."""
   parser = argparse.ArgumentParser(
     prog='googlenet', description='Train, evaluate, convert and analyze GoogLeNet in JAX.'
   )
@@ -84,7 +84,7 @@ def _parse(argv: list[str]) -> argparse.Namespace:
 
 def _log_to_stderr() -> None:
   handler = logging.StreamHandler(sys.stderr)
-  # Orbax's threads log pages about what comes to us as an exception, and becomes one line.
+  # Orbax's threads log pages about errors that we also get as exceptions and print in one line.
   handler.addFilter(lambda record: record.name != 'absl')
   logging.basicConfig(format='%(message)s', handlers=[handler], level=logging.WARNING)
   logging.getLogger('googlenet_jax').setLevel(logging.INFO)

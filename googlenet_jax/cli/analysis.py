@@ -45,7 +45,7 @@ def _table(options: argparse.Namespace) -> None:
 
   try:
     knobs = parse_knobs(options.family, _pairs(options.more))
-  except UserError as error:  # of a flag, as those that argparse knows
+  except UserError as error:  # an error in a flag, reported like argparse's own
     options.error(str(error))
   found = audit(
     options.family,
@@ -58,7 +58,7 @@ def _table(options: argparse.Namespace) -> None:
 
 
 def _pairs(arguments: list[str]) -> dict[str, str]:
-  """`--width=0.5` or `--width 0.5` by name, as argparse reads flags."""
+  """Parses `--width=0.5` or `--width 0.5` into values by name, as argparse would."""
   found: dict[str, str] = {}
   waiting = iter(arguments)
   for argument in waiting:
@@ -140,7 +140,7 @@ def _compare(options: argparse.Namespace) -> None:
 
 
 def _speeds(options: argparse.Namespace, names: Sequence[str]) -> tuple[Any, Any]:
-  """Figures that were measured here and that are predicted, where they are asked for."""
+  """The figures measured on this machine and those predicted, if requested."""
   if options.target:
     from googlenet_jax.analysis.ahead import targets
 

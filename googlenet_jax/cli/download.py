@@ -14,7 +14,7 @@ from googlenet_jax.downloads.published import PUBLISHED, Published
 from googlenet_jax.errors import UserError
 
 MIRROR = 'GOOGLENET_MIRROR'
-"""The environment variable that stands for --mirror."""
+"""The environment variable with the default of --mirror."""
 
 
 def add_download(commands: Any) -> None:
@@ -89,7 +89,7 @@ def _check_images(options: argparse.Namespace, out: pathlib.Path) -> None:
 
 
 def _check_folder(folder: pathlib.Path) -> None:
-  """Refuses a folder in which nothing could be written, before anything is downloaded."""
+  """Raises UserError, before anything is downloaded, if a folder cannot be written to."""
   there = next(parent for parent in (folder, *folder.parents) if parent.exists())
   try:
     with tempfile.TemporaryFile(dir=there):
@@ -108,7 +108,7 @@ def _make_folder(folder: pathlib.Path) -> None:
 def _fetched(
   options: argparse.Namespace, published: Published, cache: pathlib.Path
 ) -> pathlib.Path:
-  """The published file, its checksum compared."""
+  """The published file, after checking its checksum."""
   from googlenet_jax.downloads import fetching
 
   if options.given:
@@ -142,7 +142,7 @@ def _prepare(
   from googlenet_jax.data.prepare import describe, prepare
   from googlenet_jax.data.prepare.tar import decompressed
 
-  cache = flags.cache_dir(options) / 'downloads'  # and not beside a file of the user's
+  cache = flags.cache_dir(options) / 'downloads'  # not next to the user's own file
   with decompressed(file, cache) as archive, flags.counter() as progress:
     prepared = prepare(
       f'{published.kind}:{archive}',

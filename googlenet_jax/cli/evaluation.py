@@ -74,7 +74,7 @@ def _evaluate(options: argparse.Namespace) -> None:
         progress=progress,
         **common,
       )
-  print(text, end='', flush=True)  # before the disk can be full
+  print(text, end='', flush=True)  # before saving, which can fail
   if options.predictions:
     predictions.save(found, options.predictions)
 

@@ -1,4 +1,4 @@
-"""How a command that fails ends: one line on stderr, and its exit status."""
+"""How a failed command ends: with one line on stderr, and its exit status."""
 
 import sys
 import traceback
@@ -7,12 +7,12 @@ from googlenet_jax.errors import RUN_ME_AGAIN, Preempted, UserError
 
 
 def print_failure(command: str, error: BaseException) -> int:
-  """Prints an error in one line, or a bug with its traceback; returns the exit status."""
+  """Prints a user error in one line, or a bug with its traceback; returns the exit status."""
   if isinstance(error, BrokenPipeError):
     return 1
   message, status = 'interrupted', 130
   if isinstance(error, UserError):
-    message, status = ' '.join(str(error).split()), 1  # one line, whatever the user's text holds
+    message, status = ' '.join(str(error).split()), 1  # one line, whatever text the user gave
   elif isinstance(error, Preempted):
     message, status = f'{error}; the same command goes on', RUN_ME_AGAIN
   elif not isinstance(error, KeyboardInterrupt):

@@ -1,4 +1,4 @@
-"""What several commands share: flags, their types, and what is shown while a command runs."""
+"""Shared by several commands: flags, their types, and progress output."""
 
 import argparse
 import contextlib
@@ -30,16 +30,16 @@ def command(
   takes_more: bool = False,
   **more: Any,
 ) -> argparse.ArgumentParser:
-  """Adds a command; its own flags are added to what is returned.
+  """Adds a command and returns its parser, to which its own flags are added.
 
   Args:
-    commands: what `add_subparsers` returned.
+    commands: the result of `add_subparsers`.
     name: the command's name.
-    run: runs the command with its parsed flags.
+    run: the function that runs the command, given its parsed flags.
     text: one sentence for `googlenet --help` and the command's own help.
-    takes_more: whether arguments beside the command's own flags are accepted, as `options.more`:
-      `--config` and its overrides, or a network's knobs.
-    **more: keywords of `ArgumentParser`.
+    takes_more: whether further arguments are accepted and stored in `options.more`: `--config` and
+      its overrides, or a network's knobs.
+    **more: keyword arguments of `ArgumentParser`.
   """
   parser: argparse.ArgumentParser = commands.add_parser(name, help=text, description=text, **more)
   parser.set_defaults(run=run, takes_more=takes_more, error=parser.error)
@@ -47,7 +47,7 @@ def command(
 
 
 def add_networks(parser: argparse.ArgumentParser) -> None:
-  """Adds the flags that say which networks are meant, and how they are computed."""
+  """Adds the flags that select networks and determine how they are computed."""
   group = parser.add_argument_group(
     'networks (several form an ensemble that averages their softmax outputs)'
   )
@@ -71,7 +71,7 @@ def add_networks(parser: argparse.ArgumentParser) -> None:
 
 
 def add_format(parser: argparse.ArgumentParser, *more: str) -> None:
-  """Adds `--format`, which takes `text`, `json` and those named here."""
+  """Adds `--format`, which accepts `text`, `json` and the formats in `more`."""
   parser.add_argument(
     '--format',
     choices=('text', *more, 'json'),
@@ -81,7 +81,7 @@ def add_format(parser: argparse.ArgumentParser, *more: str) -> None:
 
 
 def add_cache_dir(parser: argparse.ArgumentParser) -> None:
-  """Adds `--cache_dir`, whose value `cache_dir` gives."""
+  """Adds `--cache_dir`, whose value `cache_dir` returns."""
   parser.add_argument(
     '--cache_dir',
     type=pathlib.Path,
@@ -124,7 +124,7 @@ def local_file(given: Place, cache: pathlib.Path) -> pathlib.Path:
 
 
 def add_processes(parser: argparse.ArgumentParser) -> None:
-  """Adds the flags of a run of several processes."""
+  """Adds the flags for runs of several processes."""
   group = parser.add_argument_group(
     'several processes (detected automatically on SLURM and TPU pods)'
   )
@@ -134,37 +134,37 @@ def add_processes(parser: argparse.ArgumentParser) -> None:
 
 
 def natural(text: str) -> int:
-  """The type of a flag that takes 0, 1, 2, ..."""
+  """The type of a flag that accepts 0, 1, 2, ..."""
   if not text.isdecimal():
     raise argparse.ArgumentTypeError(f'{text!r} is neither 0 nor a positive integer')
   return int(text)
 
 
 def positive(text: str) -> int:
-  """The type of a flag that takes 1, 2, 3, ..."""
+  """The type of a flag that accepts 1, 2, 3, ..."""
   if not text.isdecimal() or int(text) < 1:
     raise argparse.ArgumentTypeError(f'{text!r} is no positive integer')
   return int(text)
 
 
 def refuse(options: argparse.Namespace, names: Sequence[str], why: str) -> None:
-  """Raises UserError for the first of these flags that is given; `{name}` in `why` is its name."""
+  """Raises UserError for the first of `names` that was given; `{name}` in `why` is its name."""
   for name in names:
     if getattr(options, name):
       raise UserError(f'--{name}: {why.format(name=name)}')
 
 
 def say(line: str) -> None:
-  """Tells the user what is being done, on stderr."""
+  """Prints what is being done on stderr."""
   print(line, file=sys.stderr)
 
 
 @contextlib.contextmanager
 def counter(size: bool = False) -> Iterator[Callable[[int, int], None]]:
-  """Shows how many of how many are done: a bar on a terminal, nothing elsewhere.
+  """Shows progress as a bar on a terminal, and nothing elsewhere.
 
   Args:
-    size: whether bytes are counted, which are shown in larger units.
+    size: whether the counts are bytes, which are shown in larger units.
   """
   if not sys.stderr.isatty():
     yield lambda done, total: None
@@ -185,7 +185,7 @@ def counter(size: bool = False) -> Iterator[Callable[[int, int], None]]:
 
 
 def program() -> str:
-  """The command as it can be typed here."""
+  """The command line that starts this program, as the user can type it."""
   if shutil.which('googlenet'):
     return 'googlenet'
   near = os.path.relpath(sys.executable)

@@ -1,1 +1,1 @@
-"""Images from their source to batches of uint8; knows no model and no accelerator."""
+"""Images from their source to batches of uint8; independent of models and accelerators."""

@@ -1,8 +1,8 @@
 """Random views of training images and the one view of test images, uint8 in and out.
 
-Every image takes the same draws in the same order, whatever is switched on, so two runs that differ
-in one switch share the draws of all the others: turning off the mirror leaves crops and colors as
-they were.
+Every image takes the same random draws in the same order, whatever is switched on. Two runs that
+differ in one switch thus share the draws for all others: turning off the mirror does not change
+crops and colors.
 """
 
 import dataclasses
@@ -76,7 +76,7 @@ def _is_range(pair):
 PRESETS: dict[str, Augmentation] = {
   'none': Augmentation(),
   'crop_flip': Augmentation(crop='area', interpolation='linear', flip=True),
-  # For images of 32 x 32: 4 pixels on each side, as 1512.03385, section 4.2.
+  # For images of 32 x 32: 4 pixels on each side, as in 1512.03385, section 4.2.
   'small': Augmentation(crop='pad', flip=True),
   # GoogLeNet, section 6, with the distortions of Howard, 1312.5402.
   'paper': Augmentation(
@@ -92,7 +92,7 @@ PRESETS: dict[str, Augmentation] = {
 
 
 def from_config(values: Mapping[str, Any]) -> Augmentation:
-  """The preset that `values['preset']` names, with every other value that is not None in its place.
+  """The preset that `values['preset']` names, overridden by all other values that are not None.
 
   Args:
     values: the config's `data.augment`: `preset` and any fields of `Augmentation`.
@@ -108,7 +108,7 @@ def from_config(values: Mapping[str, Any]) -> Augmentation:
 
 
 class _Draws(NamedTuple):
-  """All that is random about one image: uniform in [0, 1), `lighting` standard normal."""
+  """All random draws for one image: uniform in [0, 1), except `lighting`, which is normal."""
 
   box: tuple[float, float, float, float]  # Area, aspect ratio, top, left.
   interpolation: float
@@ -133,8 +133,8 @@ def train_transform(
   Args:
     image: uint8[h, w, 3], RGB, at least 1 x 1; not changed.
     image_size: side of the result.
-    augmentation: what may happen.
-    rng: gives 10 uniform and 3 normal draws, whatever `augmentation` says.
+    augmentation: what may happen to an image.
+    rng: generator that 10 uniform and 3 normal draws are taken from, whatever `augmentation` is.
 
   Returns:
     uint8[image_size, image_size, 3], contiguous, sharing no memory with `image`.
@@ -152,8 +152,8 @@ def train_transform(
 def test_transform(image: np.ndarray, image_size: int, resize: int) -> np.ndarray:
   """The central square of a test image.
 
-  The shorter side becomes `resize` pixels, by area averaging to shrink, which does not alias, and
-  bilinearly to enlarge. Of an image over 4 times as long as wide only the middle part is resized.
+  The shorter side becomes `resize` pixels, shrunk by area averaging, which does not alias, or
+  enlarged bilinearly. If an image is over 4 times as long as wide, only its middle is resized.
 
   Args:
     image: uint8[h, w, 3], RGB, at least 1 x 1; not changed.
@@ -189,7 +189,7 @@ def _crop(image, size, augmentation, draws):
 
 
 def _color_amounts(augmentation, draws):
-  """What is switched on, as `color.distort` takes it."""
+  """The distortions that are switched on, as arguments of `color.distort`."""
   amounts = {}
   for key in ('brightness', 'contrast', 'saturation'):
     if strength := getattr(augmentation, key):
@@ -202,5 +202,5 @@ def _color_amounts(augmentation, draws):
 
 
 def _own(view, image):
-  """Contiguous, and a copy if it is still part of the source."""
+  """Makes a view contiguous, and copies it if it still shares memory with `image`."""
   return view.copy() if np.may_share_memory(view, image) else np.ascontiguousarray(view)

@@ -10,10 +10,10 @@ mean gray m:
   saturation  x -> s x + (1 - s) y(x)
   hue         x -> H x, a rotation about the gray axis that keeps y(x)
 
-As long as nothing is clipped these four commute: m and y(x) go through the other steps as any color
-does. All orders are therefore the one matrix that `matrix` builds, and there is none to draw. What
-is left out is the clipping between steps, by which the order shows in 8-bit images: here values
-beyond 0..255 are clipped once, at the end, and a highlight that a later step takes back survives.
+As long as nothing is clipped, these four commute: m and y(x) go through the other steps as any
+color does. All orders therefore give the one matrix that `matrix` builds, and no order is drawn.
+What is left out is the clipping between steps, which makes the order matter in 8-bit images: here
+values beyond 0..255 are clipped only once, at the end, so that a later step can recover highlights.
 """
 
 from collections.abc import Sequence
@@ -23,7 +23,7 @@ import numpy as np
 from googlenet_jax.data.geometry import opencv
 
 LUMA = np.array([0.299, 0.587, 0.114])
-"""Weights of red, green and blue in gray (ITU-R BT.601, what Pillow's mode L uses)."""
+"""Weights of red, green and blue in gray (ITU-R BT.601, as in Pillow's mode L)."""
 
 _YIQ = np.array([LUMA, [0.5959, -0.2746, -0.3213], [0.2115, -0.5227, 0.3112]])
 _YIQ_INVERSE = np.linalg.inv(_YIQ)
@@ -70,7 +70,7 @@ def matrix(
 
 
 def _hue_rotation(turn):
-  """Float64[3, 3] that turns the plane of I and Q and keeps Y."""
+  """The rotation of the plane of I and Q that keeps Y, float64[3, 3]."""
   cosine, sine = np.cos(2 * np.pi * turn), np.sin(2 * np.pi * turn)
   return _YIQ_INVERSE @ [[1, 0, 0], [0, cosine, -sine], [0, sine, cosine]] @ _YIQ
 

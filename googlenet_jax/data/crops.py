@@ -1,16 +1,16 @@
-"""The crops that a test image is seen in: 1, 10 or 144 (section 7), as boxes of whole pixels.
+"""The crops of a test image: 1, 10 or 144 (section 7), as boxes of whole pixels.
 
 For a network that takes images of s x s pixels:
 
-- 1: the shorter side becomes `resize` pixels, and the central s x s are cut.
+- 1: the shorter side becomes `resize` pixels, and the central s x s pixels are cut.
 - 10: the center and the four corners of the same resized image, and their mirror images.
 - 144: the shorter side becomes 256, 288, 320 and 352 pixels, times s / 224 and rounded. Each of the
   four gives its left, central and right square (portraits: top, central and bottom). Each square
   gives its four corners and its center, s x s, and the whole square resized to s x s. Each of these
   comes with its mirror image: 4 * 3 * 6 * 2.
 
-At 224 with `resize` 256 the one crop is among the ten, and these are among the 144. All crops of an
-image over 4 times as long as wide are cut from its middle part, 4 times as long.
+At 224 with `resize` 256 the single crop is among the ten, and these are among the 144. If an image
+is over 4 times as long as wide, all crops are cut from its middle part, 4 times as long as wide.
 
 Equal boxes, such as the three squares of a square image, are cut and computed once, and count as
 often as they occur.
@@ -25,7 +25,7 @@ from googlenet_jax.data.geometry import Box, cut, resized_size, without_far_ends
 from googlenet_jax.errors import UserError
 
 CROPS = (1, 10, 144)
-"""The numbers of crops that can be asked for."""
+"""The accepted numbers of crops."""
 
 _SHORTER_SIDES = (256, 288, 320, 352)  # section 7, point 2, for a network that takes 224 x 224
 _NETWORK = 224
@@ -35,9 +35,9 @@ class Crop(NamedTuple):
   """One view of a test image.
 
   Attributes:
-    shorter_side: what the shorter side of the whole image becomes before the box is cut, in pixels.
-    box: the part of that image; if it is larger than what the network takes, it is resized to that.
-    mirrored: whether left and right are exchanged then.
+    shorter_side: the shorter side of the whole image, in pixels, after resizing and before cutting.
+    box: the part of that image; if it is larger than the network's input, it is resized to that.
+    mirrored: whether left and right are then exchanged.
   """
 
   shorter_side: int
@@ -69,7 +69,7 @@ def crop_list(crops: int, size: tuple[int, int], image_size: int, resize: int) -
   Args:
     crops: 1, 10 or 144.
     size: height and width of the image, neither over 4 times the other.
-    image_size: what the network takes, height and width.
+    image_size: height and width of the network's input.
     resize: the shorter side for 1 and 10 crops, at least `image_size`.
 
   Raises:
@@ -96,17 +96,17 @@ def crop_list(crops: int, size: tuple[int, int], image_size: int, resize: int) -
 
 
 def view_limit(crops: tuple[int, ...]) -> int:
-  """The largest number of different views of an image in these crops, mirror images aside."""
+  """The largest number of different views of an image in these crops, without mirror images."""
   return sum(max(1, count // 2) for count in set(crops))
 
 
 def cut_views(image: np.ndarray, crops: tuple[int, ...], *, image_size: int, resize: int) -> Views:
-  """Cuts the crops of one image: one resize a scale, whatever the number of crops.
+  """Cuts the crops of one image, with one resize per scale, whatever the number of crops.
 
   Args:
     image: uint8[h, w, 3], at least 1 x 1; not changed.
-    crops: numbers of crops, each of `CROPS`; they share what they have in common.
-    image_size: what the network takes, height and width.
+    crops: numbers of crops from `CROPS`; equal views are shared between them.
+    image_size: height and width of the network's input.
     resize: the shorter side for 1 and 10 crops.
   """
   image = without_far_ends(image)
@@ -128,7 +128,7 @@ def cut_views(image: np.ndarray, crops: tuple[int, ...], *, image_size: int, res
 
 
 def _squares(size: tuple[int, int]) -> list[Box]:
-  """Left, central and right square of an image, or top, central and bottom one."""
+  """The left, central and right square of an image, or the top, central and bottom one."""
   height, width = size
   side = min(height, width)
   starts = (0, (max(height, width) - side) // 2, max(height, width) - side)

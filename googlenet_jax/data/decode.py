@@ -1,25 +1,25 @@
-"""Bytes of one image file -> RGB, or one error that names the file: never garbage without a word.
+"""Decodes the bytes of an image file to RGB, or raises one error that names the file.
 
 What is read, and how:
 
 - JPEG through libjpeg-turbo (simplejpeg) in strict mode: whatever libjpeg would only warn about
-  and paint over with gray is refused. CMYK and YCCK become RGB as (1 - ink) (1 - black), with
-  Adobe's inverted storage where the Adobe marker says so.
-- PNG (every chunk's CRC is checked first, which Pillow leaves out for pixels), WebP, BMP, GIF, TIFF
-  and PPM/PGM/PBM through Pillow, each only as the format that its first bytes announce. Animations
-  and multi-page files give their first image.
-- 16-bit samples keep their high byte (`>> 8`); palettes are looked up; alpha goes onto white.
-- EXIF orientation is ignored, as ImageNet's published figures and the usual loaders do: the pixels
+  and fill with gray is an error. CMYK and YCCK become RGB as (1 - ink) (1 - black), with Adobe's
+  inverted storage if the Adobe marker is present.
+- PNG (first checking every chunk's CRC, which Pillow does not do for pixels), WebP, BMP, GIF, TIFF
+  and PPM/PGM/PBM through Pillow, each only as the format that its first bytes announce. For
+  animations and multi-page files, the first image is read.
+- 16-bit samples keep their high byte (`>> 8`); palettes are looked up; alpha is blended onto white.
+- EXIF orientation is ignored, as in ImageNet's published figures and the usual loaders: the pixels
   are those that the camera stored. (A TIFF's own orientation tag is part of the format and obeyed.)
   Color profiles and gamma are ignored too.
 
-What the checks cannot find: JPEG, WebP, BMP, GIF, TIFF and PPM hold no checksum of their pixels. A
-changed bit in a JPEG's scan is found when decoding loses its way (an invalid code, too few or too
-many blocks, bytes left over): 20% of single flipped bits in baseline files at quality 95, 12% with
-optimized Huffman tables, 34% in progressive files (computed, 1,000 flips each over 40 photos).
-The others decode to another valid image, most of them all but equal to the right one. A cut file is
-found at any length; only bytes behind the last pixel of a BMP or GIF are not missed. The hashes of
-ArrayRecord guard the bytes of a data set once it is prepared.
+What the checks cannot find: JPEG, WebP, BMP, GIF, TIFF and PPM have no checksum of their pixels. A
+changed bit in a JPEG's scan is found if decoding fails (an invalid code, too few or too many
+blocks, bytes left over): 20% of single flipped bits in baseline files at quality 95, 12% with
+optimized Huffman tables, 34% in progressive files (computed, 1,000 flips each over 40 photos). The
+others decode to another valid image, in most cases almost equal to the right one. A truncated file
+is found at any length, unless only bytes after the last pixel of a BMP or GIF are missing. Once a
+data set is prepared, ArrayRecord's hashes guard its bytes.
 """
 
 import io
@@ -31,9 +31,9 @@ import numpy as np
 from googlenet_jax.errors import UserError
 
 MAX_PIXELS = 2**26
-"""Images of more pixels than this (67 megapixels, 201 MB as RGB) are refused from their header."""
+"""Images with more pixels (67 megapixels, 201 MB as RGB) are refused after reading their header."""
 
-_SIGNATURES = (  # (format as Pillow names it, offset, bytes there)
+_SIGNATURES = (  # (Pillow's name of the format, offset, bytes there)
   ('JPEG', 0, b'\xff\xd8\xff'),
   ('PNG', 0, b'\x89PNG\r\n\x1a\n'),
   ('WEBP', 8, b'WEBP'),
@@ -47,15 +47,15 @@ _SIGNATURES = (  # (format as Pillow names it, offset, bytes there)
 
 
 class DecodeError(UserError):
-  """An image file that cannot be read as it was meant; `name` and `reason` in one line.
+  """An image file that cannot be decoded; the message is `name` and `reason` in one line.
 
   Attributes:
-    name: the file, as the caller named it.
+    name: the caller's name for the file.
     reason: what is wrong with it.
   """
 
   def __init__(self, name: str, reason: str):
-    super().__init__(name, reason)  # Both in `args`: workers pickle errors to reach their parent.
+    super().__init__(name, reason)  # Both in `args`, so that workers can pickle the error.
     self.name = name
     self.reason = reason
 
@@ -68,13 +68,13 @@ def decode_image(data: bytes, name: str) -> np.ndarray:
 
   Args:
     data: the whole file.
-    name: what to call it in an error.
+    name: the file's name for errors.
 
   Returns:
     uint8[height, width, 3], RGB, contiguous and writable.
 
   Raises:
-    DecodeError: if the file is empty, cut, corrupt, too large (`MAX_PIXELS`) or of another format.
+    DecodeError: the file is empty, truncated, corrupt, too large (`MAX_PIXELS`) or not supported.
   """
   kind = _sniff(data, name)
   if kind == 'JPEG':
@@ -86,7 +86,7 @@ def decode_image(data: bytes, name: str) -> np.ndarray:
       return _to_rgb(image, depth)
     except MemoryError:
       raise
-    except Exception as error:  # Pillow's parsers raise whatever their arithmetic trips over.
+    except Exception as error:  # Pillow's parsers raise errors of any kind.
       raise DecodeError(name, f'corrupt {kind}: {_one_line(error)}') from error
 
 
@@ -94,7 +94,7 @@ def image_size(data: bytes, name: str) -> tuple[int, int]:
   """Height and width in pixels from the header, under the same pixel limit as `decode_image`.
 
   Raises:
-    DecodeError: if the header is unreadable, or the image too large.
+    DecodeError: the header is unreadable, or the image is too large.
   """
   kind = _sniff(data, name)
   if kind == 'JPEG':
@@ -130,7 +130,7 @@ def _one_line(error):
 
 
 def _jpeg_header(data, name):
-  """(height, width, color space), the size within the limit."""
+  """(height, width, color space), after checking the size limit."""
   import simplejpeg
 
   try:
@@ -160,7 +160,7 @@ def _decode_jpeg(data, name):
 
 
 def _has_adobe_marker(data):
-  """Whether an APP14 'Adobe' segment precedes the scan: its writers store 255 for 'no ink'."""
+  """Whether an APP14 'Adobe' segment precedes the scan; such files store 255 for 'no ink'."""
   at = 2
   while at + 4 <= len(data) and data[at] == 0xFF and data[at + 1] != 0xDA:
     if data[at + 1] == 0xFF:  # A fill byte.
@@ -173,7 +173,7 @@ def _has_adobe_marker(data):
 
 
 def _paper_under_ink(light):
-  """uint8[h, w, 4], what cyan, magenta, yellow and black each let through -> uint8[h, w, 3]."""
+  """uint8[h, w, 4], the light that C, M, Y and K each let through -> uint8[h, w, 3], RGB."""
   product = light[..., :3].astype(np.uint16) * light[..., 3:]
   return ((product + 127) // 255).astype(np.uint8)
 
@@ -182,7 +182,7 @@ def _paper_under_ink(light):
 
 
 def _check_png(data, name):
-  """Walks the chunks, each whole and with its right CRC, from IHDR to IEND -> the bit depth."""
+  """Checks that all chunks from IHDR to IEND are whole and their CRCs right -> the bit depth."""
   at, depth = 8, None
   while True:
     head = bytes(data[at : at + 8])
@@ -204,20 +204,20 @@ def _check_png(data, name):
 
 
 def _open(data, kind, name):
-  """The Pillow image of that format, header read, size within the limit, pixels not yet decoded."""
+  """Opens a Pillow image of a format and checks its size limit; pixels are not yet decoded."""
   from PIL import Image
 
-  if kind == 'PNG' and len(data) >= 24:  # Before Pillow's own, higher limit can speak.
+  if kind == 'PNG' and len(data) >= 24:  # Before Pillow applies its own, higher limit.
     width, height = struct.unpack('>II', data[16:24])
     _check_size(height, width, name)
   try:
     image = Image.open(io.BytesIO(data), formats=[kind])
   except MemoryError:
     raise
-  except Image.DecompressionBombError as error:  # Pillow's own limit, above ours, met on the way.
+  except Image.DecompressionBombError as error:  # Pillow's own limit, which is above ours.
     reason = f'more than the {MAX_PIXELS:,} pixels accepted ({_one_line(error)})'
     raise DecodeError(name, reason) from error
-  except Image.UnidentifiedImageError as error:  # Its own text holds an address, no reason.
+  except Image.UnidentifiedImageError as error:  # Its message is an address and gives no reason.
     raise DecodeError(name, f'corrupt {kind} header') from error
   except Exception as error:
     raise DecodeError(name, f'corrupt {kind} header: {_one_line(error)}') from error
@@ -230,7 +230,7 @@ def _open(data, kind, name):
 
 
 def _to_rgb(image, png_depth):
-  """A loaded Pillow image of any mode that has one meaning as RGB -> uint8[h, w, 3]."""
+  """A loaded Pillow image of any mode with an unambiguous meaning as RGB -> uint8[h, w, 3]."""
   mode = image.mode
   if mode.startswith('I;16') or (mode == 'I' and image.format in ('PNG', 'PPM')):
     return _sixteen_bit_gray(np.asarray(image), image.info.get('transparency'))
@@ -240,7 +240,7 @@ def _to_rgb(image, png_depth):
     raise ValueError(f'pixels of mode {mode} have no fixed range; 8 or 16 bits expected')
   transparent = image.info.get('transparency')
   if mode in ('LA', 'La', 'PA', 'RGBA', 'RGBa') or transparent is not None:
-    if mode == 'L' and png_depth in (2, 4):  # Pillow scales the pixels to 8 bits, but not this.
+    if mode == 'L' and png_depth in (2, 4):  # Pillow scales pixels to 8 bits, but not this value.
       image.info['transparency'] = transparent * 255 // (2**png_depth - 1)
     if mode == 'RGB' and png_depth == 16:
       raise ValueError('a transparent color of 16-bit samples is not supported')
@@ -249,7 +249,7 @@ def _to_rgb(image, png_depth):
 
 
 def _sixteen_bit_gray(values, transparent):
-  """integer[h, w] in 0..65535 -> uint8[h, w, 3] by the high byte; the transparent one is white."""
+  """integer[h, w] in 0..65535 -> the high byte, uint8[h, w, 3], with `transparent` as white."""
   if values.min() < 0 or values.max() > 65535:
     raise ValueError('gray values beyond 16 bits')
   gray = (values >> 8).astype(np.uint8)

@@ -1,4 +1,4 @@
-"""Boxes, resizing and padding of single images; no randomness of its own."""
+"""Boxes, resizing and padding of single images; all random draws are arguments."""
 
 import functools
 import math
@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 INTERPOLATIONS = ('linear', 'area', 'nearest', 'cubic')
-"""The paper's four; 'auto', which `resize` also takes, is not one of the draw."""
+"""The paper's four; 'auto', which `resize` also accepts, is not among those drawn."""
 
 _LONGEST = 4  # Sides beyond this multiple of the shorter one never reach a central square crop.
 _MAX_AS_FLOATS = 2**24  # Values; 64 MB as float32.
@@ -18,8 +18,8 @@ _MAX_AS_FLOATS = 2**24  # Values; 64 MB as float32.
 def opencv() -> types.ModuleType:
   """The module cv2, set up once in each process that transforms images.
 
-  OpenCV would split a resize to more than about 300 x 300 pixels over all cores, inside each of the
-  pipeline's threads. The pipeline already keeps every core busy with an image of its own.
+  OpenCV would split every resize to more than about 300 x 300 pixels over all cores, in each of the
+  pipeline's threads. The pipeline already keeps every core busy with its own image.
   """
   import cv2
 
@@ -44,12 +44,13 @@ def area_box(
 ) -> Box:
   """A box with a share of the image's area and an aspect ratio within limits (paper, section 6).
 
-  The area is uniform over the shares that some allowed aspect ratio can have, the aspect ratio
-  (width / height) uniform over the allowed ones with which a box of that area fits, the place
-  uniform over all where the box is inside. There is no rejection, so the area stays exactly uniform
-  and each box takes four draws. An image of aspect 3/4 to 4/3 can have every share up to 100%, a
-  3:2 photo up to 88.9%. Where even the smallest share fits no allowed aspect ratio (a side over 16
-  times the other, at 8% and 4/3), the box is the largest of the nearest allowed one.
+  The area is uniform over the shares that fit with some allowed aspect ratio, the aspect ratio
+  (width / height) is uniform over the allowed ones with which a box of that area fits, and the
+  position is uniform over all positions inside the image. There is no rejection, so the area is
+  exactly uniform and each box takes four draws. In an image of aspect ratio 3/4 to 4/3, every share
+  up to 100% is possible; in a 3:2 photo, up to 88.9%. If even the smallest share fits with no
+  allowed aspect ratio (one side over 16 times the other, at 8% and 4/3), the box is the largest one
+  with the nearest allowed aspect ratio.
 
   Args:
     size: height and width of the image, at least 1 x 1.
@@ -108,10 +109,10 @@ def resize(image: np.ndarray, size: tuple[int, int], interpolation: str = 'auto'
 
 
 def _averages_slowly(image, size):
-  """Whether OpenCV averages these sizes in float32 anyway, slower from bytes than from floats.
+  """Whether OpenCV averages these sizes in float32 anyway, more slowly from bytes than from floats.
 
-  The result is the same to the bit. Whole factors have a fast path from bytes, and enlarging does
-  not average. A very large image is not worth four times its memory.
+  The result is bit-identical. Integer factors have a fast path for bytes, and enlarging does not
+  average. For a very large image the speed is not worth four times the memory.
   """
   height, width = image.shape[:2]
   shrinks = size[0] <= height and size[1] <= width
@@ -151,7 +152,7 @@ def resized_size(size: tuple[int, int], shorter_side: int) -> tuple[int, int]:
 
 
 def without_far_ends(image: np.ndarray) -> np.ndarray:
-  """Cuts both ends of an image over 4 times as long as wide, alike, and returns a view.
+  """Cuts both ends equally if an image is over 4 times as long as wide, and returns a view.
 
   Resizing a 1 x 9999 image whole could take gigabytes.
   """
@@ -162,7 +163,7 @@ def without_far_ends(image: np.ndarray) -> np.ndarray:
 
 
 def pad_and_cut(image: np.ndarray, pad: int, draws: tuple[float, float]) -> np.ndarray:
-  """Pads every side with black and cuts the old size at one of the (2 pad + 1)^2 places.
+  """Pads every side with black and cuts the original size at one of the (2 pad + 1)^2 positions.
 
   Args:
     image: uint8[h, w, 3].

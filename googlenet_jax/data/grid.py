@@ -1,4 +1,4 @@
-"""A picture of what training sees: augmented images with their labels."""
+"""A picture of the augmented images that training sees, with their labels."""
 
 import itertools
 import math
@@ -24,15 +24,15 @@ def save_grid(
   images: int,
   seed: int,
 ) -> None:
-  """Draws the first training images that a seed gives, as one PNG or JPEG.
+  """Draws the first training images for a seed as one PNG or JPEG.
 
   Args:
     split: the images.
-    out: the picture; its suffix names the format.
-    image_size: side of an image in pixels; small ones are enlarged by whole factors.
+    out: the picture file; its suffix determines the format.
+    image_size: side of an image in pixels; small images are enlarged by integer factors.
     augmentation: what may happen to an image.
     images: number of images.
-    seed: random seed for order and augmentation, as `config.seed`.
+    seed: random seed for order and augmentation, like `config.seed`.
 
   Raises:
     UserError: the picture cannot be written.

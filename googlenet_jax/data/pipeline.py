@@ -1,6 +1,6 @@
-"""Images in batches, shuffled and augmented for training, and each image once for evaluation.
+"""Batches of images, shuffled and augmented for training, or each image once for evaluation.
 
-A batch is a function of the seed and the step alone. Each process computes its own rows of the
+A batch is a function of only the seed and the step. Each process computes its own rows of the
 global batch, whose content and order do not depend on the number of processes, threads or workers.
 """
 
@@ -26,7 +26,7 @@ logger = logging.getLogger('googlenet_jax')
 
 
 def stop(error: UserError) -> None:
-  """Raises the error of an image that cannot be read."""
+  """Raises the error for an image that cannot be read."""
   raise error
 
 
@@ -38,17 +38,17 @@ def skip(error: UserError) -> None:
 
 
 ON_BAD_IMAGE: dict[str, Callable[[UserError], None]] = {'stop': stop, 'skip': skip}
-"""What each value of `data.on_bad_image` does with the error of a test image."""
+"""Handlers of errors for test images, by the value of `data.on_bad_image`."""
 
 
 class SeenImage(NamedTuple):
-  """A test image, decoded.
+  """A decoded test image.
 
   Attributes:
-    position: place of the image in the split.
+    position: index of the image in the split.
     name: name of its record.
     label: index of its class.
-    view: what was made of its pixels.
+    view: the result of the view function on its pixels.
   """
 
   position: int
@@ -71,7 +71,7 @@ def train_batches(
   workers: int = 0,
   on_bad_image: OnBadImage = 'stop',
 ) -> Generator[Batch]:
-  """Endless batches, from a given step on; every epoch has a new order.
+  """Endless batches, starting at a given step; every epoch has a new order.
 
   Args:
     split: the images.
@@ -80,17 +80,17 @@ def train_batches(
     batch_size: number of images in a batch over all processes, a multiple of `process_count`.
     seed: random seed for order and augmentation.
     start_step: number of batches to skip, at no cost.
-    process_index: index of this process, which says what rows of a batch it computes.
+    process_index: index of this process, which determines its rows of each batch.
     process_count: number of processes that share a batch.
-    threads: number of threads that prepare batches ahead.
-    workers: number of processes that do so instead; 0 for threads alone.
-    on_bad_image: `stop` raises the DecodeError of a bad image; `skip` logs it and takes the next
-      image of the order in its place.
+    threads: number of threads that prepare batches ahead of time.
+    workers: number of processes that do so instead; 0 to use only threads.
+    on_bad_image: `stop` raises the DecodeError of a bad image; `skip` logs it and uses the next
+      image in the order instead.
 
   Yields:
     `image` uint8[b, image_size, image_size, 3] and `label` int32[b], b = batch_size /
-    process_count; with `skip` also `skipped` int32[b], the number of bad images met on the way to
-    each.
+    process_count; with `skip` also `skipped` int32[b], the number of bad images skipped before each
+    image.
   """
   import grain
 
@@ -131,15 +131,15 @@ def eval_batches(
     image_size: side of an image in pixels.
     resize: shorter side of an image before its center is cut.
     batch_size: number of images in a batch over all processes, a multiple of `process_count`.
-    process_index: index of this process, which says what rows of a batch it computes.
+    process_index: index of this process, which determines its rows of each batch.
     process_count: number of processes that share a batch; all get the same number of batches.
-    threads: number of threads that prepare batches ahead.
+    threads: number of threads that prepare batches ahead of time.
     on_bad_image: `stop` raises the DecodeError of a bad image; `skip` logs it and does not count
       the image.
 
   Yields:
-    `image` uint8[b, image_size, image_size, 3], `label` int32[b] and `mask` bool[b], False where
-    the image does not count.
+    `image` uint8[b, image_size, image_size, 3], `label` int32[b] and `mask` bool[b], False for
+    images that do not count.
   """
   import grain
 
@@ -167,10 +167,10 @@ def each_image(
 
   Args:
     records: the images.
-    view: takes uint8[h, w, 3], RGB, and makes of it what is asked for, in one of the threads.
+    view: a function of uint8[h, w, 3], RGB, that is called in one of the threads.
     threads: number of threads.
-    handle_bad: takes the error of each image that cannot be read, in order, which is left out
-      unless the error is raised.
+    handle_bad: called, in order, with the error for each image that cannot be read; the image is
+      left out unless the error is raised.
 
   Yields:
     The images that can be read.
@@ -194,7 +194,7 @@ def _iterate(batches: Any, threads: int, workers: int) -> Generator[Any]:
   if workers:
     from absl import flags
 
-    if not flags.FLAGS.is_parsed():  # Grain reads flags of its own there
+    if not flags.FLAGS.is_parsed():  # Grain reads its own flags
       flags.FLAGS.mark_as_parsed()
     iterable = iterable.mp_prefetch(grain.MultiprocessingOptions(num_workers=workers))
   iterator = iter(iterable)
@@ -213,7 +213,7 @@ def _iterate(batches: Any, threads: int, workers: int) -> Generator[Any]:
 
 
 def _global_index(local: int, *, rows: int, batch_size: int, first: int) -> int:
-  """Position in the global order of a process's `local`-th image."""
+  """The position in the global order of a process's `local`-th image."""
   batch, row = divmod(local, rows)
   return batch * batch_size + first + row
 
@@ -224,7 +224,7 @@ def _decoded(record: Record) -> np.ndarray:
 
 
 class _TrainTransform:
-  """Record to a random view; a class, so that worker processes can unpickle it."""
+  """Turns a record into a random view; a class, so that worker processes can unpickle it."""
 
   def __init__(self, image_size: int, augmentation: Augmentation) -> None:
     self._image_size, self._augmentation = image_size, augmentation
@@ -235,7 +235,7 @@ class _TrainTransform:
 
 
 class _Lookup:
-  """The image at a process's position, or the next good one."""
+  """Looks up the image at a process's position, or the next good one."""
 
   def __init__(self, images: Any, index: Any, on_bad_image: OnBadImage, count: int) -> None:
     self._images, self._index = images, index
@@ -243,7 +243,7 @@ class _Lookup:
 
   def __setstate__(self, state: dict[str, Any]) -> None:
     self.__dict__.update(state)
-    end_with_parent()  # unpickled: this is a worker
+    end_with_parent()  # it is being unpickled, so this process is a worker
 
   def __call__(self, local: int) -> dict[str, Any]:
     index = self._index(local)
@@ -258,7 +258,7 @@ class _Lookup:
 
 
 class _TestImages:
-  """The test image at a position, or the error of one that cannot be read."""
+  """The test image at a position, or the error if it cannot be read."""
 
   def __init__(self, records: Records, view: Callable[[np.ndarray], Any]) -> None:
     self._records, self._view = records, view

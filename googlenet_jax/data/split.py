@@ -1,4 +1,4 @@
-"""The form that every source opens in: a split of images with labels."""
+"""The type that every source opens as: a split of images with labels."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ Record = dict[str, Any]
 
 
 class Records(Protocol):
-  """The records of a split, in any order; picklable."""
+  """The records of a split, with random access; picklable."""
 
   def __len__(self) -> int:
     """Number of records."""
@@ -26,10 +26,11 @@ class Split:
   """The images of one split, with what is known about them.
 
   Attributes:
-    name: one line for messages.
+    name: a one-line name for messages.
     records: random access to images and labels.
     classes: names of the classes, in the order of the labels.
-    normalization: statistics of the training images' channels; ImageNet's where a source has none.
+    normalization: mean and standard deviation of the training images' channels; ImageNet's if the
+      source has none.
   """
 
   name: str
@@ -39,7 +40,7 @@ class Split:
 
 
 def counted(images: int, classes: int) -> Split:
-  """A split of which only the numbers of images and classes are known: for what reads no image."""
+  """A split with only the numbers of images and classes, for uses that read no images."""
   return Split(f'{images} images', _Counted(images), tuple(f'class {i}' for i in range(classes)))
 
 

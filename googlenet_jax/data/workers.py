@@ -1,7 +1,7 @@
-"""Worker processes: they end with their parent, and a pool of them never hangs.
+"""Worker processes that end with their parent, in a pool that never hangs.
 
-`multiprocessing.Pool` waits forever for the result of a worker that was killed, for instance when
-memory ran out, and its workers outlive a parent that was killed.
+`multiprocessing.Pool` waits forever for the result of a worker that was killed, for instance for
+lack of memory, and its workers outlive a parent that was killed.
 """
 
 import functools
@@ -19,7 +19,7 @@ from typing import Any
 from googlenet_jax.errors import UserError
 
 Work = Callable[[Any, Callable[[int], None]], Any]
-"""(task, advance) -> result; `advance(n)` says that n more images are done. Picklable by name."""
+"""(task, advance) -> result; `advance(n)` reports n more images done. It must be picklable."""
 
 
 def run(
@@ -28,22 +28,22 @@ def run(
   """Yields the results of all tasks, in the order in which they end.
 
   Args:
-    work: what to do with a task.
-    tasks: picklable; each is drawn when a process is free for it.
+    work: the function to call for each task.
+    tasks: picklable objects; each is taken from the iterable when a process is free for it.
     processes: number of worker processes; with 1 the tasks run in this process.
     advance: called in this process with the number of images that a worker has finished.
 
   Raises:
-    UserError: a worker process was killed. Whatever `work` raises is raised here too. Both end all
-      workers at once.
+    UserError: a worker process was killed. Exceptions from `work` are raised here too. Either ends
+      all workers at once.
   """
   if processes == 1:
     for task in tasks:
       yield work(task, advance)
     return
-  context = multiprocessing.get_context('spawn')  # the caller may run threads, as JAX does
+  context = multiprocessing.get_context('spawn')  # the caller may have threads, such as JAX's
   tasks = iter(tasks)
-  busy: dict[Any, Any] = {}  # worker processes by their connections
+  busy: dict[Any, Any] = {}  # worker processes by connection
   try:
     for task in itertools.islice(tasks, processes):
       ours, theirs = context.Pipe()
@@ -63,7 +63,7 @@ def run(
         try:
           _send(connection, busy[connection], next(tasks))
         except StopIteration:
-          connection.close()  # which ends the worker
+          connection.close()  # this ends the worker
           busy.pop(connection).join()
         yield value
   finally:
@@ -75,7 +75,7 @@ def run(
 
 
 def _wait(busy: dict[Any, Any]) -> list[Any]:
-  """The connections that hold a message, or whose worker is dead."""
+  """The connections that have a message or whose worker is dead."""
   return multiprocessing.connection.wait(list(busy))
 
 
@@ -105,7 +105,7 @@ def _killed(worker):
 
 def _serve(connection, work):
   """Runs tasks until the pipe is closed."""
-  signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
+  signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent handles Ctrl-C
   end_with_parent()
   while True:
     try:
@@ -120,7 +120,7 @@ def _serve(connection, work):
 
 
 def _portable(error):
-  """The error in a form that can be sent, with its traceback unless it is a UserError."""
+  """The error in a picklable form, with its traceback unless it is a UserError."""
   if not isinstance(error, UserError):
     error.add_note(traceback.format_exc())
   try:
@@ -132,10 +132,10 @@ def _portable(error):
 
 @functools.cache
 def end_with_parent() -> None:
-  """Ends this process when the one that started it has ended, for whatever reason.
+  """Ends this process when its parent has ended, for whatever reason.
 
-  Without it a killed run leaves its workers behind, each with its memory. Nothing happens in a
-  process that `multiprocessing` did not start.
+  Without this, a killed run leaves its workers behind, with their memory. It does nothing in a
+  process that was not started by `multiprocessing`.
   """
   parent = multiprocessing.parent_process()
   if parent is None:

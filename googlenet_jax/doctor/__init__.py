@@ -1,1 +1,1 @@
-"""A check of this machine and installation: what is there, and what of it works."""
+"""Checks this machine and installation: what there is, and whether it works."""

@@ -1,4 +1,4 @@
-"""What one check has found."""
+"""The result of one check."""
 
 import dataclasses
 from typing import Any
@@ -6,13 +6,13 @@ from typing import Any
 
 @dataclasses.dataclass(frozen=True)
 class Finding:
-  """What one check has found.
+  """The result of one check.
 
   Attributes:
     name: what was checked, in one word.
     text: what was found, in one line.
-    values: the same for JSON.
-    broken: whether something that is needed does not work.
+    values: what was found, as JSON values.
+    broken: whether something required does not work.
   """
 
   name: str

@@ -1,4 +1,4 @@
-"""Memory, disk, decoding of images, and what the environment sets."""
+"""Checks of memory, disk, image decoding and environment variables."""
 
 import io
 import os
@@ -10,14 +10,14 @@ import time
 from googlenet_jax import runtime
 from googlenet_jax.doctor.findings import Finding
 
-_ENOUGH_MEMORY = 2 * 2**30  # bytes; the demo takes a part of it
+_ENOUGH_MEMORY = 2 * 2**30  # bytes; the demo uses a part of it
 _ENOUGH_DISK = 2**28  # bytes
 _CGROUP = pathlib.Path('/sys/fs/cgroup/memory.max')
 _VARIABLES = ('GOOGLENET_', 'JAX_', 'XLA_', 'TPU_', 'LIBTPU_', 'CUDA_', 'TFDS_')
 
 
 def check_memory() -> Finding:
-  """Cores and memory, the limit of a container included."""
+  """Cores and memory, taking a container's limit into account."""
   cores = len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1
   page = os.sysconf('SC_PAGE_SIZE')
   total = page * os.sysconf('SC_PHYS_PAGES')
@@ -28,7 +28,7 @@ def check_memory() -> Finding:
     total = min(total, int(_CGROUP.read_text()))
     free = min(free, total)
   except (OSError, ValueError, StopIteration):
-    pass  # no Linux, or no limit
+    pass  # not Linux, or no limit
   text = f'{_gib(total)}, {_gib(free)} available; {cores} core{"s" if cores > 1 else ""}'
   if free < _ENOUGH_MEMORY:
     text += f'; networks want {_gib(_ENOUGH_MEMORY)} and more'
@@ -36,7 +36,7 @@ def check_memory() -> Finding:
 
 
 def check_disk() -> Finding:
-  """Whether the folder of built-in data, downloads and compiled programs can be written to."""
+  """Whether the folder for built-in data, downloads and compiled programs can be written to."""
   folder = runtime.cache_dir()
   try:
     folder.mkdir(parents=True, exist_ok=True)
@@ -76,7 +76,7 @@ def check_decoder() -> Finding:
         wrong.append(kind)
     if resize(picture, (24, 32), 'area').shape != (24, 32, 3):
       wrong.append('resizing')
-  except Exception as error:  # whatever a library does that was built for another machine
+  except Exception as error:  # a library built for another machine may raise anything
     text = f'{type(error).__name__}: {" ".join(str(error).split())[:200]}'
     return Finding('decoder', text, {'problem': text}, True)
   text = ', '.join(f'{kind} {took * 1e3:.1f} ms' for kind, took in seconds.items())
@@ -85,7 +85,7 @@ def check_decoder() -> Finding:
 
 
 def check_environment() -> Finding:
-  """Variables that change what JAX and this package do."""
+  """Environment variables that affect JAX and this package."""
   found = {name: value for name, value in sorted(os.environ.items()) if name.startswith(_VARIABLES)}
   text = ' '.join(f'{name}={value}' for name, value in found.items()) or 'nothing is set'
   return Finding('environment', text, found)

@@ -1,4 +1,4 @@
-"""Installed packages beside the ranges that this package's own metadata ask for."""
+"""Compares installed packages with the version ranges in this package's metadata."""
 
 import importlib.metadata
 
@@ -10,7 +10,7 @@ PACKAGE = 'googlenet_jax'
 
 
 def check_packages() -> Finding:
-  """Whether all required packages are there, in versions within their ranges."""
+  """Whether all required packages are installed, in versions within their ranges."""
   try:
     own = importlib.metadata.distribution(PACKAGE)
   except importlib.metadata.PackageNotFoundError:
@@ -22,7 +22,7 @@ def check_packages() -> Finding:
 
 
 def check_extras() -> Finding:
-  """Which extras are installed in full; none is needed."""
+  """Which extras are completely installed; none is required."""
   try:
     own = importlib.metadata.distribution(PACKAGE)
   except importlib.metadata.PackageNotFoundError:
@@ -35,7 +35,7 @@ def check_extras() -> Finding:
 
 
 def problems(requirement: Requirement) -> list[str]:
-  """Why a requirement is not met, its extras included, one line each; empty if it is met."""
+  """Why a requirement, including its extras, is not met, in lines; empty if it is met."""
   try:
     found = importlib.metadata.distribution(requirement.name)
   except importlib.metadata.PackageNotFoundError:
@@ -56,7 +56,7 @@ def _required(own: importlib.metadata.Distribution) -> list[Requirement]:
 
 
 def _of_extra(own: importlib.metadata.Distribution, extra: str) -> list[Requirement]:
-  """What an extra requires beyond what is required anyway."""
+  """The requirements of an extra, without those of the package itself."""
   return [
     r
     for r in map(Requirement, own.requires or ())

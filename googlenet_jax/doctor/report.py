@@ -1,4 +1,4 @@
-"""All checks, as text, as JSON, and as one line for an issue."""
+"""The report of all checks, as text, as JSON, and as one line for an issue."""
 
 import importlib.metadata
 import platform
@@ -10,7 +10,7 @@ from googlenet_jax.doctor.findings import Finding
 
 
 def examine() -> list[Finding]:
-  """Everything that is checked, in the order of the report."""
+  """Runs all checks, in the order of the report."""
   devices, about = training.check_devices()
   return [
     _versions(about.get('revision')),
@@ -25,7 +25,7 @@ def examine() -> list[Finding]:
 
 
 def broken(findings: list[Finding]) -> list[str]:
-  """Names of what is needed and does not work."""
+  """The names of checks that found something required not working."""
   return [finding.name for finding in findings if finding.broken]
 
 
@@ -40,7 +40,7 @@ def describe(findings: list[Finding]) -> str:
 
 
 def one_line(findings: list[Finding]) -> str:
-  """What an issue should say, without the names of folders."""
+  """The line for an issue, without names of folders."""
   by_name = {finding.name: finding for finding in findings}
   devices = [finding for finding in findings if 'kind' in finding.values]
   kinds = [finding.values['kind'] for finding in devices]
@@ -57,7 +57,7 @@ def one_line(findings: list[Finding]) -> str:
 
 
 def values(findings: list[Finding]) -> dict[str, Any]:
-  """The report for JSON."""
+  """The report as JSON values."""
   return {
     'checks': {
       finding.name: {'broken': finding.broken, 'text': finding.text, **finding.values}

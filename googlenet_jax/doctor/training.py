@@ -1,7 +1,7 @@
-"""Two steps of training on each device, in a process of its own.
+"""Two training steps on each device, in a separate process.
 
-A driver that ends its process, or a device that never answers, is then a line of the report. The
-process prints one line of JSON: `python -m googlenet_jax.doctor.training`.
+A driver that kills its process, or a device that never answers, then only becomes a line of the
+report. The process, `python -m googlenet_jax.doctor.training`, prints one line of JSON.
 """
 
 import json
@@ -15,13 +15,13 @@ from typing import Any
 from googlenet_jax.doctor.findings import Finding
 
 LIMIT = 300.0
-"""Seconds after which a device that has not answered will not."""
+"""Seconds after which a device that has not answered is given up."""
 
 _STEPS, _BATCH, _SIDE, _CLASSES = 2, 8, 32, 10
 
 
 def check_devices(limit: float = LIMIT) -> tuple[list[Finding], dict[str, Any]]:
-  """What each device did, and what the process says of the code and the versions."""
+  """The result of each device, and the process's information about code and versions."""
   command = [sys.executable, '-P', '-m', __name__]
   environment = {**os.environ, 'PYTHONPATH': os.pathsep.join(sys.path)}
   try:
@@ -62,7 +62,7 @@ def _train(device: Any) -> list[float]:
   from googlenet_jax.training.config import defaults
   from googlenet_jax.training.config.experiment import open_experiment
 
-  config = defaults('alexnet')  # of few layers, which compile soon
+  config = defaults('alexnet')  # has few layers, which compile quickly
   config.update_from_flattened_dict(
     {
       'model.variant': 'small',
@@ -103,7 +103,7 @@ def _examine(device: Any) -> dict[str, Any]:
   problem = ''
   try:
     losses = _train(device)
-  except Exception as error:  # of the compiler, the driver, the device: all are to be told
+  except Exception as error:  # errors of compiler, driver and device are all reported
     problem = f'{type(error).__name__}: {" ".join(str(error).split())[:300]}'
   if losses and not all(map(math.isfinite, losses)):
     problem = f'a loss that is not finite: {losses}'
@@ -120,7 +120,7 @@ def _examine(device: Any) -> dict[str, Any]:
 
 
 def main() -> None:
-  """Prints what each device of this process did, and what the code and the versions are."""
+  """Prints the results of this process's devices, and information about code and versions."""
   from googlenet_jax import runtime
 
   runtime.configure()

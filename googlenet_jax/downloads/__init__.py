@@ -1,1 +1,1 @@
-"""Published data sets and weights: where they are, what their checksums are, and getting them."""
+"""Published data sets and weights: their addresses, their checksums, and fetching them."""

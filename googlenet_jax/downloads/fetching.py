@@ -1,7 +1,7 @@
-"""A published file, fetched whole or not at all, by way of pooch.
+"""Fetches published files, whole or not at all, through pooch.
 
-What has come so far is in FILE.part, which a later call goes on with; a file bears its own name
-only once its checksum is the published one.
+Partial downloads are in FILE.part, which a later call continues; a file gets its own name only when
+its checksum matches the published one.
 """
 
 import os
@@ -13,18 +13,18 @@ from googlenet_jax import files
 from googlenet_jax.downloads.published import Published
 from googlenet_jax.errors import UserError
 
-_TRIES = 5  # in which a connection that was cut brought something
-_CHUNK = 2**16  # bytes, of which a connection that is cut loses the last one
+_TRIES = 5  # as long as each connection that was cut has transferred something
+_CHUNK = 2**16  # bytes; the last chunk is lost if a connection is cut
 _OTHERWISE = 'accepted: --mirror=URL, or --from=FILE with the file from elsewhere'
 
 Progress = Callable[[int, int], None]
 
 
 def address(published: Published, mirror: str = '') -> str:
-  """Where a file is fetched from: its own address, or its name at a mirror.
+  """The address that a file is fetched from: its own, or the one at a mirror.
 
   Raises:
-    UserError: the mirror is no address.
+    UserError: the mirror is not an address.
   """
   if not mirror:
     return published.url
@@ -40,19 +40,19 @@ def fetch(
   mirror: str = '',
   progress: Progress = lambda done, total: None,
 ) -> pathlib.Path:
-  """The file in `folder`, fetched unless it is there already.
+  """Fetches a file into `folder`, unless it is there already, and returns its path.
 
   Proxies are those of the environment (`HTTPS_PROXY`, `NO_PROXY`, ...).
 
   Args:
     published: the file.
-    folder: where it is kept; there must be such a folder.
-    mirror: an address below which the file is found by its name; '' = the published one.
-    progress: called with the bytes that are there and all of them.
+    folder: an existing folder for the file.
+    mirror: the address of a folder that has the file under its name; '' for the published address.
+    progress: called with the number of bytes fetched and of all bytes.
 
   Raises:
-    UserError: in one line, why the file could not be fetched; what has come stays for the next
-      call unless the disk is full or the file is another than the published one.
+    UserError: the file could not be fetched. What was fetched is kept for the next call, unless the
+      disk is full or the file differs from the published one.
   """
   path, part = folder / published.file, folder / f'{published.file}.part'
   if path.is_file() and not difference(path, published):
@@ -63,7 +63,7 @@ def fetch(
     try:
       _fetch_part(url, part, progress)
     except UserError:
-      if not _size(part):  # nothing has come that a later call could go on with
+      if not _size(part):  # there is nothing that a later call could continue
         part.unlink(missing_ok=True)
       raise
     found = difference(part, published)
@@ -71,12 +71,12 @@ def fetch(
       files.publish(part, path)
       return path
     part.unlink()
-    if not begun:  # else it may have been begun elsewhere, or before the file there was changed
+    if not begun:  # otherwise it may come from elsewhere, or from before the file was changed
       raise UserError(f'{url}: not the published file: {found}')
 
 
 def difference(path: pathlib.Path, published: Published) -> str:
-  """How the checksum of a file differs from the published one; '' if it does not.
+  """How a file's checksum differs from the published one; '' if it does not.
 
   Raises:
     UserError: the file cannot be read.
@@ -95,7 +95,7 @@ def difference(path: pathlib.Path, published: Published) -> str:
 
 
 def _fetch_part(url: str, part: pathlib.Path, progress: Progress) -> None:
-  """Fetches what is missing of a file, in several tries if the connection is cut."""
+  """Fetches the missing part of a file, with several tries if the connection is cut."""
   from requests import exceptions
 
   for tries in range(_TRIES, 0, -1):
@@ -105,7 +105,7 @@ def _fetch_part(url: str, part: pathlib.Path, progress: Progress) -> None:
       _request(url, part, bar)
       return
     except exceptions.HTTPError as error:
-      assert error.response is not None  # as raise_for_status makes it
+      assert error.response is not None  # set by raise_for_status
       if error.response.status_code == 416 and before:  # nothing is missing: the checksum decides
         return
       said = f'{error.response.status_code} {error.response.reason}'
@@ -121,21 +121,21 @@ def _fetch_part(url: str, part: pathlib.Path, progress: Progress) -> None:
       raise UserError(f'{url}: cannot be reached: {_reason(cut)}; {_OTHERWISE}') from cut
     except exceptions.RequestException as error:
       raise UserError(f'{url}: cannot be fetched: {_reason(error)}; {_OTHERWISE}') from error
-    except OSError as error:  # of the disk, as those of the network are caught above
+    except OSError as error:  # an error of the disk; those of the network are caught above
       part.unlink(missing_ok=True)
       raise UserError(f'{part}: cannot be written: {error.strerror}') from error
 
 
 def _request(url: str, part: pathlib.Path, bar: '_Bar') -> None:
-  """One request for what comes after the part that is there."""
+  """Makes one request for what comes after the part that was fetched."""
   import pooch
 
   with part.open('ab') as file:
 
     def begin(response: Any, **_: Any) -> None:
-      # Nothing was to be compressed on the way: an encoding that is named is the file's own.
+      # No compression was requested, so any encoding that is named is the file's own.
       response.raw.headers.pop('Content-Encoding', None)
-      if response.status_code == 200:  # the whole file, asked for or not
+      if response.status_code == 200:  # the whole file, whether requested or not
         file.truncate(0)
         bar.start = 0
 
@@ -149,7 +149,7 @@ def _request(url: str, part: pathlib.Path, bar: '_Bar') -> None:
 
 
 class _Bar:
-  """What pooch wants of a progress bar; `total` is what this request brings."""
+  """The progress bar interface of pooch; `total` is the size of this request's response."""
 
   def __init__(self, start: int, show: Progress) -> None:
     self.start, self.total, self._done, self._show = start, 0, 0, show
@@ -170,7 +170,7 @@ def _size(path: pathlib.Path) -> int:
 
 
 def _reason(error: BaseException) -> str:
-  """The innermost reason of what requests and urllib3 have wrapped in each other."""
+  """The reason of the innermost error that requests and urllib3 have wrapped."""
   while True:
     inner = getattr(error, 'reason', None) or next(iter(error.args), None)
     if not isinstance(inner, BaseException):

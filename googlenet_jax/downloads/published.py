@@ -1,7 +1,7 @@
-"""The table of published files: addresses, and checksums with where each was published.
+"""The table of published files: their addresses, checksums, and the sources of the checksums.
 
-A file without a published checksum is not here. torchvision's names carry the first eight digits
-of the SHA-256, which is also all that torch.hub compares (`check_hash`).
+Files without a published checksum are not included. torchvision's file names contain the first
+eight digits of the SHA-256, which is also all that torch.hub compares (`check_hash`).
 """
 
 import dataclasses
@@ -12,16 +12,15 @@ _TFDS = 'tensorflow_datasets 4.9.10'
 
 @dataclasses.dataclass(frozen=True)
 class Published:
-  """A file that somebody else has published.
+  """A file published by somebody else.
 
   Attributes:
     url: its address.
-    checksum: algorithm and hexadecimal digits, of which the first few are enough, as in
-      `sha256:1378be20`.
+    checksum: algorithm and all or the first hexadecimal digits, such as `sha256:1378be20`.
     checksum_of: where the checksum was published.
-    kind: `weights`; or images, by the kind of source that `googlenet prepare` reads them as once
-      they are decompressed.
-    experiment: file of the repository whose config trains on the images; '' where there is none.
+    kind: `weights`, or for images the kind of source that `googlenet prepare` reads them as after
+      decompression.
+    experiment: experiment file in the repository that trains on the images; '' if there is none.
   """
 
   url: str
@@ -32,7 +31,7 @@ class Published:
 
   @property
   def file(self) -> str:
-    """Its name, without folders."""
+    """The name of the file, without folders."""
     return self.url.rpartition('/')[2]
 
 
@@ -71,7 +70,7 @@ PUBLISHED: dict[str, Published] = {
     'cifar',
     'experiments/cifar10.py',
   ),
-  # By the length of the shorter side; the experiment takes images of 128x128 from 160 pixels.
+  # By the length of the shorter side; the experiment cuts 128x128 pixels from 160.
   'imagenette': _imagenette(
     'imagenette2-160.tgz', '64d0c4859f35a461889e0147755a999a48b49bf38a7e0f9bd27003f10db02fe5'
   ),
@@ -108,4 +107,4 @@ PUBLISHED: dict[str, Published] = {
   'torchvision-resnet152': _torchvision('resnet152-394f9c45.pth'),
   'torchvision-inception_v3': _torchvision('inception_v3_google-0cc3c7bd.pth'),
 }
-"""By the name that `googlenet download` takes."""
+"""Published files by their names in `googlenet download`."""

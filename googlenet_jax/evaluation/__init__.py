@@ -1,1 +1,1 @@
-"""Crops and models to predictions and the paper's tables."""
+"""Evaluation: networks, crops, predictions and the paper's tables."""

@@ -1,4 +1,4 @@
-"""What `googlenet evaluate`, `predict`, `convert` of a run and `export` do with their flags."""
+"""The implementation of `googlenet evaluate`, `predict`, `export`, and `convert` for runs."""
 
 import json
 import pathlib
@@ -44,19 +44,19 @@ def evaluate(
   format: str = 'text',
   progress: Progress = lambda done, total: None,
 ) -> tuple[str, Predictions]:
-  """Evaluates networks, alone or as one ensemble; returns what is to be printed, and kept.
+  """Evaluates one network or an ensemble; returns the text to print and the predictions.
 
   Args:
-    workdirs: work directories, whose newest checkpoints count.
+    workdirs: work directories, whose newest checkpoints are used.
     weights: files of weights.
-    cache_dir: where embedded data are kept.
-    data: the images, as `open_data` takes them; None: the run's own test images.
-    split: the split of `data`; None: test, or all images of a folder or manifest.
-    crops: 1, 10 or 144; None: 1.
-    parameters: `raw` or `ema`; None: what each run's config says.
-    batch_size: number of crops that a network is given at once; None: about 128, or fewer large
-      ones.
-    table3: print the paper's Table 3 beside the figures.
+    cache_dir: the directory for embedded data.
+    data: the images, as accepted by `open_data`; by default the run's own test images.
+    split: the split of `data`; by default test, or all images of a folder or manifest.
+    crops: 1, 10 or 144; by default 1.
+    parameters: `raw` or `ema`; by default as in each run's config.
+    batch_size: number of crops that a network is given at once; by default about 128, or fewer if
+      they are large.
+    table3: whether to print the paper's Table 3 along with the figures.
     format: `text`, `markdown` or `json`.
     progress: called with the number of images done and of all images.
 
@@ -93,12 +93,12 @@ def evaluate_saved(
   table3: bool = False,
   format: str = 'text',
 ) -> tuple[str, Predictions]:
-  """Combines saved predictions of the same images, and returns the same as `evaluate`.
+  """Combines saved predictions of the same images; returns the same as `evaluate`.
 
   Args:
-    paths: files that `predictions.save` has written, or globs of such.
-    crops: one of the numbers of crops that were computed; None if there is only one.
-    table3: print the paper's Table 3 beside the figures.
+    paths: files that `predictions.save` has written, or globs of such files.
+    crops: one of the numbers of crops in the files; None if there is only one.
+    table3: whether to print the paper's Table 3 along with the figures.
     format: `text`, `markdown` or `json`.
 
   Raises:
@@ -123,13 +123,15 @@ def convert_run(
   to: str | None = None,
   fold_normalization: bool = False,
 ) -> convert.Conversion:
-  """Writes the newest checkpoint of a run, its heads with it, as a file of weights.
+  """Writes the newest checkpoint of a run, including its heads, as a file of weights.
 
   Args:
     workdir: the run's work directory.
-    destination: the file; it, `to` and `fold_normalization` are as in `weights.convert.convert`.
-    cache_dir: where embedded data are kept.
-    parameters: `raw` or `ema`; None: what the run's config says.
+    destination: the file to write, as in `weights.convert.convert`.
+    cache_dir: the directory for embedded data.
+    parameters: `raw` or `ema`; by default as in the run's config.
+    to: as in `weights.convert.convert`.
+    fold_normalization: as in `weights.convert.convert`.
 
   Raises:
     UserError: names the folder or file and what is wrong or accepted; then nothing is written.
@@ -157,12 +159,12 @@ def export_one(
 
   Args:
     out: the file or folder, as in `export`.
-    workdir: a run's folder, or a glob of one; None where `weights` is given.
-    weights: a file of weights, or a glob of one; None where `workdir` is given.
-    cache_dir: where embedded data are kept.
-    parameters: `raw` or `ema`; None: what the run's config says.
+    workdir: a run's work directory, or a glob that matches one; None if `weights` is given.
+    weights: a file of weights, or a glob that matches one; None if `workdir` is given.
+    cache_dir: the directory for embedded data.
+    parameters: `raw` or `ema`; by default as in the run's config.
     preprocessing: whether the exported function normalizes images itself.
-    batch_size: images at a time; None: any number.
+    batch_size: number of images at a time; None for any number.
 
   Raises:
     UserError: names the folder or file and what is wrong or accepted.
@@ -187,23 +189,23 @@ def predict(
   explain: bool = False,
   format: str = 'text',
 ) -> Iterator[str]:
-  """Classifies image files; yields what is to be printed of each as soon as it is known.
+  """Classifies image files; yields the text to print for each as soon as it is known.
 
   Args:
     images: files, folders and globs.
-    workdirs: work directories, whose newest checkpoints count.
-    weights: files of weights; several networks are one ensemble.
-    cache_dir: where embedded data are kept.
+    workdirs: work directories, whose newest checkpoints are used.
+    weights: files of weights; several networks form an ensemble.
+    cache_dir: the directory for embedded data.
     crops: 1, 10 or 144.
-    parameters: `raw` or `ema`; None: what each run's config says.
-    batch_size: number of crops that a network is given at once; None: about 128, or fewer large
-      ones.
-    out: a page of images and bars, .html or .png.
-    explain: show on that page where the networks look.
-    format: `text` or `json` (one object a line).
+    parameters: `raw` or `ema`; by default as in each run's config.
+    batch_size: number of crops that a network is given at once; by default about 128, or fewer if
+      they are large.
+    out: a page of images and bars to write, .html or .png.
+    explain: whether to show on that page where the networks look.
+    format: `text` or `json` (one object per line).
 
   Raises:
-    UserError: names the flag or file; in the end, how many files could not be read.
+    UserError: names the flag or file; at the end, gives the number of files that cannot be read.
   """
   if explain and out is None:
     raise UserError(f'--explain: accepted with --out=FILE ({" or ".join(pages.SUFFIXES)})')
@@ -238,7 +240,7 @@ def predict(
 
 
 def _about(predictors: Sequence[Predictor], heads: dict[str, Any]) -> dict[str, Any]:
-  """What a result says about a single run, nothing of an ensemble or a file of weights."""
+  """The part of a result about a single run; empty for an ensemble or a file of weights."""
   if len(predictors) > 1 or predictors[0].step is None:
     return {'heads': heads} if heads else {}
   return {'step': predictors[0].step, 'parameters': predictors[0].parameters, 'heads': heads}

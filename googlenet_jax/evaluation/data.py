@@ -1,4 +1,4 @@
-"""Images that networks are evaluated on, with labels as indices into the networks' classes."""
+"""Images to evaluate networks on, with labels as indices into the networks' classes."""
 
 import dataclasses
 import pathlib
@@ -22,15 +22,15 @@ def open_data(
 
   Args:
     data: a source as in `data.source`.
-    split: name of a split. None: all images of a manifest or of a folder of class folders; of other
-      data `test`, or `validation` where there is no `test`.
+    split: name of a split. By default all images of a manifest or of a folder of class folders; for
+      other data `test`, or `validation` if there is no `test`.
     classes: names of the networks' classes.
-    cache_dir: where embedded data are prepared on first use.
+    cache_dir: the directory in which embedded data are prepared on first use.
 
   Returns:
-    The images; labels and `classes` are those of the networks. Names of classes match whole, or by
-    the synset that they begin with ('n01440764 tench' is 'n01440764'). Labels of a manifest may be
-    indices into `classes` as well.
+    The images, with the networks' classes as labels and `classes`. Class names match as a whole, or
+    by the synset that they start with ('n01440764 tench' matches 'n01440764'). Labels of a manifest
+    may also be indices into `classes`.
 
   Raises:
     UserError: names the source, file, line or class, and what is accepted.
@@ -51,10 +51,10 @@ def open_data(
 
 
 def with_labels_of(split: Split, classes: Sequence[str]) -> Split:
-  """The same images with labels that count in `classes`, of which the split's may be a part.
+  """The same images with labels that are indices into `classes`, a superset of the split's.
 
   Raises:
-    UserError: a class of the data is none of `classes`.
+    UserError: a class of the data is not among `classes`.
   """
   if split.classes == tuple(classes):
     return split
@@ -77,7 +77,7 @@ def with_labels_of(split: Split, classes: Sequence[str]) -> Split:
 
 
 def open_manifest(path: pathlib.Path, split: str | None, classes: Sequence[str]) -> Split:
-  """Opens the images of a manifest, all or those of one split.
+  """Opens all images of a manifest, or those of one split.
 
   Raises:
     UserError: names the file, the line and what is accepted.
@@ -101,10 +101,10 @@ def open_manifest(path: pathlib.Path, split: str | None, classes: Sequence[str])
 
 
 def own_data(predictors: Sequence[Predictor]) -> tuple[Split, str]:
-  """The test images of the runs' own data, where they are the same, and what to do with bad ones.
+  """The test images of the runs' own data, which must be the same, and what to do with bad ones.
 
   Raises:
-    UserError: a network has no data of its own, or two have different ones.
+    UserError: a network has no data of its own, or two networks have different data.
   """
   first = predictors[0].test
   for predictor in predictors:
@@ -122,7 +122,7 @@ def own_data(predictors: Sequence[Predictor]) -> tuple[Split, str]:
 
 
 def _by_name(classes: Sequence[str]) -> dict[str, int]:
-  """Index by name, and by synset where a name begins with one that no other begins with."""
+  """The index of each class by name, and by synset if exactly one name starts with it."""
   synsets: dict[str, list[int]] = {}
   for index, name in enumerate(classes):
     if match := _SYNSET.match(name):
@@ -132,7 +132,7 @@ def _by_name(classes: Sequence[str]) -> dict[str, int]:
 
 
 class _Relabeled:
-  """Records with labels looked up in a list."""
+  """Records whose labels are replaced by means of a list."""
 
   def __init__(self, records: Records, labels: list[int]) -> None:
     self._records, self._labels = records, labels

@@ -14,11 +14,11 @@ from googlenet_jax.errors import UserError
 from googlenet_jax.models import CLASSIFIER, FAMILIES, Family, Network, endpoints, family_of
 from googlenet_jax.weights.bundle import Bundle, Preprocessing
 
-_HEAT = 0.5  # share of the colored map over the picture
+_HEAT = 0.5  # opacity of the colored map over the picture
 
 
 def check(bundles: Sequence[Bundle]) -> None:
-  """Raises UserError for a network without a map that only an average and the classifier follow."""
+  """Raises UserError unless each network ends in a map, its average and the classifier."""
   for bundle in bundles:
     family = family_of(bundle.model)
     if family.last_map(bundle.model.architecture) is None:
@@ -34,20 +34,20 @@ def _has_map(family: Family) -> bool:
 
 
 def grad_cam(bundle: Bundle, images: np.ndarray, classes: Sequence[int]) -> np.ndarray:
-  """How much each place of the last map speaks for a class.
+  """How much each position of the last map contributes to the logit of a class.
 
-  Behind that map come the average over all places and one linear layer, so that the logit's
-  gradient is the same at every place, the layer's weights over the number of places: Grad-CAM is
-  then CAM exactly, and no backward pass is needed.
+  The last map is followed by the average over all positions and one linear layer, so the logit's
+  gradient is the same at every position: the layer's weights divided by the number of positions.
+  Grad-CAM is then exactly CAM, and no backward pass is needed.
 
   Args:
     bundle: the network.
-    images: uint8[n, s, s, 3], the crops that it saw.
+    images: uint8[n, s, s, 3], the crops that the network is applied to.
     classes: index of the class for each image.
 
   Returns:
-    float32[n, h, w], at least 0: parts of the logit by place; their sum is the logit but for its
-    bias and the negative parts that Grad-CAM leaves out.
+    float32[n, h, w], at least 0: the parts of the logit by position. Their sum is the logit, except
+    for its bias and the negative parts, which Grad-CAM leaves out.
   """
   maps = _compiled(bundle.model, bundle.preprocessing)(
     {name: bundle.variables[name] for name in bundle.variables},
@@ -72,10 +72,9 @@ def _compiled(model: Network, preprocessing: Preprocessing) -> Callable[..., jax
 
 
 def overlay(bundles: Sequence[Bundle], image: np.ndarray, index: int) -> np.ndarray:
-  """The central crop under a colored map of where the networks see a class.
+  """The central crop under a colored map that shows where the networks see a class.
 
-  Each network's map is scaled to a greatest value of 1; the mean of all is shown, from blue (0) to
-  red (1).
+  Each network's map is scaled to a maximum of 1; their mean is shown, from blue (0) to red (1).
 
   Args:
     bundles: the networks.
@@ -83,7 +82,7 @@ def overlay(bundles: Sequence[Bundle], image: np.ndarray, index: int) -> np.ndar
     index: index of the class.
 
   Returns:
-    uint8[s, s, 3], s what the first network takes.
+    uint8[s, s, 3], where s is the image size of the first network.
   """
   cv2 = opencv()
   heat, background = None, None

@@ -20,15 +20,15 @@ def errors(log_probabilities: np.ndarray, labels: np.ndarray) -> dict[str, Any]:
     labels: int32[n].
 
   Returns:
-    `images`, `top1_error` and `top5_error` (shares of 1), `loss` (nats), `top1_interval` and
-    `top5_interval` (lowest and highest share).
+    `images`, `top1_error` and `top5_error` (fractions), `loss` (nats), `top1_interval` and
+    `top5_interval` (lower and upper bound).
   """
   ranks = label_ranks(log_probabilities, labels)
   right = log_probabilities[np.arange(len(labels)), labels]
   wrong = {1: int((ranks >= 1).sum()), 5: int((ranks >= 5).sum())}
   return {
     'images': len(labels),
-    'top1_error': 1 - (len(labels) - wrong[1]) / len(labels),  # the bits of training's figure
+    'top1_error': 1 - (len(labels) - wrong[1]) / len(labels),  # bit-identical to training's figure
     'top5_error': 1 - (len(labels) - wrong[5]) / len(labels),
     'loss': float(-right.mean(dtype=np.float64)),
     'top1_interval': wilson(wrong[1], len(labels)),
@@ -37,9 +37,9 @@ def errors(log_probabilities: np.ndarray, labels: np.ndarray) -> dict[str, Any]:
 
 
 def label_ranks(log_probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:
-  """How many classes come before the label, int64[n]; of equal ones the lower index is first.
+  """The number of classes ranked before the label, int64[n]; ties are ordered by index.
 
-  Where the network's output is not a number, the label is the last.
+  If the network's output is not a number, the label is ranked last.
   """
   ranks = np.empty(len(labels), np.int64)
   for i, (row, label) in enumerate(zip(log_probabilities, labels, strict=True)):
@@ -49,7 +49,7 @@ def label_ranks(log_probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray
 
 
 def wilson(wrong: int, images: int) -> list[float]:
-  """Wilson's 95% interval for the share `wrong / images`: lowest and highest."""
+  """Wilson's 95% interval for the proportion `wrong / images`: lower and upper bound."""
   from scipy.stats import binomtest
 
   interval = binomtest(wrong, images).proportion_ci(CONFIDENCE, method='wilson')
@@ -59,9 +59,9 @@ def wilson(wrong: int, images: int) -> list[float]:
 def per_class(
   log_probabilities: np.ndarray, labels: np.ndarray, classes: Sequence[str]
 ) -> dict[str, dict[str, Any]]:
-  """`images`, `top1_error` and `top5_error` of each class that has images, by its name.
+  """`images`, `top1_error` and `top5_error` of each class that has images, by name.
 
-  The index follows a name that several classes have.
+  If several classes have the same name, their index is appended.
   """
   ranks = label_ranks(log_probabilities, labels)
   named = Counter(classes)
@@ -78,7 +78,7 @@ def per_class(
 
 
 def worst(classes: dict[str, dict[str, Any]], count: int) -> list[str]:
-  """Names of the classes of `per_class` with the greatest errors, of equal ones the largest."""
+  """The names of the classes of `per_class` with the highest errors; in ties, the largest first."""
   wrong = [name for name, row in classes.items() if row['top1_error'] > 0]
 
   def order(name: str) -> tuple[float, ...]:
@@ -94,16 +94,16 @@ def result(
   """The figures of an ensemble.
 
   Args:
-    predictions: what the networks say, perhaps among others.
-    networks: names of the networks that count; None: all.
-    crops: number of crops; None where the predictions have only one.
+    predictions: predictions that include those of the networks.
+    networks: names of the networks to use; by default all.
+    crops: number of crops; None if the predictions have only one.
 
   Returns:
-    `data`, `images`, `crops`, `models` (how many), `networks` (their names), the figures of
+    `data`, `images`, `crops`, `models` (their number), `networks` (their names), the figures of
     `errors`, and `per_class`: `images`, `top1_error` and `top5_error` of each class by name.
 
   Raises:
-    UserError: `crops` is not there, or must be said.
+    UserError: the predictions do not have `crops`, or it has to be given.
   """
   networks = predictions.networks() if networks is None else networks
   held = predictions.crop_counts()

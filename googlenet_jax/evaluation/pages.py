@@ -1,4 +1,4 @@
-"""Predictions as a picture: a web page in one file, or a PNG."""
+"""Pages of predictions: a web page in one file, or a PNG."""
 
 import base64
 import html
@@ -17,7 +17,7 @@ from googlenet_jax.evaluation.predict import Class
 
 SUFFIXES = ('.html', '.png')
 _MOST = {'.html': 2000, '.png': 100}  # images on one page
-_SIDE = 224  # of a thumbnail's shorter side at most
+_SIDE = 224  # largest shorter side of a thumbnail
 _LONGEST = 90  # characters of a file's name in a .png
 
 
@@ -26,8 +26,8 @@ class Entry(NamedTuple):
 
   Attributes:
     name: name of its file.
-    pictures: uint8[h, w, 3], RGB: its thumbnail, and where the networks look, if asked for.
-    classes: the likeliest, the first one first.
+    pictures: uint8[h, w, 3], RGB: its thumbnail and, if requested, where the networks look.
+    classes: the most likely classes, in descending order.
   """
 
   name: str
@@ -36,7 +36,7 @@ class Entry(NamedTuple):
 
 
 def check_path(path: pathlib.Path, images: int) -> None:
-  """Raises UserError, before anything is computed, where `save` could not write."""
+  """Raises UserError, before anything is computed, if `save` could not write to the path."""
   if path.suffix.lower() not in SUFFIXES:
     raise UserError(f'--out={path}: accepted: a name that ends in {" or ".join(SUFFIXES)}')
   files.check_place('--out', path)
@@ -46,17 +46,17 @@ def check_path(path: pathlib.Path, images: int) -> None:
 
 
 def thumbnail(image: np.ndarray) -> np.ndarray:
-  """A small copy; of an image over 4 times as long as wide the middle part."""
+  """A small copy of an image, or of its middle if it is over 4 times as long as wide."""
   image = without_far_ends(image)
   side = min(_SIDE, *image.shape[:2])
   return resize(image, resized_size(image.shape[:2], side), 'auto')
 
 
 def save(entries: Sequence[Entry], path: pathlib.Path, title: str) -> None:
-  """Writes the page, as its suffix says, whole or not at all.
+  """Writes the page in the format of its suffix, whole or not at all.
 
   Raises:
-    UserError: it cannot be written.
+    UserError: the page cannot be written.
   """
   data = _page(entries, title).encode() if path.suffix.lower() == '.html' else _png(entries, title)
   with files.replacing(path) as temporary:
@@ -146,7 +146,7 @@ def _png(entries: Sequence[Entry], title: str) -> bytes:
     _bars(row[-1], entry)
   stream = io.BytesIO()
   with warnings.catch_warnings():
-    warnings.filterwarnings('ignore', message='Glyph')  # names in scripts the font has not
+    warnings.filterwarnings('ignore', message='Glyph')  # names in scripts that the font lacks
     figure.savefig(stream, format='png', dpi=100)
   return stream.getvalue()
 
@@ -162,6 +162,6 @@ def _bars(axis: Any, entry: Entry) -> None:
   axis.set(xlim=(0, 1), ylim=(-0.55, len(entry.classes) - 0.4), yticks=[])
   axis.invert_yaxis()
   axis.set_axis_off()
-  name = entry.name  # whose end tells files apart
+  name = entry.name  # files differ at the end of their names
   name = name if len(name) <= _LONGEST else f'...{name[3 - _LONGEST :]}'
   axis.set_title(name, fontsize=9, loc='left', parse_math=False)

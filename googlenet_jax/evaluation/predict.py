@@ -1,4 +1,4 @@
-"""The first classes of image files: what `googlenet predict` says, file by file."""
+"""Predicts the most likely classes of image files, for `googlenet predict`."""
 
 import logging
 import os
@@ -20,7 +20,7 @@ TOP = 5
 
 
 class Class(NamedTuple):
-  """A class that an image may be of."""
+  """A class that an image may belong to."""
 
   name: str
   label: int
@@ -28,17 +28,16 @@ class Class(NamedTuple):
 
 
 class Prediction(NamedTuple):
-  """The likeliest classes of one file, the first one first."""
+  """The most likely classes of one file, in descending order."""
 
   file: pathlib.Path
   classes: list[Class]
 
 
 def find_images(arguments: Sequence[str]) -> list[pathlib.Path]:
-  """Files by name, the images below folders, and what globs (`*`, `?`, `**`) match, each once.
+  """The files named, the images in folders, and the matches of globs (`*`, `?`, `**`), each once.
 
-  A file that is named itself is taken whatever its suffix, and even if it is not there: that is
-  found out when it is read.
+  A file that is named directly may have any suffix, and need not exist: reading it finds out.
 
   Raises:
     UserError: a folder without images, or a glob that matches nothing.
@@ -69,15 +68,16 @@ def predict(
   """Classifies files, in order, by the softmax averaged over networks and crops.
 
   Args:
-    bundles: the networks, of the same classes.
+    bundles: the networks, with the same classes.
     files: the images.
     crops: 1, 10 or 144.
-    batch_size: number of crops that a network is given at once; None: about 128, or fewer large
-      ones.
-    bad: list to which the message of each file that cannot be read is added; the file is left out.
+    batch_size: number of crops that a network is given at once; by default about 128, or fewer if
+      they are large.
+    bad: a list to which the error message of each file that cannot be read is appended; such files
+      are left out.
 
   Raises:
-    UserError: what the networks say is not a number, so that no class is likelier than another.
+    UserError: the networks' outputs are not numbers, so that classes cannot be ranked.
   """
 
   def note(error: UserError) -> None:

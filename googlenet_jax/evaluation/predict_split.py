@@ -1,4 +1,4 @@
-"""What a network or an ensemble says about labeled images, each of which counts once."""
+"""Predicts the classes of labeled images, each of which counts once."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -23,24 +23,24 @@ def predict_split(
   on_bad_image: str = 'stop',
   progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> tuple[Predictions, dict[str, dict[str, Any]]]:
-  """Computes what every network says about every image, with all the numbers of crops at once.
+  """Computes the predictions of all networks for all images, with all numbers of crops at once.
 
   Args:
     predictors: the networks.
-    split: the images; labels count in the networks' classes.
+    split: the images; labels are indices into the networks' classes.
     crops: numbers of crops, each 1, 10 or 144.
-    batch_size: number of crops that a network is given at once; None: about 128, or fewer large
-      ones.
+    batch_size: number of crops that a network is given at once; by default about 128, or fewer if
+      they are large.
     on_bad_image: `stop` raises the error of an image that cannot be read; `skip` logs it and does
       not count the image.
     progress: called with the number of images done and of all images.
 
   Returns:
-    The predictions, and the `errors` of each auxiliary head of a single network by name, with the
+    The predictions, and for a single network the `errors` of each auxiliary head by name, with the
     first number of crops.
 
   Raises:
-    UserError: an image that cannot be read; none that can; crops or a batch that cannot be.
+    UserError: an image or all images cannot be read, or `crops` or `batch_size` is invalid.
   """
   bundles = [predictor.bundle for predictor in predictors]
   if len(bundles) > 1:

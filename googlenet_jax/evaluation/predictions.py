@@ -1,4 +1,4 @@
-"""What networks said about labeled images, kept so that ensembles and crops combine afterwards."""
+"""Predictions for labeled images, stored so that networks can be combined into ensembles later."""
 
 import dataclasses
 import math
@@ -15,7 +15,7 @@ from googlenet_jax.errors import UserError
 from googlenet_jax.evaluation.predictors import check_classes
 
 FORMAT = 'googlenet_jax predictions 1'
-_ARRAYS = {  # name: kind of its values and number of its axes
+_ARRAYS = {  # name: (kind of values, number of axes)
   'format': ('U', 0),
   'data': ('U', 0),
   'models': ('U', 1),
@@ -29,7 +29,7 @@ _ARRAYS = {  # name: kind of its values and number of its axes
 
 @dataclasses.dataclass(frozen=True)
 class Predictions:
-  """Log-probabilities of each pair of a network and a number of crops, one row of arrays each.
+  """Log-probabilities for pairs of a network and a number of crops.
 
   Attributes:
     data: one line that names the images.
@@ -37,9 +37,9 @@ class Predictions:
     crops: number of crops of each pair.
     names: names of the n images.
     labels: int32[n], indices into `classes`.
-    classes: their names.
-    log_probabilities: float32[pairs, n, classes]: the softmax averaged over the crops, as its
-      logarithm, which keeps the loss finite where a probability is below what float32 holds.
+    classes: names of the classes.
+    log_probabilities: float32[pairs, n, classes], the logarithm of the softmax averaged over the
+      crops; as a logarithm, it keeps the loss finite if probabilities underflow in float32.
   """
 
   data: str
@@ -51,11 +51,11 @@ class Predictions:
   log_probabilities: np.ndarray
 
   def networks(self) -> tuple[str, ...]:
-    """Names of the different networks, in order."""
+    """The names of the different networks, in order."""
     return tuple(dict.fromkeys(self.models))
 
   def crop_counts(self) -> tuple[int, ...]:
-    """Numbers of crops that every network has, ascending."""
+    """The numbers of crops that all networks have, ascending."""
     held = [
       {c for m, c in zip(self.models, self.crops, strict=True) if m == network}
       for network in self.networks()
@@ -66,7 +66,7 @@ class Predictions:
     """The logarithm of the softmax averaged over networks, float32[n, classes].
 
     Raises:
-      UserError: a network has no figures for that many crops.
+      UserError: a network has no predictions for this number of crops.
     """
     pairs = list(zip(self.models, self.crops, strict=True))
     for network in networks:
@@ -82,14 +82,14 @@ class Predictions:
 
 
 def combine(parts: Sequence[tuple[str, Predictions]]) -> Predictions:
-  """Predictions of the same images, by other networks or with other crops, as one.
+  """Combines predictions for the same images by different networks or with different crops.
 
   Args:
-    parts: a name for messages and the predictions.
+    parts: pairs of a name, for messages, and predictions.
 
   Raises:
-    UserError: other images, labels or classes than in the first, or a pair of network and crops
-      that comes twice.
+    UserError: images, labels or classes differ from the first, or a pair of network and crops is
+      duplicated.
   """
   (first_name, first), *others = parts
   for name, part in others:
@@ -120,7 +120,7 @@ def combine(parts: Sequence[tuple[str, Predictions]]) -> Predictions:
 
 
 def check_path(path: pathlib.Path) -> None:
-  """Raises UserError, before anything is computed, where `save` could not write."""
+  """Raises UserError, before anything is computed, if `save` could not write to the path."""
   if path.suffix != '.npz':
     raise UserError(f'--predictions={path}: accepted: a file whose name ends in .npz')
   files.check_place('--predictions', path)
@@ -129,10 +129,10 @@ def check_path(path: pathlib.Path) -> None:
 def save(predictions: Predictions, path: pathlib.Path) -> None:
   """Writes a .npz file, whole or not at all.
 
-  Its arrays are `format`, and the attributes of `Predictions`; `np.load` reads them.
+  Its arrays are `format` and the attributes of `Predictions`; `np.load` reads them.
 
   Raises:
-    UserError: it cannot be written.
+    UserError: the file cannot be written.
   """
   check_path(path)
   arrays = {
@@ -148,10 +148,10 @@ def save(predictions: Predictions, path: pathlib.Path) -> None:
 
 
 def load(path: pathlib.Path) -> Predictions:
-  """Reads what `save` has written.
+  """Reads a file that `save` has written; never allocates more than the file's size.
 
   Raises:
-    UserError: it is no such file, or damaged; nothing larger than the file is ever allocated.
+    UserError: it is not such a file, or it is damaged.
   """
   try:
     return _checked(_read(path), path)
@@ -165,7 +165,7 @@ def load(path: pathlib.Path) -> Predictions:
 
 
 def _checked(arrays: dict[str, np.ndarray], path: pathlib.Path) -> Predictions:
-  """Raises UserError or ValueError where the arrays do not fit together."""
+  """Makes predictions from arrays; raises UserError or ValueError if they do not fit together."""
   if str(arrays['format']) != FORMAT:
     raise UserError(f'{path}: format {str(arrays["format"])!r}; accepted: {FORMAT!r}')
   found = arrays['log_probabilities']
@@ -192,8 +192,8 @@ def _checked(arrays: dict[str, np.ndarray], path: pathlib.Path) -> Predictions:
 
 
 def _read(path: pathlib.Path) -> dict[str, np.ndarray]:
-  """All arrays of the file; stored sizes are compared with declared ones before any is read."""
-  if path.exists() and not path.is_file():  # a pipe would keep us waiting
+  """All arrays of a file; stored sizes are compared with declared ones before any is read."""
+  if path.exists() and not path.is_file():  # reading a pipe could block forever
     raise UserError(f'{path}: is no file')
   size = path.stat().st_size
   with zipfile.ZipFile(path) as archive:

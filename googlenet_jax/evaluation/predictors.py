@@ -1,4 +1,4 @@
-"""What is evaluated: networks with their weights, from work directories and from files."""
+"""Predictors: networks with their weights, from work directories or from files."""
 
 import dataclasses
 import logging
@@ -24,11 +24,11 @@ logger = logging.getLogger('googlenet_jax')
 
 @dataclasses.dataclass(frozen=True)
 class Predictor:
-  """A network of an ensemble, or the only one.
+  """A single network, or a member of an ensemble.
 
   Attributes:
     bundle: the network with its weights.
-    name: one line that tells it from others: the whole path, and step and parameters of a run.
+    name: a unique one-line name: the full path and, for a run, its step and parameters.
     step: step of the checkpoint; None for a file of weights.
     parameters: `raw` or `ema`; None for a file of weights.
     test: test images of the run's own data; None for a file of weights.
@@ -52,8 +52,8 @@ def open_predictors(
   """Opens all networks of an ensemble, those of work directories first.
 
   Raises:
-    UserError: none is named, a glob matches nothing, one cannot be opened, comes twice, or knows
-      other classes than the first.
+    UserError: no network is given, a glob matches nothing, or a network cannot be opened, is given
+      twice or has different classes from the first.
   """
   if not workdirs and not weights:
     raise UserError('no network: accepted: --workdir=DIR or --weights=FILE, one or several')
@@ -78,7 +78,7 @@ def open_predictors(
 
 
 def all_matching(flag: str, paths: Sequence[pathlib.Path]) -> list[pathlib.Path]:
-  """Paths, and what globs among them match; UserError where one matches nothing."""
+  """Expands the globs among paths; raises UserError if one matches nothing."""
   for path in paths:
     if not matching(path):
       raise UserError(f'{flag}={path}: matches nothing')
@@ -88,7 +88,7 @@ def all_matching(flag: str, paths: Sequence[pathlib.Path]) -> list[pathlib.Path]
 def check_classes(
   first_name: str, first: Sequence[str], other_name: str, other: Sequence[str]
 ) -> None:
-  """Raises UserError where two lists of classes differ, naming the first difference."""
+  """Raises UserError, naming the first difference, if two lists of classes differ."""
   if tuple(first) == tuple(other):
     return
   if len(first) != len(other):
@@ -109,7 +109,7 @@ def _of_run(path: pathlib.Path, cache_dir: pathlib.Path, parameters: str | None)
     logger.info('%s: running statistics from %d training batches', path, count)
     hyper = experiment.parallel.replicate(experiment.hyper)
     recalibrated = Recalibration(experiment)(variables, hyper)
-    assert recalibrated is not None  # nobody stops it
+    assert recalibrated is not None  # only None if it is stopped
     variables = recalibrated
     name += f' recalibrated on {count} batches'
   bundle = Bundle(
@@ -129,7 +129,7 @@ def _of_run(path: pathlib.Path, cache_dir: pathlib.Path, parameters: str | None)
 def _restored(
   path: pathlib.Path, cache_dir: pathlib.Path, parameters: str | None
 ) -> tuple[Experiment, TrainState]:
-  from googlenet_jax.training.run.checkpoints import restore_newest  # Orbax, which files do without
+  from googlenet_jax.training.run.checkpoints import restore_newest  # imports Orbax, only for runs
 
   workdir = WorkDirectory(path)
   config = workdir.config()
@@ -150,6 +150,6 @@ def _plain(variables: dict[str, Any]) -> dict[str, Any]:
 
 
 def without_auxiliary(bundle: Bundle) -> Bundle:
-  """The same for inference: the variables hold no auxiliary head."""
+  """The network for inference, without auxiliary heads in its variables."""
   model, variables = bundle.model.clone(aux=()), without_heads(bundle.variables)
   return dataclasses.replace(bundle, model=model, variables=variables)

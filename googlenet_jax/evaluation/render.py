@@ -12,7 +12,7 @@ FORMATS = ('text', 'markdown', 'json')
 
 
 def result(found: dict[str, Any], format: str) -> str:
-  """Writes down the figures of one network or ensemble; ends with a line break."""
+  """Renders the figures of a network or an ensemble; ends with a newline."""
   if format == 'json':
     return _json(found)
   heads = found.get('heads', {})
@@ -34,7 +34,7 @@ def result(found: dict[str, Any], format: str) -> str:
 
 
 def table3(found: dict[str, Any], format: str) -> str:
-  """Writes down Table 3, the paper's figures beside the measured ones."""
+  """Renders Table 3, with the paper's figures next to the measured ones."""
   if format == 'json':
     return _json(found)
   rows = [[*_PAPER, *_MEASURED]]
@@ -61,7 +61,7 @@ def table3(found: dict[str, Any], format: str) -> str:
 
 
 def _json(found: dict[str, Any]) -> str:
-  """One line; the loss of a network that has diverged is null, as JSON has no NaN."""
+  """The figures as one line of JSON; the loss of a diverged network is null, as JSON has no NaN."""
 
   def plain(value: Any) -> Any:
     if isinstance(value, dict):
@@ -89,7 +89,7 @@ def _what(found: dict[str, Any]) -> str:
 
 
 def count(number: int, noun: str) -> str:
-  """`1 crop`, `10 crops`."""
+  """A number with its noun: `1 crop`, `10 crops`."""
   return f'{number} {noun}' if number == 1 else f'{number:,} {noun}s'
 
 
@@ -103,7 +103,7 @@ def _interval(interval: Sequence[float]) -> str:
 
 
 def _table(rows: list[list[str]], format: str) -> str:
-  """The first row is the heading; the first column is text where it holds any, others figures."""
+  """A table whose first row is the heading; all columns but the first are right-aligned."""
   if format == 'markdown':
     escaped = [[cell.replace('|', '\\|') for cell in row] for row in rows]
     rule = ['---', *['---:'] * (len(rows[0]) - 1)]

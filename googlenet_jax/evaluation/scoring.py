@@ -1,7 +1,7 @@
 """Images -> crops -> networks -> the logarithm of the mean softmax, image by image (section 7).
 
-The crops of one image share one decode and, for networks that take the same size, one resize a
-scale. Crops of several images fill one batch, so that every batch but the last is full; mirror
+All crops of an image share one decoding and, for networks with the same image size, one resize per
+scale. A batch has the crops of several images, so that every batch except the last is full. Mirror
 images are made on the devices.
 """
 
@@ -29,10 +29,10 @@ MAIN = 'main'
 
 
 class Scored(NamedTuple):
-  """What the networks say about one image.
+  """The networks' outputs for one image.
 
   Attributes:
-    position: place of the image among the records.
+    position: index of the image in the records.
     name: name of its record.
     label: index of its class.
     log_probabilities: float32[networks, crop counts, classes], the logarithm of the softmax
@@ -46,7 +46,7 @@ class Scored(NamedTuple):
 
 
 class _Geometry(NamedTuple):
-  """What decides how the crops of a network are cut."""
+  """The sizes that determine how crops are cut for a network."""
 
   image_size: int
   resize: int
@@ -63,16 +63,16 @@ def score(
   """Scores every image once, in order, on all devices.
 
   Args:
-    bundles: the networks, of the same classes and the same heads.
+    bundles: the networks, with the same classes and the same heads.
     records: the images.
     crops: numbers of crops, each 1, 10 or 144.
-    batch_size: number of crops, mirror images among them, that a network is given at once, over all
-      devices; None: about 128, or fewer where they have more than 224 x 224 pixels.
-    handle_bad: takes the error of each image that cannot be read, in order, which is left out
-      unless the error is raised.
+    batch_size: number of crops, including mirror images, that a network is given at once, over all
+      devices; by default about 128, or fewer if they have more than 224 x 224 pixels.
+    handle_bad: called, in order, with the error for each image that cannot be read; the image is
+      left out unless the error is raised.
 
   Raises:
-    UserError: an image that cannot be read, a number of crops or a batch that cannot be.
+    UserError: an image cannot be read, or `crops` or `batch_size` is invalid.
   """
   mirrored = any(count > 1 for count in crops)
   parallel = DataParallel()
@@ -88,7 +88,7 @@ def score(
     geometry: _Lane(rows, geometry.image_size, [forward[i] for i in networks])
     for geometry, networks in geometries.items()
   }
-  waiting: collections.deque[SeenImage] = collections.deque()  # without its pixels
+  waiting: collections.deque[SeenImage] = collections.deque()  # without their pixels
 
   def ready() -> Iterator[Scored]:
     while waiting and all(waiting[0].position in lane.finished for lane in lanes.values()):
@@ -118,7 +118,7 @@ def score(
 def _cut(
   image: np.ndarray, *, geometries: tuple[_Geometry, ...], crops: tuple[int, ...]
 ) -> dict[_Geometry, Views]:
-  """The views of one image for networks that take different sizes."""
+  """The views of one image for networks with different image sizes."""
   return {
     geometry: cut_views(image, crops, image_size=geometry.image_size, resize=geometry.resize)
     for geometry in geometries
@@ -126,13 +126,13 @@ def _cut(
 
 
 def _default_batch(image_size: int, devices: int, mirrored: bool) -> int:
-  """About 128 crops, fewer where they are larger than the paper's, to take no more memory."""
+  """About 128 crops, or fewer if they are larger than the paper's, to use no more memory."""
   each = devices * (2 if mirrored else 1)
   return math.ceil(128 * min(1, (224 / image_size) ** 2) / each) * each
 
 
 def _rows(batch_size: int, devices: int, mirrored: bool, limit: int) -> int:
-  """Views of a batch, a multiple of the devices and not many more than there are at all."""
+  """The number of views in a batch: a multiple of the devices, and not far above the total."""
   each = devices * (2 if mirrored else 1)
   if batch_size < 1 or batch_size % each:
     why = f'{devices} devices{", mirror images beside images" if mirrored else ""}'
@@ -144,7 +144,7 @@ def _rows(batch_size: int, devices: int, mirrored: bool, limit: int) -> int:
 def _on_devices(
   bundle: Bundle, parallel: DataParallel, mirrored: bool
 ) -> Callable[[np.ndarray], dict[str, jax.Array]]:
-  """A network as uint8[n, s, s, 3] -> float32[n, 1 or 2, classes], log softmax by classifier."""
+  """The function uint8[n, s, s, 3] -> log softmax by classifier, float32[n, 1 or 2, classes]."""
   forward = _compiled(bundle.model, bundle.preprocessing, mirrored)
   variables = parallel.replicate(bundle.variables)
   return lambda pixels: forward(variables, parallel.shard({'image': pixels}))
@@ -154,7 +154,7 @@ def _on_devices(
 def _compiled(model: Network, preprocessing: Preprocessing, mirrored: bool) -> Callable:
   def forward(variables: Any, batch: dict[str, jax.Array]) -> dict[str, jax.Array]:
     images = preprocessing.normalization(batch['image'])
-    if mirrored:  # beside its image, so that both are on one device
+    if mirrored:  # next to its image, so that both are on the same device
       pairs = jnp.stack([images, images[:, :, ::-1]], 1)
       images = pairs.reshape(-1, *images.shape[1:])
     outputs: Any = model.apply(variables, images)
@@ -172,7 +172,7 @@ def _compiled(model: Network, preprocessing: Preprocessing, mirrored: bool) -> C
 
 
 class _Lane:
-  """Fills batches with the views of image after image, for networks that take the same size.
+  """Fills batches with the views of successive images, for networks with the same image size.
 
   Attributes:
     finished: float32[views, 1 or 2, classes] by image, network and classifier.
@@ -203,7 +203,7 @@ class _Lane:
         self._start()
 
   def finish(self) -> None:
-    """Computes what is left; the rows that are filled up with black are not looked at."""
+    """Computes the last batch, padded with black; results for padding are ignored."""
     if self._used:
       self._start()
     while self._running:
@@ -212,7 +212,7 @@ class _Lane:
   def _start(self) -> None:
     self._running.append(([forward(self._pixels) for forward in self._forward], self._pieces))
     self._begin()
-    if len(self._running) > 1:  # one is computed while the next is being filled
+    if len(self._running) > 1:  # one batch is computed while the next is being filled
       self._collect()
 
   def _collect(self) -> None:
@@ -232,7 +232,7 @@ def _mean(log_probabilities: np.ndarray, weights: np.ndarray) -> np.ndarray:
   """The logarithm of weighted means of probabilities, without underflow.
 
   Args:
-    log_probabilities: float32[views, 1 or 2, classes], the second of mirror images.
+    log_probabilities: float32[views, 1 or 2, classes]; the second is for mirror images.
     weights: float64[means, 2, views].
 
   Returns:

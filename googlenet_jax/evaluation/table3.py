@@ -1,4 +1,4 @@
-"""Table 3 of the paper, networks x crops, with measured figures beside the printed ones."""
+"""Table 3 of the paper (networks x crops), with measured figures next to the printed ones."""
 
 import dataclasses
 from typing import Any
@@ -12,7 +12,7 @@ CITATION = 'Szegedy et al., 1409.4842, Table 3: ILSVRC 2014 validation images'
 
 @dataclasses.dataclass(frozen=True)
 class PaperRow:
-  """A row as printed: errors and differences are percents; `to_base` is None for the base."""
+  """A row as printed, with errors and differences in percent; `to_base` is None for the base."""
 
   models: int
   crops: int
@@ -21,7 +21,7 @@ class PaperRow:
   to_base: float | None
 
 
-# The last difference is the printed one; the printed errors give -3.40.
+# The last difference is as printed, although the printed errors give -3.40.
 PAPER: tuple[PaperRow, ...] = (
   PaperRow(1, 1, 1, 10.07, None),
   PaperRow(1, 10, 10, 9.15, -0.92),
@@ -34,16 +34,16 @@ PAPER_MODELS = 7
 
 
 def table3(predictions: Predictions) -> dict[str, Any]:
-  """The table for the first network alone and for all of them, with every number of crops held.
+  """The table for the first network and for all networks, with every available number of crops.
 
   Returns:
-    `images`, `data`, `networks` and `rows`, each with `paper` (the printed row, None where there is
-    none) and `measured`: `models`, `crops`, `cost` (crops times models), the figures of `errors`
-    and `top5_to_base`, the difference to one network with one crop (a share of 1; None for the base
-    itself, or without one).
+    `images`, `data`, `networks` and `rows`. Each row has `paper` (the printed row, or None) and
+    `measured`: `models`, `crops`, `cost` (crops times models), the figures of `errors`, and
+    `top5_to_base`, the difference from one network with one crop (a fraction; None for the base
+    itself or if there is none).
 
   Raises:
-    UserError: no number of crops is held for every network.
+    UserError: no number of crops is available for all networks.
   """
   counts = predictions.crop_counts()
   networks = predictions.networks()
@@ -73,7 +73,7 @@ def table3(predictions: Predictions) -> dict[str, Any]:
 
 
 def _paper_row(models: int, crops: int) -> dict[str, Any] | None:
-  """The printed row for one network, or for an ensemble, however many networks ours has."""
+  """The printed row for one network, or for the paper's ensemble, whatever the size of ours."""
   printed = 1 if models == 1 else PAPER_MODELS
   for row in PAPER:
     if (row.models, row.crops) == (printed, crops):

@@ -1,6 +1,6 @@
-"""Families of networks as pure linen modules behind one seam; needs jax and flax only.
+"""Families of networks as pure linen modules with one interface; needs only jax and flax.
 
-`build('googlenet', 'table1', classes=10)` makes a network, `FAMILIES` says what there is.
+`build('googlenet', 'table1', classes=10)` makes a network; `FAMILIES` lists all families.
 """
 
 from typing import Any
@@ -50,9 +50,10 @@ def build(family: str, variant: str | None = None, *, classes: int = 1000, **kno
 
   Args:
     family: an entry of `FAMILIES`.
-    variant: one of the family's variants; None for its first.
+    variant: one of the family's variants; by default its first.
     classes: outputs of the classifier and of each head.
-    **knobs: fields of the family's knobs that are to differ from their defaults, as `width=0.5`.
+    **knobs: values for fields of the family's knobs, such as `width=0.5`; the others keep their
+      defaults.
 
   Raises:
     UserError: names the argument and what it accepts.
@@ -63,7 +64,7 @@ def build(family: str, variant: str | None = None, *, classes: int = 1000, **kno
 
 
 def family_of(model: Network) -> Family:
-  """The family that a network is of."""
+  """The family that a network belongs to."""
   return next(family for family in FAMILIES.values() if type(model) is family.network)
 
 

@@ -1,7 +1,7 @@
 """AlexNet: five convolutions and three fully connected layers, and its variants.
 
 Krizhevsky, Sutskever and Hinton, "ImageNet classification with deep convolutional neural networks",
-NIPS 2012; sections and figures are those of the paper.
+NIPS 2012. Section and figure numbers refer to this paper.
 """
 
 import dataclasses
@@ -47,12 +47,12 @@ POOLS = ('pool1', 'pool2', 'pool5')
 
 @dataclasses.dataclass(frozen=True)
 class Architecture:
-  """Everything that fixes the network but the number of classes (Figure 2).
+  """Everything that determines the network, except the number of classes (Figure 2).
 
-  `groups` towers run side by side: conv2, conv4 and conv5 see the maps of their own tower alone.
+  `groups` towers run side by side: conv2, conv4 and conv5 see only the maps of their own tower.
   `stem` is `full` (11x11/4) or `small` (5x5/1: for images of 32 to 64 pixels). `dropped` says which
-  side of the hidden fully connected layers has dropout. `bias_init` is where the biases start that
-  section 5 starts at 1.
+  side of the hidden fully connected layers has dropout. `bias_init` is the initial value of those
+  biases that section 5 initializes with 1.
   """
 
   conv1: int = 96
@@ -91,7 +91,7 @@ VARIANTS: dict[str, Variant] = {
     Architecture(conv1=64, conv2=192, conv4=256, conv5=256, groups=1, lrn=None, dropped='inputs'),
     '1404.5997 as torchvision has it: one tower of fewer channels, no LRN',
   ),
-  # Kernels of deviation 0.01 pass next to nothing on where the layers are narrow.
+  # In narrow layers, kernels with standard deviation 0.01 make activations vanish.
   'small': Variant(
     Architecture(stem='small', kernel_init='he_normal', bias_init=0.0),
     "not of the paper: a 5x5/1 stem for images of 32 to 64 pixels and He's initial values",
@@ -136,7 +136,7 @@ class AlexNet(Network):
       return nn.Dropout(arch.dropout, deterministic=not train, name=f'dropout_{name}')(x)
 
     towers = {'groups': arch.groups}
-    one = {'bias_init': arch.bias_init}  # so that early ReLUs have something to pass (section 5)
+    one = {'bias_init': arch.bias_init}  # gives ReLUs positive inputs at the start (section 5)
 
     x = images  # [n, 224, 224, 3]
     kernel, stride = STEMS[arch.stem]
@@ -158,7 +158,7 @@ class AlexNet(Network):
 
 
 def starved_pool(architecture: Architecture, size: int) -> str | None:
-  """The first max pool that has less than two pixels to choose from, None where all have more."""
+  """The first max pool with fewer than two pixels to choose from, or None if there is none."""
   kernel, stride = STEMS[architecture.stem]
   size = (size + 2 * 2 - kernel) // stride + 1
   for name in POOLS:
@@ -186,7 +186,7 @@ class AlexNetKnobs(Knobs):
 
 
 def apply_knobs(architecture: Architecture, knobs: AlexNetKnobs) -> Architecture:
-  """The architecture of a variant, changed as the knobs say.
+  """The architecture of a variant with the knobs applied.
 
   Raises:
     UserError: names the knob and what it accepts.

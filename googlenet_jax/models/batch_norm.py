@@ -1,4 +1,4 @@
-"""Batch normalization whose statistics are shared by groups of a batch, not by all of it."""
+"""Batch normalization with statistics over groups of a batch instead of the whole batch."""
 
 from typing import Any
 
@@ -11,21 +11,21 @@ from googlenet_jax.errors import UserError
 
 
 class GroupBatchNorm(nn.Module):
-  """Batch normalization (1502.03167) in training, each group of a batch by its own statistics.
+  """Batch normalization (1502.03167) in training, with separate statistics for groups of a batch.
 
-  A group is `group` consecutive images of the whole batch, wherever its parts lie: the result does
-  not depend on the number of devices. Where a group lies on one device, the devices exchange
-  nothing here. Parameters, running statistics and arithmetic are those of `nn.BatchNorm`, which
-  takes its place at inference; the running statistics move by the mean over groups of a group's
-  mean and (biased) variance.
+  A group is `group` consecutive images of the whole batch, wherever they are placed: the result
+  does not depend on the number of devices. If each group is on one device, the devices exchange
+  nothing here. Parameters, running statistics and arithmetic are those of `nn.BatchNorm`, which is
+  used at inference. The running statistics are updated with the groups' means and (biased)
+  variances, averaged over the groups.
 
   Attributes:
-    group: images whose statistics are shared.
-    epsilon: what is added to a variance.
-    momentum: share of the running statistics that a step keeps.
+    group: number of images that share statistics.
+    epsilon: added to the variance.
+    momentum: decay rate of the running statistics.
     axis_name: the axis that devices are mapped over, each with a part of the batch, as under
-      `pmap`. The running statistics are then those of this device's groups, whose mean over the
-      axis is left to the caller: one exchange serves all layers.
+      `pmap`. The running statistics are then those of this device's groups; the caller averages
+      them over the axis, in one exchange for all layers.
     dtype: the type of the result.
   """
 
@@ -40,7 +40,7 @@ class GroupBatchNorm(nn.Module):
     """float[n, h, w, c] -> `dtype`[n, h, w, c].
 
     Raises:
-      UserError: the images make no whole groups, or a device has parts of several groups.
+      UserError: the images do not divide into groups, or a device has parts of several groups.
     """
     images, shape = x.shape[0], x.shape[-1:]
     if images % self.group and (self.axis_name is None or self.group % images):
@@ -66,7 +66,7 @@ class GroupBatchNorm(nn.Module):
     return ((grouped - mean) * factor + bias).reshape(x.shape).astype(self.dtype)
 
   def _shared(self, moments: jax.Array, images: int) -> jax.Array:
-    """Means over all images of a group, from those over the images of it that are here."""
+    """Means over all images of each group, from the means over its images on this device."""
     if images % self.group == 0:
       return moments
     span = self.group // images

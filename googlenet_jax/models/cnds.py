@@ -1,9 +1,9 @@
-"""CNN-8: eight convolutions, three fully connected layers; with a head on conv4 it is CNDS-8.
+"""CNN-8: eight convolutions and three fully connected layers; with a head on conv4 it is CNDS-8.
 
 Wang, Lee, Tu and Lazebnik, "Training deeper convolutional networks with deep supervision",
-1505.02496. Widths, kernels, the branch and the initial values are those of the Caffe network for
-Places that its authors published, whose conv3_1, conv3_2, conv4_1 and so on are the paper's third,
-fourth and fifth convolution.
+1505.02496. Widths, kernels, the branch and the initial values are those of the authors' published
+Caffe network for Places, whose conv3_1, conv3_2, conv4_1 and so on are the paper's third, fourth,
+fifth and later convolutions.
 """
 
 import dataclasses
@@ -40,7 +40,7 @@ from googlenet_jax.models.layers import (
 
 CONVOLUTIONS = tuple(f'conv{number}' for number in range(1, 9))
 HIDDEN = ('fc9', 'fc10')
-# The max pool behind a convolution: its name and window; the stride of each is 2.
+# The max pool after a convolution: its name and window; all have stride 2.
 POOLS = {
   'conv1': ('pool1', 3),
   'conv2': ('pool2', 2),
@@ -52,11 +52,11 @@ POOLS = {
 
 @dataclasses.dataclass(frozen=True)
 class Architecture:
-  """Everything that fixes the network but the number of classes and where heads attach.
+  """Everything that determines the network, except the number of classes and where heads attach.
 
   `stem` is `full` (7x7/2, then pool/2) or `small` (3x3/1, no first pool: for images of 32 to 64
-  pixels). `bias_init` is where the biases of conv1, of the other convolutions and of the fully
-  connected layers start. `batch_norm` takes the place of the convolutions' biases.
+  pixels). `bias_init` gives the initial biases of conv1, of the other convolutions and of the fully
+  connected layers. `batch_norm` replaces the convolutions' biases.
   """
 
   conv1: int = 64
@@ -80,7 +80,7 @@ class Architecture:
     choose('kernel_init', self.kernel_init, KERNEL_INITIALIZERS)
 
   def pools(self) -> dict[str, tuple[str, int]]:
-    """Name and window of the max pools by the convolution before them."""
+    """Name and window of each max pool, by the convolution before it."""
     return {name: pool for name, pool in POOLS.items() if (self.stem, name) != ('small', 'conv1')}
 
 
@@ -88,7 +88,7 @@ VARIANTS: dict[str, Variant] = {
   'cnn8': Variant(
     Architecture(), "the authors' Caffe network for Places (8conv3fc), for 227x227", image_size=227
   ),
-  # Kernels of deviation 0.01 pass next to nothing on where the layers are narrow.
+  # In narrow layers, kernels with standard deviation 0.01 make activations vanish.
   'small': Variant(
     Architecture(
       stem='small', fc9=512, fc10=512, kernel_init='he_normal', bias_init=(0.0, 0.0, 0.0)
@@ -101,7 +101,7 @@ VARIANTS: dict[str, Variant] = {
 
 
 class CNN8(Network):
-  """The network; `aux` names the convolutions that carry a head, behind their ReLU."""
+  """The network; `aux` names the convolutions that have a head, after their ReLU."""
 
   architecture: Architecture = Architecture()
 
@@ -118,7 +118,7 @@ class CNN8(Network):
       first |= {'kernel': 7, 'stride': 2, 'padding': 1}
     aux = {}
     x = images  # [n, 227, 227, 3]
-    # Behind the pools: [n, 56, 56, 64], [n, 28, 28, 128], [n, 14, 14, 256], [n, 7, 7, 512],
+    # After the pools: [n, 56, 56, 64], [n, 28, 28, 128], [n, 14, 14, 256], [n, 7, 7, 512],
     # [n, 4, 4, 512]
     for name in CONVOLUTIONS:
       settings = {'kernel': 3} | (first if name == 'conv1' else {})
@@ -138,7 +138,7 @@ class CNN8(Network):
 
 
 def starved_pool(architecture: Architecture, size: int) -> str | None:
-  """The first max pool that has less than two pixels to choose from, None where all have more."""
+  """The first max pool with fewer than two pixels to choose from, or None if there is none."""
   if architecture.stem == 'full':
     size = (size + 2 * 1 - 7) // 2 + 1
   for name, window in architecture.pools().values():
@@ -163,7 +163,7 @@ class CNDSKnobs(HeadKnobs):
 
 
 def apply_knobs(architecture: Architecture, knobs: CNDSKnobs) -> Architecture:
-  """The architecture of a variant, changed as the knobs say.
+  """The architecture of a variant with the knobs applied.
 
   Raises:
     UserError: names the knob and what it accepts.

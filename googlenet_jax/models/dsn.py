@@ -1,8 +1,8 @@
-"""Deeply-supervised nets: a Network in Network whose hidden layers have classifiers of their own.
+"""Deeply-supervised nets: a Network in Network whose hidden layers have their own classifiers.
 
 Lee, Xie, Gallagher, Zhang and Tu, "Deeply-supervised nets", 1409.5185. Widths, kernels and the
-places of the companion classifiers are those of the Caffe network that its authors published. The
-squared hinge loss is `config.loss.name`.
+places of the companion classifiers are those of the authors' published Caffe network. The squared
+hinge loss is selected by `config.loss.name`.
 """
 
 import dataclasses
@@ -19,7 +19,7 @@ from googlenet_jax.models.nin import (
   places,
 )
 
-# As Network in Network for CIFAR, but that both pools take maxima and no ReLU comes last.
+# As Network in Network for CIFAR, but with max pools only and without a ReLU after the last layer.
 ARCHITECTURE = Architecture(
   (
     MLPConv(5, 1, (192, 160, 96), dropped=True),
@@ -37,7 +37,7 @@ VARIANTS: dict[str, Variant] = {
 
 
 class DSN(NIN):
-  """The network; `aux` names the convolutions that carry a companion classifier."""
+  """The network; `aux` names the convolutions that have a companion classifier."""
 
   architecture: Architecture = ARCHITECTURE
 

@@ -1,4 +1,4 @@
-"""What lies between the images and the logits of a network: outputs and shapes by module."""
+"""The outputs and shapes of a network's modules, between the images and the logits."""
 
 import functools
 from collections.abc import Mapping, Sequence
@@ -19,19 +19,19 @@ def abstract_images(image_size: int, batch: int = 1) -> jax.ShapeDtypeStruct:
   return jax.ShapeDtypeStruct((batch, image_size, image_size, 3), jnp.float32)
 
 
-@functools.lru_cache(maxsize=64)  # a second or more of tracing, and each figure begins with it
+@functools.lru_cache(maxsize=64)  # tracing takes a second or more, and each figure begins with it
 def abstract_variables(model: nn.Module, image_size: int) -> dict[str, Any]:
   """Shapes and types of a network's variables at an input size."""
   return jax.eval_shape(_plain(model).init, jax.random.key(0), abstract_images(image_size))
 
 
 def _plain(model: nn.Module) -> nn.Module:
-  """The network without a choice of kernels, each form of which would be traced."""
+  """The network with one fixed form of each kernel: with a choice, every form would be traced."""
   return model.clone(forms=PLAIN) if isinstance(model, Network) else model
 
 
 def endpoint_names(model: nn.Module, image_size: int) -> list[str]:
-  """Names `endpoints` accepts: every module."""
+  """The names that `endpoints` accepts: those of all modules."""
   variables, images = abstract_variables(model, image_size), abstract_images(image_size)
   return list(jax.eval_shape(functools.partial(_capture, _plain(model)), variables, images))
 
@@ -41,16 +41,16 @@ def endpoints(
 ) -> dict[str, jax.Array]:
   """Outputs of intermediate modules by name: `pool1`, `inception_4e`, `inception_3a/reduce_3x3`.
 
-  Under `jit`, what no asked-for endpoint needs is not computed.
+  Under `jit`, only what the requested endpoints depend on is computed.
 
   Args:
     model: the network.
-    variables: its parameters and statistics.
+    variables: its parameters and batch statistics.
     images: float[n, h, w, 3], normalized.
-    names: endpoints; `endpoint_names` lists them.
+    names: the endpoints to return; `endpoint_names` lists all of them.
 
   Raises:
-    UserError: a name that the network has not.
+    UserError: the network has no endpoint of that name.
   """
   captured = jax.eval_shape(functools.partial(_capture, _plain(model)), variables, images)
   for name in names:
@@ -71,9 +71,9 @@ def _capture(
 
 
 class Layer(NamedTuple):
-  """A top-level module of a network, as it is called on the way of an image.
+  """A top-level module of a network, as it is called in the forward pass.
 
-  `before` and `after` are the shapes of its input and output without the batch.
+  `before` and `after` are the shapes of its input and output, without the batch dimension.
   """
 
   name: str
@@ -83,7 +83,7 @@ class Layer(NamedTuple):
 
 
 class Call(NamedTuple):
-  """A call of a module of a network, what the module is given, and what it puts out."""
+  """A call of a module of a network, with the module's input and output."""
 
   path: tuple[str, ...]
   module: nn.Module
@@ -92,7 +92,7 @@ class Call(NamedTuple):
 
 
 def calls(model: nn.Module, image_size: int) -> list[Call]:
-  """The calls of all modules of a network, each behind those in it; nothing is computed."""
+  """The calls of all modules of a network, submodules first; nothing is computed."""
   found: list[Call] = []
 
   def note(call: Any, arguments: Any, options: Any, context: Any) -> Any:
@@ -109,7 +109,7 @@ def calls(model: nn.Module, image_size: int) -> list[Call]:
 
 @functools.lru_cache(maxsize=64)
 def top_layers(model: nn.Module, image_size: int) -> tuple[Layer, ...]:
-  """The top-level modules of a network in the order of the computation; nothing is computed."""
+  """The top-level modules of a network in the order in which they are applied; computes nothing."""
   return tuple(
     Layer(path[0], module, given.shape[1:], output.shape[1:])
     for path, module, given, output in calls(model, image_size)

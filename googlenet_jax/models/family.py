@@ -1,7 +1,8 @@
-"""The seam between networks and everything else: what a family offers, what its networks keep.
+"""The interface between networks and everything else: what families and their networks provide.
 
-A family is one object. Its file (or package) says everything about it that other rooms need, so
-that none of them names a family but the tables of papers and the importers of others' weights.
+A family is one object. Its file (or package) defines everything that the rest of the package needs
+to know about it, so that only the tables of papers and the importers of published weights refer to
+a family by name.
 """
 
 import dataclasses
@@ -19,14 +20,14 @@ from googlenet_jax.models.kernels import BY_PLATFORM, LRN, Forms, forms_by
 from googlenet_jax.models.layers import DTYPES, ConvUnit, MaxPool
 
 CLASSIFIER = 'classifier'
-"""The name of the last layer of every network: linear, its outputs are the classes' logits."""
+"""The name of every network's last layer, a linear layer whose outputs are the logits."""
 
 MAX_CHANNELS = 2**20
-"""The most channels of one layer; beyond it a multiplier is a slip of the hand."""
+"""The most channels of one layer; a multiplier that asks for more is taken for a typo."""
 
 
 class Outputs(NamedTuple):
-  """What a network returns: `logits` float32[n, classes] and those of each head by its place."""
+  """What a network returns: `logits`, float32[n, classes], and each head's logits by its place."""
 
   logits: jax.Array
   aux: dict[str, jax.Array]
@@ -35,26 +36,28 @@ class Outputs(NamedTuple):
 class Network(nn.Module):
   """The contract of all networks: `apply(variables, images, train=False) -> Outputs`.
 
-  `images` are float[n, h, w, 3], normalized. With `train=True` a network needs the random stream
-  `dropout`, and `mutable=['batch_stats']` under batch normalization. The last layer is named
-  `classifier`, an auxiliary head `aux_` and its place; parameters of inference hold no head.
+  `images` are float[n, h, w, 3], normalized. With `train=True` a network needs an RNG named
+  `dropout` and, if it has batch normalization, `mutable=['batch_stats']`. The last layer is named
+  `classifier`, an auxiliary head `aux_` followed by its place. Inference parameters contain no
+  heads.
 
   Attributes:
-    architecture: everything that fixes the trunk and the structure of its heads.
-    classes: outputs of the classifier and of each head.
-    aux: places that carry an auxiliary head; none at inference.
-    probes: heads among them that measure and do not teach: the trunk gets no gradient from them.
-    dtype: what is computed in; parameters and logits are float32.
-    frozen: top-level modules (`conv1`, `aux_4a`) that compute in training what they compute at
-      inference, with the batch statistics that they have.
-    batch_norm_group: images whose batch statistics are shared in training, consecutive ones of the
-      batch; None for all of it. Under a mapped axis the running statistics that a network returns
-      are then those of the device's own groups, to be averaged over the axis.
-    axis_name: mapped axis over which batch statistics are shared, as under `pmap`; without one
-      they are those of the array that the network is given.
-    forms: how kernels are computed; by default as the platform that is compiled for prefers.
-    remat: patterns of top-level modules (`inception_*`) of which training keeps the input alone;
-      the backward pass computes the rest anew.
+    architecture: everything that determines the trunk and the structure of its heads.
+    classes: number of outputs of the classifier and of each head.
+    aux: places with an auxiliary head; empty at inference.
+    probes: the heads of `aux` that measure and do not teach: no gradient flows from them into the
+      trunk.
+    dtype: type of the computation; parameters and logits are float32.
+    frozen: top-level modules (`conv1`, `aux_4a`) that compute the same in training as at inference,
+      using their running statistics.
+    batch_norm_group: number of consecutive images that share batch statistics in training; None for
+      the whole batch. Under a mapped axis the network then returns running statistics of the
+      device's own groups, which the caller has to average over the axis.
+    axis_name: mapped axis over which batch statistics are shared, as under `pmap`; without one,
+      statistics are computed over the array that the network is given.
+    forms: how kernels are computed; by default the form that the target platform prefers.
+    remat: patterns of top-level modules (`inception_*`) that are rematerialized: training keeps
+      only their inputs, and the backward pass recomputes the rest.
   """
 
   architecture: Any = None
@@ -72,10 +75,10 @@ class Network(nn.Module):
   def run(
     self, module: nn.Module, x: jax.Array, train: bool, pool: MaxPool | None = None
   ) -> jax.Array:
-    """Calls a top-level module, as at inference where it is frozen, and the max pool behind it.
+    """Calls a top-level module (in inference mode if it is frozen), then the max pool after it.
 
-    A pool behind a `ConvUnit` is computed in the unit, where its bias and its ReLU have less to do
-    then. It stays behind the unit where somebody reads what lies between, or where it is asked to.
+    A pool after a `ConvUnit` is computed inside the unit, which makes the unit's bias and ReLU
+    cheaper. It stays outside if the value in between is captured or if `forms` asks for that.
     """
     name = module.name or ''
     learns = train and name not in self.frozen
@@ -91,11 +94,11 @@ class Network(nn.Module):
 
   @nn.nowrap
   def convolution(self, *arguments: Any, **more: Any) -> ConvUnit:
-    """A `ConvUnit` as architecture and trainer want it, where architectures know batch norm.
+    """A `ConvUnit` configured by the architecture, which has a `batch_norm`, and by the trainer.
 
     Args:
       *arguments: features, kernel, stride and groups.
-      **more: other fields, `name` among them.
+      **more: other fields, including `name`.
     """
     fields = {
       'batch_norm': self.architecture.batch_norm,
@@ -108,21 +111,21 @@ class Network(nn.Module):
 
 
 def knob(default: Any, description: str) -> Any:
-  """A field of a family's knobs, with what it means."""
+  """A field of a family's knobs, with a description of its meaning."""
   return dataclasses.field(default=default, metadata={'description': description})
 
 
 def added(default: Any) -> Any:
-  """A field of an architecture that files of earlier revisions lack, and what it was before."""
+  """A field that an architecture in older files lacks; `default` is its value for these files."""
   return dataclasses.field(default=default, metadata={'added': True})
 
 
 @dataclasses.dataclass(frozen=True)
 class Knobs:
-  """What can be asked of a network of any family; each family adds its own.
+  """The knobs of networks of all families; each family adds its own.
 
-  The fields are the keys of `config.model` but for `family`. A field may be a dataclass of knobs
-  itself, which becomes a section of the config.
+  The fields are the keys of `config.model`, except `family`. A field may itself be a dataclass of
+  knobs, which becomes a section of the config.
   """
 
   variant: str = knob('', "the network to start from, an entry of the family's variants")
@@ -142,7 +145,7 @@ class Knobs:
 
 @dataclasses.dataclass(frozen=True)
 class LRNKnobs:
-  """Local response normalization, in families that know it; none: as the variant has it."""
+  """Local response normalization, in families that have it; None keeps the variant's value."""
 
   enabled: bool | None = knob(None, 'whether there is any')
   size: int | None = knob(None, 'channels in a window')
@@ -151,7 +154,7 @@ class LRNKnobs:
   k: float | None = knob(None, 'what is added to the sum')
 
   def apply(self, variant: LRN | None, paper: LRN) -> LRN | None:
-    """The constants of a variant as the knobs change them; where it has none, the paper's.
+    """The variant's constants, or the paper's if it has none, with the knobs' changes.
 
     Raises:
       UserError: names the constant and what it accepts.
@@ -169,8 +172,8 @@ class Variant:
 
   Attributes:
     architecture: its structure.
-    source: where it is described, and what sets it apart; one line.
-    image_size: height and width of the images that its figures are for, in pixels.
+    source: where it is described, and what sets it apart, in one line.
+    image_size: height and width in pixels of the images that its figures refer to.
   """
 
   architecture: Any
@@ -183,19 +186,19 @@ class Family:
   """A family of networks.
 
   Attributes:
-    name: as in `config.model.family`.
-    title: as in prose.
-    network: the module's class.
-    knobs: a dataclass of `Knobs`, whose defaults give the family's first variant.
-    variants: by name, the default first.
-    apply_knobs: (architecture of the variant, knobs) -> architecture; raises UserError that names
+    name: its name in `config.model.family`.
+    title: its name in prose.
+    network: the class of its networks.
+    knobs: a subclass of `Knobs`, whose defaults give the family's first variant.
+    variants: its variants by name, the default first.
+    apply_knobs: (architecture of the variant, knobs) -> architecture; raises a UserError that names
       the knob.
-    places: (architecture) -> where auxiliary heads may attach, in the order of the network.
-    heads: where the paper puts auxiliary heads: the default of `config.model.aux`.
-    last_map: (architecture) -> the endpoint whose mean over all places the classifier sees; None
-      where the network has no such form.
-    first_convolution: (architecture) -> the module that sees the images.
-    bounds: the largest integers of an architecture in files that are not trusted, by field
+    places: (architecture) -> where auxiliary heads may attach, in network order.
+    heads: where the paper puts auxiliary heads, the default of `config.model.aux`.
+    last_map: (architecture) -> the endpoint whose mean over all positions is the classifier's
+      input; None if the network does not end this way.
+    first_convolution: (architecture) -> the module that is applied to the images.
+    bounds: the largest integers accepted for an architecture in an untrusted file, by field
       (`lrn.size`); every other integer is a number of channels.
   """
 
@@ -212,7 +215,7 @@ class Family:
   bounds: Mapping[str, int] = dataclasses.field(default_factory=dict)
 
   def build(self, knobs: Knobs, classes: int) -> Network:
-    """The network that knobs ask for.
+    """The network that the knobs describe.
 
     Raises:
       UserError: names the knob and what it accepts.
@@ -246,13 +249,13 @@ class Family:
 
 
 def check_image_size(height: int, width: int, starved_pool: Callable[[int], str | None]) -> None:
-  """Raises UserError where images are too small for a network's max pools.
+  """Raises UserError if images are too small for a network's max pools.
 
   Args:
-    height: pixels of an image.
-    width: pixels of an image.
-    starved_pool: names the first pool that is left with too few pixels where the shorter side has
-      so many; None where all have enough.
+    height: height of the images, in pixels.
+    width: width of the images, in pixels.
+    starved_pool: (pixels of the shorter side) -> the name of the first pool that is left with too
+      few pixels, or None if all have enough.
   """
   if pool := starved_pool(min(height, width)):
     least = next(size for size in range(1, 1024) if starved_pool(size) is None)
@@ -263,22 +266,22 @@ def check_image_size(height: int, width: int, starved_pool: Callable[[int], str 
 
 
 def check_rate(name: str, rate: float) -> float:
-  """A knob that is a rate of dropout; UserError where it is none."""
+  """Returns a knob that is a dropout rate; raises UserError if it is not a valid rate."""
   if not 0 <= rate < 1:
     raise UserError(f'{name}={rate}: a rate of at least 0 and below 1 is accepted')
   return rate
 
 
 def changed(architecture: Any, knobs: Any, changes: Mapping[str, Any]) -> Any:
-  """An architecture with changes, and what two knobs of most families ask for.
+  """An architecture with changed fields, including the two knobs that most families have.
 
   Args:
     architecture: a variant's architecture, with `dropout` and `kernel_init`.
-    knobs: the family's knobs, whose `dropout` and `kernel_init` may be None: as the variant has it.
-    changes: other fields.
+    knobs: the family's knobs; `dropout` and `kernel_init` keep the variant's value if None.
+    changes: the other fields to change.
 
   Raises:
-    UserError: the rate of dropout is none, or what the architecture itself refuses.
+    UserError: the dropout rate is invalid, or the architecture rejects a field.
   """
   asked: dict[str, Any] = {}
   if knobs.dropout is not None:
@@ -292,7 +295,7 @@ def scaled(used: str, factor: float, where: str, channels: int) -> int:
   """A number of channels times a factor, rounded once.
 
   Args:
-    used: the knobs that make up the factor, as in `width=0.5`, for messages.
+    used: the knobs that make up the factor, such as `width=0.5`, for messages.
     factor: a finite number above 0.
     where: the layer, for messages.
     channels: the layer's own number of channels.
@@ -312,14 +315,14 @@ def scaled(used: str, factor: float, where: str, channels: int) -> int:
 
 
 def check_factor(name: str, factor: float) -> float:
-  """A knob that multiplies widths; UserError where it is not a finite number above 0."""
+  """Returns a knob that multiplies widths; raises UserError if it is not finite and above 0."""
   if not (math.isfinite(factor) and factor > 0):
     raise UserError(f'{name}={factor}: a finite number above 0 is accepted')
   return factor
 
 
 def choose(name: str, value: str, table: Mapping[str, Any]) -> Any:
-  """The entry of a table that a knob names; UserError where there is none."""
+  """Returns the entry of a table that a knob names; raises UserError if there is none."""
   if value not in table:
     raise UserError(f'{name}={value}: accepted: {", ".join(table)}')
   return table[value]

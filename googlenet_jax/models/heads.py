@@ -1,4 +1,4 @@
-"""Auxiliary classifiers on the way through a network (GoogLeNet, section 5)."""
+"""Auxiliary classifiers attached to intermediate layers of a network (GoogLeNet, section 5)."""
 
 import dataclasses
 import functools
@@ -24,29 +24,29 @@ from googlenet_jax.models.kernels import adaptive_avg_pool
 from googlenet_jax.models.layers import AvgPool, BatchNorm, Classifier, FullyConnected
 
 PREFIX = 'aux_'
-"""Begins the name of a head's module in every network: `aux_4a` is the head on module 4a."""
+"""The prefix of the names of heads in every network: `aux_4a` is the head on module 4a."""
 
 
 @dataclasses.dataclass(frozen=True)
 class HeadStructure:
   """An auxiliary head as data: average pool, convolutions, fully connected layers, classifier.
 
-  A width of None leaves its layer out; without any the head is a linear layer on the whole map. The
-  defaults are GoogLeNet's (section 5).
+  A width of None leaves the layer out; without any layers the head is a linear classifier on the
+  whole map. The defaults are GoogLeNet's (section 5).
 
   Attributes:
     conv: filters of the 1x1 convolution.
     fc: units of the first fully connected layer.
-    dropout: rate behind each fully connected layer.
+    dropout: dropout rate after each fully connected layer.
     pool: `valid` (5x5, stride 3: 14x14 -> 4x4), `adaptive` (always 4x4), `ceil` (5x5, stride 2, in
-      ceil mode: 28x28 -> 13x13), `global` (the mean over all places) or `none`.
+      ceil mode: 28x28 -> 13x13), `global` (the mean over all positions) or `none`.
     fc2: units of a second fully connected layer.
     conv_relu: whether the 1x1 convolution has a ReLU.
-    conv2: filters of a second convolution, 5x5 without padding, whose outputs are averaged: a fully
-      connected layer that is normalized as convolutions are, where the pool leaves 5x5 pixels. It
-      covers what there is where that is less.
-    batch_norm: whether hidden layers are batch-normalized, the fully connected ones too; None for
-      convolutions as the trunk has them and fully connected layers without.
+    conv2: filters of a second convolution, 5x5 without padding, whose outputs are averaged. If the
+      pool leaves 5x5 pixels, this is a fully connected layer that is normalized like a convolution;
+      if it leaves fewer, the kernel shrinks to the map.
+    batch_norm: whether hidden layers, including fully connected ones, are batch-normalized; None
+      for convolutions like the trunk's and no normalization of fully connected layers.
   """
 
   conv: int | None = 128
@@ -59,7 +59,7 @@ class HeadStructure:
   batch_norm: bool | None = added(None)
 
   def resized(self, new: Callable[[str, int], int]) -> 'HeadStructure':
-    """The same with other widths; `new` gives one for a layer's name and its width."""
+    """The structure with other widths; `new` maps a layer's name and width to its new width."""
 
     def resized(name: str, width: int | None) -> int | None:
       return width and new(f'head.{name}', width)
@@ -77,13 +77,13 @@ CNDS_HEAD = HeadStructure(conv=64, fc=1024, fc2=1024, dropout=0.5, pool='ceil', 
 """The branch of 1505.02496, with the widths of the authors' published Caffe network."""
 
 LINEAR_HEAD = HeadStructure(conv=None, fc=None, dropout=0.0, pool='none')
-"""The companion classifier of 1409.5185, as its authors' published Caffe network has it."""
+"""The companion classifier of 1409.5185, as in the authors' published Caffe network."""
 
 NORMALIZED_HEAD = HeadStructure(conv=128, fc=None, dropout=0.0, conv2=768)
-"""The batch-normalized head of 1512.00567, section 10, as the released network has it."""
+"""The batch-normalized head of 1512.00567, section 10, as in the released network."""
 
 POOLED_LINEAR_HEAD = HeadStructure(conv=None, fc=None, dropout=0.0, pool='global')
-"""GoogLeNet's own classifier on an earlier map: a linear layer on the means of its channels."""
+"""GoogLeNet's own classifier on an earlier map: a linear layer on the channels' means."""
 
 STRUCTURES: dict[str, HeadStructure] = {
   'paper': HeadStructure(),
@@ -92,7 +92,7 @@ STRUCTURES: dict[str, HeadStructure] = {
   'pooled_linear': POOLED_LINEAR_HEAD,
   'normalized': NORMALIZED_HEAD,
 }
-"""Structures of heads by the name that `aux_structure` knows them by."""
+"""Structures of heads, by their names in `aux_structure`."""
 
 _POOLS: dict[str, Callable[[jax.Array], jax.Array]] = {
   'valid': lambda x: nn.avg_pool(
@@ -120,7 +120,7 @@ class AuxiliaryHead(nn.Module):
 
   @nn.compact
   def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
-    """float[n, h, w, c] -> float32[n, classes]; on a map below 5x5 the window is smaller."""
+    """float[n, h, w, c] -> float32[n, classes]; windows shrink to maps smaller than 5x5."""
     head = self.structure
     conv = self.conv
     if head.batch_norm is not None:
@@ -151,18 +151,18 @@ def attach(
   bias_init: float,
   train: bool,
 ) -> jax.Array:
-  """The logits of a network's head, which becomes a module of the network.
+  """Adds a head to a network as a module and returns the head's logits.
 
   Args:
-    network: the network, whose method calls this.
-    place: where the head is.
+    network: the network, from whose `__call__` this is called.
+    place: where the head is attached.
     x: the map there, float[n, h, w, c].
     conv: makes a convolution unit, as for `AuxiliaryHead`.
-    bias_init: where biases of hidden layers start.
-    train: whether dropout and batch statistics are at work.
+    bias_init: initial value of the biases of hidden layers.
+    train: whether dropout is active and batch statistics are used.
 
   Returns:
-    float32[n, classes]. Where the head is a probe, no gradient goes from them to the map.
+    float32[n, classes]. If the head is a probe, no gradient flows from the logits to the map.
   """
   head = AuxiliaryHead(
     network.architecture.head,
@@ -180,7 +180,7 @@ def attach(
 
 @dataclasses.dataclass(frozen=True)
 class HeadKnobs(Knobs):
-  """What can be asked of the auxiliary heads in families that have them."""
+  """The knobs of auxiliary heads, in families that have them."""
 
   aux_probes: tuple[str, ...] = knob(
     (), 'heads of `aux` that measure and do not teach: no gradient leaves them for the trunk'
@@ -202,7 +202,7 @@ class HeadKnobs(Knobs):
 
 
 def with_head(architecture: Any, knobs: HeadKnobs) -> Any:
-  """The architecture of a variant with heads as the knobs ask for them, at its full width.
+  """A variant's architecture with its heads changed by the knobs, before `width` is applied.
 
   Raises:
     UserError: names the knob and what it accepts.
@@ -230,12 +230,12 @@ def _need(layer: Any, knob: str, what: str) -> None:
 
 
 def probe_modules(network: Network) -> tuple[str, ...]:
-  """The modules of a network's heads that measure and do not teach."""
+  """The modules of a network's probes: heads that measure and do not teach."""
   return tuple(f'{PREFIX}{place}' for place in network.probes)
 
 
 def without_heads(variables: Mapping[str, Any]) -> dict[str, Any]:
-  """The variables of the inference network: those of the auxiliary heads are left out."""
+  """The variables of the inference network: all but those of the auxiliary heads."""
   return {
     collection: {name: value for name, value in tree.items() if not name.startswith(PREFIX)}
     for collection, tree in variables.items()

@@ -1,7 +1,7 @@
 """The layers that the networks of all families are made of, as linen modules; arrays are NHWC.
 
-A module that makes up a row of a paper's table has a method `row_type(before, after)`: what the
-column "type" says of it, where its input has `before` and its output `after` pixels to a side.
+A module that corresponds to a row of a paper's table has a method `row_type(before, after)`. It
+returns the entry of the column "type", given the height of the module's input and output in pixels.
 """
 
 import dataclasses
@@ -25,10 +25,11 @@ from googlenet_jax.models.kernels import (
 )
 
 DTYPES = {'float32': jnp.float32, 'bfloat16': jnp.bfloat16}
-"""What a network may compute in, by the name of it in a config."""
+"""The types that a network may compute in, by their names in a config."""
 
-# `lecun_uniform` is Caffe's `xavier`, U(+-sqrt(3 / fan_in)), `truncated_normal` TF-slim's:
-# deviation 0.01 before it is cut at two of them (0.0088 after), `normal` AlexNet's: deviation 0.01.
+# `lecun_uniform` is Caffe's `xavier`, U(+-sqrt(3 / fan_in)). `truncated_normal` is TF-slim's, with
+# standard deviation 0.01 before truncation at two of them (0.0088 after). `normal` is AlexNet's,
+# with standard deviation 0.01.
 KERNEL_INITIALIZERS: dict[str, nn.initializers.Initializer] = {
   'lecun_uniform': nn.initializers.lecun_uniform(),
   'truncated_normal': nn.initializers.truncated_normal(stddev=0.01),
@@ -39,7 +40,7 @@ KERNEL_INITIALIZERS: dict[str, nn.initializers.Initializer] = {
 
 @dataclasses.dataclass(frozen=True)
 class BatchNorm:
-  """Constants of batch normalization (1502.03167); `momentum` keeps the running statistics."""
+  """Constants of batch normalization (1502.03167); `momentum` decays the running statistics."""
 
   epsilon: float = 1e-3
   momentum: float = 0.9
@@ -49,15 +50,15 @@ class ConvUnit(nn.Module):
   """Convolution, then a bias or batch normalization (scale and shift), then ReLU.
 
   Parameters: `kernel` [rows, columns, c_in / groups, features] and `bias` [features], or the
-  submodule `bn` in place of the bias. `bare` leaves all but the convolution out, `relu=False` the
-  ReLU alone.
+  submodule `bn` instead of the bias. `bare=True` leaves out everything but the convolution,
+  `relu=False` only the ReLU.
 
   Attributes:
-    kernel: rows and columns of the kernel; one number where they are as many.
-    padding: a convention of `kernels`, or the number of pixels on each side.
-    batch_norm_group: images whose batch statistics are shared; None for all.
-    axis_name: mapped axis over which batch statistics are shared; without one they are those of
-      the array that the unit is given.
+    kernel: rows and columns of the kernel; a single number for a square kernel.
+    padding: a padding convention of `kernels`, or the number of pixels on each side.
+    batch_norm_group: number of images that share batch statistics; None for the whole batch.
+    axis_name: mapped axis over which batch statistics are shared; without one, statistics are
+      computed over the array that the unit is given.
   """
 
   features: int
@@ -80,8 +81,8 @@ class ConvUnit(nn.Module):
   ) -> jax.Array:
     """float[n, h, w, c_in] -> `dtype`[n, h / stride, w / stride, features].
 
-    `pool` is a max pool that belongs behind the unit. A maximum commutes with a bias and a ReLU,
-    which are for its result then: for a quarter of the values where its stride is 2.
+    `pool` is a max pool that follows the unit. Since a maximum commutes with a bias and a ReLU,
+    these are applied to the pooled values instead: a quarter as many for a stride of 2.
     """
     shape = (*self.sides, x.shape[-1] // self.groups, self.features)
     kernel = self.param('kernel', KERNEL_INITIALIZERS[self.kernel_init], shape, jnp.float32)
@@ -129,7 +130,7 @@ class ConvUnit(nn.Module):
 
   @nn.nowrap
   def _around(self, side: int) -> tuple[int, int]:
-    """Pixels before and after an axis that a kernel has so many of."""
+    """Padding before and after an axis along which the kernel has `side` pixels."""
     if isinstance(self.padding, int):
       return self.padding, self.padding
     return side // 2, side // 2
@@ -160,7 +161,7 @@ class MaxPool(nn.Module):
 
 
 class AvgPool(nn.Module):
-  """Average pooling; pixels of the padding count as zeros where `count_padding` says so."""
+  """Average pooling; with `count_padding`, padded pixels count as zeros in the average."""
 
   window: int
   stride: int
@@ -173,7 +174,7 @@ class AvgPool(nn.Module):
     window, strides = (1, self.window, self.window, 1), (1, self.stride, self.stride, 1)
     padding = ((0, 0), *sides, (0, 0))
 
-    # As `nn.avg_pool` does it, which jax2onnx replaces by one that knows no such padding.
+    # The same as `nn.avg_pool`, which jax2onnx replaces by an operator without such padding.
     def sums(x: jax.Array) -> jax.Array:
       return lax.reduce_window(x, 0.0, lax.add, window, strides, padding)
 
@@ -199,7 +200,7 @@ class LocalResponseNorm(nn.Module):
 
 
 class GlobalAvgPool(nn.Module):
-  """The mean over all places of a map."""
+  """The mean over all positions of a map."""
 
   def __call__(self, x: jax.Array) -> jax.Array:
     """float[n, h, w, c] -> float[n, c]."""
@@ -240,13 +241,13 @@ class FullyConnected(nn.Module):
 def hidden_layers(
   x: jax.Array, layers: Mapping[str, FullyConnected], dropout: float, train: bool
 ) -> jax.Array:
-  """Hidden fully connected layers of a network by their names, dropout behind each.
+  """Applies the hidden fully connected layers of a network, with dropout after each.
 
   Args:
-    x: float[n, h, w, c], whose places and channels are all inputs of the first.
-    layers: in order.
-    dropout: the rate.
-    train: whether dropout is at work.
+    x: float[n, h, w, c]; flattened into the inputs of the first layer.
+    layers: the layers by name, in order.
+    dropout: the dropout rate.
+    train: whether dropout is active.
 
   Returns:
     float[n, c].
@@ -275,10 +276,11 @@ class Classifier(nn.Module):
 
 
 class MapClassifier(nn.Module):
-  """A map for each class by a 1x1 convolution; the logits are the means over all places.
+  """A 1x1 convolution to one map per class; the logits are the maps' means over all positions.
 
-  Network in Network ends so (1312.4400, section 3.2). Without `relu` it is `Classifier` on the mean
-  of the places, with the same parameters, but costs as many times more as there are places.
+  This is how Network in Network ends (1312.4400, section 3.2). Without `relu` it equals a
+  `Classifier` on the mean over positions, with the same parameters, but its cost is multiplied by
+  the number of positions.
   """
 
   classes: int
@@ -298,7 +300,7 @@ class MapClassifier(nn.Module):
 
 
 def _linear(module: nn.Module, x: jax.Array) -> jax.Array:
-  """The linear map of a classifier, whose parameters become the module's: float32[..., classes]."""
+  """A classifier's linear map, with parameters created in `module`: float32[..., classes]."""
   init = KERNEL_INITIALIZERS[module.kernel_init]
   kernel = module.param('kernel', init, (x.shape[-1], module.classes), jnp.float32)
   bias = module.param('bias', nn.initializers.zeros_init(), (module.classes,), jnp.float32)

@@ -1,7 +1,7 @@
-"""Network in Network: a small perceptron behind each convolution, and no fully connected layer.
+"""Network in Network: a small perceptron after each convolution, and no fully connected layers.
 
-Lin, Chen and Yan, "Network in network", 1312.4400; sections are those of the paper, which leaves
-widths and kernels out: they are those of the Caffe networks that its authors published.
+Lin, Chen and Yan, "Network in network", 1312.4400. Section numbers refer to this paper. It does not
+give widths and kernels, which are those of the authors' published Caffe networks.
 """
 
 import dataclasses
@@ -36,7 +36,7 @@ from googlenet_jax.models.layers import (
 )
 
 MAX_LAYERS = 8
-"""The most mlpconv layers of a network, and the most convolutions of one."""
+"""The most mlpconv layers of a network, and the most convolutions of an mlpconv layer."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,10 +44,10 @@ class MLPConv:
   """An mlpconv layer (section 3.1): a convolution, 1x1 convolutions, a 3x3/2 pool, dropout.
 
   Attributes:
-    kernel: size of the first convolution's kernel; with a stride it has no padding.
-    stride: its stride.
-    widths: filters of the convolutions in order; those behind the first are 1x1.
-    pool: what follows them.
+    kernel: kernel size of the first convolution, which has no padding if its stride is above 1.
+    stride: stride of the first convolution.
+    widths: filters of the convolutions in order; all but the first are 1x1.
+    pool: the pool after the convolutions.
     dropped: whether dropout follows the pool.
   """
 
@@ -60,10 +60,10 @@ class MLPConv:
 
 @dataclasses.dataclass(frozen=True)
 class Architecture:
-  """Everything that fixes the network but the number of classes.
+  """Everything that determines the network, except the number of classes.
 
-  The last of the `layers` ends in the classifier, a 1x1 convolution to a map for each class; `relu`
-  says whether a ReLU comes between it and the means over all places. `head` is the structure of
+  The last of the `layers` ends in the classifier, a 1x1 convolution to one map per class; `relu`
+  says whether a ReLU comes before the maps' means over all positions. `head` is the structure of
   auxiliary classifiers (1409.5185).
   """
 
@@ -103,9 +103,9 @@ VARIANTS: dict[str, Variant] = {
 
 
 class NIN(Network):
-  """The network; `aux` names the first convolutions of mlpconv layers that carry a head.
+  """The network; `aux` names the first convolutions of mlpconv layers that have a head.
 
-  The module `conv1` and its like give the sums before the ReLU, which is what heads see.
+  The modules `conv1`, `conv2` and so on return values before the ReLU: these are the heads' inputs.
   """
 
   architecture: Architecture = VARIANTS['imagenet'].architecture
@@ -150,7 +150,7 @@ def places(architecture: Architecture) -> tuple[str, ...]:
 
 
 def starved_pool(architecture: Architecture, size: int) -> str | None:
-  """The first pool that has less than two pixels to choose from, None where all have more."""
+  """The first pool with fewer than two pixels to choose from, or None if there is none."""
   for number, layer in enumerate(architecture.layers, 1):
     size = (size - layer.kernel) // layer.stride + 1 if layer.stride > 1 else size
     if layer.pool != 'none':
@@ -174,7 +174,7 @@ class NINKnobs(HeadKnobs):
 
 
 def apply_knobs(architecture: Architecture, knobs: NINKnobs) -> Architecture:
-  """The architecture of a variant, changed as the knobs say.
+  """The architecture of a variant with the knobs applied.
 
   Raises:
     UserError: names the knob and what it accepts.
@@ -192,7 +192,7 @@ def apply_knobs(architecture: Architecture, knobs: NINKnobs) -> Architecture:
 
 
 def last_map(architecture: Architecture) -> str | None:
-  """The last 1x1 convolution before the classifier, where no ReLU comes before the means."""
+  """The last 1x1 convolution before the classifier, or None if a ReLU precedes the means."""
   if architecture.relu:
     return None
   return f'cccp{sum(len(layer.widths) - 1 for layer in architecture.layers)}'

@@ -1,7 +1,7 @@
 """ResNet: residual networks for ImageNet and CIFAR, as first published.
 
-He, Zhang, Ren and Sun, "Deep residual learning for image recognition", 1512.03385; tables and
-sections are those of the paper.
+He, Zhang, Ren and Sun, "Deep residual learning for image recognition", 1512.03385. Table and
+section numbers refer to this paper.
 """
 
 import dataclasses
@@ -47,12 +47,12 @@ SHORTCUTS: dict[str, str] = {
 
 NORM = BatchNorm(epsilon=1e-5, momentum=0.9)
 MAX_DEPTH = 1202
-"""The most layers accepted: those of the deepest network of Table 6."""
+"""The most layers accepted, as in the deepest network of Table 6."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Conv:
-  """A convolution of a block: the size of its kernel and its filters."""
+  """A convolution of a block: its kernel size and number of filters."""
 
   kernel: int
   filters: int
@@ -60,7 +60,7 @@ class Conv:
 
 @dataclasses.dataclass(frozen=True)
 class Stage:
-  """A cell of Table 1: the convolutions of a block, in brackets there, and how many blocks."""
+  """A cell of Table 1: a block's convolutions (there in brackets), and the number of blocks."""
 
   convs: tuple[Conv, ...]
   blocks: int
@@ -78,12 +78,12 @@ def bottleneck(filters: int, blocks: int) -> Stage:
 
 @dataclasses.dataclass(frozen=True)
 class Architecture:
-  """Everything that fixes the network but the number of classes.
+  """Everything that determines the network, except the number of classes.
 
-  `stages` are conv2_x and those behind it; the first block of each but conv2_x halves the map, in
-  its first convolution or, with `stride_on='3x3'`, in the first that is no 1x1. `stem` is `full`
-  (7x7/2, then pool/2) or `small` (3x3/1, no pool: for images of 32 to 64 pixels). `padding` is that
-  of the pool; convolutions have the same amount on each side in both conventions.
+  `stages` are conv2_x and the following ones. The first block of each stage except conv2_x halves
+  the map, in its first convolution or, with `stride_on='3x3'`, in the first that is not 1x1. `stem`
+  is `full` (7x7/2, then pool/2) or `small` (3x3/1, no pool: for images of 32 to 64 pixels).
+  `padding` is that of the pool; both conventions pad convolutions equally on both sides.
   """
 
   stages: tuple[Stage, ...]
@@ -112,25 +112,25 @@ class Architecture:
         )
 
   def blocks(self) -> Iterator[tuple[str, tuple[Conv, ...], int]]:
-    """Name, convolutions and stride of each block, in order."""
+    """The name, convolutions and stride of each block, in order."""
     for row, stage in enumerate(self.stages, 2):
       for number in range(1, stage.blocks + 1):
         yield f'conv{row}_{number}', stage.convs, 2 if row > 2 and number == 1 else 1
 
 
 def imagenet(block: Callable[[int, int], Stage], *blocks: int, **others: Any) -> Architecture:
-  """A column of Table 1: how many blocks conv2_x to conv5_x have."""
+  """A column of Table 1, by the numbers of blocks in conv2_x to conv5_x."""
   filters = (64, 128, 256, 512)
   return Architecture(tuple(map(block, filters, blocks)), **others)
 
 
 def cifar(n: int) -> Architecture:
-  """Section 4.2: a 3x3, then 2n layers on maps of 32, 16 and 8 pixels, identities around them."""
+  """Section 4.2: a 3x3, then 2n layers on maps of 32, 16 and 8 pixels, with identity shortcuts."""
   stages = (basic(16, n), basic(32, n), basic(64, n))
   return Architecture(stages, stem='small', conv1=16, shortcut='A')
 
 
-# Not of the paper: the stride on the 3x3, which sees every pixel, and a pool padded on both sides.
+# Not from the paper: a stride in the 3x3, which sees every pixel, and a pool padded on both sides.
 imagenet_v1_5 = functools.partial(imagenet, stride_on='3x3', padding='torch')
 
 VARIANTS: dict[str, Variant] = {
@@ -139,7 +139,7 @@ VARIANTS: dict[str, Variant] = {
   'resnet34': Variant(imagenet(basic, 3, 4, 6, 3), 'Table 1, 34-layer, with shortcuts B'),
   'resnet101': Variant(imagenet(bottleneck, 3, 4, 23, 3), 'Table 1, 101-layer'),
   'resnet152': Variant(imagenet(bottleneck, 3, 8, 36, 3), 'Table 1, 152-layer'),
-  # Blocks of two 3x3 have the stride there in any case: of these the pool alone is another.
+  # Blocks of two 3x3 have the stride there in any case: these two differ only in the pool.
   'resnet18_v1_5': Variant(
     imagenet_v1_5(basic, 2, 2, 2, 2), "torchvision's 18-layer network: its pool is padded around"
   ),
@@ -166,7 +166,7 @@ VARIANTS: dict[str, Variant] = {
 class Residual(nn.Module):
   """A block: ReLU of the sum of a branch of convolutions and a shortcut (section 3.2).
 
-  `conv` makes a convolution unit, which normalizes, from its width, kernel size, stride and name.
+  `conv` makes a batch-normalized convolution unit from its width, kernel size, stride and name.
   """
 
   convs: tuple[Conv, ...]
@@ -193,7 +193,7 @@ class Residual(nn.Module):
     if self.shortcut == 'C' or (self.shortcut == 'B' and changed):
       x = self.conv(channels, 1, self.stride, relu=False, name='shortcut')(x, train)
     elif changed:
-      # Slices with a stride, as in `kernels`: an index would be a gather where n is symbolic.
+      # Strided slices, as in `kernels`: indexing would become a gather where n is symbolic.
       for axis in (1, 2):
         x = lax.slice_in_dim(x, 0, None, self.stride, axis)
       x = jnp.pad(x, [(0, 0)] * 3 + [(0, channels - x.shape[-1])])
@@ -234,7 +234,7 @@ class ResNet(Network):
 
 
 def starved_pool(architecture: Architecture, size: int) -> str | None:
-  """`pool1` where less than two pixels come out of conv1, None where there are more or no pool."""
+  """`pool1` if its input has fewer than two pixels; None if it has more or there is no pool."""
   return 'pool1' if architecture.stem == 'full' and size < 3 else None
 
 
@@ -255,7 +255,7 @@ class ResNetKnobs(Knobs):
 
 
 def apply_knobs(architecture: Architecture, knobs: ResNetKnobs) -> Architecture:
-  """The architecture of a variant, changed as the knobs say.
+  """The architecture of a variant with the knobs applied.
 
   Raises:
     UserError: names the knob and what it accepts.

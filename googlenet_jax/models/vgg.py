@@ -1,7 +1,7 @@
 """VGG: five blocks of 3x3 convolutions and three fully connected layers, configurations A to E.
 
 Simonyan and Zisserman, "Very deep convolutional networks for large-scale image recognition",
-1409.1556; tables and sections are those of the paper.
+1409.1556. Table and section numbers refer to this paper.
 """
 
 import dataclasses
@@ -39,17 +39,17 @@ from googlenet_jax.models.layers import (
   hidden_layers,
 )
 
-# Section 2.1: the parameters of the normalization are AlexNet's.
+# Section 2.1: the constants of the normalization are AlexNet's.
 PAPER_LRN = LRN(size=5, alpha=5e-4, beta=0.75, k=2.0)
 NORM = BatchNorm(epsilon=1e-5, momentum=0.9)  # torchvision's
 FILTERS = (64, 128, 256, 512, 512)
 MAX_CONVOLUTIONS = 8
-"""The most convolutions of a block."""
+"""The most convolutions in a block."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Conv:
-  """A cell of Table 1: `conv3-256` has a kernel of 3x3 and 256 filters."""
+  """A cell of Table 1: `conv3-256` is a 3x3 convolution with 256 filters."""
 
   kernel: int
   filters: int
@@ -60,10 +60,10 @@ Blocks = tuple[tuple[Conv, ...], ...]
 
 @dataclasses.dataclass(frozen=True)
 class Architecture:
-  """Everything that fixes the network but the number of classes: a column of Table 1.
+  """Everything that determines the network, except the number of classes: a column of Table 1.
 
-  `blocks` are the convolutions between max pools; `lrn` comes behind the first of them (A-LRN),
-  `batch_norm`, which the paper had not yet, behind each.
+  `blocks` are the convolutions between max pools. `lrn` follows the first convolution (A-LRN),
+  `batch_norm`, which is later than the paper, every convolution.
   """
 
   blocks: Blocks
@@ -88,13 +88,13 @@ class Architecture:
         raise UserError('blocks: convolutions with kernels of odd sizes are accepted')
 
   def convolutions(self, number: int) -> Iterator[tuple[str, Conv]]:
-    """Name and cell of each convolution of a block, counted from 1."""
+    """The name and cell of each convolution in a block; blocks are numbered from 1."""
     for index, conv in enumerate(self.blocks[number - 1], 1):
       yield f'conv{number}_{index}', conv
 
 
 def column(*counts: int, last: int = 3) -> Blocks:
-  """A column of Table 1: how many convolutions a block has; `last` is the kernel of the third."""
+  """A column of Table 1 by the convolutions in each block; `last` is the kernel of the third."""
   return tuple(
     tuple(Conv(last if index == 2 else 3, filters) for index in range(count))
     for count, filters in zip(counts, FILTERS, strict=True)
@@ -171,7 +171,7 @@ class VGG(Network):
 
 
 def starved_pool(size: int) -> str | None:
-  """The first max pool that has less than two pixels to choose from, None where all have more."""
+  """The first max pool with fewer than two pixels to choose from, or None if there is none."""
   for number in range(1, len(FILTERS) + 1):
     if size < 2:
       return f'pool{number}'
@@ -196,7 +196,7 @@ class VGGKnobs(Knobs):
 
 
 def apply_knobs(architecture: Architecture, knobs: VGGKnobs) -> Architecture:
-  """The architecture of a variant, changed as the knobs say.
+  """The architecture of a variant with the knobs applied.
 
   Raises:
     UserError: names the knob and what it accepts.

@@ -1,7 +1,7 @@
 """ZFNet: AlexNet with a smaller first kernel and stride, and its wider form.
 
-Zeiler and Fergus, "Visualizing and understanding convolutional networks", 1311.2901; sections and
-figures are those of the paper.
+Zeiler and Fergus, "Visualizing and understanding convolutional networks", 1311.2901. Section and
+figure numbers refer to this paper.
 """
 
 import dataclasses
@@ -37,9 +37,9 @@ from googlenet_jax.models.layers import (
   hidden_layers,
 )
 
-# The paper gives no constants of its contrast normalization across maps: these are AlexNet's.
+# The paper gives no constants for its contrast normalization across maps; these are AlexNet's.
 CONTRAST = LRN(size=5, alpha=5e-4, beta=0.75, k=2.0)
-# Kernel, stride and pixels on each side of conv1 and conv2.
+# Kernel, stride and padding on each side of conv1 and conv2.
 STEMS = {'full': ((7, 2, 1), (5, 2, 0)), 'small': ((5, 1, 2), (5, 1, 2))}
 CONVOLUTIONS = ('conv1', 'conv2', 'conv3', 'conv4', 'conv5')
 HIDDEN = ('fc6', 'fc7')
@@ -47,7 +47,7 @@ HIDDEN = ('fc6', 'fc7')
 
 @dataclasses.dataclass(frozen=True)
 class Architecture:
-  """Everything that fixes the network but the number of classes (Figure 3).
+  """Everything that determines the network, except the number of classes (Figure 3).
 
   `stem` is `full` (7x7/2, then 5x5/2) or `small` (both 5x5/1: for images of 32 to 64 pixels).
   """
@@ -77,7 +77,7 @@ VARIANTS: dict[str, Variant] = {
     Architecture(conv3=512, conv4=1024, conv5=512),
     'Table 2, network (b): layers 3, 4 and 5 of 512, 1024 and 512 maps',
   ),
-  # Kernels of deviation 0.01 pass next to nothing on where the layers are narrow.
+  # In narrow layers, kernels with standard deviation 0.01 make activations vanish.
   'small': Variant(
     Architecture(stem='small', kernel_init='he_normal'),
     "not of the paper: 5x5/1 twice for images of 32 to 64 pixels and He's initial values",
@@ -135,7 +135,7 @@ class ZFNet(Network):
 
 
 def starved_pool(architecture: Architecture, size: int) -> str | None:
-  """The first max pool that has less than two pixels to choose from, None where all have more."""
+  """The first max pool with fewer than two pixels to choose from, or None if there is none."""
   convolutions = dict(zip(('pool1', 'pool2'), STEMS[architecture.stem], strict=True))
   for name in ('pool1', 'pool2', 'pool5'):
     kernel, stride, padding = convolutions.get(name, (3, 1, 1))
@@ -160,7 +160,7 @@ class ZFNetKnobs(Knobs):
 
 
 def apply_knobs(architecture: Architecture, knobs: ZFNetKnobs) -> Architecture:
-  """The architecture of a variant, changed as the knobs say.
+  """The architecture of a variant with the knobs applied.
 
   Raises:
     UserError: names the knob and what it accepts.

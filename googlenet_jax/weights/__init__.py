@@ -1,1 +1,1 @@
-"""Weights between file formats and our parameter tree, with what is needed to predict."""
+"""Converts weights between file formats and our parameter tree, with what predictions need."""

@@ -15,29 +15,29 @@ from googlenet_jax.weights.formats.contents import first_bytes, is_safetensors
 from googlenet_jax.weights.metadata import rebuild, rebuild_architecture, upgraded
 
 FORMAT = 2
-"""The form of the metadata; files of form 1, which knew one family alone, are read as well."""
-# One key of the metadata holds everything: the library writes several in an order that changes
-# from run to run, and equal weights are to give equal files.
+"""The format of the metadata; files of format 1, which had a single family, are read as well."""
+# A single key of the metadata contains everything: the library writes several keys in an order that
+# changes from run to run, and equal weights should give equal files.
 KEY = 'googlenet_jax'
-MAX_HEADER = 4 * 2**20  # bytes; names of 20,000 classes are a quarter of it
+MAX_HEADER = 4 * 2**20  # bytes; the names of 20,000 classes take a quarter of it
 MAX_TENSORS = 10_000
-_SPARE = 2**18  # of the header, for the tensors' names and shapes
+_SPARE = 2**18  # bytes of the header, for the tensors' names and shapes
 MAX_CLASSES = 2**20
-MAX_IMAGE_SIZE = 2**11  # of larger ones the first map alone has gigabytes
+MAX_IMAGE_SIZE = 2**11  # for larger images, the first map alone takes gigabytes
 MAX_SOURCE = 1000  # characters
 
 
 @dataclasses.dataclass(frozen=True)
 class Preprocessing:
-  """From a decoded RGB uint8 image to what the network takes.
+  """The steps from a decoded RGB uint8 image to the network's input.
 
   Attributes:
-    image_size: side of the square that the network takes, in pixels.
+    image_size: height and width of the network's input, in pixels.
     resize: shorter side of the image before its center is cut, in pixels.
-    normalization: what the network was trained with.
+    normalization: the normalization that the network was trained with.
 
   Raises:
-    UserError: a size or standard deviation out of range.
+    UserError: a size or standard deviation is out of range.
   """
 
   image_size: int = 224
@@ -54,7 +54,7 @@ class Preprocessing:
       raise UserError(f'std={self.normalization.std}: numbers above 0 are accepted')
 
   def described(self) -> dict[str, Any]:
-    """The flat form in which files and JSON hold it, `DescribedPreprocessing` as a dictionary."""
+    """The flat form for files and JSON: `DescribedPreprocessing` as a dictionary."""
     numbers = self.normalization
     return dataclasses.asdict(
       DescribedPreprocessing(
@@ -65,7 +65,7 @@ class Preprocessing:
 
 @dataclasses.dataclass(frozen=True)
 class DescribedPreprocessing:
-  """The fields of a `Preprocessing` as files and JSON name and order them."""
+  """The fields of a `Preprocessing`, as named and ordered in files and JSON."""
 
   image_size: int
   resize: int
@@ -74,14 +74,14 @@ class DescribedPreprocessing:
   std: tuple[float, float, float]
 
   def understood(self) -> Preprocessing:
-    """What it describes, its values checked."""
+    """The preprocessing that it describes, after checking its values."""
     numbers = Normalization(self.mean, self.std, self.channel_order)
     return Preprocessing(self.image_size, self.resize, numbers)
 
 
-# What published networks were trained with, by who published it first. Caffe's mean is given in the
-# order B, G, R there. torchvision's `transform_input` turns its own normalization into TF-slim's.
-# Those of CIFAR-10 are the pixels of its 50,000 training images, as the UvA tutorial computes them.
+# The preprocessing of published networks, by who published it first. Caffe itself gives its mean in
+# the order B, G, R. torchvision's `transform_input` turns its own normalization into TF-slim's.
+# CIFAR-10's statistics are over its 50,000 training images, as computed by the UvA tutorial.
 CIFAR10 = Normalization(
   (0.49139968 * 255, 0.48215841 * 255, 0.44653091 * 255),
   (0.24703223 * 255, 0.24348513 * 255, 0.26158784 * 255),
@@ -98,11 +98,11 @@ PUBLISHED = {
 
 @dataclasses.dataclass(frozen=True)
 class Bundle:
-  """A network with its weights: all that is needed to predict.
+  """A network with its weights: everything that predictions need.
 
-  `variables` is {'params': ..., 'batch_stats': ...} of numpy float32, `batch_stats` {} without
-  batch normalization. `model.aux` names the heads that they hold. `classes` are names in order,
-  as many as `model.classes`. `source` is one line: where the weights come from.
+  `variables` is {'params': ..., 'batch_stats': ...} with NumPy float32 arrays; `batch_stats` is {}
+  without batch normalization. `model.aux` names the heads in it. `classes` are the `model.classes`
+  class names, in order. `source` is one line that says where the weights come from.
   """
 
   model: Network
@@ -113,10 +113,10 @@ class Bundle:
 
 
 def save(bundle: Bundle, path: pathlib.Path) -> None:
-  """Writes a bundle whole or not at all; equal bundles give equal files.
+  """Writes a bundle, whole or not at all; equal bundles give equal files.
 
   Raises:
-    UserError: tensors or class names are not those of the network, or the file cannot be written.
+    UserError: tensors or class names do not fit the network, or the file cannot be written.
   """
   import safetensors.numpy
 
@@ -128,11 +128,11 @@ def save(bundle: Bundle, path: pathlib.Path) -> None:
 
 
 def load(path: pathlib.Path) -> Bundle:
-  """Reads what `save` wrote; the shapes are the network's before any tensor is read.
+  """Reads a file that `save` wrote; shapes are checked before any tensor is read.
 
   Raises:
-    UserError: in one line, why the file cannot be used; tensors that are missing, extra or of
-      another shape are all listed by name.
+    UserError: says why the file cannot be used, and lists by name all tensors that are missing,
+      extra or of another shape.
   """
   import safetensors
   import safetensors.numpy
@@ -157,13 +157,13 @@ def load(path: pathlib.Path) -> Bundle:
 
 
 def is_bundle(names: Iterable[str], described: str | None) -> bool:
-  """Whether a file of tensors is one that `save` wrote, by its tensors' names."""
+  """Whether a file of tensors was written by `save`, judging by its tensors' names."""
   return described is not None and any(name.startswith('params/') for name in names)
 
 
 @dataclasses.dataclass(frozen=True)
 class Description:
-  """What a file says about itself: everything of a bundle but the values."""
+  """A file's description of itself: everything in a bundle except the values."""
 
   model: Network
   preprocessing: Preprocessing
@@ -173,10 +173,10 @@ class Description:
 
 
 def describe(bundle: Bundle, crc32: int | None = None) -> str:
-  """A bundle but for its values as JSON, for a file's metadata.
+  """A bundle without its values as JSON, for a file's metadata.
 
   Raises:
-    UserError: there are not as many class names as classes.
+    UserError: the numbers of class names and classes differ.
   """
   if len(bundle.classes) != bundle.model.classes:
     raise UserError(
@@ -199,7 +199,7 @@ def describe(bundle: Bundle, crc32: int | None = None) -> str:
 
 
 def understand(where: str, text: str) -> Description:
-  """What `describe` wrote, each field checked.
+  """Parses what `describe` wrote, checking each field.
 
   Raises:
     UserError: names the file (`where`), the field, its value and what is accepted.
@@ -246,7 +246,7 @@ def _check(described: Any) -> Description:
 
 @dataclasses.dataclass(frozen=True)
 class Header:
-  """What a .safetensors file says it holds: shapes and types (`F32`) by tensor, and metadata."""
+  """The header of a .safetensors file: shape and type (`F32`) of each tensor, and metadata."""
 
   shapes: tensors.Shapes
   types: dict[str, str]
@@ -254,10 +254,11 @@ class Header:
 
 
 def read_header(path: pathlib.Path) -> Header:
-  """The header of a .safetensors file; of the tensors nothing is read.
+  """Reads only the header of a .safetensors file.
 
   Raises:
-    UserError: no such file, none in this format, or a header too large for any network.
+    UserError: the file does not exist or has another format, or its header is too large for any
+      network.
   """
   try:
     with path.open('rb') as file:

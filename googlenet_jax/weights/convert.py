@@ -1,4 +1,4 @@
-"""Weights from one kind of file into another; the kind of the source is told from its content."""
+"""Converts weights between kinds of files; the source's kind is recognized by its content."""
 
 import contextlib
 import dataclasses
@@ -44,14 +44,14 @@ from googlenet_jax.weights.formats.contents import (
 
 TARGETS = ('.safetensors', '.npz', '.caffemodel')
 NAMINGS = ('torchvision', 'timm')
-"""Whose names a .safetensors file can have in place of ours."""
+"""The projects whose names a .safetensors file can have instead of ours."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Conversion:
-  """What a conversion found: the bundle, the kind of file it came from and whose names it uses.
+  """The result of a conversion: the bundle, the kind of file it came from and the names used there.
 
-  `notes` are lines on what was changed on the way in.
+  `notes` are lines about changes made when reading it.
   """
 
   bundle: Bundle
@@ -60,7 +60,7 @@ class Conversion:
   notes: tuple[str, ...] = ()
 
   def figures(self) -> dict[str, Any]:
-    """Counts and facts for printing, values that JSON can hold."""
+    """Counts and facts to print, as JSON values."""
     model = self.bundle.model
     arrays = tensors.flatten(self.bundle.variables)
     family = family_of(model)
@@ -95,17 +95,17 @@ def convert(
   preprocessing: str | None = None,
   fold_normalization: bool = False,
 ) -> Conversion:
-  """Reads weights of any known kind and writes them as the destination's ending says.
+  """Reads weights of any known kind and writes them in the format of the destination's ending.
 
   Args:
-    source: .caffemodel, .pth, .npz, .safetensors or Flax msgpack, whatever it is called.
-    destination: .safetensors (our names, or those of `to`), .npz or .caffemodel.
+    source: .caffemodel, .pth, .npz, .safetensors or Flax msgpack, whatever its name is.
+    destination: .safetensors (with our names, or those of `to`), .npz or .caffemodel.
     to: `torchvision` or `timm`, or None.
-    classes: names of the classes, one a line.
-    family: the network's family, where the file does not tell; None: googlenet.
-    variant: the network, where the file does not tell.
-    preprocessing: a name of `PUBLISHED`, where the file does not tell.
-    fold_normalization: whether channel order and scale go into the first convolution.
+    classes: a file with the names of the classes, one per line.
+    family: the network's family, if the file does not determine it; by default googlenet.
+    variant: the network's variant, if the file does not determine it.
+    preprocessing: a name in `PUBLISHED`, if the file does not determine it.
+    fold_normalization: whether to fold channel order and scale into the first convolution.
 
   Raises:
     UserError: names the file and what is wrong or accepted; then nothing is written.
@@ -118,13 +118,13 @@ def convert(
 
 
 def check_destination(destination: pathlib.Path, to: str | None) -> None:
-  """Raises UserError, before anything is read, for an ending that `write` does not know."""
+  """Raises UserError, before anything is read, if `write` does not know the ending."""
   suffix = destination.suffix.lower()
   if to not in (None, *NAMINGS):
     raise UserError(f'--to={to}: accepted: {", ".join(NAMINGS)}')
   if suffix not in TARGETS or (to and suffix != '.safetensors'):
     accepted = '.safetensors' if to else ', '.join(TARGETS)
-    if suffix in ('.pth', '.pt'):  # which PyTorch's users would look for
+    if suffix in ('.pth', '.pt'):  # PyTorch's users would expect these
       accepted += '; --to=torchvision writes a state dict as .safetensors'
     raise UserError(f'{destination}: ending {suffix or "none"}; accepted: {accepted}')
 
@@ -136,7 +136,7 @@ def write(
   to: str | None = None,
   fold_normalization: bool = False,
 ) -> Conversion:
-  """Writes what was read, and returns it as written; the arguments are those of `convert`."""
+  """Writes a conversion that was read and returns it as written; arguments are as in `convert`."""
   suffix = destination.suffix.lower()
   if fold_normalization:
     conversion = dataclasses.replace(conversion, bundle=fold(conversion.bundle))
@@ -159,11 +159,11 @@ def read(
   variant: str | None = None,
   preprocessing: str | None = None,
 ) -> Conversion:
-  """A bundle from a file of any known kind; the arguments are those of `convert`."""
+  """Reads a bundle from a file of any known kind; arguments are as in `convert`."""
   given = {'family': family, 'variant': variant, 'preprocessing': preprocessing}
   told = {knob: value for knob, value in given.items() if value}
   of_family = choose('--family', told.get('family', next(iter(FAMILIES))), FAMILIES)
-  families = [of_family] if 'family' in told else FAMILIES.values()  # or the file tells which
+  families = [of_family] if 'family' in told else FAMILIES.values()  # the file may determine it
   variants = {name: v for one in families for name, v in one.variants.items()}
   tables: dict[str, Mapping[str, Any]] = {'variant': variants, 'preprocessing': PUBLISHED}
   for knob, table in tables.items():
@@ -177,8 +177,8 @@ def read(
 
 
 def _opened(path: pathlib.Path) -> contextlib.AbstractContextManager[Contents]:
-  """Opens a file by what its first bytes are."""
-  if not os.path.exists(path):  # False too where a folder is closed
+  """Opens a file in the format that its first bytes indicate."""
+  if not os.path.exists(path):  # also False in a folder without permission
     raise UserError(f'{path}: no such file; googlenet download gets published weights')
   start = first_bytes(path)
   if is_safetensors(start):
@@ -203,7 +203,7 @@ def _assemble(
   classes: tuple[str, ...] | None,
   told: dict[str, str],
 ) -> Conversion:
-  """The bundle of a file; its network is known and its shapes are checked before any is read."""
+  """The bundle of a file; before tensors are read, its network is found and shapes are checked."""
   if contents.described is not None:
     for knob, value in told.items():
       raise UserError(f'--{knob}={value}: {path} says itself what its {knob} is')
@@ -235,7 +235,7 @@ def _assemble(
 def _identify(
   path: pathlib.Path, dialect: Dialect, shapes: tensors.Shapes, told: dict[str, str]
 ) -> Description:
-  """What a file of others is taken for: by names and shapes, and by what the user says."""
+  """Identifies a file from another project by its names and shapes and by the user's arguments."""
   taken_for = {
     'variant': (dialect.variant_of(shapes), FAMILIES[dialect.family].variants),
     'preprocessing': (dialect.preprocessing, PUBLISHED),
@@ -253,7 +253,7 @@ def _identify(
     found[knob] = value
   taken = PUBLISHED[found['preprocessing']]
   size = FAMILIES[dialect.family].variants[found['variant']].image_size
-  if size != taken.image_size:  # small images are not cut, larger ones are in the same proportion
+  if size != taken.image_size:  # small images are not cut, larger ones in the same proportion
     whole = size < taken.image_size
     resize = size if whole else round(size * taken.resize / taken.image_size)
     taken = dataclasses.replace(taken, image_size=size, resize=resize)
@@ -264,7 +264,7 @@ def _identify(
 
 
 def _numbers(classes: int) -> tuple[str, ...]:
-  """The names of classes that have none: numbers from 0."""
+  """Names for classes without names: numbers from 0."""
   return tuple(str(index) for index in range(classes))
 
 
@@ -274,7 +274,7 @@ def _variables(contents: Contents, dialect: Dialect, model: Any, image_size: int
   for name in tensors.expected_shapes(model, image_size):
     array = contents.read(dialect.rename(name, model.architecture)).astype(np.float32)
     arrays[name] = dialects.inward(dialect, model, name, array)
-    if name in biases:  # x + b normalized with mean m is x normalized with m - b
+    if name in biases:  # x + b normalized with mean m equals x normalized with m - b
       arrays[name] = arrays[name] - contents.read(biases[name]).astype(np.float32)
   return tensors.unflatten(arrays)
 
@@ -285,13 +285,13 @@ def write_foreign(
   source: str,
   write: Callable[[pathlib.Path, dict[str, np.ndarray], str], None],
 ) -> None:
-  """Writes a bundle under the names of others; metadata of ours go along for the way back.
+  """Writes a bundle in another naming, with our metadata so that it can be read back.
 
   Args:
     bundle: the network with its weights.
     path: the file.
-    source: whose names they are: `plain`, `caffe`, `torchvision` or `timm`.
-    write: writes arrays by name, and what describes them, into a file.
+    source: the naming: `plain`, `caffe`, `torchvision` or `timm`.
+    write: writes arrays by name, and their description, to a file.
 
   Raises:
     UserError: the dialect has no such network, or the file cannot be written.
@@ -312,7 +312,7 @@ def write_foreign(
 
 
 def read_classes(path: pathlib.Path) -> tuple[str, ...]:
-  """Names of classes, one a line, as in Caffe's synset_words.txt."""
+  """Reads the names of classes, one per line, as in Caffe's synset_words.txt."""
   if file_size(path) > MAX_HEADER:
     raise UserError(f'{path}: at most {MAX_HEADER:,} bytes of class names are accepted')
   try:

@@ -1,4 +1,4 @@
-"""What the first convolution's kernel can take over from the preprocessing: channels and scale."""
+"""Folds parts of the preprocessing, channel order and scale, into the first convolution."""
 
 import dataclasses
 
@@ -11,15 +11,15 @@ from googlenet_jax.weights.bundle import Bundle
 
 
 def first_convolution(model: Network) -> str:
-  """The name of the module that sees the images."""
+  """The name of the module that is applied to the images."""
   return family_of(model).first_convolution(model.architecture)
 
 
 def fold_normalization(bundle: Bundle) -> Bundle:
-  """The same function of raw RGB pixels 0 to 255: channel order and scale go into the kernel.
+  """The same function of raw RGB pixels 0 to 255, with channel order and scale in the kernel.
 
-  A mean cannot follow them. The first convolution of every variant pads with zeros, which are the
-  mean before folding and black after it: results would change along the border.
+  A mean cannot be folded. The first convolution of every variant pads with zeros, which stand for
+  the mean before folding and for black after it, so results would change along the border.
 
   Raises:
     UserError: the preprocessing subtracts a mean.
@@ -40,15 +40,15 @@ def fold_normalization(bundle: Bundle) -> Bundle:
 
 
 def in_rgb(bundle: Bundle, where: str) -> Bundle:
-  """The same network for images of R, G and B: a kernel for B, G and R is turned around.
+  """The same network for RGB images; a first kernel for BGR is reversed.
 
   Args:
-    bundle: a network for either order.
-    where: the flag or key that asks for it, for messages.
+    bundle: a network for either order of channels.
+    where: the flag or key that asks for this, for messages.
 
   Raises:
-    UserError: the network takes B, G and R by a depthwise convolution, whose outputs would have to
-      change places as well.
+    UserError: the network takes BGR in a depthwise convolution, whose outputs would have to be
+      reordered as well.
   """
   normalization = bundle.preprocessing.normalization
   if normalization.channel_order == 'rgb':
@@ -65,7 +65,7 @@ def _first_kernel(bundle: Bundle) -> np.ndarray:
 
 
 def _with_first_kernel(bundle: Bundle, kernel: np.ndarray, normalization: Normalization) -> Bundle:
-  """A bundle with another kernel, and the normalization that fits it."""
+  """A bundle with another first kernel and the normalization that goes with it."""
   name, params = first_convolution(bundle.model), bundle.variables['params']
   params = {**params, name: {**params[name], 'kernel': np.ascontiguousarray(kernel)}}
   return dataclasses.replace(

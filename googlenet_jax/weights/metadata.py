@@ -1,4 +1,4 @@
-"""Frozen dataclasses of plain values to JSON and back, checked field by field."""
+"""Rebuilds frozen dataclasses of plain values from JSON, checking them field by field."""
 
 import dataclasses
 import math
@@ -11,17 +11,17 @@ from googlenet_jax.errors import UserError
 from googlenet_jax.models import MAX_CHANNELS, Family
 
 MAX_VALUES = 256
-"""The most values of a list in an architecture; none has as many blocks, modules or branches."""
+"""The most values in a list of an architecture; none has this many blocks, modules or branches."""
 
 
 def rebuild(kind: Any, value: Any, where: str, longest: float = math.inf) -> Any:
-  """A value of type `kind` from what JSON made of it, dataclasses and tuples of them included.
+  """Rebuilds a value of type `kind`, such as a dataclass or a tuple of dataclasses, from JSON.
 
   Args:
     kind: a dataclass, `int`, `float`, `str`, `bool`, a literal, an optional or a tuple of these.
-    value: what `json.loads` gave.
+    value: the result of `json.loads`.
     where: its name in messages.
-    longest: the most values of a list.
+    longest: the maximum length of a list.
 
   Raises:
     UserError: names the field, its value and what is accepted.
@@ -70,13 +70,13 @@ def _rebuild_fields(kind: Any, value: Any, where: str, longest: float) -> Any:
 
 
 def rebuild_architecture(family: Family, value: Any) -> Any:
-  """The architecture that `dataclasses.asdict` and JSON turned into `value`.
+  """Rebuilds the architecture that `dataclasses.asdict` and JSON turned into `value`.
 
-  A file may not make tracing the network take forever: integers are bounded by the family.
+  Integers are bounded by the family, so that a file cannot make tracing the network take forever.
 
   Args:
-    family: the network's.
-    value: what `json.loads` gave.
+    family: the network's family.
+    value: the result of `json.loads`.
 
   Raises:
     UserError: names the field, its value and what is accepted.
@@ -108,9 +108,9 @@ def _integers(value: Any, field: str = '', place: str = '') -> Iterator[tuple[st
 
 
 def upgraded(described: dict[str, Any]) -> dict[str, Any]:
-  """What a file of format 1 says about itself in today's form: its family was always googlenet.
+  """Converts the description in a file of format 1, whose family was always googlenet.
 
-  Batch normalization carried the name of a mapped axis there, which never left training.
+  Batch normalization had the name of a mapped axis there, which is only used in training.
   """
   architecture: Any = described.get('architecture')
   norm: Any = architecture.get('batch_norm') if isinstance(architecture, dict) else None

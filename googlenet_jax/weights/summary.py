@@ -1,11 +1,11 @@
-"""What a conversion found, as text."""
+"""A summary of a conversion as text."""
 
 import pathlib
 from typing import Any
 
 
 def describe(figures: dict[str, Any], destination: pathlib.Path) -> str:
-  """A conversion's figures (`convert.Conversion.figures`) and where it was written, as text."""
+  """A conversion's figures (`convert.Conversion.figures`) and destination, as text."""
   taken = figures['preprocessing']
   mean, std = (', '.join(f'{value:g}' for value in taken[key]) for key in ('mean', 'std'))
   named = 'named' if figures['named_classes'] else 'without names (--classes=FILE gives them)'

@@ -1,4 +1,4 @@
-"""Names and shapes of a network's tensors, and what a file lacks or has too much of."""
+"""The names and shapes of a network's tensors, and checks of what a file lacks or has extra."""
 
 import functools
 import pathlib
@@ -16,42 +16,42 @@ from googlenet_jax.files import replacing
 from googlenet_jax.models import Network
 
 Shapes = dict[str, tuple[int, ...]]
-_NAMED = 500  # more names than a network has tensors are of a hostile file, and only counted
+_NAMED = 500  # more than a network's tensors; further names, of a malicious file, are only counted
 
 
 def expected_shapes(model: Network, image_size: int) -> Shapes:
-  """Shapes of all tensors of a network by name, `params/conv1/kernel`; nothing is allocated.
+  """The shapes of all tensors of a network by name (`params/conv1/kernel`), without allocating.
 
-  `image_size` matters to the heads alone: their fully connected layer sees the whole map.
+  `image_size` only matters for heads, whose fully connected layer has the whole map as input.
   """
   return dict(_traced_shapes(model, image_size))
 
 
-@functools.lru_cache(16)  # tracing takes most of a second, and reading a file asks several times
+@functools.lru_cache(16)  # tracing takes most of a second, and reading a file needs it repeatedly
 def _traced_shapes(model: Network, image_size: int) -> Shapes:
   images = jax.ShapeDtypeStruct((1, image_size, image_size, 3), jnp.float32)
   return shapes_of(jax.eval_shape(model.init, jax.random.key(0), images))
 
 
 def shapes_of(variables: Mapping[str, Any]) -> Shapes:
-  """Shapes by name of a tree of arrays."""
+  """The shapes of a tree of arrays, by name."""
   flat = traverse_util.flatten_dict(dict(variables), sep='/')
   return {name: tuple(leaf.shape) for name, leaf in flat.items()}
 
 
 def flatten(variables: Mapping[str, Any]) -> dict[str, np.ndarray]:
-  """The tree as contiguous float32 arrays by name."""
+  """The arrays of a tree by name, as contiguous float32 arrays."""
   flat = traverse_util.flatten_dict(dict(variables), sep='/')
   return {name: np.ascontiguousarray(leaf, np.float32) for name, leaf in flat.items()}
 
 
 def unflatten(tensors: Mapping[str, np.ndarray]) -> dict[str, Any]:
-  """The tree of variables from arrays by name; `batch_stats` is {} where there are none."""
+  """The tree of variables from arrays by name; `batch_stats` is {} if there are none."""
   return {'params': {}, 'batch_stats': {}} | traverse_util.unflatten_dict(dict(tensors), sep='/')
 
 
 def check_shapes(where: str, found: Mapping[str, tuple[int, ...]], expected: Shapes) -> None:
-  """Raises UserError that lists by name, in one line, every missing, extra or mis-shaped tensor."""
+  """Raises UserError if tensors are missing, extra or of another shape, listing all by name."""
   missing = sorted(name for name in expected if name not in found)
   extra = sorted(name for name in found if name not in expected)
   shaped = [
@@ -66,7 +66,7 @@ def check_shapes(where: str, found: Mapping[str, tuple[int, ...]], expected: Sha
 
 
 def crc32(tensors: Mapping[str, np.ndarray]) -> int:
-  """A checksum of all values: .safetensors files carry none."""
+  """A checksum of all values, because .safetensors files have none."""
   value = 0
   for name in sorted(tensors):
     value = zlib.crc32(np.ascontiguousarray(tensors[name]).data, value)
@@ -74,14 +74,14 @@ def crc32(tensors: Mapping[str, np.ndarray]) -> int:
 
 
 def check_finite(where: str, tensors: Mapping[str, np.ndarray]) -> None:
-  """Raises UserError that names the tensors that hold NaN or infinity."""
+  """Raises UserError, naming the tensors, if any contain NaN or infinity."""
   bad = [name for name, array in tensors.items() if not np.isfinite(array).all()]
   if bad:
     raise UserError(f'{where}: values that are not finite in {listed(bad)}')
 
 
 def listed(names: Iterable[str]) -> str:
-  """Names with commas between; beyond what a network has, they are counted."""
+  """Names separated by commas; names in excess of a network's tensors are only counted."""
   names = [name[:120] if name.isprintable() else ascii(name[:120]) for name in names]
   more = f' and {len(names) - _NAMED:,} more' if len(names) > _NAMED else ''
   return ', '.join(names[:_NAMED]) + more

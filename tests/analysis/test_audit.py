@@ -88,7 +88,7 @@ def rounds(row):
 
 
 def test_ops_cells(printed_net, separable):
-  """All twelve printed figures with the separable stem and its widths, nine as printed."""
+  """All twelve printed figures with the separable stem and its widths, and nine as printed."""
   assert [name for name in FACTS if rounds(rows(separable)[name])] == list(FACTS)
   missed = {name for name in FACTS if not rounds(rows(printed_net)[name])}
   assert missed == {'conv1', 'inception_4a', 'inception_5a'}
@@ -122,7 +122,7 @@ def test_claims_of_the_notes(printed_net, separable):
   assert kilo['inception_3a'][0] == 159.5
   assert (round(kilo['inception_3b'][0]), round(kilo['inception_3b'][1], 1)) == (379, 379.6)
   assert kilo['conv2'][0] == 112 and kilo['classifier'][0] == 1000
-  # Fits of the hypothesis. 4b has the printed widths, but 4a hands it 508 channels, not 512.
+  # Fits of the hypothesis. 4b has the printed widths, but 508 input channels from 4a, not 512.
   assert [round(figure, 2) for figure in kilo['~conv1']] == [2.65, 2.71]
   assert [round(figure, 1) for figure in kilo['~inception_4a']] == [363.4, 364.0]
   assert [round(figure, 1) for figure in kilo['~inception_4b']] == [436.6, 437.2]

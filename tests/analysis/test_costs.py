@@ -22,9 +22,9 @@ class Golden(NamedTuple):
   image_size: int = 224
 
 
-# Computed figures of the project's FACTS, where it has them: parameters of `table1` (`bvlc` has the
-# same layers), `bn`, `torchvision` and `naive`, all MACs but those of `small` (to the digits given
-# there), and the heads of `table1`. The other digits are the closed form below.
+# Computed figures from the project's FACTS, as far as given there: parameters of `table1` (`bvlc`
+# has the same layers), `bn`, `torchvision` and `naive`, all MACs except those of `small` (to the
+# given digits), and the heads of `table1`. Other digits come from the closed form below.
 GOLDEN = {
   'table1': Golden(6_998_552, 1_582_671_872, 13_378_280, 1_591_044_096),
   'bvlc': Golden(6_998_552, 1_582_671_872, 13_378_280, 1_591_044_096),
@@ -67,13 +67,13 @@ SINGLE = {'kuangliu': 192, 'uva': 64, 'uva_pool': 64}  # stems of one convolutio
 
 
 def closed_form(variant, classes=1000):
-  """Golden figures by arithmetic over Table 1; pools halve exactly at 224 and at 32.
+  """Golden figures by arithmetic over Table 1; pools halve exactly for 224 and 32 pixels.
 
-  Those of the tutorial, without padding, make 15x15 and 7x7 of 32x32.
+  Pools of the tutorial, without padding, reduce 32x32 to 15x15 and 7x7.
   """
   tutorial = variant.startswith('uva')
   normalized = variant in ('torchvision', 'bn', 'small', *SINGLE)
-  norms = 2 if normalized else 1  # vectors of a convolution
+  norms = 2 if normalized else 1  # parameter vectors per convolution
   params = macs = 0
 
   def conv(kernel, inputs, outputs, size, vectors=norms):
@@ -220,9 +220,9 @@ def test_macs_are_those_of_one_image():
 
 @pytest.mark.parametrize('variant', ['separable', 'torchvision', 'naive', 'small'])
 def test_macs_against_the_operations_that_xla_counts(variant, monkeypatch):
-  """Two operations a multiply-add, and less than 1% for all else: biases, pools, norms.
+  """Two operations per multiply-add, and less than 1% for everything else: biases, pools, norms.
 
-  XLA leaves products with padding out, so padding is made part of the images beforehand.
+  XLA does not count products with padding, so padding is made part of the images beforehand.
   """
   convolution = lax.conv_general_dilated
 

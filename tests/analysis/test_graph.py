@@ -1,4 +1,4 @@
-"""Graphs of networks: layers, joins and ways through, against the papers' own figures."""
+"""Graphs of networks: layers, joins and paths, against the papers' own figures."""
 
 import functools
 
@@ -17,7 +17,7 @@ def graph_of(family, variant, aux=()):
 
 
 def branches(graph, module):
-  """Kind, kernel and channels of the layers of a module that lead to its last node."""
+  """Kind, kernel and channels of a module's layers that lead to its last node."""
   inside = {i: node for i, node in enumerate(graph.nodes) if node.top == module}
   *_, last = inside.values()
 
@@ -77,7 +77,7 @@ def test_every_top_level_module_is_in_the_graph_in_its_order(family):
 
 
 class _Parts(Network):
-  """Two ways that read the images, one of them a 1x1 convolution as a matrix product."""
+  """Two branches on the images, one of which is a 1x1 convolution as a matrix product."""
 
   @nn.compact
   def __call__(self, images, train=False):

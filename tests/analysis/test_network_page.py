@@ -1,4 +1,4 @@
-"""docs/network.md teaches with figures: each is what the code computes."""
+"""The figures in docs/network.md are those that the code computes."""
 
 import pathlib
 

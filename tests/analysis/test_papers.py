@@ -1,4 +1,4 @@
-"""Networks beside the figures that their papers print: golden counts, rows, claims."""
+"""Networks against the figures that their papers print: golden counts, rows, claims."""
 
 import functools
 
@@ -9,8 +9,8 @@ from googlenet_jax.analysis import render, table
 from googlenet_jax.analysis.papers import PAPERS
 from googlenet_jax.models import FAMILIES
 
-# Multiply-adds of one image of the variant's size, 1,000 classes. torchvision documents 0.71 x 10^9
-# for its AlexNet (`one_tower`). GoogLeNet's are in test_costs.py, with a closed form.
+# Multiply-adds for one image of the variant's size and 1,000 classes. torchvision documents 0.71 x
+# 10^9 for its AlexNet (`one_tower`). GoogLeNet's are in test_costs.py, with a closed form.
 MACS = {
   'alexnet': {
     'two_tower': 724_406_816,
@@ -78,12 +78,12 @@ MACS = {
     'small': 1_044_103_168,
   },
 }
-# Of the network for inference and, with its head, for training.
+# For the inference network and, with its head, the network in training.
 PARAMETERS = {
   ('bn_inception', 'bn_inception'): (11_188_288, 11_188_288),
   ('bn_inception', 'printed'): (11_278_528, 11_278_528),
   ('bn_inception', 'small'): (11_187_304, 11_187_304),
-  # torchvision's module has as many, with and without its head.
+  # torchvision's module has the same numbers, with and without its head.
   ('inception', 'inception_v3'): (23_834_568, 27_161_264),
   ('inception', 'torchvision'): (23_834_568, 27_161_264),
   ('inception', 'inception_v2'): (26_405_192, 29_731_888),
@@ -164,7 +164,7 @@ def test_the_table_of_bn_inception_differs_from_ours_in_two_projections():
 
 
 def test_alexnets_neurons():
-  """All printed but those of conv1, which would be 55x55x96, are the computed ones."""
+  """All printed numbers are the computed ones, except conv1's, which would be 55x55x96."""
   neurons = claims(audit_of('alexnet', 'two_tower'))['neurons'].values['neurons']
   wrong = {name for name, of in neurons.items() if of['paper'] != of['computed']}
   assert wrong == {'conv1'} and neurons['conv1'] == {'paper': 253_440, 'computed': 55 * 55 * 96}
@@ -212,7 +212,7 @@ def test_parameters_of_resnets_for_cifar(layers, printed):
   ],
 )
 def test_parameters_of_table_2_of_vgg(variant, millions):
-  """All printed figures are the computed ones, rounded."""
+  """All printed figures are the rounded computed ones."""
   found = audit_of('vgg', variant)
   assert claims(found)['parameters'].values == {'paper_params': millions * 1_000_000}
   assert round(found.params / 1e6) == millions

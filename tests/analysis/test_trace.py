@@ -1,4 +1,4 @@
-"""The tracer against XLA's own count, and on everything that can hide a multiply-add."""
+"""The tracer against XLA's own count, and with everything that can hide a multiply-add."""
 
 import flax.linen as nn
 import jax
@@ -54,7 +54,7 @@ def test_padding_counts():
   assert same == 8 * 8 * 3 * 3 * 2 * 4
 
 
-PRODUCT = 4 * 4 * 4  # of two 4x4 matrices
+PRODUCT = 4 * 4 * 4  # multiply-adds of two 4x4 matrices
 
 
 @jax.custom_vjp
@@ -119,7 +119,7 @@ def test_depth_through_loops_and_calls():
 
   assert depths(lambda x: layer(jax.jit(layer)(x)[0]), (4, 4)) == [1, 2]
   assert depths(lambda x: lax.scan(layer, x, None, length=3), (4, 4)) == [1, 2, 3]
-  # Turns that do not hand anything on lie side by side.
+  # Iterations that carry nothing over are parallel.
   assert depths(lambda x: lax.map(lambda y: layer(y)[0], x), (3, 2, 4)) == [1, 1, 1]
 
   def either(x):

@@ -35,7 +35,7 @@ def test_both_steps_for_this_machine():
     assert found[step]['fits']
     assert found[step]['memory']['temporaries'] > 0
     assert found[step]['predicted'] is None
-  # Forward and backward, but for the gradient of the images: less than three times the forward.
+  # Forward and backward without the gradient of the images: less than three times the forward pass.
   train, evaluate = (
     found[step]['computed']['flops_per_chip'] / found[step]['images']
     for step in ('train', 'evaluate')
@@ -66,7 +66,7 @@ def test_a_tpu_that_is_not_here():
   )
   train = found['train']
   assert found['chips'] == 4
-  # Gradients and figures of all chips come together in one exchange or two.
+  # Gradients and metrics of all chips are combined in one or two exchanges.
   exchanges = train['predicted']['collectives']
   assert {exchange['kind'] for exchange in exchanges} == {'all-reduce'}
   assert sum(exchange['count'] for exchange in exchanges) <= 2

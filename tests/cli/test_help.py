@@ -1,4 +1,4 @@
-"""Help: quick, and nothing left undescribed."""
+"""Help is quick and describes everything."""
 
 import re
 import subprocess
@@ -46,7 +46,7 @@ def test_help_imports_nothing_heavy(commands):
 def test_every_flag_is_described(commands, printed, monkeypatch):
   monkeypatch.setenv('COLUMNS', '400')  # no description takes two lines
   for command in commands:
-    # A long flag leaves no room beside it: its description is on the next line.
+    # The description of a long flag is on the next line.
     text = re.sub(r'\n {20,}', '  ', printed(command))
     for row in re.findall(r'^  (\S.*)', text, re.MULTILINE):
       flag, _, description = row.partition('  ')

@@ -1,4 +1,4 @@
-"""`googlenet probe` from the command line: its outputs, each flag, and errors of one line."""
+"""`googlenet probe` from the command line: its outputs, each flag, and one-line errors."""
 
 import contextlib
 import io
@@ -27,7 +27,7 @@ def cache(tmp_path_factory):
 
 @pytest.fixture(scope='module')
 def probed(tmp_path_factory, cache):
-  """One probe with all that it writes: folder, stdout, stderr, and the record of it."""
+  """A probe with everything that it writes: folder, stdout, stderr, and its record."""
   folder = tmp_path_factory.mktemp('probe')
   records = []
 
@@ -53,7 +53,7 @@ def probed(tmp_path_factory, cache):
 
 @pytest.fixture
 def again(probed, monkeypatch):
-  """Measures nothing again: the commands of a test print what the first one has found."""
+  """Measures nothing again: the commands in a test print the results of the first probe."""
   monkeypatch.setattr('googlenet_jax.training.probe.run.probe', lambda *arguments: probed[3])
 
 
@@ -179,7 +179,7 @@ def test_what_cannot_be_is_one_line(arguments, said, cache, capsys, tmp_path, mo
   captured = capsys.readouterr()
   *before, last = captured.err.splitlines()
   assert last.startswith('googlenet probe: ') and said in last and captured.out == ''
-  assert not any('iterations' in line for line in before)  # nothing was begun
+  assert not any('iterations' in line for line in before)  # nothing was started
 
 
 @pytest.mark.parametrize('flag', ['--iterations=0', '--seeds=0', '--attach=top', '--format=csv'])

@@ -1,7 +1,7 @@
 """The runs whose files are stored: networks of a few channels on 64 random images.
 
-`get_config` takes the run's name. The stored folders hold these configs, so that a change here
-makes them runs of another config.
+`get_config` takes the run's name. The stored folders contain these configs, so a change here would
+make them runs of another config.
 """
 
 from googlenet_jax.training.config import defaults
@@ -56,7 +56,7 @@ def finished(config):
 
 
 def caffe(config):
-  """BVLC's network with a head, which files of Caffe can hold; mean 0, which can be folded."""
+  """BVLC's network with a head, as Caffe's files support; mean 0, which can be folded."""
   images(config, 32)
   config.data.mean = (0.0, 0.0, 0.0)
   config.data.std = (128.0, 128.0, 128.0)
@@ -65,7 +65,7 @@ def caffe(config):
 
 
 def torchvision(config):
-  """torchvision's network, whose file is under torchvision's names."""
+  """torchvision's network, whose file has torchvision's names."""
   images(config, 32)
   config.model.variant = 'torchvision'
 

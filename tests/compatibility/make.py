@@ -4,7 +4,7 @@
   mkdir /laboratory  # files keep the absolute path of the folder where they were made
   PYTHONPATH=$PWD/../then python tests/compatibility/make.py /laboratory
 
-Do not make them again with a later revision: they show that files of that one still open.
+Do not make them again with a later revision: they show that files of this revision still open.
 """
 
 import json
@@ -69,7 +69,7 @@ def pack(folder):
 
 
 def anonymous(entry):
-  """An entry of an archive without its owner, None for one that is left out."""
+  """An entry of an archive without its owner, or None for one that is left out."""
   if pathlib.PurePath(entry.name).name in LEFT_OUT:
     return None
   entry.uid = entry.gid = 0
@@ -99,7 +99,7 @@ def make_predictions():
 
 
 def make_prepared():
-  """Eight images of two of the classes that the networks know, in folders named after them."""
+  """Eight images of two of the networks' classes, in folders with the classes' names."""
   random = np.random.RandomState(0)
   for number in range(8):
     file = pathlib.Path('images', f'class {number % 2}', f'{number}.png')
@@ -110,7 +110,7 @@ def make_prepared():
 
 
 def expected():
-  """What this revision says of all these files."""
+  """The observations of all these files with this revision."""
   scratch = pathlib.Path('scratch')
   scratch.mkdir()
   observe.googlenet('train', '--config=experiment.py:finished', '--workdir=finished')  # still done

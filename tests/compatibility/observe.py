@@ -1,6 +1,6 @@
-"""What the command line says of the stored files: asked once of 0a19643, and in every test since.
+"""Observes the stored files through the command line: once with 0a19643, and in every test since.
 
-Nothing of the package is imported but its command line, and each function returns what JSON holds.
+Only the package's command line is imported, and every function returns JSON values.
 """
 
 import contextlib
@@ -39,7 +39,7 @@ def googlenet(*arguments):
 
 
 def converted(weights, folder):
-  """A file of weights as NumPy's: the figures of the conversion, and a checksum of its arrays."""
+  """Converts weights to .npz: the figures of the conversion, and a checksum of its arrays."""
   path = folder / 'converted.npz'
   figures = json.loads(googlenet('convert', weights, path, '--format=json'))
   del figures['out']
@@ -58,7 +58,7 @@ def checksum(path):
 
 
 def log_probabilities(weights, folder):
-  """What a network says of one fixed image, by way of the StableHLO that it is exported to."""
+  """A network's output for a fixed image, computed by the StableHLO that it is exported to."""
   ours, exported = folder / 'ours.safetensors', folder / 'ours.stablehlo'
   googlenet('convert', weights, ours)
   googlenet('export', exported, f'--weights={ours}', '--batch_size=1')
@@ -68,7 +68,7 @@ def log_probabilities(weights, folder):
 
 
 def predicted(folder):
-  """The five likeliest classes of an image file."""
+  """The five most likely classes of an image file."""
   pixels = np.random.RandomState(1).randint(0, 256, (24, 20, 3), np.uint8)
   Image.fromarray(pixels).save(folder / 'image.png')
   weights = f'--weights={WEIGHTS / "small.safetensors"}'
@@ -76,7 +76,7 @@ def predicted(folder):
 
 
 def resumed(run):
-  """The stopped run when it is resumed to its end: its figures, and checksums of its state."""
+  """Resumes the stopped run to its end: its figures, and checksums of its state."""
   process = subprocess.run(
     [sys.executable, '-m', 'googlenet_jax', 'train', f'{EXPERIMENT}:stopped', f'--workdir={run}'],
     env=one_cpu(),
@@ -97,7 +97,7 @@ def resumed(run):
 
 
 def one_cpu():
-  """An environment in which JAX has one device and the package's own flags, which set the bits."""
+  """An environment with one JAX device and the package's own flags, which determine the bits."""
   chosen = ('XLA_FLAGS', 'GOOGLENET_JAX_DEFAULTS', '_GOOGLENET_JAX_SET')
   kept = {name: value for name, value in os.environ.items() if name not in chosen}
   return {**kept, 'JAX_PLATFORMS': 'cpu', 'PYTHONPATH': str(pathlib.Path(cli.__file__).parents[2])}
@@ -109,7 +109,7 @@ def evaluated(run, *more):
 
 
 def combined():
-  """The errors of two networks as one, from what was kept of each."""
+  """The errors of an ensemble of two networks, from their saved predictions."""
   saved = [f'--from_predictions={path}' for path in sorted(PREDICTIONS.iterdir())]
   return figures(googlenet('evaluate', *saved, '--format=json'))
 
@@ -122,7 +122,7 @@ def prepared(folder):
 
 
 def figures(text):
-  """An evaluation without the paths of what was evaluated."""
+  """An evaluation without the paths of the networks."""
   found = json.loads(text)
   del found['networks']
   return found
@@ -136,7 +136,7 @@ def reported(studies, folder):
 
 
 def machine():
-  """What decides the last bit of a float32 there: the compiler, the processor and its cores."""
+  """What determines the last bit of a float32: the compiler, the processor and its cores."""
   processor = platform.machine()
   with contextlib.suppress(OSError):
     lines = pathlib.Path('/proc/cpuinfo').read_text().splitlines()

@@ -1,6 +1,6 @@
-"""Files that revision 0a19643 has written still open, and mean what they meant.
+"""Files written by revision 0a19643 still open and have the same meaning.
 
-`make.py` says how they were made, `observe.py` what they are asked, `expected.json` what they said.
+`make.py` made them, `observe.py` observes them, and `expected.json` has the expected results.
 """
 
 import json
@@ -16,7 +16,7 @@ EXPECTED = json.loads((observe.HERE / 'expected.json').read_text())
 
 @pytest.fixture(autouse=True)
 def here(tmp_path, monkeypatch):
-  """What is relative in the stored files must not be needed."""
+  """Changes the folder, because relative paths in the stored files must not be needed."""
   monkeypatch.chdir(tmp_path)
 
 
@@ -27,7 +27,7 @@ def unpacked(name, folder):
 
 
 def check(found, expected, relative, where=''):
-  """All that is expected is found, numbers within a tolerance; there may be more keys than then."""
+  """Checks that everything expected is found, with numbers in tolerance; extra keys are allowed."""
   if isinstance(expected, dict):
     assert expected.keys() <= found.keys(), where
     for key, value in expected.items():
@@ -44,7 +44,7 @@ def check(found, expected, relative, where=''):
 
 @pytest.mark.parametrize('name', EXPECTED['weights'])
 def test_weights(name, tmp_path):
-  """Every array to the bit, under its name; what the file says of itself; what the network says."""
+  """Every array is bit-identical; the file's description and the network's output are unchanged."""
   expected, path = EXPECTED['weights'][name], observe.WEIGHTS / name
   found = observe.converted(path, tmp_path)
   check(found['figures'], expected['figures'], 0)
@@ -63,7 +63,7 @@ def test_prediction(tmp_path):
 
 @pytest.mark.long
 def test_stopped_run_is_resumed_to_its_end(tmp_path):
-  """To the bit on such a machine as then; on others rounding differs, and training magnifies it."""
+  """Bit-identical on the same kind of machine; on others, training amplifies rounding errors."""
   expected = EXPECTED['resumed']
   found = observe.resumed(unpacked('stopped', tmp_path))
   assert found['leaves'].keys() == expected['leaves'].keys()
@@ -75,7 +75,7 @@ def test_stopped_run_is_resumed_to_its_end(tmp_path):
 
 
 def losses(figures):
-  """Figures without those that jump where rounding moves a single image or a gradient."""
+  """Figures without those that jump if rounding changes a single image or gradient."""
   if isinstance(figures, list):
     return [losses(value) for value in figures]
   if isinstance(figures, dict):
@@ -85,7 +85,7 @@ def losses(figures):
 
 
 def test_finished_run(tmp_path):
-  """It is still done, evaluates as before, and is converted to the same weights."""
+  """It is still finished, evaluates as before, and is converted to the same weights."""
   run = unpacked('finished', tmp_path)
   before = {path: path.read_bytes() for path in run.rglob('*') if path.is_file()}
   said = observe.googlenet('train', f'{observe.EXPERIMENT}:finished', f'--workdir={run}')
@@ -111,7 +111,7 @@ def test_prepared_data_set(tmp_path):
 
 
 def test_study(tmp_path, capsys):
-  """The same command finds it done; its report has the same rows."""
+  """The same command finds it finished; its report has the same rows."""
   studies = tmp_path / 'studies'
   shutil.copytree(observe.STORED / 'studies', studies)
   said = observe.googlenet('sweep', *observe.SWEEP, f'--root={studies}')

@@ -1,4 +1,4 @@
-"""Images to be prepared, and what `prepare` has made of them."""
+"""Images to prepare, and the results of `prepare`."""
 
 import io
 import pathlib
@@ -25,7 +25,7 @@ def write_files(root, contents):
 
 
 def stored(out, split):
-  """{name: (label, file)} of what our own source reads."""
+  """{name: (label, file)}, as read by our own source."""
   records = open_split(f'prepared:{out}', split, cache_dir=pathlib.Path('unused')).records
   read = [records[i] for i in range(len(records))]
   assert len({record['name'] for record in read}) == len(read), 'an image twice'
@@ -33,7 +33,7 @@ def stored(out, split):
 
 
 def data_files(out):
-  """{name: bytes} of all that must not depend on how the run went."""
+  """{name: bytes} of all files that must not depend on how the run went."""
   return {
     path.name: path.read_bytes()
     for path in [*out.iterdir(), *(out / '.prepare').iterdir()]

@@ -1,4 +1,4 @@
-"""data/augment.py: what the switches do, with which odds, and that nothing else depends on them."""
+"""data/augment.py: the effects of switches, their odds, and that nothing else depends on them."""
 
 import dataclasses
 import subprocess
@@ -80,7 +80,7 @@ def test_a_switch_leaves_the_draws_of_the_others():
     crop = view(**plain, flip=False)
     flipped = view(**plain)
     assert np.array_equal(flipped, crop) or np.array_equal(flipped, crop[:, ::-1])
-    # Brightness alone scales by one factor, the same whether or not the crop is mirrored.
+    # Brightness only scales by one factor, the same whether or not the crop is mirrored.
     brightness = plain | {'brightness': 0.5}
     dark = {flip: view(**brightness, flip=flip).astype(float) for flip in (False, True)}
     assert np.array_equal(dark[True], dark[False]) == np.array_equal(flipped, crop)

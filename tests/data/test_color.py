@@ -1,4 +1,4 @@
-"""data/color.py: one matrix does what the steps do one after the other, in any order."""
+"""data/color.py: one matrix equals the steps one after another, in any order."""
 
 import colorsys
 import itertools
@@ -118,7 +118,7 @@ def test_lighting_adds_one_color_to_every_pixel_after_the_rest():
 def test_highlights_survive_what_another_step_takes_back():
   bright = np.full((2, 2, 3), 200, np.uint8)
   bright[0] = 240
-  # With clipping between, 1.5 * 240 and 1.5 * 200 would both be 255, then 255 - 126.
+  # With clipping in between, 1.5 * 240 and 1.5 * 200 would both be 255, then 255 - 126.
   red = color.distort(bright, brightness=1.5, noise=[4.0, 0, 0])[..., 0]
   assert red.tolist() == [[234, 234], [174, 174]]
   assert (color.distort(bright, noise=[20.0, 0, 0]) == 0).all()

@@ -1,4 +1,4 @@
-"""data/decode.py: right pixels from every accepted kind of file, one error type for the rest."""
+"""data/decode.py: correct pixels from every accepted kind of file, one error type for the rest."""
 
 import io
 import itertools
@@ -71,7 +71,7 @@ every_file = pytest.mark.parametrize('data', FILES.values(), ids=FILES.keys())
 
 
 def outcome(data):
-  """The pixels, or None where decoding says what is wrong."""
+  """The pixels, or None if decoding raises a DecodeError."""
   try:
     return decode.decode_image(data, 'a/b.img')
   except decode.DecodeError as error:
@@ -350,7 +350,7 @@ def test_no_bytes_raise_anything_else(signature, rest):
 
 
 def declaring(kind, width, height):
-  """A small file of that kind whose header promises width x height pixels."""
+  """A small file of a kind whose header declares width x height pixels."""
   if kind == 'PNG':
     return png(width, height, 8, 2, [b'\0' * 300])
   if kind == 'JPEG':
@@ -392,7 +392,7 @@ def test_a_bomb_is_refused_by_its_size_and_the_limit(kind):
 
 
 def test_a_header_that_is_no_bomb_gets_past_the_limit():
-  # Else the bombs above could be refused for another fault of their making.
+  # Otherwise the bombs above could be refused for another fault in them.
   for kind in KINDS:
     assert decode.image_size(declaring(kind, 53, 37), 'x') == (37, 53)
 
@@ -416,7 +416,7 @@ print(read('bombs') - before)
   ran = subprocess.run(
     [sys.executable, '-c', script], cwd=ROOT, capture_output=True, text=True, check=True
   )
-  assert int(ran.stdout) < 8 * 1024  # KiB; one byte a pixel would be 2.5 GB.
+  assert int(ran.stdout) < 8 * 1024  # KiB; one byte per pixel would be 2.5 GB.
 
 
 def test_the_limit_is_inclusive(monkeypatch):

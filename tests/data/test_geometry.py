@@ -42,7 +42,7 @@ def test_a_box_is_always_inside_its_image(height, width, draws, area, aspect):
 def test_a_box_keeps_the_limits_of_share_and_aspect(height, width, draws):
   box = geometry.area_box((height, width), AREA, ASPECT, draws)
   ratio = box.width / box.height
-  slack = 1 / min(box.height, box.width)  # Half a pixel on either side.
+  slack = 1 / min(box.height, box.width)  # Half a pixel on each side.
   assert 3 / 4 * (1 - slack) <= ratio <= 4 / 3 * (1 + slack)
   share = box.height * box.width / (height * width)
   longest = max(height, width) / min(height, width)
@@ -90,7 +90,7 @@ def test_the_place_is_uniform_over_all_that_fit():
   bound = 1.63 / len(top) ** 0.5
   assert kolmogorov_smirnov(top / (9000 - height), 0, 1) < bound
   assert kolmogorov_smirnov(left / (12000 - width), 0, 1) < bound
-  # Both ends are reached: small images have few places.
+  # Both ends are reached, because small images have few positions.
   top, _, height, _ = boxes((6, 6), 500).T
   assert set(top[height == 5]) == {0, 1}
 
@@ -174,7 +174,7 @@ def test_far_ends_do_not_change_the_middle():
 
 
 def test_a_thread_of_an_image_takes_no_memory():
-  thread = np.full((1, 3_000_000, 3), 7, np.uint8)  # Whole at 256 rows: 590 GB.
+  thread = np.full((1, 3_000_000, 3), 7, np.uint8)  # As a whole at 256 rows: 590 GB.
   assert (geometry.central_square(thread, 224, 256) == 7).all()
 
 

@@ -1,4 +1,4 @@
-"""One set of rules for manifests, whoever reads them."""
+"""All readers of manifests follow the same rules."""
 
 import io
 

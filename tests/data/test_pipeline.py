@@ -1,4 +1,4 @@
-"""Batches are a function of seed and step alone, and evaluation sees every image once."""
+"""Batches are a function of only seed and step, and evaluation sees every image once."""
 
 import collections
 import itertools
@@ -24,7 +24,7 @@ SIZE = 12
 
 
 class Numbered:
-  """Images whose first pixel tells their number."""
+  """Images whose first pixel gives their number."""
 
   def __init__(self, count, bad=()):
     self.count, self.bad = count, bad
@@ -236,7 +236,7 @@ BAD = {2, 3, 11}
 
 @pytest.mark.parametrize('workers', [0, 2])
 def test_bad_images_are_skipped_and_counted(workers):
-  """The next good image of the order takes the place; nothing else moves."""
+  """The next good image in the order replaces a bad one; nothing else moves."""
   options = {'on_bad_image': 'skip', 'preset': 'none'}
   good = train(split_of(16), 4, **options)
   found = train(split_of(16, BAD), 4, workers=workers, **options)

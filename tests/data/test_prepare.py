@@ -1,4 +1,4 @@
-"""`prepare`: what goes in comes out, once, with its label; what cannot is named."""
+"""`prepare`: every image comes out once, with its label, and bad images are reported."""
 
 import csv
 import io
@@ -109,7 +109,7 @@ def test_sums_are_exact_for_images_of_any_shape():
   pixels = np.concatenate(everything)
   expected = (len(pixels), tuple(pixels.sum(0)), tuple((pixels**2).sum(0)))
   assert (sums.pixels, sums.sums, sums.squares) == expected
-  large = PixelSums()  # more of one level than float32 counts
+  large = PixelSums()  # more pixels of one level than float32 can count
   large.add_image(np.full((4097, 4097, 3), 255, np.uint8))
   assert large.squares == (4097**2 * 255**2,) * 3
   assert large.mean() == [255.0] * 3 and large.std() == [0.0] * 3
@@ -252,7 +252,7 @@ def test_short_side_shrinks_only_what_is_larger(tmp_path):
     assert read[name].startswith(b'\xff\xd8\xff')
     image = decode_image(read[name], name)
     assert image.shape == (32, 48, 3)
-    error = np.abs(image - expected).mean()  # 1.6 by JPEG alone; nearest neighbors give 2.9
+    error = np.abs(image - expected).mean()  # 1.6 from JPEG alone; nearest neighbors give 2.9
     assert error < 2
   pixels = np.concatenate([decode_image(d, n).reshape(-1, 3) for n, d in read.items()])
   np.testing.assert_allclose(prepared.mean, pixels.mean(0), rtol=1e-13)

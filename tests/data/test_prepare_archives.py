@@ -1,4 +1,4 @@
-"""`prepare` from ImageNet's tars: labels, places of the files, and every kind of damage."""
+"""`prepare` from ImageNet's tars: labels, positions of files, and every kind of damage."""
 
 import gzip
 import io
@@ -17,7 +17,7 @@ from googlenet_jax.data.prepare.tar import entries
 from googlenet_jax.errors import UserError
 
 SYNSETS = ('n01440764', 'n01443537', 'n02110341')
-NUMBERS = {'n02110341': 1, 'n01440764': 2, 'n01443537': 3}  # of the development kit: another order
+NUMBERS = {'n02110341': 1, 'n01440764': 2, 'n01443537': 3}  # the development kit's own order
 
 
 def tar(files, form=tarfile.GNU_FORMAT):
@@ -44,7 +44,7 @@ INK = np.random.default_rng(0).integers(0, 256, (20, 30, 4), np.uint8)
 DEEP = np.arange(0, 65536, 256, np.uint16).reshape(16, 16)
 GOOD = {
   'cmyk.JPEG': image_bytes(Image.fromarray(INK, 'CMYK'), 'JPEG', quality=95),
-  'sixteen.JPEG': image_bytes(Image.fromarray(DEEP), 'PNG'),  # ImageNet too has a PNG so named
+  'sixteen.JPEG': image_bytes(Image.fromarray(DEEP), 'PNG'),  # ImageNet also has such a PNG
   'one.JPEG': encoded(5, (1, 1), 'JPEG'),
 }
 BAD = {
@@ -65,7 +65,7 @@ def training_files():
 
 @pytest.fixture
 def archives(tmp_path):
-  """A folder with the training archive, its classes not in the order of their names."""
+  """A folder with the training archive, whose classes are not in the order of their names."""
   classes = {f'{synset}.tar': tar(files) for synset, files in training_files().items()}
   return write_files(
     tmp_path / 'ILSVRC 이미지', {'ILSVRC2012_img_train.tar': tar(dict(reversed(classes.items())))}
@@ -184,7 +184,7 @@ def test_validation_labels_that_cannot_be_used(archives, tmp_path, file, content
 
 
 def test_an_archive_cut_anywhere_is_refused(archives, tmp_path):
-  """`tarfile` alone takes most cuts at a header for the end of the archive."""
+  """`tarfile` alone mistakes most cuts at a header for the end of the archive."""
   path = archives / 'ILSVRC2012_img_train.tar'
   whole = path.read_bytes()
   cuts = np.random.default_rng(0).integers(0, len(whole) - 10240, 60) // 512 * 512
@@ -246,7 +246,7 @@ def test_archives_are_read_once_and_forwards_in_few_runs():
 
 
 def test_class_folders_in_an_archive(tmp_path):
-  """A folder around everything does not count, nor do hidden files and those of other kinds."""
+  """A folder around everything is ignored, and so are hidden files and files of other kinds."""
   names = ('train/b/1.jpg', 'train/a/2.JPEG', 'val/a/3.png')
   others = ('read.me', 'train/.a/4.jpg', 'train/a/._2.JPEG')
   (tmp_path / 'x.tar').write_bytes(tar({f'./top/{name}': b'?' for name in (*names, *others)}))

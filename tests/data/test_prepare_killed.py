@@ -1,4 +1,4 @@
-"""`prepare` killed: what a second run finds, and that no process stays behind."""
+"""`prepare` killed: what a second run finds, and that no processes are left behind."""
 
 import multiprocessing
 import os
@@ -20,7 +20,7 @@ IMAGES, SHARDS = 240, 12
 
 @pytest.fixture(scope='module')
 def server():
-  """Starts processes in milliseconds, everything imported."""
+  """Starts processes in milliseconds, with everything imported."""
   context = multiprocessing.get_context('forkserver')
   context.set_forkserver_preload(
     [
@@ -52,7 +52,7 @@ def run(source, out, processes=1):
 
 @pytest.fixture(scope='module')
 def whole(source, tmp_path_factory):
-  """The files of a run that nobody disturbed."""
+  """The files of an undisturbed run."""
   out = tmp_path_factory.mktemp('whole')
   prepared = run(source, out)
   assert len(stored(out, 'train')) == IMAGES and len(prepared.bad) == 1
@@ -60,7 +60,7 @@ def whole(source, tmp_path_factory):
 
 
 def check_unfinished(out, whole):
-  """Whatever has its final name is as it will be; the description is there only with all."""
+  """Checks that files with final names are complete, and the description only comes last."""
   if out.is_dir():
     shards = {path.name: path.read_bytes() for path in out.glob('x-*')}
     assert shards.items() <= whole.items()
@@ -68,7 +68,7 @@ def check_unfinished(out, whole):
 
 
 def run_and_die(source, out, images, seconds):
-  """Prepares, and dies wherever it is after a number of images and some computing more."""
+  """Prepares, and dies after a number of images and some more computing time."""
 
   def progress(done, total):
     if done >= images and not any(signal.getitimer(signal.ITIMER_PROF)):
@@ -78,7 +78,7 @@ def run_and_die(source, out, images, seconds):
 
 
 def test_killed_at_ten_random_moments(server, source, whole, tmp_path):
-  """Moments of the work, not of the clock: a busy machine must not move them all to one end."""
+  """Moments in the work, not on the clock, so that a busy machine does not shift them."""
   moments, kept = random.Random(7), []
   while len(kept) < 10:
     out = tmp_path / str(len(kept))
@@ -131,7 +131,7 @@ def test_killed_around_every_rename(server, tmp_path):
       finished = len(list(out.glob('x-*')))
       described = (out / 'dataset_info.json').exists()
       assert finished == 3 or not described
-      if not described and out.is_dir():  # nothing that could be taken for a data set
+      if not described and out.is_dir():  # nothing that could be mistaken for a data set
         with pytest.raises(UserError, match=r'0 files dataset_info\.json'):
           open_split(f'prepared:{out}', 'train', cache_dir=tmp_path)
       assert prepare(source, out, name='x', shards=3).written >= 30 - 10 * finished

@@ -32,7 +32,7 @@ def framed(record):
 
 @pytest.fixture
 def data_set(tmp_path):
-  """A data set as TFDS writes it: 11 images in two files, 3 in another split."""
+  """A data set as written by TFDS: 11 images in two files, 3 in another split."""
   import tensorflow_datasets as tfds
 
   folder = tmp_path / 'tfds' / 'birds' / '2.0.0'

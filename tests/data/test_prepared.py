@@ -1,4 +1,4 @@
-"""What `googlenet prepare` says of a finished data set."""
+"""What `googlenet prepare` prints about a finished data set."""
 
 import dataclasses
 import pathlib

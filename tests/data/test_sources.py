@@ -1,4 +1,4 @@
-"""Sources: what they hold, and that a wrong one is named."""
+"""Sources: their contents, and that errors name a wrong source."""
 
 import io
 import multiprocessing

@@ -1,4 +1,4 @@
-"""`googlenet doctor`: whole where all works, and a line and a status where something does not."""
+"""`googlenet doctor`: its report if all works, and a line and a status if something does not."""
 
 import json
 import pathlib
@@ -35,7 +35,7 @@ def test_each_device_learns(devices):
 
 def test_a_machine_that_works(of_these_devices, capsys, tmp_path, monkeypatch):
   monkeypatch.setenv('GOOGLENET_CACHE', str(tmp_path))
-  # An environment for tests may be older than the package's metadata; two tests below ask.
+  # An environment for tests may be older than the package's metadata; two tests below check it.
   monkeypatch.setattr(packages, 'check_packages', lambda: report.Finding('packages', 'not asked'))
   assert main(['doctor']) == 0
   text = capsys.readouterr().out
@@ -62,7 +62,7 @@ def test_what_is_broken_is_named_and_the_status_says_so(
 
 
 def test_a_process_that_ends_is_a_line(monkeypatch):
-  """XLA ends it at once, with no exception that Python could see."""
+  """XLA ends the process at once, without an exception in Python."""
   monkeypatch.setenv('XLA_FLAGS', '--xla_no_such_flag=1')
   (finding,), about = training.check_devices()
   assert finding.broken and about == {}
@@ -82,7 +82,7 @@ def test_a_decoder_that_is_not_there_is_broken(monkeypatch):
 
 @pytest.fixture
 def installed(tmp_path, monkeypatch):
-  """Installs packages of nothing but metadata: version and requirements by name."""
+  """Installs packages that consist only of metadata: version and requirements by name."""
 
   def install(**found):
     for name, (version, *requirements) in found.items():

@@ -1,4 +1,4 @@
-"""A server on the loopback that publishes files, cuts connections and lies, and small archives."""
+"""A loopback server that publishes files, cuts connections and lies, and small archives."""
 
 import contextlib
 import dataclasses
@@ -15,15 +15,15 @@ from PIL import Image
 
 @dataclasses.dataclass
 class Publisher:
-  """What the server holds, how it behaves, and what it was asked.
+  """The server's files and behavior, and the requests that it got.
 
   Attributes:
     url: address of its root.
     files: bytes by name.
-    cut: bytes of a body after which each connection is cut; None: none is.
-    ranges: whether it goes on in the middle of a file.
-    encoding: Content-Encoding that it claims; '' = none.
-    status: what it answers in place of a file; 0 = nothing.
+    cut: bytes of a body after which each connection is cut; None to cut none.
+    ranges: whether it can start in the middle of a file.
+    encoding: Content-Encoding that it claims; '' for none.
+    status: status that it answers with instead of a file; 0 for none.
     asked: (name, first byte) of each request.
   """
 
@@ -38,7 +38,7 @@ class Publisher:
 
 @contextlib.contextmanager
 def publishing():
-  """A publisher that serves in a thread of its own."""
+  """A publisher that serves in a separate thread."""
 
   class Handler(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
@@ -82,7 +82,7 @@ def checksum(data, algorithm='sha256', digits=None):
 
 
 def tar_gz(members):
-  """A .tar.gz of bytes by name; folders are of None."""
+  """A .tar.gz of bytes by name; None makes a folder."""
   buffer = io.BytesIO()
   with tarfile.open(fileobj=buffer, mode='w:gz') as archive:
     for name, data in members.items():
@@ -100,7 +100,7 @@ def cifar_records(images, *labels):
 
 
 def cifar10(images, labels, test_images, test_labels, names):
-  """CIFAR-10 as it is published, the training images in its five files."""
+  """CIFAR-10 as published, with the training images in five files."""
   parts = np.array_split(np.arange(len(images)), 5)
   folder = 'cifar-10-batches-bin'
   members = {folder: None, f'{folder}/readme.html': b'<html>', f'{folder}/batches.meta.txt':
@@ -112,7 +112,7 @@ def cifar10(images, labels, test_images, test_labels, names):
 
 
 def cifar100(images, coarse, fine, names):
-  """CIFAR-100 as it is published; the test images are the training images backwards."""
+  """CIFAR-100 as published; the test images are the training images in reverse order."""
   folder = 'cifar-100-binary'
   return tar_gz({
     folder: None,

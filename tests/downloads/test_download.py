@@ -1,4 +1,4 @@
-"""`googlenet download`: from an address to data that train and weights that predict."""
+"""`googlenet download`: from an address to data for training and weights for predictions."""
 
 import dataclasses
 import importlib.util
@@ -32,7 +32,7 @@ def publish(tmp_path, monkeypatch):
   """Serves bytes as a published file, under their own checksum; returns the server."""
   monkeypatch.setenv('NO_PROXY', '127.0.0.1')
   monkeypatch.setenv('GOOGLENET_CACHE', str(tmp_path / 'cache'))
-  monkeypatch.setattr('os.cpu_count', lambda: 1)  # in this process: others take seconds to start
+  monkeypatch.setattr('os.cpu_count', lambda: 1)  # in this process; others take seconds to start
   monkeypatch.chdir(tmp_path)
   with publishing() as publisher:
     monkeypatch.setenv('GOOGLENET_MIRROR', publisher.url)
@@ -73,7 +73,7 @@ def test_cifar10_comes_out_pixel_by_pixel(publish, capsys):
     label, pixels = read[f'data_batch_{i // 3 + 1}/{i % 3:05d}.png']
     assert label == LABELS[i]
     np.testing.assert_array_equal(pixels, IMAGES[i])
-  # The archive stays for the next time, what was made of it on the way does not.
+  # The archive is kept for the next time, temporary files made from it are not.
   assert {path.name for path in Path('cache/downloads').iterdir()} == {
     'cifar-10-binary.tar.gz', 'cifar-10-binary.tar.gz.lock'
   }  # fmt: skip
@@ -268,7 +268,7 @@ def test_every_name_of_torchvision_carries_its_checksum():
 
 
 def real_cifar10(folder, sheets):
-  """The real images, as many training sheets of 5,000 as asked for, in the published layout."""
+  """The real images in the published layout, with `sheets` sheets of 5,000 training images."""
   from PIL import Image
 
   def sheet(split, i):

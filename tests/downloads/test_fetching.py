@@ -1,4 +1,4 @@
-"""A published file comes whole or not at all, however the server behaves."""
+"""A published file is fetched whole or not at all, however the server behaves."""
 
 import resource
 import signal
@@ -53,7 +53,7 @@ def test_a_damaged_file_is_fetched_again(publisher, tmp_path):
 
 
 def test_cut_connections_are_gone_on_with(publisher, tmp_path):
-  publisher.cut = 300_000  # of which four chunks are written
+  publisher.cut = 300_000  # four chunks of this are written
   seen = []
   assert got(publisher, tmp_path, progress=lambda *of: seen.append(of)) == DATA
   assert publisher.asked == [('file.bin', at) for at in range(0, 1_000_000, 4 * 2**16)]
@@ -61,7 +61,7 @@ def test_cut_connections_are_gone_on_with(publisher, tmp_path):
 
 
 def test_the_next_command_goes_on_where_this_one_gave_up(publisher, tmp_path):
-  publisher.cut = 70_000  # and five tries are made
+  publisher.cut = 70_000  # five tries are made
   assert 'the connection was cut after 327,680 of 1,000,000 bytes; the same' in refused(
     publisher, tmp_path
   )
@@ -86,7 +86,7 @@ def test_what_was_begun_is_believed_only_if_it_fits(publisher, tmp_path, begun):
 
 
 def test_an_encoding_that_a_server_claims_is_the_files_own(publisher, tmp_path):
-  """Some call a .tar.gz a .tar that was compressed for the way."""
+  """Some servers present a .tar.gz as a .tar that was compressed for transfer."""
   publisher.encoding = 'x-gzip'
   assert got(publisher, tmp_path) == DATA
 
@@ -132,11 +132,11 @@ def test_a_proxy_of_the_environment_is_asked(publisher, tmp_path, monkeypatch):
   for name in ('NO_PROXY', 'no_proxy'):
     monkeypatch.delenv(name, raising=False)
   monkeypatch.setenv('http_proxy', publisher.url)
-  assert fetch(FILE, tmp_path).read_bytes() == DATA  # whose own port nobody listens on
+  assert fetch(FILE, tmp_path).read_bytes() == DATA  # nobody listens on its own port
 
 
 def test_a_full_disk_leaves_nothing(publisher, tmp_path):
-  """A process may write no more than so many bytes, which is an error of the disk too."""
+  """A limit on the bytes that a process may write causes an error like a full disk's."""
   before = resource.getrlimit(resource.RLIMIT_FSIZE)
   handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
   resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, before[1]))

@@ -1,4 +1,4 @@
-"""Small networks with random weights, and images of many shapes, for the tests of this folder."""
+"""Small networks with random weights, and images of many shapes, for the tests in this folder."""
 
 import functools
 import math
@@ -19,7 +19,7 @@ _LEAN = ','.join(f'{m}.reduce_3x3=none,{m}.reduce_5x5=none,{m}.pool_proj=none' f
 
 
 _KNOBS = {
-  # It compiles in a second or two: for what is the same for every network.
+  # It compiles in a second or two: for tests that do not depend on the network.
   'alexnet': {'width': 0.0625, 'lrn': LRNKnobs(enabled=False)},
   'googlenet': {'width': 0.06, 'widths': _LEAN},
 }
@@ -27,7 +27,7 @@ _KNOBS = {
 
 @functools.cache
 def bundle(seed=0, size=32, resize=37, order='bgr', family='alexnet', variant='small', aux=()):
-  """A network of random parameters whose answers differ from image to image."""
+  """A network with random parameters whose predictions differ between images."""
   model = build(family, variant, classes=len(CLASSES), aux=aux, **_KNOBS[family])
   rng = np.random.default_rng(seed)
   shapes = jax.eval_shape(model.init, jax.random.key(0), jnp.zeros((1, size, size, 3)))
@@ -43,7 +43,7 @@ def bundle(seed=0, size=32, resize=37, order='bgr', family='alexnet', variant='s
 
   variables = jax.tree_util.tree_map_with_path(value, shapes)
   kernel = variables['params']['classifier']['kernel']
-  kernel -= kernel.mean(0)  # what all images have in common would decide otherwise
+  kernel -= kernel.mean(0)  # otherwise what all images have in common would dominate
   preprocessing = Preprocessing(
     size, resize, Normalization((120.0, 110.0, 100.0), (60.0, 50.0, 40.0), order)
   )

@@ -1,4 +1,4 @@
-"""`googlenet evaluate` and `googlenet predict` as a user meets them."""
+"""`googlenet evaluate` and `googlenet predict` as users see them."""
 
 import dataclasses
 import importlib.util
@@ -26,7 +26,7 @@ MODELS = pathlib.Path(__file__).resolve().parents[1] / 'models'
 
 @pytest.fixture(scope='module')
 def bvlc(shared_data):
-  """BVLC's network through the tests' own reader of its file."""
+  """BVLC's network, read by the tests' own reader of its file."""
   spec = importlib.util.spec_from_file_location('caffe_reader', MODELS / 'caffe.py')
   caffe = importlib.util.module_from_spec(spec)
   spec.loader.exec_module(caffe)

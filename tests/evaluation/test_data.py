@@ -1,4 +1,4 @@
-"""Labeled images from folders and manifests, with labels that count in the network's classes."""
+"""Labeled images from folders and manifests, with labels as indices into the network's classes."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Exported networks: run by other programs, they say what `predict` says."""
+"""Exported networks, run by other programs, predict the same as `predict`."""
 
 import collections
 import dataclasses
@@ -70,7 +70,7 @@ def test_any_number_of_images_with_preprocessing(tmp_path):
   bundle = networks.bundle()
   path = tmp_path / '가 b.stablehlo'
   export(bundle, path, preprocessing=True)
-  assert b'.py' not in path.read_bytes()  # no names of source files of the machine
+  assert b'.py' not in path.read_bytes()  # no names of this machine's source files
   for count in (1, 3):
     images = pixels(bundle, count)
     np.testing.assert_allclose(run(path, images, tmp_path), expected(bundle, images), atol=1e-6)
@@ -109,12 +109,12 @@ def test_no_head_is_in_the_file(bundle, tmp_path):
   assert exported('aux_4a') == whole != exported('inception_4a')
 
 
-# Caffe's ceil mode adds to an odd size what SAME does not; `small` has batch normalization.
+# On odd sizes, Caffe's ceil mode pads differently from SAME; `small` has batch normalization.
 NETWORKS = (('bvlc', 45, True), ('small', 32, False))
 
 
 def scattered(bundle):
-  """The same with no two parameters alike, statistics of batch normalization included."""
+  """The network with all parameters and batch statistics different from each other."""
   rng = np.random.default_rng(0)
   variables = jax.tree.map(
     lambda x: (
@@ -149,7 +149,7 @@ def test_onnx_says_the_same_of_any_number_of_images(onnx_file):
     images = pixels(bundle, count)
     given = images if preprocessing else np.asarray(bundle.preprocessing.normalization(images))
     (said,) = session.run(['probabilities'], {'images': given})
-    # Sums of another order: 22 layers of float32 differ by a few units in the last place.
+    # Sums in another order: after 22 layers, float32 differs by a few units in the last place.
     np.testing.assert_allclose(said, expected(bundle, images), rtol=1e-4, atol=1e-6)
 
 

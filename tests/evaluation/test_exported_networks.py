@@ -1,6 +1,6 @@
-"""Each network, exported for JAX and as ONNX, computes what it computes here.
+"""Each network, exported for JAX and as ONNX, computes the same as in this package.
 
-Three networks are exported for JAX in tests/test_families.py, which `make test` has.
+In `make test`, three networks are exported for JAX in tests/test_families.py.
 """
 
 import jax
@@ -18,7 +18,7 @@ pytestmark = pytest.mark.long
 
 @pytest.fixture(scope='module', params=NARROW, ids='/'.join)
 def exported(request):
-  """A network of random values, normalized images, and their probabilities."""
+  """A network with random values, normalized images, and their probabilities."""
   config = narrow(request.param)
   size = config.data.image_size
   model = built(config, classes=5)
@@ -26,13 +26,13 @@ def exported(request):
   images = np.random.default_rng(1).normal(size=(3, size, size, 3)).astype(np.float32)
   logits = jax.jit(lambda variables: model.clone(aux=()).apply(variables, images).logits)
   certain = np.std(logits(variables))
-  for leaf in variables['params'][CLASSIFIER].values():  # the logits grow and shrink with them
+  for leaf in variables['params'][CLASSIFIER].values():  # scales the logits
     leaf /= certain
   bundle = Bundle(
     model, {'batch_stats': {}, **variables}, Preprocessing(size, size), tuple('abcde'), 'a test'
   )
   expected = np.asarray(jax.nn.softmax(logits(variables)))
-  assert np.std(expected, axis=0).max() > 1e-3  # each image has its own
+  assert np.std(expected, axis=0).max() > 1e-3  # they differ between images
   return bundle, images, expected
 
 

@@ -60,7 +60,7 @@ def test_a_path_that_cannot_even_be_looked_up_is_one_file_that_cannot_be_read(fo
 
 
 def test_a_device_without_an_end_is_not_read(tmp_path):
-  (tmp_path / 'a.png').symlink_to('/dev/null')  # the same kind of file, which would end
+  (tmp_path / 'a.png').symlink_to('/dev/null')  # the same kind of file, but one that ends
   with pytest.raises(UserError, match=r'a\.png: is a device'):
     read_file(tmp_path / 'a.png')
 
@@ -117,7 +117,7 @@ def test_the_overlay_shows_a_class_on_the_crop_that_was_seen():
   assert all(one.shape == (32, 32, 3) and one.dtype == np.uint8 for one in shown)
   assert len({one.tobytes() for one in shown}) > 1
   crop = cut_views(image, (1,), image_size=32, resize=37).pixels[0]
-  blue = np.array([0, 0, 128])  # nothing speaks for the class there
+  blue = np.array([0, 0, 128])  # nothing contributes to the class there
   for one, label in zip(shown, range(len(networks.CLASSES)), strict=True):
     if not grad_cam(bundle, crop[None], [label]).any():
       np.testing.assert_allclose(one, crop / 2 + blue / 2, atol=1)

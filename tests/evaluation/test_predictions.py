@@ -1,4 +1,4 @@
-"""Kept predictions: combined as if computed together, and refused where they do not fit."""
+"""Saved predictions: combined as if computed together, and refused if they do not fit together."""
 
 import contextlib
 import io
@@ -60,7 +60,7 @@ def test_an_ensemble_is_the_mean_of_its_softmaxes():
 
 
 def test_parts_combine_to_the_whole():
-  """Networks and crops that were computed apart give the figures of one computation."""
+  """Networks and crops computed separately give the same figures as computed together."""
   whole = random(('a', 'b'), (1, 10))
   parts = [
     (str(i), part)
@@ -200,7 +200,7 @@ def test_a_folder_that_may_not_be_written_is_refused_before_anything_is_computed
   closed = tmp_path / '닫힌 folder'
   closed.mkdir(mode=0o555)
   root = os.geteuid() == 0
-  if root:  # who may write everywhere
+  if root:  # root may write everywhere
     os.seteuid(65534)
   try:
     with pytest.raises(UserError, match=r'--predictions=.*a\.npz: cannot be written: Permission'):
@@ -224,7 +224,7 @@ def test_figures_are_shown_though_the_disk_is_too_full_to_keep_them(tmp_path, ca
   assert status == 1 and 'top-5 error' in shown.out
   assert f'{long}: cannot be written' in shown.err and shown.err.count('\n') == 1
   assert os.listdir(tmp_path) == ['a.npz']
-  assert cli.main(command) == 0  # whose name leaves no room for a longer one
+  assert cli.main(command) == 0  # a file name too long for a longer temporary name
   assert len(os.listdir(tmp_path)) == 2
 
 
@@ -249,7 +249,7 @@ def test_a_full_disk_behind_stdout_is_one_line(tmp_path, monkeypatch, capsys):
 
 
 def test_a_folder_that_may_not_be_read_is_one_line(tmp_path, capsys):
-  assert cli.main(['evaluate', f'--workdir={tmp_path}/run']) == 1  # imports what is needed below
+  assert cli.main(['evaluate', f'--workdir={tmp_path}/run']) == 1  # imports modules used below
   capsys.readouterr()
   (tmp_path / 'a').mkdir(mode=0)
   root = os.geteuid() == 0

@@ -1,4 +1,4 @@
-"""Crops x networks against a plain loop: every crop by itself, softmax, mean, logarithm."""
+"""Crops x networks against a plain loop: each crop separately, softmax, mean, logarithm."""
 
 import functools
 import io
@@ -35,7 +35,7 @@ def plain_mean(bundle, image, crops):
   x = (np.stack(views).astype(np.float32) - np.float32(numbers.mean)) / np.float32(numbers.std)
   x = x[..., ::-1] if numbers.channel_order == 'bgr' else x
   filled = np.concatenate([x, np.zeros((-len(x) % 12, *x.shape[1:]), np.float32)])
-  forward = compiled(bundle.model)  # once, for twelve
+  forward = compiled(bundle.model)  # compiled once for twelve crops
   parts = [forward(bundle.variables, part).logits for part in filled.reshape(-1, 12, *x.shape[1:])]
   logits = np.concatenate(parts)[: len(x)]
   return np.asarray(jax.nn.softmax(logits), np.float64).mean(0)
@@ -64,7 +64,7 @@ def test_many_crops_of_several_networks_are_those_of_a_plain_loop():
         expected = plain_mean(bundle, records.pixels(image.position), crops)
         np.testing.assert_allclose(np.exp(values[i, j]), expected, rtol=2e-4, atol=1e-6)
   every = np.exp([image.log_probabilities['main'] for image in found])
-  assert np.ptp(every, axis=0).max() > 0.2  # the networks tell these images apart
+  assert np.ptp(every, axis=0).max() > 0.2  # the networks distinguish these images
 
 
 def test_all_crops_of_an_image_share_a_decode_and_a_resize_a_scale(monkeypatch):

@@ -1,6 +1,6 @@
-"""The run that the fault drill attacks: tiny, with everything that a state can hold.
+"""The run that the fault drill attacks: tiny, with everything that a state can contain.
 
-In the short drill it is shorter, and its network is one that compiles in seconds.
+In the short drill it is shorter, and its network compiles in seconds.
 
 python tests/faults/drill.py --short
 """

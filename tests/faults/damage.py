@@ -1,4 +1,4 @@
-"""Checkpoints damaged on disk: flipped bits, cut, emptied and deleted files, empty folders."""
+"""Checkpoints damaged on disk: flipped bits, truncated, empty and deleted files, empty folders."""
 
 import json
 import os
@@ -90,7 +90,7 @@ def attack(
 ) -> None:
   workdir = lab.new('damaged')
   shutil.copytree(pristine, workdir)
-  # Damage to older steps is harmless as long as nobody reads them: most goes to the newest.
+  # Damage to older steps is harmless as long as they are not read, so most goes to the newest.
   step = newest(workdir) if rng.random() < 0.85 else rng.choice(complete_steps(workdir))
   what = harm(workdir / 'checkpoints' / str(step), rng)
   began = time.monotonic()
@@ -106,7 +106,7 @@ def attack(
 
 
 def judge(found: dict, workdir: Path, pristine: Path) -> str | None:
-  """What is wrong with a restoration from three checkpoints of which one is damaged."""
+  """What is wrong with a restoration from three checkpoints, one of which is damaged."""
   steps = complete_steps(pristine)
   if 'step' not in found:
     return f'refused although two checkpoints are good: {found}'
@@ -126,7 +126,7 @@ def aside(workdir: Path, step: int) -> list[str]:
 
 
 def through_cli(lab: Lab, pristine: Path, harm: Callable, rng: random.Random) -> None:
-  """The same command, whole: it warns, goes on, and ends as if nothing had been."""
+  """The whole command: it warns, continues, and ends as if nothing had happened."""
   workdir = lab.new('damaged')
   shutil.copytree(pristine, workdir)
   step = newest(workdir)
@@ -148,7 +148,7 @@ def through_cli(lab: Lab, pristine: Path, harm: Callable, rng: random.Random) ->
 
 
 def none_good(lab: Lab, pristine: Path, harm: Callable, rng: random.Random) -> None:
-  """All checkpoints damaged: an error that says so; nothing is deleted, now or the next time."""
+  """All checkpoints are damaged: it raises an error and deletes nothing, now or the next time."""
   workdir = lab.new('damaged')
   shutil.copytree(pristine, workdir)
   steps = complete_steps(workdir)
@@ -171,26 +171,26 @@ def none_good(lab: Lab, pristine: Path, harm: Callable, rng: random.Random) -> N
 
 
 def ruin(folder: Path, whole: Path, harm: Callable, rng: random.Random) -> None:
-  """Damages a checkpoint until its bits are lost: some bytes of its files are read by nobody."""
+  """Damages a checkpoint until its bits are lost, since some bytes of its files are never read."""
   saved = read_state(whole)
   while True:
     harm(folder, rng, biggest=True)
     try:
       if difference(read_state(folder), saved):
         return
-    except Exception:  # Orbax and TensorStore raise bare ones for what they cannot read
+    except Exception:  # Orbax and TensorStore raise bare exceptions for unreadable files
       return
 
 
 def contents(workdir: Path) -> list[tuple[str, int]]:
-  """Names and sizes of the files of all checkpoints, whatever their folders are called."""
+  """Names and sizes of the files in all checkpoints, whatever the names of their folders."""
   root = workdir / 'checkpoints'
   files = [path for path in root.rglob('*') if path.is_file()]
   return sorted((path.name, path.stat().st_size) for path in files)
 
 
 def pick(folder: Path, rng: random.Random, biggest: bool = False) -> Path:
-  """A file of a checkpoint: by size as a failing disk would, or any, so that small ones come."""
+  """A file of a checkpoint, drawn by size as a failing disk would, or uniformly."""
   files = sorted(path for path in folder.rglob('*') if path.is_file() and path.stat().st_size)
   sizes = [path.stat().st_size for path in files]
   if biggest:

@@ -1,4 +1,4 @@
-"""A process that decodes images is killed, or its parent is."""
+"""A process that decodes images is killed, or its parent."""
 
 import contextlib
 import os
@@ -39,7 +39,7 @@ def drill(lab: Lab) -> None:
 
 @contextlib.contextmanager
 def held(lab: Lab, workdir: Path, rng: random.Random) -> Iterator[tuple[Life, list[int]]]:
-  """A life that has made a few steps, paused, and the processes that work for it."""
+  """A paused life that has made a few steps, and its worker processes."""
   while True:
     life = lab.start(workdir, WORKERS)
     steps = rng.randint(0, 10)
@@ -51,11 +51,11 @@ def held(lab: Lab, workdir: Path, rng: random.Random) -> Iterator[tuple[Life, li
         return
     if life.wait() != 0:
       raise Bad(f'{len(workers)} workers found: {life.last_line}')
-    shutil.rmtree(workdir)  # it was done first
+    shutil.rmtree(workdir)  # it was finished first
 
 
 def children(parent: int) -> list[int]:
-  """Processes that a run has started to work, without those that only keep count."""
+  """A run's worker processes, without Python's own trackers."""
   found = []
   for entry in Path('/proc').iterdir():
     try:

@@ -2,8 +2,8 @@
 
 python tests/faults/drill.py [--short] [--seed=N] [--only=NAME,...]
 
-Prints a table of faults as markdown on stdout and a line for each attempt on stderr; the exit
-status is 1 where an outcome is bad.
+Prints a table of faults as Markdown on stdout and a line for each attempt on stderr; the exit
+status is 1 if an outcome is bad.
 """
 
 import argparse
@@ -23,7 +23,7 @@ sys.path.append(str(pathlib.Path(__file__).parents[1] / 'support'))
 from harness import Lab
 
 DRILLS = ('peers', 'kills', 'storms', 'damage', 'full_disk', 'lock', 'data_workers')
-# test_cli.py has a signal; the others compile or start for long.
+# test_cli.py tests a signal; the others take long to compile or start.
 SHORT = ('kills', 'damage', 'full_disk', 'lock')
 ALONE = ('peers',)  # two processes at once are enough
 
@@ -43,7 +43,7 @@ def main(argv: list[str] | None = None) -> int:
   unknown = set(names) - set(DRILLS)
   if unknown:
     parser.error(f'--only={",".join(sorted(unknown))}: accepted: {",".join(DRILLS)}')
-  signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that all is cleaned up
+  signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that everything is cleaned up
   logging.getLogger('absl').setLevel(logging.ERROR)
   began = time.monotonic()
   with Lab(options.seed, options.short) as lab:

@@ -1,4 +1,4 @@
-"""A disk that fills up in the middle of a run: a small tmpfs, where one can be mounted."""
+"""A disk that fills up in the middle of a run: a small tmpfs, if one can be mounted."""
 
 import os
 import random
@@ -51,9 +51,9 @@ def unmount(disk: Path) -> None:
 
 
 def attack(lab: Lab, workdir: Path, rng: random.Random) -> bool:
-  """Leaves room for a part of a save, or for nothing at all.
+  """Leaves space for a part of a save, or for nothing at all.
 
-  The run is paused meanwhile. False where its last save had begun by then.
+  The run is paused meanwhile. Returns False if its last save had begun by then.
   """
   after = rng.choice((5, 10, 15))
   life = lab.start(workdir)

@@ -1,4 +1,4 @@
-"""Runs of `googlenet train` to be attacked, the outcomes of attacks, and the end of all of it."""
+"""Runs of `googlenet train` to be attacked, the outcomes of attacks, and cleaning up."""
 
 import collections
 import contextlib
@@ -24,11 +24,11 @@ T = TypeVar('T')
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 CONFIG = pathlib.Path(__file__).with_name('config.py')
 RUN_ME_AGAIN = 75
-PATIENCE = 900  # seconds that a life may last on the busiest machine; more is a hang
+PATIENCE = 900  # seconds that a life may last even on a busy machine; more counts as a hang
 
 
 class Bad(AssertionError):  # noqa: N818
-  """An outcome that must not be."""
+  """An outcome that must not happen."""
 
 
 @dataclasses.dataclass
@@ -39,7 +39,7 @@ class Row:
   tried: int = 0
   outcomes: collections.Counter = dataclasses.field(default_factory=collections.Counter)
   longest: float | None = None
-  measures: str = ''  # what `longest` is the time of
+  measures: str = ''  # what `longest` measures
   promised: float | None = None  # seconds that it should not exceed
   bad: list[str] = dataclasses.field(default_factory=list)
 
@@ -72,13 +72,13 @@ class Life:
 
   @property
   def said(self) -> str:
-    """The one clear line that the command ends with; empty where there is none."""
-    lines = re.findall(r'googlenet train: .*', self.stderr)  # threads write into each other's lines
+    """The line that the command ends with, or an empty string."""
+    lines = re.findall(r'googlenet train: .*', self.stderr)  # output of threads may be interleaved
     return lines[-1][:1000] if lines else ''
 
   @property
   def noise(self) -> str:
-    """How much else there is to read."""
+    """The amount of other output."""
     count = len(self.stderr.splitlines())
     return '' if count <= 30 else f' among {10 ** len(str(count)) // 10}+ lines of stderr'
 
@@ -89,7 +89,7 @@ class Life:
     self._process.send_signal(number)
 
   def wait(self) -> int:
-    """The exit status; raises Bad where the process does not end."""
+    """Waits for the exit status; raises Bad if the process does not end."""
     try:
       return self._process.wait(PATIENCE)
     except subprocess.TimeoutExpired:
@@ -98,7 +98,7 @@ class Life:
 
   @contextlib.contextmanager
   def paused(self) -> Iterator[None]:
-    """Holds the process where it is, so that it can neither go on nor end before the block does."""
+    """Pauses the process, so that it can neither continue nor end before the block does."""
     self.send(signal.SIGSTOP)
     try:
       yield
@@ -106,7 +106,7 @@ class Life:
       self.send(signal.SIGCONT)
 
   def until(self, condition: Callable[[], bool]) -> bool:
-    """Waits for a condition; False where the process ended before."""
+    """Waits for a condition; returns False if the process ended before."""
     deadline = time.monotonic() + PATIENCE
     while not condition():
       if not self.running():
@@ -126,7 +126,7 @@ class Life:
     return written > self._clock and steps_logged(workdir) > start
 
   def orphans(self) -> bool:
-    """Whether processes that it started are there long after its end."""
+    """Whether processes that it started still exist long after its end."""
     deadline = time.monotonic() + PATIENCE
     while self._group_lives():
       if time.monotonic() > deadline:
@@ -142,7 +142,7 @@ class Life:
     return True
 
   def end(self) -> None:
-    """Kills it and all that it started."""
+    """Kills the process and all that it has started."""
     with contextlib.suppress(ProcessLookupError):
       os.killpg(self.pid, signal.SIGKILL)
     self._process.wait()
@@ -175,7 +175,7 @@ class Lab:
     self._stack.callback(undo)
 
   def until_end(self, context: contextlib.AbstractContextManager[T]) -> T:
-    """Enters a context, which ends with the drill."""
+    """Enters a context that ends with the drill."""
     return self._stack.enter_context(context)
 
   def rng(self, name: str) -> random.Random:
@@ -193,7 +193,7 @@ class Lab:
     *more: str,
     env: dict[str, str] | None = None,
   ) -> Life:
-    """The member command on a work directory; the same arguments are the same command."""
+    """Starts the command on a work directory; the same arguments give the same command."""
     environment = {
       **{k: v for k, v in os.environ.items() if not k.startswith(('_GOOGLENET', 'SLURM_'))},
       'GOOGLENET_CACHE': str(self.folder / 'cache'),
@@ -201,7 +201,7 @@ class Lab:
       **(env or {}),
     }
     if environment.get('XLA_FLAGS') == os.environ.get('XLA_FLAGS') and 'XLA_FLAGS' in environment:
-      environment['XLA_FLAGS'] = ''  # the library's own, not those set for the tests
+      environment['XLA_FLAGS'] = ''  # the package's own flags, not those set for the tests
     with self._lock:
       log = self.folder / f'life-{len(self._lives)}.err'
       life = Life([f'--config={self.config}', f'--workdir={workdir}', *more], environment, log)
@@ -209,7 +209,7 @@ class Lab:
     return life
 
   def finish(self, workdir: pathlib.Path, *more: str) -> Life:
-    """Runs the command to its end; raises Bad where it fails."""
+    """Runs the command to its end; raises Bad if it fails."""
     life = self.start(workdir, *more)
     status = life.wait()
     if status != 0:
@@ -217,7 +217,7 @@ class Lab:
     return life
 
   def reference(self) -> Reference:
-    """The run that nobody disturbed; made at the first call."""
+    """The undisturbed run, made in the first call."""
     if self._reference is None:
       began = time.monotonic()
       workdir = self.new('reference')
@@ -227,22 +227,22 @@ class Lab:
     return self._reference
 
   def check(self, workdir: pathlib.Path) -> None:
-    """Raises Bad where a finished run is not as the reference."""
+    """Raises Bad if a finished run differs from the reference."""
     problem = self.reference().problem(workdir)
     if problem:
       raise Bad(problem)
 
   def row(self, fault: str, measures: str = '', promised: float | None = None) -> Row:
-    """The row of a fault, with what its time is the time of, and how long that may be."""
+    """The row of a fault, with what its time measures and its limit."""
     with self._lock:
       row = self.rows.setdefault(fault, Row(fault))
       row.measures, row.promised = measures or row.measures, promised or row.promised
       return row
 
   def took(self, fault: str, seconds: float) -> None:
-    """Keeps the longest time of a fault; one longer than promised is bad in the long drill.
+    """Keeps the longest time of a fault; a longer time than promised is bad in the long drill.
 
-    The short one runs beside other tests, where times say more of them than of the fault.
+    The short drill runs alongside other tests, which affect times more than the fault does.
     """
     row = self.row(fault)
     with self._lock:
@@ -251,7 +251,7 @@ class Lab:
       self.bad(fault, f'{seconds:.1f} s {row.measures}, {row.promised:.0f} s are promised')
 
   def note(self, fault: str, outcome: str, seconds: float | None = None, tried: int = 1) -> None:
-    """Counts an outcome, and says it."""
+    """Counts an outcome and prints it."""
     row = self.row(fault)
     with self._lock:
       row.tried += tried
@@ -273,7 +273,7 @@ class Lab:
     print(f'{time.strftime("%H:%M:%S")} {text}', file=sys.stderr, flush=True)
 
   def table(self) -> str:
-    """All rows as markdown, and what was bad below."""
+    """All rows as Markdown, followed by the bad outcomes."""
     lines = ['| fault | tried | outcomes | longest |', '|---|---|---|---|']
     for row in self.rows.values():
       outcomes = '; '.join(f'{count} {name}' for name, count in row.outcomes.most_common())

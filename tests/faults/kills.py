@@ -16,7 +16,7 @@ PLANS = ('save', 'training', 'any time', 'end')
 
 
 def drill(lab: Lab) -> None:
-  """Runs, killed again and again, until all kills are spent and the last run is finished."""
+  """Runs that are killed repeatedly until all kills are used up and the last run is finished."""
   lab.row(FAULT, 'from start to the next step')
   kills = KILLS[lab.short]
   rng = lab.rng('kills')
@@ -38,7 +38,7 @@ def drill(lab: Lab) -> None:
 
 
 def plans_of(rng: random.Random):
-  """Kinds of moments without end: a third in saves, a third in training, the rest anywhere."""
+  """Endless kinds of moments: a third in saves, a third in training, the rest anywhere."""
   yield 'save'
   yield 'training'
   while True:
@@ -46,7 +46,7 @@ def plans_of(rng: random.Random):
 
 
 def attack(lab: Lab, workdir: Path, plan: str, rng: random.Random) -> bool:
-  """One life, killed as planned; False where the run was finished first."""
+  """One life, killed as planned; returns False if the run was finished first."""
   before, old_saves = newest(workdir), set(unfinished_saves(workdir))
   last = lab.reference().steps
   life = lab.start(workdir)
@@ -92,7 +92,7 @@ def phase(workdir: Path, life: Life, before: int, last: int, saves: set[str]) ->
 
 
 def checked_resume(life: Life, step: int) -> None:
-  """Raises Bad where a life resumed anywhere but at the newest checkpoint, or found it damaged."""
+  """Raises Bad if a life did not resume at the newest checkpoint, or found it damaged."""
   said = re.search(r'resumed at step (\d+)', life.stderr)
   if said and int(said[1]) != step:
     raise Bad(f'resumed at {said[1]} with a checkpoint of {step}')

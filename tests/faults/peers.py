@@ -14,7 +14,7 @@ DEVICES = {'XLA_FLAGS': '--xla_force_host_platform_device_count=2'}
 CAUSE = re.compile(r'heartbeat|peer|unavailable|other process|another task|connection', re.I)
 RUNS = 'two-process runs of such lives'
 OUT = 60.0  # seconds promised from the death of one to the end of the other
-PROMISED = 5.0  # seconds from SIGTERM to the end of both, beside the steps in flight
+PROMISED = 5.0  # seconds from SIGTERM to the end of both, in addition to the steps in flight
 
 
 def drill(lab: Lab) -> None:
@@ -66,7 +66,7 @@ def begun(lab: Lab, workdir: Path, rng: random.Random) -> list[Life]:
 
 
 def kill(lab: Lab, workdir: Path, victims: tuple[int], rng: random.Random) -> bool:
-  """One dies: the other is out in time, and says why. False where the run was finished first."""
+  """One dies: the other ends in time, and says why. False if the run was finished first."""
   lives = begun(lab, workdir, rng)
   before = newest(workdir)
   victim, other = lives[victims[0]], lives[1 - victims[0]]

@@ -1,9 +1,9 @@
-"""Restores one damaged work directory after another, in a process that has started up already.
+"""Restores damaged work directories one after another, in a process that has already started up.
 
 python tests/faults/restorer.py CONFIG PRISTINE CACHE
 
-Reads the path of a `checkpoints` folder a line, restores as a run does, and answers with a line
-of JSON: the `step` restored or the `error`, and how it `differs` from the state that was saved.
+For each line with the path of a `checkpoints` folder, it restores as a run does, and answers with a
+line of JSON: the `step` restored or the `error`, and how it `differs` from the saved state.
 """
 
 import json

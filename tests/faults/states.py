@@ -1,4 +1,4 @@
-"""What a work directory holds, read from outside: checkpoints bit by bit, metrics line by line."""
+"""The contents of a work directory, read from outside: checkpoints bit by bit, metrics by line."""
 
 import json
 import pathlib
@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-# All that a finished run leaves; `lock` tells who held it last.
+# Everything that a finished run leaves; `lock` says who held it last.
 FILES = {'config.json', 'metrics.jsonl', 'events', 'checkpoints', 'result.json', 'DONE', 'lock'}
 FILES |= {'curves.png'}
 
@@ -20,13 +20,13 @@ def complete_steps(workdir: pathlib.Path) -> list[int]:
 
 
 def newest(workdir: pathlib.Path) -> int:
-  """The newest step whose checkpoint has its final name, 0 where there is none."""
+  """The newest step whose checkpoint has its final name, or 0."""
   steps = complete_steps(workdir)
   return steps[-1] if steps else 0
 
 
 def unfinished_saves(workdir: pathlib.Path) -> list[str]:
-  """Names of what saves have begun and not ended."""
+  """The names of checkpoints whose saves have begun but not ended."""
   try:
     names = [entry.name for entry in (workdir / 'checkpoints').iterdir()]
   except FileNotFoundError:
@@ -35,13 +35,13 @@ def unfinished_saves(workdir: pathlib.Path) -> list[str]:
 
 
 def last_step(workdir: pathlib.Path) -> float:
-  """When the last step was finished and written down, in seconds since the epoch."""
+  """When the last step was finished and logged, in seconds since the epoch."""
   log = workdir / 'metrics.jsonl'
   return log.stat().st_mtime if log.exists() else 0.0
 
 
 def read_state(folder: pathlib.Path) -> dict[str, np.ndarray]:
-  """Every leaf of a checkpoint `checkpoints/<step>` by its path, whatever devices saved it."""
+  """All leaves of a checkpoint `checkpoints/<step>` by path, whatever devices saved it."""
   import jax
   import orbax.checkpoint as ocp
 
@@ -63,7 +63,7 @@ def by_path(tree: Any) -> dict[str, np.ndarray]:
 
 
 def difference(left: dict[str, np.ndarray], right: dict[str, np.ndarray]) -> str | None:
-  """The first leaf whose bits differ, None where there is none."""
+  """The first leaf whose bits differ, or None."""
   for name in sorted(left | right):
     a, b = left.get(name), right.get(name)
     if a is None or b is None:
@@ -74,13 +74,13 @@ def difference(left: dict[str, np.ndarray], right: dict[str, np.ndarray]) -> str
 
 
 def training_lines(workdir: pathlib.Path) -> list[dict[str, Any]]:
-  """metrics.jsonl without what a clock wrote; a line that is no JSON raises ValueError."""
+  """metrics.jsonl without fields that depend on the clock; raises ValueError if it is not JSON."""
   lines = [json.loads(line) for line in (workdir / 'metrics.jsonl').read_text().splitlines()]
   return [{k: v for k, v in line.items() if 'per_second' not in k} for line in lines]
 
 
 def steps_logged(workdir: pathlib.Path) -> int:
-  """The last step in metrics.jsonl, 0 where there is none; a line cut short does not count."""
+  """The last step in metrics.jsonl, or 0; a truncated line does not count."""
   try:
     lines = (workdir / 'metrics.jsonl').read_text().splitlines()
   except FileNotFoundError:
@@ -94,7 +94,7 @@ def steps_logged(workdir: pathlib.Path) -> int:
 
 
 class Reference:
-  """A run that nobody disturbed, and what others must equal."""
+  """An undisturbed run, which others must equal."""
 
   def __init__(self, workdir: pathlib.Path) -> None:
     self.workdir = workdir
@@ -104,10 +104,10 @@ class Reference:
     self.kept = complete_steps(workdir)
 
   def problem(self, workdir: pathlib.Path) -> str | None:
-    """What is wrong with a finished run, None where all is as in the reference."""
+    """What is wrong with a finished run, or None if everything equals the reference."""
     if not (workdir / 'DONE').exists():
       return 'no DONE'
-    kept = complete_steps(workdir)  # what a run that was stopped has saved is among the newest
+    kept = complete_steps(workdir)  # including the checkpoint of a run that was stopped
     if len(kept) != len(self.kept) or kept[-1] != self.steps:
       return f'checkpoints {kept} in place of {self.kept}'
     if unfinished_saves(workdir):

@@ -10,12 +10,12 @@ from states import last_step, newest, steps_logged
 
 SIGNALS = (SIGTERM, SIGINT, SIGUSR2)
 SAVED = 'saved, exit 75'
-PROMISED = 5.0  # seconds from a signal to the end, beside the step in flight
+PROMISED = 5.0  # seconds from a signal to the end, in addition to the step in flight
 RUNS = 'runs stopped by such signals'
 
 
 def drill(lab: Lab) -> None:
-  """Runs that are stopped again and again, each finished in the end."""
+  """Runs that are stopped repeatedly, each of which is finished in the end."""
   rng = lab.rng('storms')
   attacks = [(kind, n) for n in SIGNALS for kind in [once, twice] * 5 + [early] * 3 + [storm] * 2]
   rng.shuffle(attacks)
@@ -45,7 +45,7 @@ def begun(lab: Lab, workdir: Path, rng: random.Random) -> Life:
 
 
 def once(lab: Lab, workdir: Path, number: Signals, rng: random.Random) -> bool:
-  """One signal: everything is saved, exit 75 in time. False where the run was finished first."""
+  """One signal: everything is saved, exit 75 in time. False if the run was finished first."""
   fault = f'{number.name} once'
   life = begun(lab, workdir, rng)
   sent = time.time()
@@ -94,7 +94,7 @@ def volley(
 
 
 def early(lab: Lab, workdir: Path, number: Signals, rng: random.Random) -> bool:
-  """A signal while the process starts up: it ends, and not as if it were done."""
+  """A signal while the process starts up: it ends, but not as if it were finished."""
   fault = 'a signal during start-up'
   before = newest(workdir)
   life = lab.start(workdir)

@@ -27,7 +27,7 @@ LAYERS = {
 
 
 def varint(buffer: memoryview, at: int) -> tuple[int, int]:
-  """Reads the number at `at`; returns it and where it ends."""
+  """Reads the number at `at`; returns it and the position after it."""
   value = shift = 0
   while True:
     byte = buffer[at]
@@ -38,7 +38,7 @@ def varint(buffer: memoryview, at: int) -> tuple[int, int]:
 
 
 def fields(buffer: memoryview) -> Iterator[tuple[int, int | memoryview]]:
-  """Numbers and contents of a message's fields: ints, or slices where they have a length."""
+  """Numbers and contents of a message's fields: ints, or slices for fields with a length."""
   at = 0
   while at < len(buffer):
     key, at = varint(buffer, at)
@@ -56,7 +56,7 @@ def fields(buffer: memoryview) -> Iterator[tuple[int, int | memoryview]]:
 
 
 def numbers(packed: int | memoryview) -> list[int]:
-  """A repeated integer field, packed or one number a field."""
+  """A repeated integer field, packed or with one number per field."""
   if isinstance(packed, int):
     return [packed]
   values, at = [], 0

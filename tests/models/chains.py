@@ -1,7 +1,7 @@
-"""Networks that are one chain of layers, written down again from their papers or published files.
+"""Networks that are a single chain of layers, written independently from papers or published files.
 
-A line is what happens, then the module's name, then its settings: `conv conv1 2 1` is a convolution
-with stride 2 and one pixel on each side, `max pool1 3` a pool of 3x3 with stride 2.
+A line is an operation, the module's name and its settings: `conv conv1 2 1` is a convolution with
+stride 2 and one pixel of padding on each side, `max pool1 3` a 3x3 pool with stride 2.
 """
 
 
@@ -25,7 +25,7 @@ def zfnet(first, second):
 
 
 def mlpconv(number, first, cccp, *end):
-  """A convolution, whose sums a head sees, and two 1x1 convolutions."""
+  """A convolution, whose output before the ReLU a head may use, and two 1x1 convolutions."""
   chain = [f'sums conv{number} {first}', f'head conv{number}', 'relu']
   return [*chain, *(f'conv cccp{i} 1 same' for i in cccp), *end]
 
@@ -71,7 +71,7 @@ CHAINS = {
   ('cnds', 'cnn8'): cnds('conv conv1 2 1', 'max pool1 3'),
   ('cnds', 'small'): cnds('conv conv1 1 same'),
 }
-# Kernels that are no 3x3 (nor the 1x1 of `cccp`).
+# Kernels other than 3x3 (and the 1x1 of `cccp`).
 KERNELS = {
   ('vgg', 'vgg16_1x1'): {f'conv{block}_3': 1 for block in (3, 4, 5)},
   ('zfnet', 'figure3'): {'conv1': 7, 'conv2': 5},
@@ -82,14 +82,14 @@ KERNELS = {
   ('dsn', 'cifar'): {'conv1': 5, 'conv2': 5},
   ('cnds', 'cnn8'): {'conv1': 7},
 }
-PARAMETERS = {  # with 1,000 classes; torchvision documents those of VGG, but for batch norm
+PARAMETERS = {  # with 1,000 classes; torchvision documents those of VGG, except with batch norm
   ('vgg', 'vgg16'): 138_357_544,
   ('vgg', 'vgg11'): 132_863_336,
   ('vgg', 'vgg11_lrn'): 132_863_336,
   ('vgg', 'vgg13'): 133_047_848,
   ('vgg', 'vgg16_1x1'): 133_638_952,
   ('vgg', 'vgg19'): 143_667_240,
-  # The documented counts less biases before batch norm.
+  # The documented counts minus biases before batch norm.
   ('vgg', 'vgg11_bn'): 132_868_840 - 2_752,
   ('vgg', 'vgg13_bn'): 133_053_736 - 2_944,
   ('vgg', 'vgg16_bn'): 138_365_992 - 4_224,

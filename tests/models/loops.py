@@ -1,4 +1,4 @@
-"""The layers as slow loops in numpy, one window at a time: what the tests compare against."""
+"""The layers as slow loops in NumPy, one window at a time, for tests to compare with."""
 
 import math
 
@@ -6,7 +6,7 @@ import numpy as np
 
 
 def same_axis(size, window, stride):
-  """Outputs and leading padding of SAME: the surplus of an odd total comes after."""
+  """Outputs and leading padding of SAME: the extra pixel of an odd total comes after."""
   outputs = math.ceil(size / stride)
   return outputs, max(0, (outputs - 1) * stride + window - size) // 2
 
@@ -26,7 +26,7 @@ def pool_axis(size, window, stride, padding):
 
 
 def max_pool(x, window, stride, padding, of=np.max):
-  """Max pooling one window at a time; a window is cut at the edge of the map."""
+  """Max pooling one window at a time; windows are clipped at the edge of the map."""
   rows, top = pool_axis(x.shape[1], window, stride, padding)
   columns, left = pool_axis(x.shape[2], window, stride, padding)
   result = np.empty((x.shape[0], rows, columns, x.shape[3]), x.dtype)
@@ -38,7 +38,7 @@ def max_pool(x, window, stride, padding, of=np.max):
 
 
 def avg_pool(x, window, stride, padding):
-  """The means of what is left of each window."""
+  """The mean over the part of each window inside the map."""
   return max_pool(x, window, stride, padding, of=np.mean)
 
 
@@ -89,5 +89,5 @@ def conv(x, kernel, stride, padding, groups=1):
 
 
 def whole_numbers(shape, seed):
-  """Small enough that float32 sums of their products are exact."""
+  """Integers small enough that float32 sums of their products are exact."""
   return np.random.default_rng(seed).integers(-4, 5, shape).astype(np.float32)

@@ -17,8 +17,8 @@ from googlenet_jax.models.family import LRNKnobs
 from googlenet_jax.models.kernels import LRN
 
 LAYERS = ('conv1', 'conv2', 'conv3', 'conv4', 'conv5', 'fc6', 'fc7', 'classifier')
-# Parameters of each layer with 1,000 classes: kernel entries and biases, as Figure 2 has them. A
-# kernel of a grouped layer sees half of the channels before it.
+# Parameters of each layer with 1,000 classes: kernels and biases, after Figure 2. A kernel in a
+# grouped layer sees half of the channels before it.
 PARAMETERS = {
   'two_tower': (
     11 * 11 * 3 * 96 + 96,
@@ -124,7 +124,7 @@ def by_hand(params, x, stem, groups, lrn):
 )
 def test_the_logits_are_those_of_slow_loops(variant, knobs, stem, groups, lrn):
   model = build('alexnet', variant, width=1 / 24, classes=5, **knobs)
-  # Maps of 10x12 or 11x14 before the first pool, so that windows reach over the edge.
+  # Maps of 10x12 or 11x14 before the first pool, so that windows cross the edge.
   height, width = (11, 14) if variant == 'small' else (43, 54)
   x = np.random.default_rng(1).normal(0, 60, (2, height, width, 3)).astype(np.float32)
   shapes = jax.eval_shape(model.init, jax.random.key(0), x)
@@ -139,7 +139,7 @@ def test_the_logits_are_those_of_slow_loops(variant, knobs, stem, groups, lrn):
 
 
 def test_the_values_that_training_starts_from():
-  """Section 5: deviation 0.01, biases of 1 in conv2, conv4, conv5 and the hidden layers."""
+  """Section 5: standard deviation 0.01, biases of 1 in conv2, conv4, conv5 and hidden layers."""
   model = build('alexnet', width=0.125, classes=10)
   params = jax.jit(model.init)(jax.random.key(0), jnp.zeros((1, 67, 67, 3)))['params']
   ones = {'conv2', 'conv4', 'conv5', 'fc6', 'fc7'}

@@ -30,7 +30,7 @@ def variables():
 
 @pytest.fixture(scope='module')
 def images():
-  """Images of a group are alike and groups are not, so that the statistics of all are far off."""
+  """Images that are similar within groups but not between them, so that statistics differ."""
   drawn = np.random.default_rng(1).normal(size=(IMAGES, 5, 5, 4))
   return jnp.asarray(drawn + np.repeat(np.arange(IMAGES // GROUP), GROUP)[:, None, None, None])
 
@@ -81,7 +81,7 @@ def test_groups_are_as_one_by_one(variables, images):
   low = over_groups(list, 'bfloat16')
   close(whole['bfloat16'][0], np.concatenate(low[0]), 2**-7)  # a unit in the last place
   assert whole['bfloat16'][1]['bn']['mean'].dtype == jnp.float32
-  # Statistics of all images are something else.
+  # Statistics over all images are different.
   everywhere = alone(variables, images, weights)['y']
   assert np.abs(np.asarray(everywhere) - np.asarray(whole['y'])).max() > 0.5
 
@@ -101,7 +101,7 @@ def test_images_that_make_no_whole_groups_are_refused(variables, images):
   ('name', 'variant'), [('googlenet', 'bn'), ('vgg', 'small'), ('resnet', 'resnet20')]
 )
 def test_networks_hand_the_group_on_and_keep_their_variables(name, variant):
-  """A network whose layers are given no whole groups says so, if it asks for groups at all."""
+  """Raises an error if a network uses groups and its layers get partial groups."""
   family = FAMILIES[name]
   images = jax.ShapeDtypeStruct((4, 32, 32, 3), jnp.float32)
 

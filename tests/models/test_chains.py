@@ -1,4 +1,4 @@
-"""Networks that are one chain of layers: their order, and their logits against slow loops."""
+"""Networks that are a single chain of layers: their order, and their logits against slow loops."""
 
 import functools
 import math
@@ -60,7 +60,7 @@ def test_parameters_of_network_in_network_for_cifar_by_hand():
 
 
 class ByHand:
-  """A chain one pixel at a time; `aux` are the logits of the heads on the way."""
+  """A chain, computed one pixel at a time; `aux` are the logits of the heads."""
 
   def __init__(self, variables, head):
     self.leaves = traverse_util.flatten_dict(variables['params'], sep='/')
@@ -129,7 +129,7 @@ def branch(hand, name, x):
   return hand.linear(f'{name}/classifier', x)
 
 
-# Images of odd sides, so that windows reach over the edge, and not square.
+# Images with odd sides, so that windows cross the edge, and not square.
 SIDES = {'full': (67, 75), 'small': (33, 37)}
 COMPUTED = [
   ('vgg', 'vgg16', {}),
@@ -205,7 +205,7 @@ def test_least_image_size(name, variant, least, starved):
 
 @pytest.mark.parametrize('name', ['zfnet', 'nin'])
 def test_dropout_follows_the_random_stream_in_training_only(name):
-  """Of the two ways: behind hidden layers, and behind pools."""
+  """For both kinds of dropout: after hidden layers, and after pools."""
   variant = 'cifar' if name == 'nin' else 'small'
   model = build(name, variant, width=0.05, classes=5)
   variables = random_variables(model, 9)
@@ -218,7 +218,7 @@ def test_dropout_follows_the_random_stream_in_training_only(name):
 
 
 def test_the_biases_that_training_starts_from():
-  """CNN-8: 0.5, 0.1 and 1, those of the branch as in the trunk, and 0 in the classifiers."""
+  """CNN-8: 0.5, 0.1 and 1; in the branch as in the trunk; 0 in the classifiers."""
   model = build('cnds', width=0.06, aux=('conv4',), classes=10)
 
   @jax.jit

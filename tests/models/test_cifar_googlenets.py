@@ -1,4 +1,4 @@
-"""The networks for CIFAR-10 that go by GoogLeNet's name, written down again from their code."""
+"""The networks for CIFAR-10 called GoogLeNet, written independently from their code."""
 
 import jax
 import loops
@@ -31,7 +31,7 @@ class Forward:
     return np.maximum(x * params['bn']['scale'] + params['bn']['bias'], 0)
 
   def module(self, x, name, second):
-    """Four branches; `second` puts another convolution behind the 5x5 branch's."""
+    """Four branches; `second` adds another convolution to the 5x5 branch."""
     name = f'inception_{name}'
     large = self.conv(self.conv(x, name, 'reduce_5x5'), name, 'conv5x5')
     branches = [
@@ -57,7 +57,7 @@ TABLE1 = '3a 3b pool 4a 4b 4c 4d 4e pool 5a 5b'
 @pytest.mark.parametrize(
   ('variant', 'width', 'modules', 'padding', 'second'),
   [
-    # `uva` itself is held against Flax's own layers in tests/weights/test_flax.py.
+    # `uva` itself is compared with Flax's own layers in tests/weights/test_flax.py.
     ('uva_pool', 0.5, UVA, 'valid', False),
     ('kuangliu', 0.25, TABLE1, 'torch', True),
   ],
@@ -73,7 +73,7 @@ def test_logits_are_those_of_the_published_code(variant, width, modules, padding
 
 
 def test_parameters_of_the_published_networks():
-  """The tutorial's checkpoint has 259,338; PyTorch counts biases in front of batch norm too."""
+  """The tutorial's checkpoint has 259,338; PyTorch also counts biases before batch norm."""
   counts = {
     name: costs.parameters(build('googlenet', name, classes=10), 32).trunk
     for name in ('uva', 'kuangliu')

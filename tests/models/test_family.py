@@ -1,4 +1,4 @@
-"""The seam: what holds for every family and every variant, so that no other room asks which."""
+"""The interface: what holds for all families and variants, so that other code need not ask."""
 
 import dataclasses
 import functools
@@ -138,7 +138,7 @@ def test_heads_attach_where_the_family_says(name, variant):
   assert without_heads(variables) == specs(build(name, variant, classes=7), size)
 
 
-# What makes networks of many modules quick to compile.
+# Settings that make networks of many modules quick to compile.
 FEW_MODULES = {
   'bn_inception': {'skip': '3a,3b,4a,4b,4c,4d,5a'},
   'inception': {'skip': '5b,5c,5d,6b,6c,6d,6e,7b'},
@@ -163,7 +163,7 @@ def test_the_last_map_is_averaged_for_the_classifier(name):
 
 @pytest.mark.parametrize('name', FAMILIES)
 def test_kernels_change_no_network(name):
-  """Every family hands them on: the plain forms give what the platform's do."""
+  """Every family passes them on: the plain forms give the same as the platform's."""
   knobs = {'classes': 3, 'width': 0.125, **FEW_MODULES.get(name, {})}
   variant, size = smallest(name), default_size(name, smallest(name))
   preferred, plain = (build(name, variant, kernels=k, **knobs) for k in ('auto', 'plain'))

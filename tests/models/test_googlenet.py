@@ -115,7 +115,7 @@ def test_hidden_biases_start_at_the_variants_constant_and_classifiers_at_zero():
       leaves = jax.tree_util.tree_leaves_with_path(params)
       return {jax.tree_util.keystr(path): leaf for path, leaf in leaves if path[-1].key == 'bias'}
 
-    # Only the biases are asked for, so the random kernels are never compiled.
+    # Only the biases are returned, so the random kernels are never compiled.
     for path, bias in jax.jit(biases)(jax.random.key(0)).items():
       constant = 0.0 if 'classifier' in path else hidden
       np.testing.assert_array_equal(bias, np.full(bias.shape, constant, np.float32), path)
@@ -150,7 +150,7 @@ def variables():
 
 
 def runner(model):
-  """Outputs at inference and in training, and the endpoint of the logits, in one program."""
+  """Outputs in inference and training, and the endpoint of the logits, in one program."""
 
   @jax.jit
   def run(variables, key):
@@ -172,7 +172,7 @@ def test_dropout_follows_the_random_stream_in_training_only(with_heads):
   leaves = [jax.tree.leaves(outputs) for outputs in (still, still_other, first, again, other)]
   for ours, ours_other, one, same, different in zip(*leaves, strict=True):
     assert np.isfinite(ours).all()
-    assert np.std(ours, axis=0).min() > 0  # the images are told apart
+    assert np.std(ours, axis=0).min() > 0  # the network distinguishes the images
     np.testing.assert_array_equal(ours, ours_other)
     np.testing.assert_array_equal(one, same)
     assert (np.asarray(one) != different).all()
@@ -220,7 +220,7 @@ def test_an_unknown_endpoint_names_itself_and_the_known():
 
 
 # Multiply-adds at 224x224 up to the endpoint: rows of Table 1 as computed in FACTS, and for one
-# branch of 3a its own 28 x 28 x 192 x 96 alone.
+# branch of 3a only its own 28 x 28 x 192 x 96.
 STEM = 118_013_952 + 359_661_568
 PARTS = {
   'conv1': 118_013_952,
@@ -236,5 +236,5 @@ def test_an_early_endpoint_costs_only_its_part(name, macs):
   model = build('googlenet')
   run = jax.jit(lambda variables, x: endpoints(model, variables, x, [name]))
   compiled = run.lower(specs(model), images(224, 1)).compile()
-  # XLA counts no products with padding, and counts elementwise work: both are small.
+  # XLA does not count products with padding, but counts elementwise work: both are small.
   assert compiled.cost_analysis()['flops'] == pytest.approx(2 * macs, rel=0.02)

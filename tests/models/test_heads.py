@@ -1,4 +1,4 @@
-"""The classifiers against plain numpy."""
+"""The classifiers against plain NumPy."""
 
 import functools
 
@@ -164,7 +164,7 @@ def normalized(x, layer, epsilon):
 
 @pytest.mark.parametrize('trunk', [None, BatchNorm(epsilon=0.1)])
 def test_batch_normalization_of_a_head_reaches_its_fully_connected_layers(trunk):
-  """With the trunk's constants where it has any."""
+  """With the trunk's constants if it has any."""
   structure = HeadStructure(conv=3, fc=6, dropout=0.0, pool='none', batch_norm=True)
   conv = functools.partial(ConvUnit, batch_norm=trunk, bias_init=0.2)
   model = AuxiliaryHead(structure, 5, conv, 'lecun_uniform', 0.2)

@@ -1,4 +1,4 @@
-"""An Inception module against its figure, in whole numbers, so that equality is exact."""
+"""An Inception module against its figure, with integers, so that equality is exact."""
 
 import functools
 
@@ -14,7 +14,7 @@ WIDTHS = Widths(1, 2, 3, 4, 5, 6)
 
 
 def unit(params, name, x):
-  """Convolution, bias and ReLU by name of the layer."""
+  """Convolution, bias and ReLU, by the layer's name."""
   kernel, bias = params[name]['kernel'], params[name]['bias']
   return np.maximum(loops.conv(x, kernel, 1, 'same') + bias, 0)
 
@@ -52,7 +52,7 @@ def test_branches_in_order(widths, large_kernel, padding):
 
 
 def test_outputs_of_table_1():
-  # Table 1's `output size` column, from the input of 3a on.
+  # Table 1's `output size` column, starting with 3a.
   outputs = [256, 480, 512, 512, 512, 528, 832, 832, 1024]
   sums = [row.conv1x1 + row.conv3x3 + row.conv5x5 + row.pool_proj for row in TABLE1.values()]
   assert sums == outputs

@@ -1,4 +1,4 @@
-"""BN-Inception, Inception-v2 and Inception-v3: counts, names, and whole networks by slow loops."""
+"""BN-Inception, Inception-v2 and Inception-v3: counts, names, and networks against slow loops."""
 
 import math
 
@@ -18,12 +18,12 @@ from googlenet_jax.models.layers import AvgPool, ConvUnit
 
 
 def closed_form(architecture, classes, sides):
-  """Kernel entries, channels and multiply-adds of Inception-v2 and -v3 by their widths alone.
+  """Kernel entries, channels and multiply-adds of Inception-v2 and -v3, only from widths.
 
   Args:
     architecture: the structure of the network.
     classes: outputs of the classifier.
-    sides: pixels of the maps behind each convolution of the stem and behind each stage.
+    sides: height of the maps after each convolution of the stem and after each stage.
   """
   weights, normalized, macs, channels = 0, 0, 0, 3
 
@@ -65,26 +65,26 @@ SMALL_SIDES |= {'5': 16, '6': 8, '7': 4}
 @pytest.mark.parametrize(
   ('variant', 'sides', 'params', 'macs'),
   [
-    ('inception_v3', V3_SIDES, 23_834_568, 5_713_216_096),  # those of torchvision's module
+    ('inception_v3', V3_SIDES, 23_834_568, 5_713_216_096),  # as in torchvision's module
     ('inception_v2', V2_SIDES, 26_405_192, 6_482_774_624),
     ('small', SMALL_SIDES, 23_834_568, 1_044_103_168),
   ],
 )
 def test_counts_in_closed_form(variant, sides, params, macs):
-  """Those of the trace are in analysis/test_papers.py."""
+  """The counts from the trace are tested in analysis/test_papers.py."""
   architecture = FAMILIES['inception'].variants[variant].architecture
   weights, normalized, found = closed_form(architecture, 1000, sides)
   assert weights + 2 * normalized + 2048 * 1000 + 1000 == params
   assert found == macs
   if variant == 'inception_v3':
-    # TF-slim's, up to the last map, has shifts without scales, and counts running statistics.
+    # TF-slim's count, up to the last map, has shifts without scales, and includes statistics.
     assert weights + 3 * normalized == 21_802_784
 
 
 class Hand:
   """Modules and networks one pixel at a time, by the names of their parameters.
 
-  `valid` says that strided layers are not padded, `zeros` that average pools count the padding.
+  With `valid`, strided layers are not padded; with `zeros`, average pools count padded pixels.
   """
 
   def __init__(self, variables, valid=False, zeros=False):
@@ -105,7 +105,7 @@ class Hand:
     return np.maximum((x - mean) / np.sqrt(var + 1e-3) * scale + shift, 0)
 
   def chain(self, x, *names, stride=1):
-    """Convolutions one behind the other, the last with a stride."""
+    """Convolutions in sequence, the last with a stride."""
     for name in names[:-1]:
       x = self.conv(name, x)
     return self.conv(names[-1], x, stride)
@@ -172,7 +172,7 @@ class Hand:
 
 
 def module_of(model, name, padding):
-  """A module of a network, its convolutions with biases and not normalized."""
+  """A module of a network, with biases instead of batch normalization."""
   (module,) = (module for module in model.architecture.modules if module.name == name)
   if hasattr(module, 'widths'):
     return bn_inception.BNInceptionModule(module.widths, ConvUnit, module.pool, module.stride)
@@ -216,14 +216,14 @@ def test_a_module_by_hand(family, variant, name, kind, columns):
 
 
 def order(unit):
-  """Units in the order of their branches."""
+  """The units in the order of their branches."""
   branches = ('1x1', '3x3', '5x5', '7x7', 'double', '7x7_3x3', 'pool')
   branch = '7x7_3x3' if unit.startswith('7x7_3x3') else unit.partition('_')[0]
   return branches.index(branch), unit
 
 
 def random_variables(model, x):
-  """Values that keep the signal alive, for images that are not square."""
+  """Random values with which activations do not vanish, for images that are not square."""
   rng = np.random.default_rng(0)
 
   def value(path, leaf):
@@ -325,7 +325,7 @@ def test_knobs_override_the_variant():
   assert [m.name for m in arch.modules] == ['5b', '5d', '6a', '6b', '6c', '6d', '6e', '7a', '7c']
   widths = dict(unit for branch in arch.modules[0].branches for unit in branch.units())
   filters = {name: conv.filters for name, conv in widths.items()}
-  assert filters == {  # 1x1 in front of others at an eighth, all else at half the width
+  assert filters == {  # 1x1 before others at an eighth, everything else at half the width
     '1x1': 32,
     '5x5_1': 6,
     '5x5_2': 32,
@@ -386,7 +386,7 @@ ONE = Conv(1, 1, 4)
   ],
 )
 def test_structures_that_cannot_be_built_are_refused(make, message):
-  """Which files that are not trusted may hold."""
+  """Untrusted files may contain them."""
   with pytest.raises(UserError, match=f'^{message}'):
     make()
 
@@ -394,7 +394,7 @@ def test_structures_that_cannot_be_built_are_refused(make, message):
 @pytest.mark.parametrize(
   ('name', 'variant', 'least', 'starved'),
   [
-    ('inception', 'inception_v3', 75, 'inception_7a'),  # as torchvision asks for
+    ('inception', 'inception_v3', 75, 'inception_7a'),  # as torchvision requires
     ('inception', 'small', 5, 'inception_7a'),
     ('bn_inception', 'bn_inception', 17, 'inception_4e'),
     ('bn_inception', 'small', 5, 'inception_4e'),

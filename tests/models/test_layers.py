@@ -1,4 +1,4 @@
-"""Each layer against a slow loop that shares no code with it."""
+"""Each layer against an independent slow loop."""
 
 import functools
 import itertools
@@ -42,7 +42,7 @@ def window_pool(x, window, stride, padding):
 
 
 def distinct(shape, seed=0):
-  """Different whole numbers in random order, all negative: zeros of a padding would win."""
+  """Distinct integers in random order, all negative, so that padded zeros would be maxima."""
   size = math.prod(shape)
   return np.random.default_rng(seed).permutation(size).reshape(shape).astype(np.float32) - size
 
@@ -55,7 +55,7 @@ def test_max_pool(window, stride, padding, sides):
   @jax.jit
   def every_form(x):
     theirs, pull_theirs = jax.vjp(lambda x: window_pool(x, window, stride, padding), x)
-    # Whole numbers, so that the order of the sums does not matter.
+    # Integers, so that the order of the sums does not matter.
     weights = cotangent.integers(-99, 99, theirs.shape).astype(np.float32)
     found = {}
     for form in PARTS['max_pool']:
@@ -109,7 +109,7 @@ LRNS = [
 ]
 
 
-# In ceil mode a network has no map that is smaller than the window.
+# In ceil mode, networks have no maps that are smaller than the window.
 AVG_POOLS = [
   (window, stride, padding, sides)
   for window, stride, padding, sides in POOLS
@@ -129,7 +129,7 @@ def test_avg_pool(window, stride, padding, sides):
 @pytest.mark.parametrize('channels', [2, 9])  # less than the window, and more
 @pytest.mark.parametrize('lrn', LRNS, ids=str)
 def test_local_response_norm(lrn, channels, form):
-  # Activations of the trained network before its first normalization reach some thousands.
+  # Activations of the trained network before its first normalization reach several thousand.
   x = np.random.default_rng(0).normal(0, 1, (2, 3, 2, channels)) * [[[[1]]], [[[3000]]]]
   x = x.astype(np.float32)
   normalized = kernels.local_response_norm(jnp.asarray(x), lrn, Forms(lrn=form))
@@ -141,7 +141,7 @@ def test_local_response_norm(lrn, channels, form):
 def test_gradient_of_local_response_norm(lrn, form):
   rng = np.random.default_rng(1)
   x, weights = rng.normal(0, 2, (2, 1, 1, 1, 7)).astype(np.float32)
-  x[..., 2] = 0  # what ReLU leaves
+  x[..., 2] = 0  # as after a ReLU
 
   def normalize(x):
     return kernels.local_response_norm(x, lrn, Forms(lrn=form))
@@ -182,7 +182,7 @@ def test_terms_are_bfloat16_and_their_sum_float32():
   }
   outputs = {form: np.asarray(way[0], np.float32) for form, way in ways.items()}
   gradients = {form: np.asarray(way[1](x)[0], np.float32) for form, way in ways.items()}
-  # A sum changes by up to 2 ** -8 of it, its power -0.75 by less, and the result is rounded.
+  # A sum changes by up to 2 ** -8 of its value, its power -0.75 by less, and the result is rounded.
   for found in (outputs, gradients):
     slices = found['slices']
     for form in ('rounded', 'matrix'):
@@ -275,7 +275,7 @@ def test_depthwise_conv_unit_without_activation_is_the_bare_linear_map():
 def test_a_pool_in_a_unit_gives_what_one_behind_it_gives(norm, form):
   x = loops.whole_numbers((3, 9, 9, 2), 0)
   kernel = loops.whole_numbers((3, 3, 2, 4), 1)
-  shift = np.asarray([-20, 5, 0, -300], np.float32)  # of the last, nothing is above 0
+  shift = np.asarray([-20, 5, 0, -300], np.float32)  # with the last, nothing is above 0
   variables = {'params': {'kernel': kernel, 'bias': shift}}
   if norm:
     shift = {'scale': np.asarray([1, -1, 0.5, 0.1], np.float32), 'bias': shift / 20}
@@ -339,9 +339,9 @@ def test_conv_unit_in_bfloat16():
   assert {leaf.dtype for leaf in jax.tree.leaves(specs)} == {jnp.dtype(jnp.float32)}
 
 
-# Name: bound (None: there is none) and standard deviation at a fan-in f. A normal cut at two
-# standard deviations keeps 0.8796 of its own; `truncated_normal` gives the uncut one, `he_normal`
-# corrects for the cut.
+# Name: bound (None for no bound) and standard deviation at a fan-in f. Truncating a normal at two
+# standard deviations multiplies its standard deviation by 0.8796; `truncated_normal` is given the
+# value before truncation, `he_normal` corrects for it.
 CUT = 0.87962566
 INITIALIZERS = {
   'lecun_uniform': lambda f: (math.sqrt(3 / f), math.sqrt(1 / f)),

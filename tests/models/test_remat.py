@@ -1,4 +1,4 @@
-"""Modules that are computed anew for the gradient: the same network, with less kept."""
+"""Rematerialized modules: the same network with fewer residuals."""
 
 import types
 
@@ -42,7 +42,7 @@ NETWORKS = Tiny(ARCHITECTURE), Tiny(ARCHITECTURE, remat=('bl*', 'other'))
 
 @pytest.fixture(scope='module')
 def trees():
-  """Parameters and batch statistics, of either network."""
+  """Parameters and batch statistics of either network."""
   variables, other = (
     network.init(jax.random.key(0), jnp.zeros((1, 8, 8, 3)), train=False) for network in NETWORKS
   )
@@ -84,7 +84,7 @@ def test_less_is_kept_and_more_is_computed(trees):
     found, _ = trace.contractions(jax.grad(of, has_aux=True), *trees)
     macs.append(sum(contraction.macs for contraction in found))
   assert kept[1] < kept[0] / 2
-  # The block once more, both convolutions at 8x8 pixels of four images.
+  # The block once more: both convolutions with 8x8 pixels and four images.
   assert macs[1] - macs[0] in (n * 4 * 8 * 8 * 9 * 8 * 8 for n in (1, 2))
 
 

@@ -25,8 +25,8 @@ from googlenet_jax.models.resnet import (
   bottleneck,
 )
 
-# Parameters with 1,000 classes (1,000 of ImageNet, 10 of CIFAR): those that torchvision documents
-# for the networks of Table 1, and by hand below for those of section 4.2.
+# Parameters with 1,000 classes for ImageNet and 10 for CIFAR: as documented by torchvision for the
+# networks of Table 1, and by hand below for those of section 4.2.
 TOTALS = {
   'resnet18': 11_689_512,
   'resnet34': 21_797_672,
@@ -145,7 +145,7 @@ PHOTOS = np.random.default_rng(1).normal(size=(3, 13, 18, 3)).astype(np.float32)
 
 
 class ByHand:
-  """Sections 3.2 to 3.4 one pixel at a time, with the batch statistics that training leaves."""
+  """Sections 3.2 to 3.4 one pixel at a time, with the batch statistics of training."""
 
   def __init__(self, arch, variables, train, frozen=()):
     self.arch, self.train, self.frozen = arch, train, frozen
@@ -193,7 +193,7 @@ class ByHand:
 
 
 def projections(variables):
-  """Blocks whose shortcut has a kernel."""
+  """The blocks whose shortcut has a kernel."""
   names = traverse_util.flatten_dict(variables['params'], sep='/')
   return {name.split('/')[0] for name in names if name.endswith('shortcut/kernel')}
 

@@ -32,7 +32,7 @@ def pixels(size):
   return np.random.default_rng(1).normal(size=(2, size, size, 3)).astype(np.float32)
 
 
-@pytest.mark.parametrize('size', [299, 320])  # of 320 pixels strided layers leave some out
+@pytest.mark.parametrize('size', [299, 320])  # with 320 pixels, strided layers skip some
 def test_inception_v3_is_torchvisions(size):
   torchvision = pytest.importorskip('torchvision', reason='needs torchvision')
   model = build('inception', 'torchvision', aux=('6',))
@@ -79,7 +79,7 @@ def test_a_file_of_torchvision_is_read_and_written(tmp_path):
 
 
 class Forward:
-  """Networks in PyTorch's functions, with our parameters by our names."""
+  """Networks made of PyTorch's functions, with our parameters by our names."""
 
   def __init__(self, variables):
     flat = traverse_util.flatten_dict(variables['params'], sep='/')
@@ -108,7 +108,7 @@ class Forward:
     return torch.nn.functional.avg_pool2d(x, 3, 1, 1, count_include_pad=False)
 
   def bn_inception(self, x):
-    """SAME padding of sides of 224 pixels and their halves: two before and three behind, or one."""
+    """SAME padding for 224 pixels and their halves: two before and three after, or one."""
 
     def pool(x):
       return torch.nn.functional.max_pool2d(x, 3, 2, ceil_mode=True)

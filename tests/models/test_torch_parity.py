@@ -1,4 +1,4 @@
-"""Whole networks against PyTorch's layers, where PyTorch is installed."""
+"""Whole networks against PyTorch's layers, if PyTorch is installed."""
 
 import dataclasses
 
@@ -16,7 +16,7 @@ TOLERANCE = 1e-5  # of the largest logit
 
 
 class Forward:
-  """torchvision's layers by its arguments, with our parameters by our names."""
+  """torchvision's layers with its arguments, and our parameters by our names."""
 
   def __init__(self, variables):
     flat = traverse_util.flatten_dict(variables['params'], sep='/')
@@ -39,7 +39,7 @@ class Forward:
     )
 
   def hidden(self, x, *names):
-    """Fully connected layers, on a map whose channels come last as ours do."""
+    """Fully connected layers, on a map with the channels last, like ours."""
     if x.ndim == 4:
       x = x.permute(0, 2, 3, 1).flatten(1)
     for name in names:
@@ -184,7 +184,7 @@ class Forward:
 )
 def test_logits_are_those_of_torchvisions_layers(family, variant, arguments):
   model = build(family, variant)
-  if family == 'resnet':  # of the variants for ImageNet, those of the paper pool as Caffe does
+  if family == 'resnet':  # among variants for ImageNet, those of the paper pool like Caffe
     model = model.clone(architecture=dataclasses.replace(model.architecture, padding='torch'))
   variables = random_variables(model, 224)
   x = np.random.default_rng(1).normal(size=(2, 224, 224, 3)).astype(np.float32)
@@ -206,7 +206,7 @@ DSN_CIFAR = ((5, 1, 2, THREE), (5, 1, 2, THREE), (3, 1, 1, LAST))
 HEADS = {'aux': ('4a', '4d')}
 NINE = '3a 3b pool 4a 4b 4c 4d 4e pool 5a 5b'
 UVA = ('3a 3b pool 4a 4b 4c 4d pool 5a 5b', torch.nn.MaxPool2d(3, 2))
-SAME, BOTH = (2, 3, 2, 3), (3, 3, 3, 3)  # what lies around the images
+SAME, BOTH = (2, 3, 2, 3), (3, 3, 3, 3)  # padding around the images
 
 
 @pytest.mark.parametrize(

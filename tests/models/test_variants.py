@@ -1,4 +1,4 @@
-"""The variant table and its knobs: what they give, what they refuse and what the refusal says."""
+"""The variant table and its knobs: their results, what they refuse, and the error messages."""
 
 import dataclasses
 import functools
@@ -135,7 +135,7 @@ def test_widths_are_set_after_the_multipliers():
   assert architecture.widths['3a'] == Widths(32, 77, 64, 4, 16, 16)
 
 
-# Pieces of the grammar in the wrong places go further into the reader than plain junk.
+# Pieces of the grammar in the wrong places get further into the parser than random text.
 PIECE = st.sampled_from(
   [*MODULES, *FIELDS, '.', '=', ',', ' ', 'none', '0', '-1', '64', '1.5', '1e3', '²', '٣', '']
 )
@@ -157,7 +157,7 @@ def test_junk_as_widths_is_a_user_error_or_a_network(text):
 
 
 MODULE_LIST = '3a, 3b, 4a, 4b, 4c, 4d, 4e, 5a, 5b'
-# Arguments of `googlenet`, and what the message must say: knob and value first, then what may be.
+# Arguments of `googlenet`, and the required message: knob and value, then what is accepted.
 REFUSED = [
   ({'variant': 'resnet'}, ['variant=resnet', ', '.join(VARIANTS)]),
   ({'dtype': 'float16'}, ['dtype=float16', 'float32, bfloat16']),

@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Checks built distributions: what is in them, and that the wheel runs far from the repository.
+"""Checks built distributions: their contents, and that the wheel runs outside the repository.
 
   python tests/release/check.py dist/*.whl dist/*.tar.gz
 
@@ -26,7 +26,7 @@ def tracked():
 
 
 def differences(wheel):
-  """What the wheel has too few or too much of, one line each."""
+  """What the wheel lacks or has in excess, one line each."""
   with zipfile.ZipFile(wheel) as archive:
     held = {name for name in archive.namelist() if not name.endswith('/')}
     (metadata,) = (name for name in held if name.endswith('.dist-info/METADATA'))

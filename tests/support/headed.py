@@ -1,4 +1,4 @@
-"""Two convolutions with a head on each: what training does with heads, compiled in a second."""
+"""Two convolutions with a head on each, to test training with heads; compiles in a second."""
 
 import dataclasses
 import functools
@@ -32,7 +32,7 @@ class Architecture:
 
 
 class Headed(Network):
-  """Takes images of 8x8 pixels, or any."""
+  """A network for images of any size, usually 8x8 pixels."""
 
   architecture: Architecture = Architecture()
 
@@ -52,14 +52,14 @@ class Headed(Network):
 
 
 def headed(aux=PLACES, probes=(), dropout=0.5):
-  """The network with heads at these places, some of which may be probes."""
+  """The network with heads at the places `aux`, some of which may be probes."""
   head = dataclasses.replace(HEAD, dropout=dropout)
   architecture = Architecture(head=head, dropout=dropout)
   return Headed(architecture, classes=CLASSES, aux=aux, probes=probes)
 
 
 def config_of(model, **changes):
-  """A config whose keys of training are those of a run of this network."""
+  """A config with the training keys for a run of this network."""
   config = defaults('cnds')
   config.update_from_flattened_dict(
     {
@@ -75,7 +75,7 @@ def config_of(model, **changes):
 
 
 def hyper_of(config, steps=8):
-  """The numbers that a step reads."""
+  """The hyperparameters that a step reads."""
   return hyperparameters(config, Durations(steps), Normalization((120.0,) * 3, (60.0,) * 3))
 
 

@@ -1,7 +1,7 @@
-"""A narrow form of every network that computes something else, for small images.
+"""Narrow forms of all networks that differ in what they compute, for small images.
 
-Few modules are left of a kind, and channels are multiples of 8 where they can be, as other numbers
-take long to compile.
+Few modules of each kind remain, and channels are multiples of 8 where possible, because other
+numbers take long to compile.
 """
 
 from ml_collections import ConfigDict
@@ -43,11 +43,11 @@ NARROW = {
   ('inception', 'inception_v2'): (75, {'width': 0.25, 'skip': '5c,5d,6b,6c,6d,6e,7c'}),
   ('inception', 'small'): (32, {'width': 0.25, 'skip': '5c,5d,6b,6c,6d,7c'}),
 }
-"""Pixels of an image and knobs, by family and variant; heads are where the family has them."""
+"""Image size and knobs, by family and variant; heads are at the family's places."""
 
 
 def narrow(network: tuple[str, str], dtype: str = 'float32') -> ConfigDict:
-  """The defaults of a family with a narrow network in them."""
+  """The defaults of a family with a narrow network."""
   family, variant = network
   config = defaults(family)
   config.data.image_size, knobs = NARROW[network]

@@ -7,10 +7,10 @@ from collections.abc import Iterator
 
 @contextlib.contextmanager
 def held_port() -> Iterator[int]:
-  """A port of the loopback interface that the kernel chose and gives to nobody else in the block.
+  """A port of the loopback interface that the kernel gives to nobody else during the block.
 
-  It stays bound here without listening. A server that sets SO_REUSEPORT, as gRPC's do, can listen
-  on it all the same.
+  It stays bound here without listening. A server that sets SO_REUSEPORT, such as gRPC's, can listen
+  on it nevertheless.
   """
   with socket.socket() as held:
     held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)

@@ -1,4 +1,4 @@
-"""GoogLeNet with a few of its nine modules, which compiles in a part of the time."""
+"""GoogLeNet with a few of its nine modules, which compiles in a fraction of the time."""
 
 import dataclasses
 
@@ -8,7 +8,7 @@ from googlenet_jax.models.googlenet.variants import Architecture
 
 @dataclasses.dataclass(frozen=True)
 class Short(Architecture):
-  """An architecture with the modules that are `kept`; pools and heads stay where they are."""
+  """An architecture with only the modules in `kept`; pools and heads stay in place."""
 
   kept: tuple[str, ...] = ()
 
@@ -18,5 +18,5 @@ class Short(Architecture):
 
 
 def shortened(model: Network, *kept: str) -> Network:
-  """The same network with no modules but these."""
+  """The network with only the modules in `kept`."""
   return model.clone(architecture=Short(**vars(model.architecture), kept=kept))

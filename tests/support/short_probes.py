@@ -1,4 +1,4 @@
-"""A probe short enough for tests: CNN-8 at an eighth of its width, as its authors begin it."""
+"""A probe short enough for tests: CNN-8 at an eighth of its width, initialized by its authors."""
 
 import numpy as np
 

@@ -17,17 +17,17 @@ from googlenet_jax.training.run.checkpoints import restore_newest
 PLAIN = ','.join(
   f'{module}.{name}=none' for module in MODULES for name in (*REDUCTIONS, 'pool_proj')
 )
-"""Without 1x1 reductions and projections there is half as much to compile."""
+"""Without 1x1 reductions and projections, compilation takes half the time."""
 
 
 NETWORKS = {
-  # It compiles in a few seconds: for what is the same for every network.
+  # It compiles in a few seconds: for tests that do not depend on the network.
   'alexnet': {'model.width': 0.03125, 'model.groups': 1, 'model.lrn.enabled': False},
   # The same with batch normalization.
   'vgg': {'model.variant': 'vgg11', 'model.batch_norm': True, 'model.width': 0.125},
-  # With a head beside it, and few of its modules.
+  # The same with a head, and with few of its modules.
   'inception': {'model.width': 0.25, 'model.skip': '5b,5c,5d,6b,6c,6d,6e,7b,7c'},
-  # It compiles as fast, and has a head.
+  # It compiles as quickly, and has a head.
   'cnds': {'model.width': 0.0625},
   'googlenet': {'model.width': 0.05, 'model.widths': PLAIN},
 }
@@ -68,7 +68,7 @@ def final_state(folder, cache, family='alexnet', **changes):
 
 @contextlib.contextmanager
 def stopped_after(steps, monkeypatch):
-  """In the block a run is sent SIGTERM as it draws a batch, and ends behind so many steps."""
+  """In the block, a run gets SIGTERM as it draws a batch, and ends after `steps` steps."""
 
   def stopping(experiment, *arguments, train_batches=Experiment.train_batches):
     for number, batch in enumerate(train_batches(experiment, *arguments), 1):

@@ -1,4 +1,4 @@
-"""Trees of a network's variables: their shapes, their names, and random values."""
+"""Trees of a network's variables: shapes, names and random values."""
 
 import functools
 
@@ -10,7 +10,7 @@ FLOAT32 = jnp.dtype(jnp.float32)
 
 
 def images(size, count=2):
-  """What a network is traced with."""
+  """Images to trace a network with."""
   return jax.ShapeDtypeStruct((count, size, size, 3), jnp.float32)
 
 
@@ -21,7 +21,7 @@ def specs(model, size=64):
 
 
 def random_variables(model, size=64):
-  """Values that keep the signal alive through the depth, much cheaper than `init`."""
+  """Random values with which activations do not vanish; much cheaper than `init`."""
   rng = np.random.default_rng(0)
 
   def value(path, spec):

@@ -1,6 +1,6 @@
 """Every variant of every family as parameters of a test: the first of each in `make test`.
 
-`make test-long` takes the others, which differ from the first in widths and depth.
+`make test-long` has the others, which differ from the first in widths and depth.
 """
 
 from collections.abc import Callable, Iterable
@@ -13,7 +13,7 @@ from googlenet_jax.models import FAMILIES
 def variants(
   families: Iterable[str] = FAMILIES, wanted: Callable[[str, str], object] = lambda *_: True
 ) -> pytest.MarkDecorator:
-  """Parameters `name` and `variant`, of those that are wanted."""
+  """Parameters `name` and `variant`, for variants that are wanted."""
   pairs = ((name, variant) for name in families for variant in FAMILIES[name].variants)
   return pytest.mark.parametrize(
     ('name', 'variant'),

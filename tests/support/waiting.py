@@ -1,4 +1,4 @@
-"""Waiting for what other processes do: for the event itself, however busy the machine is."""
+"""Waits for events in other processes, however busy the machine is."""
 
 import contextlib
 import os
@@ -12,15 +12,15 @@ from typing import TypeVar
 Found = TypeVar('Found')
 
 LIMIT = 900.0
-"""Seconds after which what has not happened never will; no test should come near."""
+"""Seconds after which an event is given up; no test should come near this limit."""
 
 
 def wait_until(condition: Callable[[], Found], what: Callable[[], str] | str) -> Found:
-  """Waits until a condition holds and returns what it gave.
+  """Waits until a condition holds and returns its result.
 
   Args:
-    condition: called again and again; it holds where what it returns is true.
-    what: text that says what was waited for, or a function that does so when the wait is given up.
+    condition: called repeatedly, until its result is true.
+    what: text that says what is waited for, or a function that returns it if the wait is given up.
   """
   end = time.monotonic() + LIMIT
   while not (found := condition()):
@@ -33,7 +33,7 @@ def wait_until(condition: Callable[[], Found], what: Callable[[], str] | str) ->
 
 @contextlib.contextmanager
 def paused(process: int) -> Iterator[None]:
-  """Holds a process where it is, so that it can neither go on nor end before the block does."""
+  """Pauses a process, so that it can neither continue nor end before the block does."""
   os.kill(process, signal.SIGSTOP)
   try:
     yield
@@ -43,12 +43,12 @@ def paused(process: int) -> Iterator[None]:
 
 
 def has_pending(process: int, number: signal.Signals) -> bool:
-  """Whether a signal waits for a paused process to go on."""
+  """Whether a signal is pending for a paused process."""
   return bool(int(_status(process, 'ShdPnd'), 16) >> (number - 1) & 1)
 
 
 def is_paused(process: int) -> bool:
-  """Whether a process is held where it is."""
+  """Whether a process is paused."""
   return _status(process, 'State').startswith('T')
 
 

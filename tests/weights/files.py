@@ -1,4 +1,4 @@
-"""Files of weights written by hand, without the libraries that the package reads them with."""
+"""Files of weights written by hand, without the libraries that the package uses to read them."""
 
 import io
 import pickle
@@ -34,7 +34,7 @@ def blob(array, old):
 
 
 def caffemodel(layers, old=False):
-  """A .caffemodel of (weight, bias) by layer name, of today or in the layout of 2014."""
+  """A .caffemodel of (weight, bias) by layer name, in today's layout or that of 2014."""
   data = field(1, b'GoogleNet')
   for name, arrays in layers.items():
     blobs = b''.join(field(6 if old else 7, blob(array, old)) for array in arrays)
@@ -64,7 +64,7 @@ class _Storage:
 
 
 def pth(state):
-  """A zip archive as torch.save writes it, for arrays by name; PyTorch is not needed."""
+  """A zip archive of arrays by name, as torch.save writes it; PyTorch is not needed."""
   data, storages = pickled_state(state)
   members = {'data.pkl': data, 'byteorder': b'little', 'version': b'3\n'}
   members |= {f'data/{key}': array.tobytes() for key, array in storages.items()}
@@ -72,12 +72,12 @@ def pth(state):
 
 
 LEGACY = bytes.fromhex('80028a0a6cfc9c46f9206aa850192e')
-"""How files of torch.save begin that are older than PyTorch 1.6: a number, pickled."""
+"""The first bytes of files from torch.save before PyTorch 1.6: a pickled number."""
 
 
 def legacy_pth(state, version=1001, little_endian=True, keys=None):
-  """The same arrays as torch.save wrote them before PyTorch 1.6."""
-  data, storages = pickled_state(state, None)  # of no view of another storage
+  """The same arrays, as torch.save wrote them before PyTorch 1.6."""
+  data, storages = pickled_state(state, None)  # no views of other storages
   keys = sorted(storages) if keys is None else keys
   machine = {'protocol_version': 1001, 'little_endian': little_endian, 'type_sizes': {'int': 4}}
   before = b''.join(pickle.dumps(value, 2) for value in (version, machine))
@@ -86,7 +86,7 @@ def legacy_pth(state, version=1001, little_endian=True, keys=None):
 
 
 def pickled_state(state, *view):
-  """The pickle of a state dict, and its storages by their keys."""
+  """The pickle of a state dict, and its storages by key."""
   own = {name: sys.modules.get(name) for name in ('torch', 'torch._utils')}
   torch, utils = types.ModuleType('torch'), types.ModuleType('torch._utils')
   torch._utils = utils
@@ -126,13 +126,13 @@ def archive(members, compression=zipfile.ZIP_STORED):
 
 
 def safetensors(header, data=b''):
-  """A .safetensors file of a header in JSON."""
+  """A .safetensors file with a header in JSON."""
   text = header.encode()
   return struct.pack('<Q', len(text)) + text + data
 
 
 def flax(value):
-  """Maps, arrays and anything that is packed already, as flax.serialization packs a tree."""
+  """Packs maps, arrays and anything that is already packed, as flax.serialization packs a tree."""
   if isinstance(value, bytes):
     return value
   if isinstance(value, np.ndarray):

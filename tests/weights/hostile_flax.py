@@ -1,4 +1,4 @@
-"""Flax checkpoints that lie: content, and what the message says of it."""
+"""Flax checkpoints that lie: their content, and the expected message."""
 
 import files
 import numpy as np
@@ -13,12 +13,12 @@ def array(shape, kind='float32', data=bytes(4)):
 
 
 def packed(data):
-  """A leaf whose extension holds this in place of shape, type and bytes."""
+  """A leaf whose extension contains `data` instead of shape, type and bytes."""
   return files.flax({'params': {'a': files.flax_extension(1, data)}})
 
 
 def many_maps():
-  """A quarter of a million empty maps in a megabyte: 16 MB as dictionaries, and more to come."""
+  """A quarter of a million empty maps in a megabyte: 16 MB as dictionaries, and more."""
   inner = files.flax({f'm{index}': b'\x80' for index in range(500)})
   return files.flax({f'm{index}': inner for index in range(500)})
 

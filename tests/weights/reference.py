@@ -1,4 +1,4 @@
-"""GoogLeNet as Caffe and torchvision compute it, by hand from their own tensors, [n, c, h, w]."""
+"""GoogLeNet as computed by Caffe and torchvision, by hand from their own tensors, [n, c, h, w]."""
 
 import jax.numpy as jnp
 import numpy as np
@@ -44,7 +44,7 @@ def average_4x4(x):
 
 
 def adaptive_4x4(x):
-  """What PyTorch's adaptive pooling does to a 14x14 map: windows 0-4, 3-7, 7-11, 10-14."""
+  """PyTorch's adaptive pooling of a 14x14 map: windows 0-4, 3-7, 7-11, 10-14."""
   bounds = ((0, 4), (3, 7), (7, 11), (10, 14))
   x = jnp.stack([x[:, :, a:b].mean(2) for a, b in bounds], 2)
   return jnp.stack([x[..., a:b].mean(-1) for a, b in bounds], -1)
@@ -81,7 +81,7 @@ def linear(x, weight, bias):
 
 
 def caffe_logits(layers, x):
-  """Logits, those of loss1 and of loss2, from (weight, bias) by Caffe's layer names."""
+  """The logits, and those of loss1 and loss2, from (weight, bias) by Caffe's layer names."""
   stem = {'conv1': 'conv1/7x7_s2', 'conv2_reduce': 'conv2/3x3_reduce', 'conv2': 'conv2/3x3'}
 
   def unit(name, x, stride=1):
@@ -98,7 +98,7 @@ def caffe_logits(layers, x):
 
 
 def torchvision_logits(state, x):
-  """Logits, those of aux1 and of aux2, from a state dict in torchvision's names."""
+  """The logits, and those of aux1 and aux2, from a state dict with torchvision's names."""
   branches = {
     '1x1': 'branch1', '3x3_reduce': 'branch2.0', '3x3': 'branch2.1', '5x5_reduce': 'branch3.0',
     '5x5': 'branch3.1', 'pool_proj': 'branch4.1',
@@ -128,7 +128,7 @@ def torchvision_logits(state, x):
 
 
 def units(classes, large_kernel, thinner):
-  """Weight shapes of all layers by the names `unit` and the heads use, widths divided."""
+  """Weight shapes of all layers by the names used in `unit` and the heads, with divided widths."""
 
   def width(channels):
     return channels // thinner
@@ -178,7 +178,7 @@ def caffe_layers(classes, thinner=1):
 
 
 def torchvision_state(classes, thinner=1):
-  """A state dict of random values in torchvision's names, heads and counters included."""
+  """A state dict of random values with torchvision's names, heads and counters included."""
   random = np.random.default_rng(0)
   stem = {'conv1': 'conv1', 'conv2_reduce': 'conv2', 'conv2': 'conv3'}
   branches = {

@@ -1,4 +1,4 @@
-"""Our own file rebuilds exactly what was saved, and refuses everything else in one line."""
+"""Our own files restore exactly what was saved, and everything else is refused in one line."""
 
 import dataclasses
 import json
@@ -62,7 +62,7 @@ def test_what_is_loaded_is_what_was_saved(tmp_path, knobs):
     np.testing.assert_array_equal(theirs[name], array)
 
 
-# Written by the revision that first stored them; equal bundles give equal files to this day.
+# Written by the revision that first stored them; equal bundles still give equal files.
 DESCRIBED = (
   '{"image_size": 32, "resize": 37, "channel_order": "bgr", "mean": [120.0, 110.0, 100.0], '
   '"std": [60.0, 50.0, 40.0]}'

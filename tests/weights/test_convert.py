@@ -1,4 +1,4 @@
-"""Weights of others compute what their networks compute, and the way back is exact."""
+"""Converted weights compute what the original networks compute, and the way back is exact."""
 
 import dataclasses
 import functools
@@ -300,7 +300,7 @@ def test_a_depthwise_stem_is_folded_in_rgb_and_refused_in_bgr():
   bundle = random_bundle(model, taken)
   kernel = bundle.variables['params']['conv1_depthwise']['kernel']
   folded = fold_normalization(bundle).variables['params']['conv1_depthwise']['kernel']
-  multiplier = kernel.shape[-1] // 3  # outputs of each channel lie side by side
+  multiplier = kernel.shape[-1] // 3  # outputs of each channel are adjacent
   np.testing.assert_allclose(folded, kernel / np.repeat(std, multiplier), rtol=1e-6)
   assert in_rgb(bundle, '') is bundle
   in_bgr = Preprocessing(normalization=Normalization((0.0, 0.0, 0.0), std, 'bgr'))
@@ -309,7 +309,7 @@ def test_a_depthwise_stem_is_folded_in_rgb_and_refused_in_bgr():
 
 
 def test_the_published_weights_compute_what_caffe_does(tmp_path, shared_data, capsys):
-  """Show 1: every layer of the reference, all photos, from the command line on."""
+  """Every layer of the reference, for all photos, starting from the command line."""
   folder, ours = shared_data / 'bvlc_googlenet', tmp_path / 'ours.safetensors'
   command = ['convert', str(folder / 'bvlc_googlenet.caffemodel'), str(ours), '--format=json']
   assert main([*command, f'--classes={folder / "synset_words.txt"}']) == 0
@@ -340,7 +340,7 @@ def test_the_published_weights_compute_what_caffe_does(tmp_path, shared_data, ca
       theirs = expected[f'nhwc:{key}']
       mine = np.asarray(outputs[name][:2])
       theirs = theirs.reshape(mine.shape)
-      if name == 'conv1':  # which the reference records before its ReLU
+      if name == 'conv1':  # the reference records it before its ReLU
         theirs = np.maximum(theirs, 0)
       worst[name] = float(np.abs(mine - theirs).max() / np.abs(theirs).max())
     return prob, worst

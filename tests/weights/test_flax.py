@@ -1,4 +1,4 @@
-"""The UvA tutorial's checkpoints: names that Flax counts, and what its own weights compute."""
+"""The UvA tutorial's checkpoints: names numbered by Flax, and what its own weights compute."""
 
 import re
 
@@ -15,13 +15,13 @@ from googlenet_jax.weights.bundle import PUBLISHED, load
 from googlenet_jax.weights.convert import convert, read
 from googlenet_jax.weights.formats import msgpack_file
 
-# For what runs once: XLA's optimizations take longer than they save.
+# For programs that run once: XLA's optimizations take longer than they save.
 
 WIDTHS = [(8, 16, 8, 8, 16, 24)] * 2 + [(16, 8, 8, 16, 8, 8)] * 4 + [(8, 8, 16, 8, 8, 8)] * 2
 
 
 class InceptionBlock(nn.Module):
-  """Six convolutions that Flax names in the order in which they are made."""
+  """Six convolutions that Flax names in the order of creation."""
 
   widths: tuple
 
@@ -53,7 +53,7 @@ class Tutorial(nn.Module):
 
 @pytest.fixture(scope='module')
 def variables():
-  """Random values for a network of other widths than the published one's."""
+  """Random values for a network whose widths differ from the published one's."""
   specs = jax.eval_shape(Tutorial().init, jax.random.key(0), jnp.zeros((1, 12, 12, 3)))
   random = np.random.default_rng(0)
 
@@ -133,11 +133,11 @@ def test_formats_that_hold_no_such_network(tmp_path, variables, name, to):
 
 
 def test_the_published_weights_compute_what_the_tutorial_does(tmp_path, shared_data):
-  """The pooled network is another one, with the same weights."""
+  """The pooled network is a different one with the same weights."""
   folder = shared_data / 'uva_googlenet'
   with np.load(folder / 'reference.npz') as arrays:
     expected = dict(arrays)
-  half = expected['index'] < 5000  # those of the first of two sheets
+  half = expected['index'] < 5000  # images in the first of two sheets
   images = sheet(shared_data / 'cifar10' / 'test-00.webp')[expected['index'][half]]
   right = {}
   for variant in ('uva', 'uva_pool'):

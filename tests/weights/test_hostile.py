@@ -1,4 +1,4 @@
-"""Files that lie: one line within a second, nothing run, nothing allocated, nothing written."""
+"""Files that lie: one line within a second; nothing is run, allocated or written."""
 
 import gzip
 import io
@@ -182,7 +182,7 @@ HOSTILE = {
 
 @pytest.fixture(scope='module', autouse=True)
 def warm():
-  """What the first call in a process costs is not the file's doing."""
+  """The cost of the first call in a process does not depend on the file."""
   for variant in ('bvlc', 'torchvision'):
     tensors.expected_shapes(build('googlenet', variant), 224)
   tensors.expected_shapes(build('googlenet', 'uva'), 32)
@@ -202,7 +202,7 @@ def test_one_line_within_a_second(tmp_path, monkeypatch, capsys, kind):
   assert text.startswith('googlenet convert: ') and text.count('\n') == 1
   assert str(path) in text
   assert re.search(named, text), text[:500]
-  for _ in range(3):  # a core whose caches others fill takes longer over the same
+  for _ in range(3):  # a core with shared caches takes longer for the same work
     if seconds >= 1:
       start = time.thread_time()
       main(['convert', str(path), 'out.safetensors'])
@@ -291,7 +291,7 @@ def test_values_that_are_not_finite_are_refused_by_name(tmp_path, capsys):
 
 
 def test_a_tensor_may_not_reach_out_of_its_storage_or_expand_it(tmp_path, capsys):
-  """Strides, offsets and storages are the file's claims."""
+  """Strides, offsets and storages are claims of the file."""
   zeros = zipfile.ZipFile(io.BytesIO(files.archive({'r/data/0': bytes(64)})))
   storage = pth.Storage('0', np.dtype('<f4'), 16)
   for offset, shape, strides in ((0, (17,), (1,)), (15, (2,), (1,)), (0, (2, 2), (1, 15))):

@@ -1,4 +1,4 @@
-"""Inception-v3 under torchvision's names, written down again from its published state dict."""
+"""Inception-v3 with torchvision's names, written independently from its published state dict."""
 
 import numpy as np
 import pytest
@@ -19,7 +19,7 @@ LEAVES = ('conv.weight', 'bn.weight', 'bn.bias', 'bn.running_mean', 'bn.running_
 
 
 def published():
-  """All names, those of the head last."""
+  """All names, with those of the head last."""
   units = list(STEM)
   for modules, branches in BRANCHES.items():
     for module in modules.split():

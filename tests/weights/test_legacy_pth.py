@@ -1,4 +1,4 @@
-"""torch.save's files of before PyTorch 1.6: the same arrays as in its archives of today."""
+"""Files from torch.save before PyTorch 1.6: the same arrays as in today's archives."""
 
 import io
 import json
@@ -24,7 +24,7 @@ OF_PYTHON_2 = (
 
 @pytest.fixture
 def state():
-  """A narrow AlexNet of torchvision's names."""
+  """A narrow AlexNet with torchvision's names."""
   networks = json.loads((pathlib.Path(__file__).parent / 'others/references.json').read_text())
   shapes = networks['narrow']['alexnet']['shapes']
   random = np.random.default_rng(0)

@@ -1,4 +1,4 @@
-"""What a file says about its network: the same again for every variant, and no number believed."""
+"""A file's description of its network: it survives a round trip, and no number is trusted."""
 
 import copy
 import json
@@ -41,10 +41,10 @@ def test_files_of_earlier_revisions_lack_what_was_added():
 
 
 def places(value, path=(), nested=False):
-  """Paths of the whole numbers and lists in what JSON made of an architecture.
+  """Paths of the integers and lists in the JSON of an architecture.
 
-  Of a list, the first item and the last, of one in a list the last alone: what a field may be does
-  not depend on the place.
+  For a list, these are the first and the last item, for a nested list only the last: what a field
+  accepts does not depend on the position.
   """
   if isinstance(value, dict):
     for key, inner in value.items():
@@ -58,10 +58,10 @@ def places(value, path=(), nested=False):
 
 
 def lies(field, true):
-  """What stands in a file in place of a number or a list."""
+  """What a file may have instead of a number or a list."""
   if not isinstance(true, list):
     return 0, -1, 2**62
-  if field in ('convs', 'ends'):  # of a branch of an Inception module, which may do without
+  if field in ('convs', 'ends'):  # optional in a branch of an Inception module
     return [true * 1000] if true else []
   return [], true * 1000
 

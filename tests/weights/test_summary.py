@@ -1,4 +1,4 @@
-"""What `googlenet convert` says of the weights that it found."""
+"""What `googlenet convert` prints about the weights that it found."""
 
 import pathlib
 

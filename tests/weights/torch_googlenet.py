@@ -51,7 +51,7 @@ class InceptionAux(nn.Module):
 
 
 class TorchvisionGoogLeNet(nn.Module):
-  """Logits, and those of aux1 and aux2 where it has heads."""
+  """Returns the logits, and those of aux1 and aux2 if it has heads."""
 
   def __init__(self, classes, heads, transform_input=False):
     super().__init__()
@@ -85,7 +85,7 @@ class TorchvisionGoogLeNet(nn.Module):
 
 
 def randomized(classes, heads):
-  """With random values everywhere, batch statistics included, and in evaluation mode."""
+  """A network with random values everywhere, including batch statistics, in evaluation mode."""
   torch.manual_seed(0)
   model = TorchvisionGoogLeNet(classes, heads)
   for module in model.modules():

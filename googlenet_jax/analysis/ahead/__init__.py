@@ -1,1 +1,1 @@
-"""Programs compiled for machines that are not here, and what their compilers predict of them."""
+"""Programs compiled for machines that are not at hand, and their compilers' predictions."""

@@ -1,4 +1,4 @@
-"""Facts of the chips that programs are compiled for, from their makers' published data."""
+"""Facts about the chips that programs are compiled for, from their makers' published data."""
 
 import dataclasses
 from typing import Literal
@@ -14,12 +14,12 @@ class Chip:
   Attributes:
     title: its name in prose.
     platform: `tpu` or `gpu`.
-    peak: floating-point operations a second on dense bfloat16 matrices.
+    peak: floating-point operations per second on dense bfloat16 matrices.
     memory: bytes of high-bandwidth memory.
-    bandwidth: bytes a second between that memory and the chip.
-    clock: cycles a second.
-    source: where the figures are published. The clock of a TPU follows from its peak and its matrix
-      units: 2 x 128 x 128 operations a cycle in each (256 x 256 on v6e).
+    bandwidth: bytes per second between that memory and the chip.
+    clock: cycles per second.
+    source: where the figures are published. A TPU's clock is computed from its peak and its matrix
+      units, each with 2 x 128 x 128 operations per cycle (256 x 256 on v6e).
   """
 
   title: str
@@ -52,13 +52,13 @@ CHIPS: dict[str, Chip] = {
 
 @dataclasses.dataclass(frozen=True)
 class _Multiprocessors:
-  """What XLA asks of a GPU: multiprocessors and their parts (CUDA C++ Programming Guide, 16)."""
+  """What XLA needs to know about a GPU's multiprocessors (CUDA C++ Programming Guide, 16)."""
 
   count: int
   lanes: int  # float32 units in each
   shared: int  # bytes of shared memory in each
-  shared_by_block: int  # bytes that one block may take of it
-  l2: int  # bytes of cache that all share
+  shared_by_block: int  # bytes of it that one block may use
+  l2: int  # bytes of the cache that all share
   capability: int
   features: str
 
@@ -71,7 +71,7 @@ _MULTIPROCESSORS = {
 
 
 def target_config(name: str) -> str:
-  """A GPU in the words of XLA, as text of its message GpuTargetConfigProto.
+  """A GPU as text of XLA's protocol buffer message GpuTargetConfigProto.
 
   Args:
     name: a GPU of `CHIPS`.

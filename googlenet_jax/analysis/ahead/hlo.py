@@ -1,4 +1,4 @@
-"""The text of a compiled program (HLO) as computations of operations, as far as costs need it."""
+"""Parses the text of a compiled program (HLO) into operations, as far as costs need it."""
 
 import dataclasses
 import math
@@ -18,11 +18,12 @@ class Operation:
   """One operation of a computation.
 
   Attributes:
-    name: its name there.
-    opcode: such as `fusion`, `convolution` or `all-reduce-start`.
-    kind: the type of its result, an array or a tuple of them.
-    operands: names of the operations that it reads.
-    scope: where the traced function made it: names of functions and modules, joined by slashes.
+    name: its name in the computation.
+    opcode: its kind, such as `fusion`, `convolution` or `all-reduce-start`.
+    kind: the type of its result, an array or a tuple of arrays.
+    operands: names of the operations whose results it reads.
+    scope: where it comes from in the traced function: names of functions and modules, joined by
+      slashes.
     attributes: the rest of its line.
   """
 
@@ -35,38 +36,38 @@ class Operation:
 
   @property
   def size(self) -> int:
-    """Bytes of its result in the chip's main memory."""
+    """The size of its result in the chip's main memory, in bytes."""
     return size(self.kind)
 
   @property
   def called(self) -> str | None:
-    """The computation that it runs, None for none."""
+    """The computation that it runs, or None."""
     found = _CALLED.search(self.attributes)
     return found[1] if found else None
 
   def number(self, key: str) -> int | None:
-    """An integer of the compiler's own notes, such as `estimated_cycles`; None where it is not."""
+    """An integer that the compiler has noted, such as `estimated_cycles`; None if it is missing."""
     found = re.search(rf'"{key}":\s*"?(\d+)', self.attributes)
     return int(found[1]) if found else None
 
   @property
   def turns(self) -> int:
-    """How often a `while` runs its body, where the compiler knows; otherwise once."""
+    """How often a `while` runs its body if the compiler knows it, otherwise 1."""
     found = re.search(r'"known_trip_count":\s*\{\s*"n":\s*"?(\d+)', self.attributes)
     return int(found[1]) if found else 1
 
 
 @dataclasses.dataclass(frozen=True)
 class Program:
-  """A compiled program: its computations by name, each an order of operations."""
+  """A compiled program: its computations by name, each a sequence of operations."""
 
   computations: Mapping[str, Mapping[str, Operation]]
   entry: str
 
   def walk(self, computation: str | None = None, times: int = 1) -> Iterator[tuple[Operation, int]]:
-    """The operations that run one after another, those of loops too, with how often each does.
+    """The operations in execution order, including those in loops, and how often each one runs.
 
-    What is inside a fusion is part of it and not listed.
+    Operations inside a fusion are part of it and are not listed.
     """
     for operation in self.computations[computation or self.entry].values():
       inner = operation.called
@@ -83,13 +84,13 @@ class Program:
       yield from computation.values()
 
   def traffic(self, operation: Operation) -> int:
-    """Bytes that an operation reads from and writes to main memory."""
+    """The bytes that an operation reads from and writes to main memory."""
     found = next(c for c in self.computations.values() if operation.name in c)
     return operation.size + sum(found[name].size for name in operation.operands if name in found)
 
 
 def parse(text: str) -> Program:
-  """Reads the text that `jax.stages.Compiled.as_text` gives."""
+  """Parses the text that `jax.stages.Compiled.as_text` returns."""
   computations: dict[str, dict[str, Operation]] = {}
   entry, current = '', dict[str, Operation]()
   for line in text.splitlines():
@@ -113,7 +114,7 @@ def _operation(name: str, text: str) -> Operation:
 
 
 def _balanced(text: str) -> tuple[str, str, str]:
-  """Splits a text that begins with a bracket behind the one that closes it."""
+  """Splits a text that starts with a bracket after the matching closing bracket."""
   depth = 0
   for index, letter in enumerate(text):
     depth += (letter == '(') - (letter == ')')
@@ -123,11 +124,11 @@ def _balanced(text: str) -> tuple[str, str, str]:
 
 
 def size(kind: str, on_chip: bool = False) -> int:
-  """Bytes of an array type, or of the arrays of a tuple; tiles that are padded count unpadded.
+  """The size in bytes of an array type or of a tuple's arrays, without the padding of tiles.
 
   Args:
-    kind: the type as it is printed.
-    on_chip: whether what is not in main memory counts too: a TPU's own is space 1 and above.
+    kind: the type as printed in HLO.
+    on_chip: whether to count arrays outside main memory too: on TPUs, memory spaces 1 and above.
   """
   total = 0
   for element, shape, layout in _ARRAY.findall(kind):

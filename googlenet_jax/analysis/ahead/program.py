@@ -1,9 +1,9 @@
-"""What a compiler predicts of a program: memory, cycles, traffic, collectives, by module.
+"""A compiler's predictions for a program: memory, cycles, traffic and collectives, by module.
 
-Everything here is **predicted** for a machine that is not there, and per chip. The compiler for
-TPUs estimates the cycles of each fused operation; an operation without an estimate, such as a
-select-and-scatter, counts at its bytes over the chip's bandwidth. The compiler for GPUs gives no
-times: what is added up there is the traffic of all kernels, and the time is a lower bound.
+All figures here are **predicted** for a machine that is not at hand, and per chip. The TPU compiler
+estimates the cycles of each fused operation; an operation without an estimate, such as a
+select-and-scatter, counts with its bytes divided by the chip's bandwidth. The GPU compiler
+estimates no times: for GPUs the traffic of all kernels is added up, and the time is a lower bound.
 """
 
 import collections
@@ -16,7 +16,8 @@ from googlenet_jax.analysis.ahead.chips import Chip
 
 COLLECTIVES = ('all-reduce', 'all-gather', 'reduce-scatter', 'all-to-all', 'collective-permute')
 
-# Operations that move and compute nothing, or copy beside what computes; halves named `-done`.
+# Operations that neither move nor compute anything, or that copy in the background, and the second
+# halves (`-done`) of asynchronous ones.
 _FREE = {
   'parameter',
   'constant',
@@ -31,13 +32,13 @@ _FREE = {
 }
 
 
-# What JAX puts around the names of functions and modules.
+# Names that JAX wraps around the names of functions and modules.
 _WRAPPERS = {'jit', 'jvp', 'transpose', 'vmap', 'cond', 'checkpoint', 'rematted_computation'}
 
 
 @dataclasses.dataclass(frozen=True)
 class Memory:
-  """Bytes of main memory on each chip, by kind; `total` is what must fit."""
+  """Bytes of main memory used on each chip, by kind; `total` is what must fit."""
 
   arguments: int
   outputs: int
@@ -47,13 +48,13 @@ class Memory:
 
   @property
   def total(self) -> int:
-    """What must fit: outputs that take the place of arguments count once."""
+    """All bytes that must fit; outputs that reuse the memory of arguments count once."""
     return self.arguments + self.outputs - self.reused + self.temporaries + self.code
 
 
 @dataclasses.dataclass(frozen=True)
 class Collective:
-  """Exchanges of one kind between chips: how many, and the bytes of their results."""
+  """Exchanges of one kind between chips: their number, and the bytes of their results."""
 
   kind: str
   count: int
@@ -62,9 +63,9 @@ class Collective:
 
 @dataclasses.dataclass(frozen=True)
 class Cost:
-  """An operation's cost: `seconds`, its `traffic` in bytes, and where the network has it.
+  """An operation's cost: `seconds`, its `traffic` in bytes, and its place in the network.
 
-  `estimated` says whether the compiler gave the time, or it is the traffic over the bandwidth.
+  `estimated` is true if the time is the compiler's, false if it is traffic over bandwidth.
   """
 
   module: str
@@ -77,14 +78,14 @@ class Cost:
 
 @dataclasses.dataclass(frozen=True)
 class Prediction:
-  """What is predicted of a program on each chip.
+  """The predictions for a program, per chip.
 
   Attributes:
     traffic: bytes between main memory and the chip.
     cycles: cycles of the chip's clock; None on GPUs.
-    seconds: cycles over the clock; on a GPU a lower bound from traffic and operations.
-    unestimated: seconds among them of operations for which the compiler gave no estimate.
-    collectives: exchanges between chips; their time is not in `seconds`.
+    seconds: cycles divided by the clock; on a GPU a lower bound from traffic and operations.
+    unestimated: the part of `seconds` from operations without an estimate by the compiler.
+    collectives: exchanges between chips; their time is not included in `seconds`.
     costs: every operation's cost, the most expensive first.
   """
 
@@ -97,13 +98,13 @@ class Prediction:
 
 
 def predict(compiled: Any, chip: Chip, flops: float, network: str) -> Prediction:
-  """Adds up what the compiler says of a program.
+  """Adds up the compiler's estimates for a program.
 
   Args:
     compiled: the program, a `jax.stages.Compiled`.
     chip: the chip that it was compiled for.
     flops: floating-point operations of its matrix products on each chip.
-    network: the name of the network's class, which begins the paths of its modules.
+    network: the name of the network's class, with which the paths of its modules start.
   """
   program = hlo.parse(compiled.as_text())
   costs = sorted(_costs(program, chip, network), key=lambda cost: -cost.seconds)
@@ -122,7 +123,7 @@ def predict(compiled: Any, chip: Chip, flops: float, network: str) -> Prediction
 
 
 def memory_of(compiled: Any) -> Memory | None:
-  """The memory that a program takes on each chip, None where the compiler does not say."""
+  """The memory that a program uses on each chip, or None if the compiler does not report it."""
   found = compiled.memory_analysis()
   if found is None:
     return None
@@ -153,9 +154,10 @@ def _costs(program: hlo.Program, chip: Chip, network: str) -> list[Cost]:
 
 
 def module_of(scope: str, network: str) -> tuple[str, bool]:
-  """The module's path within the network, and whether the backward pass runs there.
+  """The path of an operation's module in the network, and whether it is in the backward pass.
 
-  An operation that no module made, as the optimizer's, has the last function's name in brackets.
+  For an operation outside all modules, such as the optimizer's, the path is the name of the
+  innermost function in brackets.
   """
   names = [name for name in re.split(r'[/()]', scope) if name]
   backward = 'transpose' in names
@@ -183,9 +185,9 @@ class TooBig:
   """A program that does not fit.
 
   Attributes:
-    used: bytes that it needs on each chip, None where the compiler does not say.
-    available: bytes there are for it.
-    largest: its largest buffers: bytes and the module that makes each.
+    used: bytes that it needs on each chip, or None if the compiler does not report it.
+    available: bytes that are available.
+    largest: its largest buffers: their bytes, and the modules that make them.
   """
 
   used: int | None
@@ -197,7 +199,7 @@ _UNITS = {'B': 1, 'K': 2**10, 'M': 2**20, 'G': 2**30, 'T': 2**40}
 
 
 def too_big(message: str, network: str) -> TooBig | None:
-  """Reads a TPU compiler's message that memory does not suffice; None for any other message."""
+  """Parses a TPU compiler's message that memory does not suffice; None for other messages."""
   if 'RESOURCE_EXHAUSTED' not in message:
     return None
   used = re.search(r'Used ([\d.]+)([BKMGT]) of ([\d.]+)([BKMGT])', message)

@@ -1,4 +1,4 @@
-"""What was predicted of a config's steps, as text and for programs."""
+"""The predictions for a config's steps, as text and for programs."""
 
 import dataclasses
 from typing import Any
@@ -117,7 +117,7 @@ def _cost(cost: Cost, found: Prediction) -> str:
 
 
 def describe_excess(excess: TooBig) -> str:
-  """What does not fit, as one line."""
+  """The memory needed and available for a program that does not fit, as one line."""
   amount = (
     f'needs {_amount(excess.used)} of {_amount(excess.available)}'
     if excess.used and excess.available

@@ -1,4 +1,4 @@
-"""A step of training or evaluation as it was compiled for a machine."""
+"""A training or evaluation step that was compiled for a machine."""
 
 import dataclasses
 
@@ -12,14 +12,14 @@ class Step:
 
   Attributes:
     name: `train` or `evaluate`.
-    images: images of a batch, over all chips.
+    images: images per batch, over all chips.
     flops: floating-point operations of the step's matrix products on each chip, computed from the
       traced step: two for each multiply-add, forward and backward.
-    seconds: how long the compiler took.
-    memory: bytes on each chip; None where the compiler does not say, or the step does not fit.
-    predicted: what the compiler says of it; None on machines whose compiler says nothing, and where
-      the step does not fit.
-    too_big: what does not fit, None where all does.
+    seconds: compilation time.
+    memory: memory used on each chip; None if the compiler does not report it or the step does not
+      fit.
+    predicted: the compiler's predictions; None if the compiler makes none or the step does not fit.
+    too_big: the memory needed and available if the step does not fit, otherwise None.
   """
 
   name: str
@@ -37,11 +37,11 @@ class Compiled:
 
   Attributes:
     target: the machine.
-    chips: how many of them share a batch.
+    chips: number of chips that share a batch.
     train: the training step.
     evaluate: the evaluation step.
-    change: the override with which the training step fits, where it did not and one was found.
-    fitting: the training step with it.
+    change: an override that makes the training step fit, if it does not and one was found.
+    fitting: the training step with this override.
   """
 
   target: Target

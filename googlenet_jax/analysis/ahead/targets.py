@@ -24,10 +24,10 @@ class Target:
   """A machine to compile for.
 
   Attributes:
-    name: as it was asked for.
-    chip: what it is made of; None for the devices that are here.
-    topology: what JAX calls it: the shape of a slice of TPUs, or slices x hosts x GPUs.
-    slices: slices of TPUs.
+    name: its name, as requested.
+    chip: its chips; None for the devices of this machine.
+    topology: its name in JAX: the shape of a TPU slice, or slices x hosts x GPUs.
+    slices: number of TPU slices.
   """
 
   name: str
@@ -37,7 +37,7 @@ class Target:
 
 
 def target_by(name: str) -> Target:
-  """Reads the name of a target.
+  """Parses the name of a target.
 
   Raises:
     UserError: names what is accepted.
@@ -59,10 +59,10 @@ def target_by(name: str) -> Target:
 
 
 def prepare(target: Target) -> None:
-  """Sets what JAX reads when it starts, so that it computes here and compiles for the target.
+  """Sets up JAX, before it starts, to compute on this machine and to compile for the target.
 
   Raises:
-    UserError: the extra that holds the target's compiler is not installed.
+    UserError: the extra with the target's compiler is not installed.
   """
   if target.chip is None:
     return
@@ -75,8 +75,8 @@ def prepare(target: Target) -> None:
     )
   os.environ['JAX_PLATFORMS'] = 'cpu'
   if target.chip.platform == 'tpu':
-    os.environ.setdefault('TPU_SKIP_MDS_QUERY', '1')  # there is no TPU whose metadata to ask for
-    # Nothing runs on a chip, so a process that trains on those of this host is not disturbed.
+    os.environ.setdefault('TPU_SKIP_MDS_QUERY', '1')  # there is no TPU to query metadata from
+    # Nothing runs on a chip, so this does not disturb a process that trains on this host's chips.
     os.environ.setdefault('ALLOW_MULTIPLE_LIBTPU_LOAD', '1')
   elif '--xla_gpu_autotune_level' not in (flags := os.environ.get('XLA_FLAGS', '')):
     # Which kernel is fastest can only be measured on the GPU itself.
@@ -84,10 +84,10 @@ def prepare(target: Target) -> None:
 
 
 def devices(target: Target) -> list[Any]:
-  """The chips of a target, as JAX describes them; those of this machine for `here`.
+  """The chips of a target as JAX devices; those of this machine for `here`.
 
   Raises:
-    UserError: the compiler knows no such machine, in its own words.
+    UserError: the compiler knows no such machine; contains its own message.
   """
   import jax
   from jax.experimental import topologies
@@ -101,7 +101,7 @@ def devices(target: Target) -> list[Any]:
   else:
     name = target.topology
     sides = [int(side) for side in target.topology.partition(':')[2].split('x')]
-    if max(sides) == 1:  # otherwise a host has four chips
+    if max(sides) == 1:  # other slices have four chips per host
       options['chips_per_host_bounds'] = (1, 1, 1)
     if target.chip is CHIPS['v4']:
       options['chip_config_name'] = 'megacore'
@@ -111,7 +111,7 @@ def devices(target: Target) -> list[Any]:
   try:
     with _silenced():
       found = topologies.get_topology_desc(platform=platform, topology_name=name, **options)
-  except Exception as error:  # jaxlib raises XlaRuntimeError, which is no public name
+  except Exception as error:  # jaxlib raises XlaRuntimeError, which is not a public name
     said = ' '.join(str(error).split())
     raise UserError(f'--target={target.name}: refused by the compiler: {said[:200]}') from error
   return list(found.devices)
@@ -119,7 +119,7 @@ def devices(target: Target) -> list[Any]:
 
 @contextlib.contextmanager
 def _silenced() -> Iterator[None]:
-  """Keeps off the terminal what libtpu writes about hosts that it does not find."""
+  """Suppresses libtpu's messages on the terminal about hosts that it does not find."""
   kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
   try:
     os.dup2(nowhere, 2)

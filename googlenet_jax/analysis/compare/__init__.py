@@ -1,1 +1,1 @@
-"""Networks beside each other: what each costs, what papers say of them, and a page of it all."""
+"""Compares networks: what each costs, what papers say about them, and a page with all of this."""

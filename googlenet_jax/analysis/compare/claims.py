@@ -1,4 +1,4 @@
-"""What papers say of the size and cost of networks, held against computed figures."""
+"""What papers say about the size and cost of networks, checked against computed figures."""
 
 import dataclasses
 import math
@@ -11,13 +11,13 @@ from googlenet_jax.analysis.papers import STATEMENTS, Statement
 
 @dataclasses.dataclass(frozen=True)
 class Judged:
-  """A statement beside what is computed.
+  """A paper's statement and the computed figures.
 
   Attributes:
     citation: the paper.
     statement: what it says.
     computed: the computed figures in words.
-    holds: whether they bear it out.
+    holds: whether they confirm the statement.
   """
 
   citation: str
@@ -27,7 +27,7 @@ class Judged:
 
 
 def judged() -> Iterator[Judged]:
-  """All statements of all papers, each beside its figures."""
+  """All statements of all papers, each with the computed figures."""
   for citation, statements in STATEMENTS.items():
     for statement in statements:
       computed, holds = judge(statement)
@@ -35,7 +35,7 @@ def judged() -> Iterator[Judged]:
 
 
 def judge(statement: Statement) -> tuple[str, bool]:
-  """The computed figures in words, and whether they bear a statement out."""
+  """The computed figures in words, and whether they confirm a statement."""
   own = figure_of(statement.of, statement.figure)
   others = {name: figure_of(name, statement.figure) for name in statement.beside}
   ratios = {name: other / own if statement.fewer else own / other for name, other in others.items()}
@@ -48,7 +48,7 @@ def judge(statement: Statement) -> tuple[str, bool]:
 
 
 def figure_of(name: str, figure: str) -> float:
-  """A computed figure of a network, by the name that statements use."""
+  """A computed figure of a network, by the names that statements use."""
   if figure in ('depth_with_pools', 'blocks'):
     return float(getattr(graph_of(name), figure))
   return float(getattr(compared(name), figure))
@@ -77,5 +77,5 @@ def _words(value: float, figure: str) -> str:
 
 
 def _significant(value: float) -> str:
-  """A number with two or three digits that matter."""
+  """A number with two or three significant digits."""
   return f'{value:.1f}' if value >= 2 else f'{value:.2f}'

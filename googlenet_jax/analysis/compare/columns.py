@@ -1,4 +1,4 @@
-"""What a comparison says of a network: its columns, each of one provenance."""
+"""The columns of a comparison; all figures in a column have the same provenance."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -7,7 +7,7 @@ from googlenet_jax.analysis.compare.networks import Compared
 from googlenet_jax.analysis.papers import ReportedError
 
 Figures = Mapping[str, Mapping[str, float]]
-"""Figures of single networks that were measured or predicted: by their column, then by network."""
+"""Measured or predicted figures of single networks, by column and then by network."""
 
 SINGLE_CROP = '1 crop'
 
@@ -17,10 +17,10 @@ class Column(NamedTuple):
 
   Attributes:
     heading: its heading.
-    provenance: where all its figures come from: paper, computed, reported, measured, predicted.
-    value: a network's figure; None where it has none.
-    text: the figure as people read it.
-    left: whether it is aligned to the left.
+    provenance: where its figures come from: paper, computed, reported, measured or predicted.
+    value: a network's figure, or None if it has none.
+    text: formats the figure for readers.
+    left: whether it is left-aligned.
   """
 
   heading: str
@@ -36,7 +36,7 @@ class Column(NamedTuple):
 
 
 def columns(networks: Sequence[Compared], measured: Figures, predicted: Figures) -> list[Column]:
-  """The columns that have a figure of some network."""
+  """The columns that have a figure for at least one network."""
   found = [
     Column('network', '', lambda n: n.name, left=True),
     Column('year', 'paper', lambda n: n.year),
@@ -58,12 +58,12 @@ def columns(networks: Sequence[Compared], measured: Figures, predicted: Figures)
 
 
 def one_crop(errors: Sequence[ReportedError]) -> ReportedError | None:
-  """The lowest error of one network on one crop."""
+  """The lowest error of a single network on a single crop."""
   return _lowest([e for e in errors if e.networks == 1 and e.crops == SINGLE_CROP])
 
 
 def more_crops(errors: Sequence[ReportedError]) -> ReportedError | None:
-  """The lowest error of one network that was tested in another way, as on several crops."""
+  """The lowest error of a single network tested in any other way, such as on several crops."""
   return _lowest([e for e in errors if e.networks == 1 and e.crops != SINGLE_CROP])
 
 
@@ -78,23 +78,23 @@ def entry(errors: Sequence[ReportedError]) -> ReportedError | None:
 
 
 def percent(error: ReportedError) -> str:
-  """An error with how it was made, but for one crop: `6.67 (7 x 144 crops)`."""
+  """An error with how it was tested, unless on a single crop: `6.67 (7 x 144 crops)`."""
   how = error.crops if error.networks in (1, None) else f'{error.networks} x {error.crops}'
   return f'{error.top5:.2f}' + ('' if how == SINGLE_CROP else f' ({how})')
 
 
 def giga(count: int) -> str:
-  """A count in thousands of millions, as `1.583G`."""
+  """A count in billions, such as `1.583G`."""
   return f'{count / 1e9:.3f}G'
 
 
 def mega(count: int) -> str:
-  """A count in millions, as `3.2M`."""
+  """A count in millions, such as `3.2M`."""
   return f'{count / 1e6:.2f}M'
 
 
 def legend(measured: Figures, predicted: Figures) -> list[str]:
-  """What the columns mean, a sentence or two each."""
+  """The meaning of the columns, a sentence or two for each."""
   lines = [
     'depth: weighted layers on the longest path, as the papers count. MACs: multiply-adds of one '
     "image of the network's own size. activations: values that convolutions and fully connected "
@@ -110,7 +110,7 @@ def legend(measured: Figures, predicted: Figures) -> list[str]:
 
 
 def sources(networks: Sequence[Compared]) -> list[str]:
-  """Where each reported error is printed, a line a network."""
+  """Where each reported error is printed, one line per network."""
   return [
     f'{network.name}: {network.paper.citation}: '
     + '; '.join(f'{percent(error)} {error.where}' for error in network.errors)

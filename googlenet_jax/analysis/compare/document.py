@@ -13,13 +13,13 @@ VERDICTS = {True: 'borne out', False: '**not borne out**'}
 
 
 def document(networks: Sequence[Compared], pictures: Sequence[tuple[str, str]], folder: str) -> str:
-  """The page in Markdown; it is computed but for what papers report.
+  """The page in Markdown; everything is computed, except what papers report.
 
   Args:
     networks: the rows of its table.
-    pictures: names and descriptions of pictures, in the order of the page; diagrams of networks
-      have the names of these.
-    folder: where the pictures are, seen from the page.
+    pictures: names and descriptions of pictures, in page order; diagrams have the names of their
+      networks.
+    folder: the folder with the pictures, relative to the page.
   """
   diagrams = {f'{network.family}_{network.variant}' for network in networks}
   charts = [picture for picture in pictures if picture[0] not in diagrams]

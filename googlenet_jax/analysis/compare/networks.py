@@ -1,4 +1,4 @@
-"""The networks of a comparison: their names, and what each counts."""
+"""The networks of a comparison: their names and their counted costs."""
 
 import dataclasses
 import functools
@@ -14,18 +14,18 @@ CLASSES = 1000
 
 @dataclasses.dataclass(frozen=True)
 class Compared:
-  """What a network costs for one image of its variant's size with 1,000 classes; all computed.
+  """The computed costs of a network for one image of its variant's size and 1,000 classes.
 
   Attributes:
     family: its family.
     variant: its variant.
     title: its name in prose.
-    year: when its paper was published, None without one.
+    year: the year of its paper, or None if it has no paper.
     image_size: height and width of the input.
     depth: weighted layers on the longest path.
     params: parameters of the inference network.
     macs: multiply-adds.
-    activations: values that convolutions and fully connected layers put out.
+    activations: number of outputs of all convolutions and fully connected layers.
   """
 
   family: str
@@ -40,7 +40,7 @@ class Compared:
 
   @property
   def name(self) -> str:
-    """As in `googlenet/table1`."""
+    """Family and variant, such as `googlenet/table1`."""
     return f'{self.family}/{self.variant}'
 
   @property
@@ -50,24 +50,24 @@ class Compared:
 
   @property
   def errors(self) -> tuple[ReportedError, ...]:
-    """The errors that the paper reports of it."""
+    """The errors that the paper reports for it."""
     errors = self.paper.errors if self.paper else ()
     return tuple(error for error in errors if error.variant == self.variant)
 
 
 def headline(family: str) -> tuple[str, ...]:
-  """The names of the networks that speak for a family: its paper's choice, or its default."""
+  """The names of the networks that represent a family: its paper's choice, or its default."""
   paper = PAPERS.get(family)
   variants = (paper.headline if paper else ()) or (next(iter(FAMILIES[family].variants)),)
   return tuple(f'{family}/{variant}' for variant in variants)
 
 
 def resolve(names: Sequence[str]) -> tuple[str, ...]:
-  """The networks that are asked for, as in `googlenet/table1`, each once.
+  """The full names of the requested networks, such as `googlenet/table1`, each once.
 
   Args:
-    names: families, `family/variant`, or variants whose name only one family has; none asks for
-      the headline networks of all families.
+    names: families, `family/variant`, or variants whose name only one family has; by default the
+      headline networks of all families.
 
   Raises:
     UserError: names the network and what is accepted.
@@ -107,10 +107,10 @@ def model_of(name: str) -> tuple[Network, int]:
 
 @functools.lru_cache(maxsize=64)
 def compared(name: str) -> Compared:
-  """Counts a network; computes nothing.
+  """Counts a network's costs without running it.
 
   Args:
-    name: as in `googlenet/table1`.
+    name: the network's full name, such as `googlenet/table1`.
   """
   family, _, variant = name.partition('/')
   model, image_size = model_of(name)

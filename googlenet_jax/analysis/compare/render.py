@@ -21,14 +21,14 @@ def render(
   predicted: Figures | None = None,
   width: int | None = None,
 ) -> str:
-  """Writes a comparison down; every format ends with a line break.
+  """Renders a comparison; every format ends with a newline.
 
   Args:
-    networks: what `compared` returns, in the order of the rows.
+    networks: the results of `compared`, in the order of the rows.
     format: `text`, `markdown`, `csv` or `json`.
-    measured: figures measured here, by column and network.
+    measured: figures measured by this project, by column and network.
     predicted: figures that a compiler predicts, by column and network.
-    width: characters of a line of text below the table; None for the terminal's.
+    width: characters per line of the text below the table; by default the terminal's width.
   """
   measured, predicted = measured or {}, predicted or {}
   if format == 'json':
@@ -46,7 +46,7 @@ def render(
 
 
 def _grid(networks: Sequence[Compared], every: Sequence[Column]) -> list[str]:
-  """The lines of an aligned table; its second line is the provenance of each column."""
+  """The lines of an aligned table, whose second line gives the provenance of each column."""
   cells = [
     [column.heading for column in every],
     [column.provenance for column in every],
@@ -78,7 +78,7 @@ def markdown_table(networks: Sequence[Compared], every: Sequence[Column]) -> lis
 
 
 def as_csv(networks: Sequence[Compared], every: Sequence[Column]) -> str:
-  """The bare figures as CSV, the provenance in each heading: `MACs (computed)`."""
+  """The bare figures as CSV, with the provenance in each heading: `MACs (computed)`."""
   stream = io.StringIO()
   writer = csv.writer(stream, lineterminator='\n')
   writer.writerow([f'{c.heading} ({c.provenance})' if c.provenance else c.heading for c in every])
@@ -89,7 +89,7 @@ def as_csv(networks: Sequence[Compared], every: Sequence[Column]) -> str:
 
 
 def as_json(networks: Sequence[Compared], measured: Figures, predicted: Figures) -> str:
-  """One JSON object a network, its figures by provenance; errors are shares, not percents."""
+  """One JSON object per network, its figures by provenance; errors are fractions, not percents."""
   found = []
   for network in networks:
     counts = dataclasses.asdict(network)

@@ -1,1 +1,1 @@
-"""Pictures of networks and of their comparison; matplotlib is imported where one is drawn."""
+"""Pictures of networks and of their comparison; matplotlib is only imported to draw one."""

@@ -11,10 +11,10 @@ from googlenet_jax.analysis.figures.theme import THEMES, Theme, save
 
 
 def pictures(networks: Sequence[Compared]) -> Iterator[tuple[str, str, Callable[[Theme], Any]]]:
-  """Name, description and drawing of each picture that the networks allow.
+  """Name, description and drawing function of each picture that the networks allow.
 
   Args:
-    networks: what is compared; the first is the one that is spoken of.
+    networks: the compared networks; pictures highlight the first.
   """
   if depth.entries(networks):
     yield (
@@ -46,7 +46,7 @@ def pictures(networks: Sequence[Compared]) -> Iterator[tuple[str, str, Callable[
 
 
 def draw(networks: Sequence[Compared], folder: pathlib.Path, png: bool = False) -> list[str]:
-  """Writes all pictures into a folder as SVG, and as PNG where asked for; returns their names."""
+  """Writes all pictures into a folder as SVG, and as PNG if asked for; returns their names."""
   return [
     written
     for name, _, drawing in pictures(networks)

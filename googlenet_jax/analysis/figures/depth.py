@@ -1,4 +1,4 @@
-"""The "revolution of depth": entries of ILSVRC by year, their errors and how deep they are."""
+"""The "revolution of depth": errors and depths of ILSVRC entries by year."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -12,7 +12,7 @@ SIZE = (8.6, 4.2)  # inches
 
 
 def entries(networks: Sequence[Compared]) -> list[tuple[ReportedError, Compared]]:
-  """Networks that were entries of ILSVRC with their errors, by year and then by error."""
+  """Networks that were entries in ILSVRC with their errors, ordered by year and then by error."""
   found = [(entry(network.errors), network) for network in networks]
   return sorted(
     ((error, network) for error, network in found if error),
@@ -21,7 +21,7 @@ def entries(networks: Sequence[Compared]) -> list[tuple[ReportedError, Compared]
 
 
 def draw(networks: Sequence[Compared], theme: Theme) -> Any:
-  """Errors of entries above, depths below; the first network's family has the full color."""
+  """Errors of entries above, depths below; the first network's family is in full color."""
   shown = entries(networks)
   alphas = [1.0 if network.family == networks[0].family else 0.55 for _, network in shown]
   canvas = new_figure(*SIZE)

@@ -9,7 +9,7 @@ from googlenet_jax.analysis.figures.layout import BOX, LETTERS, NAMES, SHAPES, C
 from googlenet_jax.analysis.figures.theme import Theme, new_figure, text_width
 from googlenet_jax.analysis.graph import Graph
 
-WIDTH, GAP, MARGIN = 720.0, 13.0, 16.0  # points: of a line, between modules, around everything
+WIDTH, GAP, MARGIN = 720.0, 13.0, 16.0  # points: width of a line, between modules, outer margin
 TITLE, SHAPE = 11.0, 10.0  # heights of the lines of text above and below a module
 GUTTER = 16.0  # between lines
 HEAD_STEP = 19.0  # from one box of a head to the next
@@ -26,7 +26,7 @@ NOTE = 'kernel/stride  channels (groups)'
 
 @dataclasses.dataclass(frozen=True)
 class _Line:
-  """Modules side by side: the y of their middle, and the left side of each."""
+  """Modules side by side: the y of their middle, and the x of the left side of each."""
 
   cells: tuple[Cell, ...]
   lefts: tuple[float, ...]
@@ -34,14 +34,14 @@ class _Line:
 
   @property
   def turn(self) -> float:
-    """The x where the way to the next line turns down, past a head of the last module."""
+    """The x where the path to the next line turns down, past any head of the last module."""
     right = self.lefts[-1] + self.cells[-1].width
     heads = [GAP / 2 + _head_width(head) / 2 + 2 for head in self.cells[-1].heads]
     return right + max([0.0, *heads]) + 9
 
 
 def draw(graph: Graph, title: str, theme: Theme) -> Any:
-  """A network from its images to its classifier, in lines, each head below what it reads."""
+  """Draws a network from images to classifier, in lines, with each head below its module."""
   rows = layout.lines(layout.cells(graph), WIDTH, GAP)
   placed: list[_Line] = []
   y = -TOP
@@ -64,7 +64,7 @@ def draw(graph: Graph, title: str, theme: Theme) -> Any:
 
 
 def _below(cell: Cell) -> float:
-  """From the middle of a module to the lowest thing below it."""
+  """The distance from the middle of a module to the lowest thing below it."""
   heads = max((len(head.pieces) for head in cell.heads), default=0)
   return cell.bottom + SHAPE + (heads * HEAD_STEP + TITLE + 4 if heads else 0)
 
@@ -98,7 +98,7 @@ def _draw_cell(pen: '_Pen', cell: Cell, left: float, y: float) -> None:
 
 
 def _draw_links(pen: '_Pen', cell: Cell, left: float, y: float) -> None:
-  """The ways through a module: apart behind the way in, together before the way out."""
+  """Draws the paths through a module, which split after its input and join before its output."""
   came, gone = left + 5, left + cell.width - 5
   pen.path([(left, y), (came, y)])
   pen.path([(gone, y), (left + cell.width, y)])
@@ -122,7 +122,7 @@ def _right(piece: layout.Piece, left: float, y: float) -> tuple[float, float]:
 
 
 def _draw_head(pen: '_Pen', head: Cell, x: float, line: _Line) -> None:
-  """A head's layers one below the other, under the way out of the module that it reads."""
+  """Draws a head's layers one below the other, under the output of its module."""
   color = pen.theme.second
   y = line.y - max(cell.bottom for cell in line.cells) - SHAPE - TITLE
   wide = _head_width(head)
@@ -165,13 +165,13 @@ class _Pen:
   def box(
     self, x: float, y: float, width: float, text: str, kind: str, height: float = BOX
   ) -> None:
-    """A layer, from its left side and middle."""
+    """Draws a layer, given the x of its left side and the y of its middle."""
     self._rounded(x, y - height / 2, width, height, 2.5, self.theme.kinds[kind], 'none', 4)
     if text:
       self.text(x + width / 2, y - 0.3, text, size=LETTERS, color=self.theme.ink)
 
   def panel(self, x: float, y: float, width: float, height: float) -> None:
-    """The ground of a module."""
+    """Draws the background of a module."""
     self._rounded(x, y, width, height, 4, self.theme.panel, self.theme.grid, 1)
 
   def _rounded(
@@ -194,7 +194,7 @@ class _Pen:
     )
 
   def path(self, points: Sequence[tuple[float, float]], color: str | None = None) -> None:
-    """Straight lines from point to point."""
+    """Draws straight lines from point to point."""
     xs, ys = zip(*points, strict=True)
     self.axes.plot(
       xs, ys, color=color or self.theme.faint, linewidth=0.9, zorder=2, solid_joinstyle='round',
@@ -202,14 +202,14 @@ class _Pen:
     )  # fmt: skip
 
   def arrow(self, x: float, y: float, to: float) -> None:
-    """A line to the right that ends in an arrow head."""
+    """Draws an arrow to the right."""
     self.path([(x, y), (to - 3, y)])
     self.axes.fill(
       [to, to - 4.2, to - 4.2], [y, y + 2.2, y - 2.2], color=self.theme.faint, linewidth=0, zorder=3
     )
 
   def curve(self, a: tuple[float, float], b: tuple[float, float], late: bool) -> None:
-    """A line that leaves and arrives level, and bends at its beginning or late, at its end."""
+    """Draws a line that is level at both ends and bends at its start or (`late`) at its end."""
     from matplotlib.patches import PathPatch
     from matplotlib.path import Path
 
@@ -225,7 +225,7 @@ class _Pen:
     )
 
   def join(self, x: float, y: float, kind: str) -> None:
-    """Where branches become one: a point for a concatenation, a plus for a sum."""
+    """Draws the join of branches: a dot for a concatenation, a plus for a sum."""
     self.axes.plot(x, y, 'o', markersize=3.2 if kind == 'concat' else 6.4, zorder=6,
                    mfc=self.theme.ink if kind == 'concat' else self.theme.panel,
                    mec=self.theme.ink, mew=0.8)  # fmt: skip

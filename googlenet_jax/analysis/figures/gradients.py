@@ -1,4 +1,4 @@
-"""The gradient of a network's weights by depth and by iteration, without heads and with them."""
+"""The gradient of a network's weights by depth and by iteration, with and without heads."""
 
 from typing import Any
 
@@ -14,10 +14,10 @@ LETTERS = 9.0  # points
 
 
 def draw(record: Record, theme: Theme) -> Any:
-  """Two panels with one logarithmic axis: every module on the left, the lowest on the right.
+  """Draws two panels that share a logarithmic axis: all modules left, the lowest module right.
 
-  A line is the mean over seeds, and on the left over iterations too; the band around it holds every
-  seed. Below the left panel, a triangle marks the modules behind which heads attach.
+  Lines are means over seeds, and on the left also over iterations; the bands around them contain
+  all seeds. Triangles below the left panel mark the modules after which heads attach.
   """
   from matplotlib.ticker import MaxNLocator
 
@@ -41,7 +41,7 @@ def draw(record: Record, theme: Theme) -> Any:
     _line(left, places, by_seed, color, marker='o')
     _line(right, steps, _drawn(series[names[0]][FIGURE]).T, color)
   low, high = left.get_ylim()
-  # The threshold is shown where gradients come near it: elsewhere it would press them together.
+  # The threshold is shown only if gradients come near it; otherwise it would stretch the axis.
   if low < 30 * THRESHOLD:
     left.set_ylim(min(low, THRESHOLD / 3), high)
     for axes in (left, right):
@@ -68,7 +68,7 @@ def draw(record: Record, theme: Theme) -> Any:
 
 
 def _settings(record: Record, theme: Theme) -> list[tuple[str, Series, str]]:
-  """Name, figures and color of each of the lines."""
+  """Name, figures and color of each line."""
   found = [('loss of the classifier alone', record.off, theme.second)]
   if record.on is not None:
     found.append((f'with heads at {", ".join(record.heads)}', record.on, theme.accent))
@@ -76,12 +76,12 @@ def _settings(record: Record, theme: Theme) -> list[tuple[str, Series, str]]:
 
 
 def _drawn(values: np.ndarray) -> np.ndarray:
-  """Values for a logarithmic axis, on which 0 has no place."""
+  """Values for a logarithmic axis, without zeros."""
   return np.where(values > 0, values, np.nan)
 
 
 def _line(axes: Any, x: np.ndarray, by_seed: np.ndarray, color: str, **more: Any) -> None:
-  """The mean over seeds, [x, seeds], and a band that holds all of them."""
+  """Draws the mean over seeds of an array [x, seeds], and a band that contains all seeds."""
   axes.fill_between(x, by_seed.min(1), by_seed.max(1), color=color, alpha=0.2, linewidth=0)
   axes.plot(x, by_seed.mean(1), color=color, linewidth=1.6, markersize=4, **more)
 
@@ -94,7 +94,7 @@ def _title(record: Record) -> str:
 def _legend(
   canvas: Any, theme: Theme, settings: list[tuple[str, Series, str]], record: Record
 ) -> None:
-  """What the lines are, in the line below the title."""
+  """Writes the legend of the lines below the title."""
   from matplotlib.lines import Line2D
 
   width, height = canvas.get_size_inches()

@@ -1,4 +1,4 @@
-"""Where labels of points go, so that none touches another label, a point or the edge."""
+"""Places the labels of points so that none touches another label, a point or the edge."""
 
 import itertools
 from collections.abc import Sequence
@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 
 class Box(NamedTuple):
-  """A rectangle; all numbers are in one unit, such as points."""
+  """A rectangle; all numbers are in the same unit, such as points."""
 
   left: float
   bottom: float
@@ -14,7 +14,7 @@ class Box(NamedTuple):
   top: float
 
   def touches(self, other: 'Box') -> bool:
-    """Whether the two have more than an edge in common."""
+    """Whether two boxes have more than an edge in common."""
     return (
       self.left < other.right
       and other.left < self.right
@@ -23,7 +23,7 @@ class Box(NamedTuple):
     )
 
   def within(self, other: 'Box') -> bool:
-    """Whether it lies inside another."""
+    """Whether the box lies inside another."""
     return (
       other.left <= self.left
       and self.right <= other.right
@@ -46,23 +46,23 @@ def place(
 ) -> list[Box]:
   """Finds a box for each label near its point, in the order of the labels.
 
-  Each label takes the nearest of many places around its point that is free; where none is, the
-  search goes on farther out, so that labels never touch.
+  Each label gets the nearest free one of many positions around its point; if none is free, the
+  search continues farther out, so that labels never touch.
 
   Args:
     anchors: the point of each label.
     sizes: width and height of each label.
-    obstacles: what labels may not cover, such as markers.
-    edge: where all labels have to be.
+    obstacles: boxes that labels must not cover, such as markers.
+    edge: the box that must contain all labels.
     gap: the least distance from a point to its label.
 
   Raises:
-    ValueError: a label has no free place at all.
+    ValueError: there is no free position for a label.
   """
   placed: list[Box] = []
   for (x, y), (width, height) in zip(anchors, sizes, strict=True):
     for distance, (dx, dy) in itertools.product(_distances(gap), _DIRECTIONS):
-      # The label's nearest side or corner is `distance` away from the point.
+      # The label's nearest side or corner is at this distance from the point.
       left = x + dx * distance + (dx - 1) / 2 * width
       bottom = y + dy * distance + (dy - 1) / 2 * height
       box = Box(left, bottom, left + width, bottom + height)

@@ -1,7 +1,7 @@
-"""Where the parts of a network's diagram lie: modules in lines, as words on a page.
+"""The layout of a network's diagram: modules in lines, like words on a page.
 
-All lengths are points. Within a module x grows to the right from its left side, and y upwards from
-its middle, through which the images come and go.
+All lengths are in points. Within a module, x grows to the right from its left side and y upwards
+from its middle, where its input and output are.
 """
 
 import dataclasses
@@ -14,16 +14,16 @@ from googlenet_jax.analysis.figures.theme import text_width
 from googlenet_jax.analysis.graph import Graph, Node
 from googlenet_jax.models import PREFIX
 
-LETTERS, NAMES, SHAPES = 7.6, 7.2, 6.8  # in boxes, above modules and below them
+LETTERS, NAMES, SHAPES = 7.6, 7.2, 6.8  # font sizes: in boxes, above modules and below them
 BOX, ROW, COLUMN = 14.0, 18.0, 9.0  # height of a box, distance of rows, space between columns
 PADDING, RIM = 4.0, 12.0  # around the text of a box; from a module's side to its boxes
-SKIP = 9.0  # room above the boxes for what comes in and is added
+SKIP = 9.0  # space above the boxes for an identity shortcut
 JOINS = ('concat', 'add')
 
 
 @dataclasses.dataclass(frozen=True)
 class Piece:
-  """A box with a layer: its text, its kind (a key of `Theme.kinds`), left side, middle, width."""
+  """A layer's box: its text, kind (a key of `Theme.kinds`), left side, middle and width."""
 
   text: str
   kind: str
@@ -34,19 +34,19 @@ class Piece:
 
 @dataclasses.dataclass(frozen=True)
 class Cell:
-  """A top-level module, or several alike that follow each other.
+  """A top-level module, or several identical ones in sequence.
 
   Attributes:
-    names: the modules.
-    shape: the shape of the output in words.
-    pixels: height of the output, 1 behind the maps.
+    names: the names of the modules.
+    shape: the shape of the output as text.
+    pixels: height of the output; 1 after the last map.
     pieces: its boxes.
-    links: pairs of boxes; None is where the images come in or go out.
-    join: how branches become one, `concat` or `add`; None where there is one branch.
-    skips: whether one of the branches is what comes in.
+    links: connected pairs of boxes; None is the module's input or output.
+    join: how branches are joined, `concat` or `add`; None if there is only one branch.
+    skips: whether one of the branches is an identity shortcut.
     width: distance from side to side.
     height: distance between the lowest and the highest box.
-    heads: heads that read the output.
+    heads: heads attached to the output.
   """
 
   names: tuple[str, ...]
@@ -62,45 +62,45 @@ class Cell:
 
   @property
   def title(self) -> str:
-    """The name of the module, or of the first and the last and how many there are."""
+    """The name of the module, or the names of the first and the last with their number."""
     if len(self.names) == 1:
       return self.names[0]
     return f'{self.names[0]} to {self.names[-1]}, {len(self.names)} times'
 
   @property
   def ways(self) -> tuple[float, float]:
-    """Where the way in ends and the way out begins, from the left side."""
+    """The x where the path in ends and where the path out begins."""
     if self.framed:
       return 0.0, self.width
     return self.pieces[0].x, self.pieces[0].x + self.pieces[0].width
 
   @property
   def framed(self) -> bool:
-    """Whether it has an inside to show."""
+    """Whether it has contents to show."""
     return len(self.pieces) > 1 or self.skips
 
   def alike(self, other: 'Cell') -> bool:
-    """Whether two modules differ in nothing but their names."""
+    """Whether two modules differ only in their names."""
     return dataclasses.replace(self, names=()) == dataclasses.replace(other, names=())
 
   @property
   def frame(self) -> float:
-    """Space between the boxes and the frame, above and below."""
+    """The space between the boxes and the frame, above and below."""
     return 8.0 if self.framed else 2.0
 
   @property
   def top(self) -> float:
-    """From the middle to the frame's upper side, which leaves room for what skips the boxes."""
+    """Distance from the middle to the frame's top, with space for an identity shortcut."""
     return self.height / 2 + self.frame + (SKIP if self.skips else 0.0)
 
   @property
   def bottom(self) -> float:
-    """From the middle down to the frame's lower side."""
+    """Distance from the middle to the frame's bottom."""
     return self.height / 2 + self.frame
 
 
 def cells(graph: Graph) -> list[Cell]:
-  """The top-level modules of a network in order, heads at those that they read."""
+  """The top-level modules of a network in order, with heads at the modules they attach to."""
   order = [path for path in graph.modules if '/' not in path]
   inside = {name: [i for i, n in enumerate(graph.nodes) if n.top == name] for name in order}
   made = {name: _cell(name, graph, inside[name]) for name in order}
@@ -122,7 +122,7 @@ def cells(graph: Graph) -> list[Cell]:
 
 
 def _widened(cell: Cell) -> Cell:
-  """A module that is as wide as its name and the shape below it, its boxes in the middle."""
+  """A module widened to fit its name and shape, with its boxes centered."""
   width = max(cell.width, text_width(cell.title, NAMES), text_width(cell.shape, SHAPES))
   shift = (width - cell.width) / 2
   pieces = tuple(dataclasses.replace(piece, x=piece.x + shift) for piece in cell.pieces)
@@ -130,13 +130,13 @@ def _widened(cell: Cell) -> Cell:
 
 
 def _cell(name: str, graph: Graph, inside: Sequence[int]) -> Cell:
-  """A module with its boxes in rows, one for each branch, as far to the right as they can be."""
+  """A module with a row of boxes for each branch, placed as far to the right as possible."""
   layers = [i for i in inside if graph.nodes[i].kind not in JOINS]
   if not layers:
     return _plain(name, graph.modules[name])
   before = {i: _layers_before(i, graph, set(inside)) for i in layers}
   after = {i: [j for j in layers if i in before[j]] for i in layers}
-  rank = dict.fromkeys(layers, 0)  # layers between a box and the way out
+  rank = dict.fromkeys(layers, 0)  # number of layers between a box and the output
   for i in reversed(layers):
     rank[i] = max((rank[j] + 1 for j in after[i]), default=0)
   rows = _rows(layers, after)
@@ -182,7 +182,7 @@ def _cell(name: str, graph: Graph, inside: Sequence[int]) -> Cell:
 
 
 def _plain(name: str, module: nn.Module) -> Cell:
-  """A module without weights and windows, such as normalization and dropout."""
+  """A module without weights or windows, such as normalization or dropout."""
   text = {'LocalResponseNorm': 'LRN', 'Dropout': 'dropout'}.get(type(module).__name__)
   text = text or type(module).__name__
   width = text_width(text, LETTERS) + 2 * PADDING
@@ -191,7 +191,7 @@ def _plain(name: str, module: nn.Module) -> Cell:
 
 
 def _layers_before(index: int, graph: Graph, inside: set[int]) -> set[int | None]:
-  """The layers of a module that a layer of it reads, through joins; None is what comes in."""
+  """The layers in a module that one of its layers reads, through joins; None is its input."""
   found: set[int | None] = set()
   for source in graph.nodes[index].inputs:
     if source not in inside:
@@ -204,7 +204,7 @@ def _layers_before(index: int, graph: Graph, inside: set[int]) -> set[int | None
 
 
 def _rows(layers: Sequence[int], after: dict[int, list[int]]) -> dict[int, float]:
-  """A row for each branch that ends; a layer is in the middle of the branches that it feeds."""
+  """A row for each branch that ends; a layer is centered on the branches that it feeds."""
   rows: dict[int, float] = {}
 
   def assign(i: int) -> float:
@@ -236,7 +236,7 @@ def _kind(node: Node) -> str:
 
 
 def lines(found: Sequence[Cell], width: float, gap: float) -> list[list[Cell]]:
-  """Puts modules into lines of a width; maps of one size stay together where they can."""
+  """Breaks modules into lines of a width, keeping maps of one size together where possible."""
   segments: list[list[Cell]] = []
   for cell in found:
     if segments and cell.pixels in (0, segments[-1][-1].pixels or cell.pixels):

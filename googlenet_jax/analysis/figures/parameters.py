@@ -1,4 +1,4 @@
-"""Where the parameters of two networks are, layer by layer on one scale."""
+"""The parameters of two networks, layer by layer on one scale."""
 
 from typing import Any
 
@@ -10,7 +10,7 @@ WIDTH, LINE = 8.6, 0.215  # inches
 
 
 def draw(network: Compared, other: Compared, theme: Theme) -> Any:
-  """Bars of both networks' rows of weighted layers, the other's to the left."""
+  """Draws a bar for each row of weighted layers in both networks, the other network's left."""
   both = []
   for one in (other, network):
     found = audit(one.family, one.variant).rows

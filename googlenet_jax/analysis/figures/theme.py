@@ -1,4 +1,4 @@
-"""How pictures look: colors in light and dark, letters, and files that are the same each time."""
+"""How pictures look: colors for light and dark pages, fonts, and reproducible files."""
 
 import dataclasses
 import functools
@@ -8,18 +8,18 @@ from typing import Any
 
 @dataclasses.dataclass(frozen=True)
 class Theme:
-  """The colors of a picture, for pages of one brightness.
+  """The colors of a picture, for light or dark pages.
 
   Attributes:
-    name: `light` or `dark`, as in the names of files.
-    page: the background that the picture is made for.
+    name: `light` or `dark`, as in file names.
+    page: the page background that the picture is made for.
     ink: text and marks.
-    faint: lesser text and lines.
-    grid: lines behind data, frames.
-    panel: the ground of a module.
-    accent: what is spoken of.
+    faint: secondary text and lines.
+    grid: grid lines and frames.
+    panel: the background of a module.
+    accent: what the picture highlights.
     second: what it is compared with.
-    kinds: fill of a layer by its kind.
+    kinds: the fill color of each kind of layer.
   """
 
   name: str
@@ -69,7 +69,7 @@ DARK = Theme(
 )
 THEMES = (LIGHT, DARK)
 
-FONT = 'DejaVu Sans'  # which matplotlib brings
+FONT = 'DejaVu Sans'  # comes with matplotlib
 
 
 @functools.cache
@@ -85,7 +85,7 @@ def text_width(text: str, size: float, weight: str = 'normal') -> float:
 
 
 def new_figure(width: float, height: float) -> Any:
-  """An empty figure of inches whose background is left to the page."""
+  """An empty figure with a transparent background; width and height are in inches."""
   from matplotlib.backends.backend_agg import FigureCanvasAgg
   from matplotlib.figure import Figure
 
@@ -95,7 +95,7 @@ def new_figure(width: float, height: float) -> Any:
 
 
 def style(axes: Any, theme: Theme) -> None:
-  """Plain axes: a grid behind the data, no frame."""
+  """Makes axes plain: a grid behind the data and no frame."""
   axes.set_facecolor('none')
   axes.set_axisbelow(True)
   for side, spine in axes.spines.items():
@@ -107,13 +107,13 @@ def style(axes: Any, theme: Theme) -> None:
 
 
 def title(figure: Any, theme: Theme, text: str) -> None:
-  """A headline at the upper left."""
+  """Adds a headline at the upper left."""
   y = 1 - 0.10 / figure.get_size_inches()[1]
   figure.text(0.012, y, text, color=theme.ink, fontsize=12, weight='bold', va='top')
 
 
 def save(figure: Any, theme: Theme, folder: pathlib.Path, name: str, png: bool) -> list[str]:
-  """Writes `<name>-<theme>.svg` into a folder, new or not, and a PNG if asked for."""
+  """Writes `<name>-<theme>.svg`, and a PNG if asked for, into a folder, creating it if needed."""
   import matplotlib
 
   folder.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""Errors of networks against what the networks cost."""
+"""The errors of networks against their costs."""
 
 from collections.abc import Sequence
 from typing import Any, Literal
@@ -17,19 +17,19 @@ LETTERS = 9.5  # points
 
 
 def with_error(networks: Sequence[Compared]) -> list[Compared]:
-  """The networks for which a paper reports the error of a single one."""
+  """The networks for which a paper reports a single-network error."""
   return [n for n in networks if one_crop(n.errors) or more_crops(n.errors)]
 
 
 def draw(
   networks: Sequence[Compared], figure: Literal['macs', 'params'], theme: Theme
 ) -> tuple[Any, list[labels.Box]]:
-  """Top-5 errors of single networks against multiply-adds or parameters, labels apart.
+  """Draws top-5 errors of single networks against multiply-adds or parameters.
 
   Networks without a reported error are left out.
 
   Returns:
-    The figure, and the boxes of the labels in points from its lower left corner.
+    The figure, and the boxes of its labels, which do not touch, in points from the lower left.
   """
   from matplotlib.ticker import MultipleLocator
 
@@ -67,7 +67,7 @@ def draw(
 
 
 def _leads(value: float, digits: int) -> bool:
-  """Whether the first digit of a tick's value is one of these."""
+  """Whether the leading digit of a tick's value is one of `digits`."""
   return f'{value:e}'[0] in str(digits)
 
 
@@ -79,7 +79,7 @@ def _label(
   points: Sequence[tuple[float, float, bool]],
   theme: Theme,
 ) -> list[labels.Box]:
-  """Names of networks beside their lowest points; returns their boxes."""
+  """Labels networks at their lowest points; returns the labels' boxes."""
   scale = 72 / canvas.dpi
 
   def at(x: float, y: float) -> tuple[float, float]:
@@ -112,7 +112,7 @@ def _label(
 
 
 def _legend(canvas: Any, theme: Theme) -> None:
-  """What the two kinds of points are, in the line below the title."""
+  """Writes the legend of the two kinds of points below the title."""
   width, height = canvas.get_size_inches()
   y, x = 1 - 0.45 / height, 0.02
   for filled, text in (

@@ -1,4 +1,4 @@
-"""The modules of a network that a probe looks at, in the order of the computation."""
+"""The modules of a network that a probe measures, in the order of the computation."""
 
 import dataclasses
 import math
@@ -19,8 +19,8 @@ class Module:
   """A top-level module of a network that has weights.
 
   Attributes:
-    name: as in `inception_4a`.
-    layers: the weights of each layer in it, by the layer's path (`inception_4a/conv1x1`).
+    name: its name, such as `inception_4a`.
+    layers: the number of weights in each of its layers, by path (`inception_4a/conv1x1`).
   """
 
   name: str
@@ -49,7 +49,7 @@ def modules_of(model: Network, image_size: int) -> tuple[Module, ...]:
 
 
 def attachments(model: Network, image_size: int) -> dict[str, str]:
-  """The module behind which a head attaches, by each place that the family has."""
+  """The module after which a head attaches, for each place of the family."""
   places = family_of(model).places(model.architecture)
   found, last = {}, ''
   for module in modules_of(model.clone(aux=tuple(places)), image_size):

@@ -1,4 +1,4 @@
-"""What a probe has measured: figures by module, by seed and by iteration."""
+"""The figures that a probe has measured, by module, seed and iteration."""
 
 import dataclasses
 import math
@@ -18,26 +18,26 @@ FIGURES = (
   'activation_rms',
   'dead_share',
 )
-"""What is measured of each module and of each layer; docs/probe.md defines them."""
+"""The figures that are measured for each module and layer; docs/probe.md defines them."""
 
 Series = dict[str, dict[str, np.ndarray]]
-"""Figures by module or layer and by name, float64[seeds, iterations]; NaN where there is none."""
+"""Figures by module or layer and by name, float64[seeds, iterations]; NaN for a missing figure."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Record:
-  """The first iterations of a config, without its heads and with them.
+  """The first iterations of a config, with and without its heads.
 
   Attributes:
     about: what was measured: `family`, `variant`, `batch_size`, `image_size`, `dtype`.
-    seeds: in the order of the series.
-    iterations: the number of iterations of each seed.
-    heads: the places of the heads; without any nothing was measured with them.
-    modules: the network's modules with its heads, in the order of the computation.
-    frozen: modules whose rate is 0, which no rule speaks of.
-    attachments: the module behind which a head attaches, by place.
-    off: without heads.
-    on: with heads; None where the config and its family have none.
+    seeds: the seeds, in the order of the series.
+    iterations: number of iterations per seed.
+    heads: the places of the heads; if empty, nothing was measured with heads.
+    modules: the network's modules including its heads, in the order of the computation.
+    frozen: modules whose learning rate is 0; rules ignore them.
+    attachments: the module after which a head attaches, by place.
+    off: the figures without heads.
+    on: the figures with heads; None if neither the config nor its family has any.
   """
 
   about: Mapping[str, Any]
@@ -57,15 +57,15 @@ class Record:
 
 
 def figures(found: Mapping[str, Any], modules: Iterable[Module]) -> dict[str, dict[str, float]]:
-  """One iteration's figures by module and layer.
+  """The figures of one iteration, by module and layer.
 
-  Those of a module's weights are over all its kernels, those of activations are of its own output.
-  `dead_share` is NaN where an output is below 0, as no ReLU comes last then.
+  A module's weight figures are over all its kernels; its activation figures are for its own output.
+  `dead_share` is NaN if the output has values below 0, because then no ReLU comes last.
 
   Args:
-    found: `weights`, as `taps.weight_figures` gives them, and `activations`, as `taps.with_taps`
-      does, the latter with an axis of the parts that the batch was computed in.
-    modules: those of the network.
+    found: `weights`, as returned by `taps.weight_figures`, and `activations`, as returned by
+      `taps.with_taps` but with an axis for the parts of the batch.
+    modules: the network's modules.
   """
   every: dict[str, dict[str, float]] = {}
   for module in modules:
@@ -92,7 +92,7 @@ def _of_weights(layers: Sequence[tuple[Mapping[str, Any], int]]) -> dict[str, fl
 
 def _of_activations(flow: Mapping[str, Any]) -> dict[str, float]:
   parts = {name: np.asarray(values, np.float64) for name, values in flow.items()}
-  count = len(parts['activation_rms'])  # the loss of a batch is the mean of those of its parts
+  count = len(parts['activation_rms'])  # the loss of a batch is the mean of its parts' losses
   alive = parts['alive'].any(0)
   return {
     'activation_mean_abs_gradient': float(parts['activation_mean_abs_gradient'].mean()) / count,
@@ -107,7 +107,7 @@ def _rms(values: np.ndarray) -> float:
 
 
 def stacked(rows: Sequence[Sequence[dict[str, dict[str, float]]]]) -> Series:
-  """Figures of each seed and iteration -> series."""
+  """Stacks the figures of each seed and iteration into series."""
   names = rows[0][0]
   return {
     name: {

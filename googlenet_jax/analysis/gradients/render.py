@@ -1,4 +1,4 @@
-"""What a probe has measured, as text, for programs, and as overrides of a config."""
+"""The figures that a probe has measured as text, for programs, and as overrides of a config."""
 
 import json
 import math
@@ -11,7 +11,7 @@ from googlenet_jax.analysis.gradients.modules import Module
 from googlenet_jax.analysis.gradients.record import FIGURES, Record, Series
 from googlenet_jax.analysis.gradients.rules import Suggestion
 
-# Headings of the text, and the figures below them, without heads and with them.
+# Headings of the text, and the figures below them, with and without heads.
 _COLUMNS = (
   ('mean |gradient|', 'mean_abs_gradient', '{:.2e}'),
   ('of activations', 'activation_mean_abs_gradient', '{:.2e}'),
@@ -23,7 +23,7 @@ _GAP = '   '
 
 
 def override(places: Sequence[str]) -> str:
-  """The flag of `googlenet train` that attaches heads, for a shell to expand: `$(...)`."""
+  """The flag of `googlenet train` that attaches heads, for use in a shell's `$(...)`."""
   return f'--config.model.aux=({"".join(json.dumps(place) + "," for place in places)})'
 
 
@@ -64,7 +64,7 @@ def _module(record: Record, module: Module) -> dict[str, Any]:
 
 
 def _figures(series: Series, name: str, whole: bool) -> dict[str, Any]:
-  """Means over seeds and iterations; with `whole` those by seed and by iteration too."""
+  """Means over seeds and iterations; with `whole`, the figures by seed and iteration too."""
   of = series[name]
   found: dict[str, Any] = {figure: _number(of[figure].mean()) for figure in FIGURES}
   if whole:
@@ -120,11 +120,11 @@ def _table(record: Record) -> list[str]:
 
 
 def _aligned(rows: list[list[str]], settings: int) -> list[str]:
-  """Lines of cells; a heading stands over the columns of its figure."""
+  """Lines of aligned cells; a heading spans the columns of its figure."""
   body = rows[1:]
   widths = [max(len(row[i]) for row in body) for i in range(len(rows[0]))]
   groups = range(1, len(widths), settings)
-  for first in groups:  # wide enough for the heading
+  for first in groups:  # make the columns wide enough for the heading
     short = len(rows[0][first]) - sum(widths[first : first + settings]) - 2 * (settings - 1)
     widths[first] += max(0, short)
   widths[0] = max(widths[0], len(rows[0][0]))

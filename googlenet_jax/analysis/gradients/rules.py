@@ -1,4 +1,4 @@
-"""Where a network's gradient says that auxiliary heads belong, by two rules."""
+"""Two rules that suggest places for auxiliary heads from a network's gradients."""
 
 import dataclasses
 from collections.abc import Callable, Sequence
@@ -6,10 +6,10 @@ from collections.abc import Callable, Sequence
 from googlenet_jax.analysis.gradients.record import Record
 
 THRESHOLD = 1e-7
-"""Mean absolute gradient below which 1505.02496 has a layer's gradient vanish."""
+"""Mean absolute gradient below which a layer's gradient vanishes, according to 1505.02496."""
 
 FALL = 0.01
-"""Share of the top layer's gradient that the scale-free rule takes for a fall; our own choice."""
+"""Share of the top layer's gradient that counts as a fall in the scale-free rule; our choice."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -18,10 +18,10 @@ class Suggestion:
 
   Attributes:
     rule: `cnds` or `relative`.
-    modules: the modules behind which the rule wants a head, lowest first.
-    places: where heads can attach instead, as `config.model.aux` names them.
-    rests_on: what the rule asks, and of what figures.
-    notes: modules without a place of their own, and what stands in.
+    modules: the modules after which the rule suggests a head, lowest first.
+    places: the nearest places where heads can attach, as named in `config.model.aux`.
+    rests_on: what the rule tests, and the figures it uses.
+    notes: modules without a place of their own, and the place used instead.
   """
 
   rule: str
@@ -32,10 +32,10 @@ class Suggestion:
 
 
 def suggest(record: Record) -> dict[str, Suggestion]:
-  """What each rule says, by its name.
+  """The suggestion of each rule, by name.
 
-  Both look at the mean absolute gradient of weights without heads, over seeds and iterations, and
-  go down from the top; of the last module, which no head can help, they ask nothing.
+  Both rules go down from the top and use the mean absolute gradient of weights without heads, over
+  seeds and iterations. They do not test the last module, which no head can help.
   """
   return {rule: _suggested(record, rule, find) for rule, find in RULES.items()}
 
@@ -44,10 +44,10 @@ def below_threshold(gradients: Sequence[float]) -> tuple[list[int], str]:
   """The rule of CNDS (1505.02496): the highest module whose gradient is below 1e-7.
 
   Args:
-    gradients: mean absolute ones, the lowest module first.
+    gradients: the mean absolute gradient of each module, lowest first.
 
   Returns:
-    The places of the modules in the sequence, and what the rule rests on.
+    The indices of the modules, and what the rule rests on.
   """
   low = [place for place, gradient in enumerate(gradients[:-1]) if gradient < THRESHOLD]
   return low[-1:], (
@@ -60,14 +60,14 @@ def below_threshold(gradients: Sequence[float]) -> tuple[list[int], str]:
 def below_the_top(gradients: Sequence[float]) -> tuple[list[int], str]:
   """The scale-free rule: a head wherever the gradient has fallen by another factor of 100.
 
-  The first one is behind the highest module with less than a hundredth of the top module's
-  gradient, the next behind the highest with less than a hundredth of a hundredth, and so on.
+  The first head goes after the highest module with less than a hundredth of the top module's
+  gradient, the next after the highest with less than a hundredth of a hundredth, and so on.
 
   Args:
     gradients: as in `below_threshold`.
 
   Returns:
-    As `below_threshold` does.
+    As in `below_threshold`.
   """
   *others, top = gradients
   found: list[int] = []
@@ -104,7 +104,7 @@ def _suggested(record: Record, rule: str, find: Rule) -> Suggestion:
     if not behind:
       notes.append(f'{module} has no attachment point: the family has no auxiliary heads')
       continue
-    # Of two as near the higher one: its gradient reaches the module too.
+    # If two are equally near, take the higher one, since its gradient reaches the module too.
     near = min(behind, key=lambda m: (abs(names.index(m) - names.index(module)), -names.index(m)))
     places.setdefault(behind[near])
     if near != module:

@@ -1,7 +1,7 @@
 """Figures of the gradients of weights and of activations: pure functions, to be jitted.
 
-A tap is put on what a module puts out. It changes nothing, and leaves figures of the gradient
-behind that comes back through it, so that no gradient of an activation has to be kept.
+A tap is applied to a module's output. It changes nothing, but records figures of the gradient that
+flows back through it, so that no gradient of an activation has to be kept.
 """
 
 from collections.abc import Callable, Collection, Mapping
@@ -17,18 +17,18 @@ Figures = dict[str, jax.Array]
 def with_taps(loss: Callable, names: Collection[str]) -> Callable:
   """The function (params, *arguments) -> (gradient, auxiliary results, figures by module).
 
-  Of the activations of each module, which are its output in training, float32 scalars but for the
-  last, over all images, places and channels:
+  A module's activations are its output in training. The figures are taken over all images,
+  positions and channels, and are float32 scalars unless noted:
 
-    `activation_mean_abs_gradient`, `activation_rms_gradient`: mean absolute value, and root of the
-      mean square, of the gradient of the loss.
-    `activation_rms`: root of the mean square of the activations themselves.
-    `negative`: bool, whether any is below 0, as none is where a ReLU comes last.
-    `alive`: bool[channels], whether a channel is other than zero in any place of any image.
+    `activation_mean_abs_gradient`, `activation_rms_gradient`: mean absolute value and root mean
+      square of the gradient of the loss with respect to the activations.
+    `activation_rms`: root mean square of the activations themselves.
+    `negative`: bool, whether any activation is below 0, which is never so after a ReLU.
+    `alive`: bool[channels], whether a channel is nonzero at any position of any image.
 
   Args:
     loss: (params, *arguments) -> (scalar, auxiliary results); it calls the network.
-    names: paths of modules that the network calls once.
+    names: paths of modules, each of which the network calls once.
   """
 
   def tapped(params: Any, slots: Any, *arguments: Any) -> tuple[jax.Array, tuple[Any, Any]]:
@@ -61,10 +61,11 @@ def with_taps(loss: Callable, names: Collection[str]) -> Callable:
 def weight_figures(
   params: Any, gradient: Any, updated: Any, layers: Collection[str]
 ) -> dict[str, Figures]:
-  """Figures of the kernel of each layer, float32 scalars.
+  """Figures for the kernel of each layer, float32 scalars.
 
-  `mean_abs_gradient`, `rms_gradient`, and of the kernel and of what a step adds to it the root of
-  the mean square, `weight_rms` and `update_rms`.
+  These are the gradient's mean absolute value and root mean square, `mean_abs_gradient` and
+  `rms_gradient`, and the root mean squares of the kernel and of its update, `weight_rms` and
+  `update_rms`.
 
   Args:
     params: parameters before the step.
@@ -85,7 +86,7 @@ def weight_figures(
 
 
 def root_mean_square(x: jax.Array) -> jax.Array:
-  """The root of the mean square, float32, also where squares are too small for float32."""
+  """The root mean square, float32, even if the squares are too small for float32."""
   x = x.astype(jnp.float32)
   most = jnp.abs(x).max()
   scale = jnp.where(most > 0, most, 1.0)
@@ -108,7 +109,7 @@ def _kernel(tree: Mapping[str, Any], layer: str) -> jax.Array:
 
 @jax.custom_vjp
 def _tap(x: jax.Array, slot: jax.Array) -> jax.Array:
-  """`x`; the gradient of `slot`, float32[2], is made of figures of that of `x`."""
+  """Returns `x`; the gradient of `slot`, float32[2], holds figures of the gradient of `x`."""
   return x
 
 

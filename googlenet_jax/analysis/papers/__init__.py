@@ -40,7 +40,7 @@ PAPERS: dict[str, Paper] = {
 STATEMENTS: dict[str, tuple[Statement, ...]] = {
   paper.citation: paper.statements for paper in PAPERS.values() if paper.statements
 }
-"""What each paper says of the size and cost of networks."""
+"""What each paper says about the size and cost of networks."""
 
 __all__ = [
   'PAPERS',

@@ -1,6 +1,6 @@
 """What Krizhevsky, Sutskever and Hinton (NIPS 2012) print about AlexNet.
 
-Figure 2 gives the maps, its caption the neurons of each layer, the abstract the totals.
+Figure 2 gives the maps, its caption the neurons in each layer, and the abstract the totals.
 """
 
 import math
@@ -20,7 +20,7 @@ ROWS: tuple[PrintedRow, ...] = (
 )
 
 NEURONS = {
-  'conv1': 253_440,  # 55 x 48 x 96: one side of the map is that of a tower's channels
+  'conv1': 253_440,  # 55 x 48 x 96: a tower's number of channels in place of one side of the map
   'conv2': 186_624,
   'conv3': 64_896,
   'conv4': 64_896,
@@ -32,7 +32,7 @@ NEURONS = {
 PARAMETERS = 60_000_000
 ALL_NEURONS = 650_000
 
-# Table 2 and section 6, ILSVRC-2012: percents by what made them.
+# Table 2 and section 6, ILSVRC-2012: top-5 errors in percent, by networks averaged.
 TOP5_ERRORS = {'one network': 18.2, 'five': 16.4, 'seven, two of them pre-trained': 15.3}
 
 

@@ -1,6 +1,6 @@
-"""What Ioffe and Szegedy (1502.03167) print about BN-Inception: its table (Figure 5), its errors.
+"""What Ioffe and Szegedy (1502.03167) print about BN-Inception: its table (Figure 5) and errors.
 
-Widths are those of `models.inception.bn_inception`, which the same table prints.
+The widths are in `models.inception.bn_inception`; the same table prints them.
 """
 
 import dataclasses
@@ -12,11 +12,11 @@ from googlenet_jax.models.inception.bn_inception import AS_PRINTED
 PARAMETERS = 13.6e6  # section 4.2
 # Figure 4, ILSVRC-2012 validation images: networks, crops, top-5 error in percent.
 FIGURE4 = ((1, 1, 7.82), (1, 144, 5.82), (6, 144, 4.9))
-TEST_ERROR = 4.82  # of the six networks, section 4.2.3
-# 3c and 4e halve the map, but stand there with the size of their inputs.
+TEST_ERROR = 4.82  # six networks, section 4.2.3
+# 3c and 4e halve the map, but the table gives the size of their inputs.
 OUTPUTS = {'3a': (28, 256), '3b': (28, 320), '4a': (14, 576), '4b': (14, 576)}
 OUTPUTS |= {'4c': (14, 576), '4d': (14, 576), '5a': (7, 1024), '5b': (7, 1024)}
-WIDER = ('4c', '4d')  # than printed, where all widths are as printed
+WIDER = ('4c', '4d')  # outputs wider than printed if all widths are as printed
 
 
 def _rows(variant: str) -> tuple[PrintedRow, ...]:

@@ -1,6 +1,6 @@
 """What Wang et al. (1505.02496) print about CNN-8 and CNDS-8.
 
-Widths and kernels are known from the Caffe network for Places that the authors published.
+The paper's widths and kernels are known from the authors' published Caffe network for Places.
 """
 
 from typing import Any

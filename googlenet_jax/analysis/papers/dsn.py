@@ -1,13 +1,13 @@
 """What Lee et al., "Deeply-supervised nets" (1409.5185), print about CIFAR-10.
 
-The layers are those of Network in Network; they are known from the authors' Caffe network.
+The layers are those of Network in Network, known from the authors' published Caffe network.
 """
 
 from typing import Any
 
 from googlenet_jax.analysis.papers.paper import Claim, Paper
 
-# Table 2: test errors on CIFAR-10 in percent, beside those of Network in Network.
+# Table 2, which also has Network in Network's: test errors on CIFAR-10 in percent.
 CIFAR10_ERRORS = {'plain': 9.78, 'shifted and mirrored images': 8.22}
 NIN_ERRORS = {'plain': 10.41, 'shifted and mirrored images': 8.81}
 RELEASED_ERRORS = {'plain': 9.65, 'shifted and mirrored images': 7.97}

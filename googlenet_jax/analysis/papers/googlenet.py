@@ -1,7 +1,7 @@
 """What Szegedy et al., "Going deeper with convolutions" (1409.4842), print about GoogLeNet.
 
-Widths are those of `models.googlenet.inception.TABLE1`, which the same table prints. K in its
-parameters is 1024 where a figure fits at all; M in its operations (multiply-adds) is a million.
+The widths are in `models.googlenet.inception.TABLE1`; the same table prints them. In the parameters
+that can be reproduced, K is 1024; M in its operations (multiply-adds) is a million.
 """
 
 import dataclasses
@@ -39,7 +39,7 @@ TABLE3 = (
   (7, 10, 7.62),
   (7, 144, 6.67),
 )
-ENTRY = (7, 144)  # which had the same error on the test images
+ENTRY = (7, 144)  # had the same error on the test images
 
 
 def _module(name: str, size: int, channels: int, params: str, macs: str) -> PrintedRow:
@@ -74,7 +74,7 @@ ROWS: tuple[PrintedRow, ...] = (
   _module('5b', 7, 1024, '1388K', '71M'),
   PrintedRow('avg_pool', 'avg pool 7x7/1', (1, 1, 1024), 0),
   PrintedRow('dropout', 'dropout (40%)', (1, 1, 1024), 0),
-  # Some reprints give 14x14x480 for the last two outputs, a misprint.
+  # Some reprints give 14x14x480 for the last two outputs, which is a misprint.
   PrintedRow('classifier', 'linear', (1, 1, 1000), 1, {}, '1000K', '1M'),
   PrintedRow('softmax', 'softmax', (1, 1, 1000), 0),
 )
@@ -82,7 +82,7 @@ ROWS: tuple[PrintedRow, ...] = (
 
 @dataclasses.dataclass(frozen=True)
 class ReductionExample:
-  """What a 1x1 reduction saves in front of a convolution, in multiply-adds."""
+  """The multiply-adds that a 1x1 reduction before a convolution saves."""
 
   source: tuple[int, int, int]
   kernel: int
@@ -99,7 +99,7 @@ class ReductionExample:
 
 @functools.cache
 def reduction_example(branch: str) -> ReductionExample:
-  """The 3x3 or 5x5 branch of 3a as printed: with its reduction, and on the module's input."""
+  """The printed 3x3 or 5x5 branch of 3a, with its reduction and directly on the module's input."""
   printed = {row.name: row for row in ROWS}
   source, widths = printed['pool2'].output, printed['inception_3a'].widths
   features, reduction = widths[f'conv{branch}'], widths[f'reduce_{branch}']
@@ -123,14 +123,14 @@ def reduction_example(branch: str) -> ReductionExample:
 
 @functools.cache
 def alexnet_parameters() -> int:
-  """Parameters of the network of Krizhevsky et al. (NIPS 2012), in two towers, with biases."""
+  """Parameters of AlexNet (Krizhevsky et al., NIPS 2012), in two towers, including biases."""
   return costs.parameters(build('alexnet', 'two_tower'), 224).trunk
 
 
 def _claims(audit: Any) -> tuple[Claim, ...]:
   """The comparison with AlexNet (section 1), and what reductions save (section 4).
 
-  None for a network of other modules than the paper's.
+  There are no claims about a network whose modules are not the paper's.
   """
   if audit.paper is None:
     return ()
@@ -172,7 +172,7 @@ def _sentence(example: ReductionExample) -> str:
 
 
 def _row_of(module: str) -> str:
-  """The stem's 1x1 convolutions share a row with what follows; LRN has none."""
+  """The row of a module: the stem's 1x1 convolutions share one with what follows; LRN has none."""
   rows = {'conv1_depthwise': 'conv1', 'conv2_reduce': 'conv2', 'norm1': '', 'norm2': ''}
   return rows.get(module, module)
 

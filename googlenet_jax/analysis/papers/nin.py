@@ -1,7 +1,7 @@
 """What Lin, Chen and Yan, "Network in network" (1312.4400), print.
 
-The paper has no table of layers: widths and kernels are known from the Caffe networks that its
-authors published.
+The paper has no table of layers: widths and kernels are known from the authors' published Caffe
+networks.
 """
 
 from typing import Any
@@ -13,7 +13,7 @@ CIFAR10_ERRORS = {'plain': 10.41, 'shifted and mirrored images': 8.81}
 CIFAR100_ERROR = 35.68
 SVHN_ERROR = 2.35
 
-PUBLISHED_MEGABYTES = 29  # of the Caffe file for ImageNet, which the paper has not
+PUBLISHED_MEGABYTES = 29  # the Caffe file for ImageNet; this figure is not in the paper
 
 
 def _claims(audit: Any) -> tuple[Claim, ...]:

@@ -1,4 +1,4 @@
-"""The form in which a paper's table is kept: printed figures as data, beside which ours are put."""
+"""Types for a paper's tables and statements: printed figures as data, to compare ours with."""
 
 import dataclasses
 from collections.abc import Callable, Mapping
@@ -10,13 +10,13 @@ class PrintedRow:
   """A row as printed; a cell that the paper leaves empty is None.
 
   Attributes:
-    name: the row's name among ours.
-    type: the layer, in the words of `row_type`.
+    name: our name for the row.
+    type: the type of layer, as returned by `row_type`.
     output: height, width and channels.
-    depth: weighted layers.
+    depth: number of weighted layers.
     widths: output channels by column.
-    params: parameters with the printed digits and unit, as in `2.7K` or `96`.
-    macs: operations (multiply-adds) with the printed digits and unit, as in `34M`.
+    params: parameters with the printed digits and unit, such as `2.7K` or `96`.
+    macs: operations (multiply-adds) with the printed digits and unit, such as `34M`.
   """
 
   name: str
@@ -43,12 +43,12 @@ class Hypothesis:
 
 @dataclasses.dataclass(frozen=True)
 class Claim:
-  """A figure that a paper prints outside the rows of its table, beside the computed one.
+  """A figure that a paper prints outside the rows of its table, with the computed figure.
 
   Attributes:
-    label: what it is about, one or two words.
+    label: what it is about, in one or two words.
     text: the whole comparison as a sentence.
-    values: the same for programs.
+    values: the comparison for programs.
   """
 
   label: str
@@ -58,15 +58,15 @@ class Claim:
 
 @dataclasses.dataclass(frozen=True)
 class ReportedError:
-  """A top-5 error on ImageNet as a paper prints it; errors made in other ways are other entries.
+  """A top-5 error on ImageNet that a paper prints; each way of testing is a separate entry.
 
   Attributes:
     variant: the network, an entry of the family's variants.
     top5: the error in percent.
-    crops: what is averaged over for each image: `1 crop`, `144 crops`, `several scales`.
-    where: the table, and the images where they are not the validation ones.
-    networks: how many are averaged; None where that is not printed.
-    entry: the year of the ILSVRC whose entry it is; None for one outside the challenge.
+    crops: what is averaged for each image: `1 crop`, `144 crops`, `several scales`.
+    where: the table, and the images unless they are the validation images.
+    networks: number of networks averaged; None if the paper does not say.
+    entry: the year of the ILSVRC that it was an entry in; None if it was not an entry.
   """
 
   variant: str
@@ -79,22 +79,22 @@ class ReportedError:
 
 @dataclasses.dataclass(frozen=True)
 class Statement:
-  """What a paper says of the size or cost of networks, to be held against computed figures.
+  """A paper's statement about the size or cost of networks, to check against computed figures.
 
-  Networks are named as in `googlenet/table1`.
+  Networks have names such as `googlenet/table1`.
 
   Attributes:
-    section: where the paper says it.
-    says: what it says.
-    figure: what is computed: `depth`, `depth_with_pools`, `blocks`, `params`, `macs` or
+    section: where in the paper the statement is.
+    says: the statement.
+    figure: what to compute: `depth`, `depth_with_pools`, `blocks`, `params`, `macs` or
       `activations`.
-    of: the network that it is about.
-    beside: the networks that it is compared with; () for a figure by itself.
-    factor: what the figure is printed as, or how many times as large it is beside each network's.
-    how: `about` the printed number, `at most` it, `below` it or `above` it.
+    of: the network that the statement is about.
+    beside: the networks that it is compared with; () for a statement without comparison.
+    factor: the printed figure, or the printed ratio of the figure to each compared network's.
+    how: whether the figure is `about`, `at most`, `below` or `above` the printed number.
     within: the relative difference that `about` allows.
-    fewer: whether `factor` is how many times smaller the figure is: "12 times fewer".
-    remark: what a reader must know about the comparison.
+    fewer: whether `factor` is the inverse ratio, as in "12 times fewer".
+    remark: what a reader has to know about the comparison.
   """
 
   section: str
@@ -114,24 +114,24 @@ class Paper:
   """What a paper prints about the networks of a family.
 
   Attributes:
-    citation: the paper, as in `1409.4842`.
-    table: the table's name there.
-    units: factors of the letters behind printed figures; those without a letter count as they are.
-    note: what a reader of the figures must know, for the legend.
-    image_size: pixels of the images that the figures are for.
-    rows: (variant) -> the printed rows of its network, in order; () where none are printed.
-    row_of: name of a top-level module -> name of its row; '' where the table has no such row.
+    citation: the paper, such as `1409.4842`.
+    table: the name of the table in the paper.
+    units: the factors of letters after printed figures; figures without a letter have factor 1.
+    note: what a reader of the figures has to know, for the legend.
+    image_size: height and width in pixels of the images that the figures are for.
+    rows: (variant) -> the printed rows of its network, in order; () if none are printed.
+    row_of: (name of a top-level module) -> name of its row; '' if the table has no such row.
     columns: heading of each width's column, by the name of the width.
     labels: each width in words, for notes.
     widths_of: for rows of several modules, the module whose channels a column shows.
-    same_output: rows that are no module of ours, by the module whose output they have.
-    hypothesis: a network held against cells that the printed one does not give.
+    same_output: rows without a module of ours, by the module that has the same output.
+    hypothesis: a network to compare with cells that the printed network does not explain.
     claims: (audit) -> figures outside the rows.
-    year: when it was published.
-    headline: the networks that speak for the family, by variant, with their names in prose.
+    year: the year of publication.
+    headline: the networks that represent the family, by variant, with their names in prose.
     errors: top-5 errors on ImageNet.
-    statements: what it says of its networks' size and cost beside others'.
-    beside: the network with which its parameters are compared layer by layer.
+    statements: statements about the size and cost of its networks, compared with others.
+    beside: the network that its parameters are compared with, layer by layer.
   """
 
   citation: str
@@ -154,33 +154,33 @@ class Paper:
   beside: str | None = None
 
   def figure(self, printed: str) -> float:
-    """The number of a printed figure: '2.7K' -> 2.7 * 1024 where K is 1024, '96' -> 96."""
+    """The value of a printed figure: '2.7K' -> 2.7 * 1024 if K is 1024, '96' -> 96."""
     return float(printed.removesuffix(letter(printed))) * self.unit(printed)
 
   def unit(self, printed: str) -> int:
-    """The factor of the letter behind a printed figure; 1 where there is none."""
+    """The factor of the letter after a printed figure; 1 if there is none."""
     return self.units[letter(printed)] if letter(printed) else 1
 
   def written(self, count: float, printed: str, more: int = 0) -> str:
-    """A count in the unit of a printed figure, with as many digits behind the point or `more`."""
+    """A count in the unit of a printed figure, with as many decimals, plus `more`."""
     return f'{count / self.unit(printed):.{digits(printed) + more}f}{letter(printed)}'
 
 
 def letter(printed: str) -> str:
-  """The letter behind a printed figure; '' where there is none."""
+  """The letter after a printed figure; '' if there is none."""
   return printed[-1] if printed[-1].isalpha() else ''
 
 
 def digits(printed: str) -> int:
-  """Digits behind the point of a printed figure."""
+  """The number of decimals in a printed figure."""
   return len(printed.removesuffix(letter(printed)).partition('.')[2])
 
 
 def mega(count: int) -> str:
-  """A count in millions, as `34.02M`."""
+  """A count in millions, such as `34.02M`."""
   return f'{count / 1_000_000:,.2f}M'
 
 
 def extent(shape: tuple[int, ...]) -> str:
-  """Height, width and channels as `28x28x192`."""
+  """Height, width and channels, such as `28x28x192`."""
   return 'x'.join(map(str, shape))

@@ -8,7 +8,7 @@ from typing import Any
 
 from googlenet_jax.analysis.papers.paper import Claim, Paper, PrintedRow, ReportedError, Statement
 
-# Table 1: blocks of conv2_x to conv5_x, and 10^9 FLOPs, which are multiply-adds.
+# Table 1: blocks in conv2_x to conv5_x, and 10^9 FLOPs, which are multiply-adds.
 BASIC, BOTTLENECK = (3, 3), (1, 3, 1)
 IMAGENET = {
   'resnet18': (BASIC, (2, 2, 2, 2), '1.8'),
@@ -17,7 +17,8 @@ IMAGENET = {
   'resnet101': (BOTTLENECK, (3, 4, 23, 3), '7.6'),
   'resnet152': (BOTTLENECK, (3, 8, 36, 3), '11.3'),
 }
-# Table 4, one network on the validation images: top-5 error in percent; 34 layers with shortcuts B.
+# Table 4, single networks on the validation images: top-5 error in percent; 34 layers with
+# shortcuts B.
 TOP5_ERRORS = {'resnet34': 5.71, 'resnet50': 5.25, 'resnet101': 4.60, 'resnet152': 4.49}
 ENTRY_ERROR = 3.57  # Table 5: six networks, ILSVRC-2015, test images
 
@@ -68,7 +69,7 @@ def _stage(
 
 
 def _row_of(module: str) -> str:
-  """The blocks of a stage share the row of Table 1 that is named after it: `conv3_x`."""
+  """The row of a module: the blocks of a stage share the row named after it, such as `conv3_x`."""
   return re.sub(r'^(conv\d)_\d+$', r'\1_x', module)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from googlenet_jax.analysis.papers.paper import Claim, Paper, PrintedRow, ReportedError, Statement
 
-# The abstract, of Inception-v3: multiply-adds, which it rounds, and a bound on parameters.
+# The abstract, about Inception-v3: rounded multiply-adds, and a bound on parameters.
 MULTIPLY_ADDS, PARAMETERS = 5e9, 25e6
 # Table 3: billions of operations.
 COSTS = {
@@ -16,16 +16,16 @@ COSTS = {
   'bn_inception/bn_inception': 2.0,
   'inception/inception_v3': 4.8,
 }
-LAYERS, TIMES_GOOGLENET = 42, 2.5  # section 6, of Inception-v2
-# ILSVRC-2012 validation images but for 1,762 that are doubtful: top-5 error in percent of
-# Inception-v3, one network, by the number of crops (Tables 3 and 4), and of four networks.
+LAYERS, TIMES_GOOGLENET = 42, 2.5  # section 6, about Inception-v2
+# ILSVRC-2012 validation images, except 1,762 that are doubtful: top-5 error of Inception-v3 in
+# percent, for one network by number of crops (Tables 3 and 4), and for four networks.
 TOP5_ERRORS = {1: 5.6, 12: 4.48, 144: 4.2}
 ENSEMBLE_ERROR = 3.5  # abstract
 # Table 3, before the heads were normalized.
 V2_ERROR = 5.8
 
-# Table 1. Each row prints the size of its input: the output is the input of the next row, or for
-# modules before a reduction that of the row itself.
+# Table 1. Rows print the size of their input: the output is the input of the next row or, for
+# modules before a reduction, the row's own input.
 TABLE1: tuple[PrintedRow, ...] = (
   PrintedRow('conv1', 'convolution 3x3/2', (149, 149, 32)),
   PrintedRow('conv2', 'convolution 3x3/1', (147, 147, 32)),
@@ -43,7 +43,7 @@ TABLE1: tuple[PrintedRow, ...] = (
 
 
 def _row_of(module: str) -> str:
-  """Modules on maps of one size share a row; those that reduce the map have their own."""
+  """The row of a module: modules on maps of one size share a row, reducing ones have their own."""
   return re.sub(r'^(inception_\d)[b-z]$', r'\1', module)
 
 

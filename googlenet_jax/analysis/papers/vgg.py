@@ -5,7 +5,7 @@ from typing import Any
 
 from googlenet_jax.analysis.papers.paper import Claim, Paper, PrintedRow, ReportedError, Statement
 
-# Table 1: convolutions by block, and its columns' letters.
+# Table 1: filters by block, and the letter and the convolutions by block of each column.
 FILTERS = (64, 128, 256, 512, 512)
 COLUMNS = {
   'vgg11': ('A', (1, 1, 2, 2, 2)),
@@ -24,8 +24,8 @@ PARAMETERS = {
   'vgg16': 138,
   'vgg19': 144,
 }
-# Tables 3 and 4, ILSVRC-2012 validation images, one network: the best top-5 error in percent at one
-# scale and at several.
+# Tables 3 and 4, ILSVRC-2012 validation images, single networks: the best top-5 error in percent at
+# one scale and at several scales.
 TOP5_ERRORS = {
   'vgg11': (10.4, None),
   'vgg11_lrn': (10.5, None),
@@ -67,7 +67,7 @@ def _errors() -> Iterator[ReportedError]:
 
 
 def _printed(variant: str) -> str:
-  """The column of Table 1 that a variant has with batch normalization added."""
+  """The column of Table 1 that a variant is, apart from batch normalization."""
   return variant.removesuffix('_bn')
 
 

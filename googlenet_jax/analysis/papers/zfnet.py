@@ -7,10 +7,10 @@ from googlenet_jax.analysis.papers.paper import Claim, Paper, PrintedRow, Report
 # Channels of layers 3, 4 and 5: Figure 3, and network (b) of Table 2.
 CHANNELS = {'figure3': (384, 384, 256), 'wide': (512, 1024, 512)}
 
-# Table 2, one network, ILSVRC-2012 validation images: top-1 and top-5 error in percent.
+# Table 2, single networks, ILSVRC-2012 validation images: top-1 and top-5 error in percent.
 ERRORS = {'figure3': (38.4, 16.5), 'wide': (37.5, 16.0)}
 SIX_NETWORKS = (36.0, 14.7)  # both forms together
-ENTRY_ERROR = 11.7  # of Clarifai, ILSVRC-2013; its networks are not published
+ENTRY_ERROR = 11.7  # Clarifai, ILSVRC-2013; its networks are not published
 
 
 def _rows(variant: str) -> tuple[PrintedRow, ...]:

@@ -1,9 +1,9 @@
 """Class folders in one tar archive, as Imagenette and TensorFlow's flowers are published.
 
-A folder around everything does not count. The folders below it are `train` with `val` (or
-`validation`) or `test`, and the classes below those; or they are the classes, and a tenth of the
-images is held out by the rule of `data.source=folder:PATH`. Hidden files, and all that have no
-ending of an image, are left out.
+A single folder around everything is ignored. The folders in it are either `train` with `val` (or
+`validation`) or `test`, which contain the class folders, or the class folders themselves. In the
+latter case a tenth of the images is held out, by the rule of `data.source=folder:PATH`. Hidden
+files and files without an image's suffix are left out.
 """
 
 import pathlib
@@ -15,14 +15,14 @@ from googlenet_jax.data.sources.manifest import SPLITS
 from googlenet_jax.errors import UserError
 
 Named = tuple[tuple[str, ...], Entry]
-"""An image with its folders and its name."""
+"""An image, with its folders and name."""
 
 
 def list_archive(path: pathlib.Path) -> Listing:
-  """All images of an archive, as they lie in it.
+  """All images of an archive, in archive order.
 
   Raises:
-    UserError: no whole, uncompressed tar archive, or not one of class folders.
+    UserError: not a whole, uncompressed tar archive, or not one of class folders.
   """
   images = _without_common_folder(
     [(_parts(entry), entry) for entry in entries(path) if _is_image(entry)]
@@ -65,7 +65,7 @@ def _is_image(entry: Entry) -> bool:
 
 
 def _without_common_folder(images: list[Named]) -> list[Named]:
-  """Names without the folders that all images are in, other than their class and split."""
+  """Images without the folders that contain all of them, except class and split folders."""
   while len({parts[0] for parts, _ in images}) == 1 and min(len(p) for p, _ in images) > 2:
     if images[0][0][0] in SPLITS:
       break

@@ -1,7 +1,7 @@
 """CIFAR-10 and CIFAR-100 in their binary version (Krizhevsky, 2009), read inside a tar archive.
 
-A record is one byte with the label (CIFAR-100: one with the superclass, then one with the class)
-and 3,072 of an image of 32x32: all of its red, then green, then blue. Images are stored as PNG.
+A record is one byte for the label (CIFAR-100: one for the superclass, then one for the class) and
+3,072 bytes for a 32x32 image: all of its red, then green, then blue. Images are stored as PNG.
 """
 
 import pathlib
@@ -20,7 +20,7 @@ _IMAGE = 3 * _SIDE * _SIDE
 
 
 class _Edition(NamedTuple):
-  """How one of the two is laid out: its files, and the bytes of a record before the image."""
+  """The layout of one of the two: its files, and the bytes of a record before the image."""
 
   content: Literal['cifar10', 'cifar100']
   train: tuple[str, ...]
@@ -43,10 +43,11 @@ _LABELS: dict[str, int] = {edition.content: edition.labels for edition in _EDITI
 
 
 def list_cifar(path: pathlib.Path) -> Listing:
-  """All images of an archive, of which no label is read yet.
+  """All images of an archive; labels are not read yet.
 
   Raises:
-    UserError: no whole, uncompressed tar archive, files are missing, or one holds part of a record.
+    UserError: not a whole, uncompressed tar archive, a file is missing, or one ends in the middle
+      of a record.
   """
   held = {pathlib.PurePosixPath(entry.name).name: entry for entry in entries(path)}
   edition = next((e for e in _EDITIONS if e.classes in held), None)
@@ -82,12 +83,12 @@ def parse_record(record: bytes, content: str, key: str, classes: int) -> tuple[b
   """The image as PNG, and the label.
 
   Raises:
-    DecodeError: the label is no class.
+    DecodeError: the label is not a class.
   """
   label = record[_LABELS[content] - 1]
   if label >= classes:
     raise DecodeError(key, f'label {label}; accepted: 0 to {classes - 1}')
   planes = np.frombuffer(record, np.uint8)[-_IMAGE:].reshape(3, _SIDE, _SIDE)
-  # OpenCV wants blue, green, red.
+  # OpenCV expects blue, green, red.
   _, encoded = opencv().imencode('.png', np.ascontiguousarray(planes[::-1].transpose(1, 2, 0)))
   return encoded.tobytes(), label

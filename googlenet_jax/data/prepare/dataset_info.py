@@ -12,7 +12,7 @@ MAIN_FILE = 'dataset_info.json'
 
 
 def shard_path(out: pathlib.Path, name: str, split: str, shard: int, shards: int) -> pathlib.Path:
-  """Where TFDS looks for a shard."""
+  """The path at which TFDS expects a shard."""
   template = _template(out, name).replace(split=split)
   return pathlib.Path(template.sharded_filepath(shard_index=shard, num_shards=shards))
 
@@ -30,9 +30,9 @@ def write(
   Args:
     out: folder of the shards.
     name: name of the data set.
-    classes: names in the order of the labels.
+    classes: names of the classes, in the order of the labels.
     shards: (images, bytes) of each shard, by split.
-    metadata: JSON values, kept as `metadata.json`.
+    metadata: JSON values, written to `metadata.json`.
     unfinished: an empty folder on the same disk.
   """
   import tensorflow_datasets as tfds
@@ -66,12 +66,12 @@ def write(
   info.metadata.save_metadata(description)
   for file in sorted(description.iterdir()):
     files.publish(file, out / file.name)
-  # Not by way of TFDS's file of the same name: `unfinished` must never look like a data set.
+  # Not through TFDS's file of the same name: `unfinished` must never look like a data set.
   files.write_whole(out / MAIN_FILE, info.as_json.encode(), unfinished)
 
 
 def shard_lengths(out: pathlib.Path) -> dict[str, list[int]]:
-  """Number of images in each shard, by split, as the description has them."""
+  """The number of images in each shard, by split, according to the description."""
   stored = json.loads((out / MAIN_FILE).read_text(encoding='utf-8'))
   return {
     split['name']: [int(images) for images in split['shardLengths']] for split in stored['splits']

@@ -1,12 +1,12 @@
-"""ImageNet's own archives, read where they lie.
+"""ImageNet's own archives, read in place.
 
-The folder holds `ILSVRC2012_img_train.tar` (one tar per class, named by its synset) and, for a
+The folder contains `ILSVRC2012_img_train.tar` (one tar per class, named by its synset) and, for a
 split `validation`, `ILSVRC2012_img_val.tar` with its labels in one of
 
-- `ILSVRC2012_devkit_t12.tar.gz`, as it is distributed: numbers 1 to 1000 in the order of the
-  images' names, which `meta.mat` beside them turns into synsets;
+- `ILSVRC2012_devkit_t12.tar.gz`, as distributed: numbers 1 to 1000 in the order of the images'
+  names, which its `meta.mat` maps to synsets;
 - a text file (`LABEL_FILES`) with a line for each image in the order of their names, or with lines
-  `name label` in any order. A label is a synset (`n01440764`) or a number from 0, the place of the
+  `name label` in any order. A label is a synset (`n01440764`) or a number from 0, the index of the
   class in the sorted list of synsets.
 
 Classes are the sorted synsets, the order that published networks use.
@@ -33,7 +33,7 @@ LABEL_FILES = (
 
 
 def list_archives(folder: pathlib.Path) -> Listing:
-  """All training images and, if their archive is there, all validation images.
+  """All training images and, if their archive exists, all validation images.
 
   Raises:
     UserError: names the archive or file that is missing, damaged or of another kind.
@@ -111,7 +111,7 @@ def _validation_labels(
 
 
 def _devkit_labels(path: pathlib.Path) -> list[str]:
-  """Ground truth of the development kit, numbers turned into synsets."""
+  """The development kit's ground truth as synsets."""
   from scipy.io import loadmat
 
   try:
@@ -130,7 +130,7 @@ def _devkit_labels(path: pathlib.Path) -> list[str]:
 
 
 def _listed_labels(path: pathlib.Path, names: list[str], classes: tuple[str, ...]) -> list[str]:
-  """Labels of a text file, one line for each image."""
+  """The labels in a text file, one line for each image."""
   lines = [line.split() for line in path.read_text(encoding='utf-8').splitlines() if line.strip()]
   accepted = f'accepted: LABEL or NAME LABEL, a synset or a number from 0 to {len(classes) - 1}'
   known, labels = set(classes), []

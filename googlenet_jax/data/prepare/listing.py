@@ -1,14 +1,14 @@
-"""What a source holds, image by image, and how it is dealt into shards.
+"""The images of a source, and how they are dealt into shards.
 
-A shard is a pure function of the listing and its own number, so that a killed run goes on with any
-number of processes and ends with the same bytes.
+A shard is a pure function of the listing and its own number, so that a killed run can continue with
+any number of processes and end with the same bytes.
 
-- Images in files of their own are shuffled over all shards of their split, by a hash of their key.
-- Images inside archives stay in the order of the archive, so that each of its bytes is read once
-  and forwards: the archive is cut into 16 runs for each shard, and shard k of n takes the runs
-  k, k + n, k + 2n, ... A shard then holds images from 16 places of the archive, of as many classes
-  in ImageNet's, and its reader seeks 16 times. Readers with random access, as ours, shuffle
-  the whole split anyway.
+- Images in separate files are shuffled over all shards of their split, by a hash of their key.
+- Images in archives stay in archive order, so that every byte of the archive is read once and
+  forwards: the archive is cut into 16 runs for each shard, and shard k of n takes the runs
+  k, k + n, k + 2n, ... A shard then has images from 16 places in the archive, which are 16 classes
+  in ImageNet's, and writing it takes 16 seeks. Readers with random access, like ours, shuffle the
+  whole split anyway.
 """
 
 import dataclasses
@@ -20,10 +20,10 @@ from typing import Literal, NamedTuple
 from googlenet_jax.errors import UserError
 
 SHARD_BYTES = 2**27
-"""The most that a shard holds by default (128 MiB), and so the most that a kill undoes."""
+"""The default maximum size of a shard (128 MiB), and so the most that is lost in a kill."""
 
-_FEW_SHARDS = 16  # a split gets up to so many even below SHARD_BYTES, to be written in parallel
-_FEW_IMAGES, _FEW_BYTES = 500, 2**23  # as long as each has so many images or bytes
+_FEW_SHARDS = 16  # a split gets up to this many even below SHARD_BYTES, to be written in parallel
+_FEW_IMAGES, _FEW_BYTES = 500, 2**23  # as long as each has this many images or bytes
 _RUNS = 16  # consecutive parts of an archive in each shard
 
 WHOLE_FILE = -1
@@ -31,13 +31,13 @@ FROM_RECORD = -1
 
 
 class Item(NamedTuple):
-  """Where the bytes of one image lie.
+  """The location of the bytes of one image.
 
   Attributes:
     key: its name in UTF-8, unique in its split, stored as the feature `file`.
-    label: index of its class; `FROM_RECORD` where only the record itself tells.
-    path: the file, or the archive that holds it.
-    offset: position of its first byte in the archive; `WHOLE_FILE` for a file of its own.
+    label: index of its class; `FROM_RECORD` if only the record itself contains it.
+    path: the file, or the archive that contains it.
+    offset: position of its first byte in the archive; `WHOLE_FILE` for a separate file.
     size: size in bytes; -1 for a file that does not exist.
   """
 
@@ -53,11 +53,11 @@ class Listing:
   """All images of a source.
 
   Attributes:
-    source: kind and resolved path, as in `folder:/data/birds`.
-    classes: their names, in the order of the labels.
-    splits: items by split, in the order in which the source holds them.
+    source: kind and resolved path, such as `folder:/data/birds`.
+    classes: names of the classes, in the order of the labels.
+    splits: items by split, in the source's order.
     content: what the bytes of an item are: an image file, a serialized `tf.train.Example` that
-      holds one, or a record of CIFAR.
+      contains one, or a CIFAR record.
   """
 
   source: str
@@ -66,10 +66,10 @@ class Listing:
   content: Literal['image', 'example', 'cifar10', 'cifar100'] = 'image'
 
   def check(self) -> None:
-    """Refuses what no data set can be made of.
+    """Checks that a data set can be made from the listing.
 
     Raises:
-      UserError: no training images, a key that comes twice, a class name that TFDS cannot store.
+      UserError: no training images, a duplicate key, or a class name that TFDS cannot store.
     """
     if not self.splits.get('train'):
       held = ', '.join(f'{name} ({len(items)})' for name, items in self.splits.items())
@@ -87,7 +87,7 @@ class Listing:
         seen.add(item.key)
 
   def digest(self) -> str:
-    """SHA-256 over classes, keys, labels, places and sizes, in hexadecimal."""
+    """SHA-256 over classes, keys, labels, offsets and sizes, in hexadecimal."""
     digest = hashlib.sha256(repr((self.classes, self.content)).encode())
     for split, items in sorted(self.splits.items()):
       digest.update(f'\0{split}\0{len(items)}'.encode())
@@ -97,18 +97,18 @@ class Listing:
 
 
 def printable(name: str) -> str:
-  r"""A file's name as a key: bytes that are no UTF-8 become \xNN."""
+  r"""A file's name as a key: bytes that are not UTF-8 become \xNN."""
   return name.encode(errors='surrogateescape').decode(errors='backslashreplace')
 
 
 def shard_counts(listing: Listing, shards: int | None) -> dict[str, int]:
-  """Number of shards of each split.
+  """The number of shards of each split.
 
   Args:
-    listing: what the source holds.
-    shards: number of shards of the split train; the others get theirs in proportion to their
-      images. None: as few as hold `SHARD_BYTES` each, but up to 16 where that leaves 500 images or
-      8 MiB to each.
+    listing: the source's images.
+    shards: number of shards of the split train; the other splits get theirs in proportion to their
+      images. By default as few as `SHARD_BYTES` allows, but up to 16 if each still has 500 images
+      or 8 MiB.
   """
   counts = {}
   for split, items in listing.splits.items():
@@ -135,6 +135,6 @@ def _hash(item: Item) -> tuple[bytes, str]:
 
 
 def _cut(items: list[Item], parts: int) -> list[list[Item]]:
-  """Consecutive parts whose lengths differ by one at most."""
+  """Consecutive parts whose lengths differ by at most one."""
   bounds = [len(items) * part // parts for part in range(parts + 1)]
   return [items[start:stop] for start, stop in itertools.pairwise(bounds)]

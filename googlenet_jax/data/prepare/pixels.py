@@ -1,4 +1,4 @@
-"""Exact sums over pixels, which may be added up in any order."""
+"""Exact sums over pixels, which may be added in any order."""
 
 import dataclasses
 import math
@@ -11,19 +11,19 @@ from googlenet_jax.data.geometry import opencv
 
 _LEVELS = np.arange(256)
 _SQUARES = _LEVELS**2
-_COUNTED = 2**24  # pixels; OpenCV counts in float32
+_COUNTED = 2**24  # pixels per call, because OpenCV counts in float32
 
 
 @dataclasses.dataclass
 class PixelSums:
-  """Sums of the three channels, R, G and B, over pixels on the scale 0 to 255; all integers."""
+  """Sums of the channels R, G and B over pixels on the scale 0 to 255; all are integers."""
 
   pixels: int = 0
   sums: tuple[int, ...] = (0, 0, 0)
   squares: tuple[int, ...] = (0, 0, 0)
 
   def add_image(self, image: np.ndarray) -> None:
-    """Adds uint8[h, w, 3]."""
+    """Adds the pixels of an image, uint8[h, w, 3]."""
     cv2, pixels = opencv(), image.reshape(-1, 1, 3)
     counts = np.zeros((3, 256), np.int64)  # how often each channel has each level
     for start in range(0, len(pixels), _COUNTED):
@@ -38,7 +38,7 @@ class PixelSums:
     )
 
   def add(self, other: 'PixelSums') -> None:
-    """Adds the pixels of another."""
+    """Adds the pixels of other sums."""
     self.pixels += other.pixels
     self.sums = tuple(a + b for a, b in zip(self.sums, other.sums, strict=True))
     self.squares = tuple(a + b for a, b in zip(self.squares, other.squares, strict=True))
@@ -48,7 +48,7 @@ class PixelSums:
     return [float(Fraction(total, self.pixels)) for total in self.sums]
 
   def std(self) -> list[float]:
-    """The standard deviation of each channel; the variance is exact before its root."""
+    """The standard deviation of each channel: the root of the exact variance."""
     variances = [
       Fraction(self.pixels * square - total**2, self.pixels**2)
       for total, square in zip(self.sums, self.squares, strict=True)
@@ -56,7 +56,7 @@ class PixelSums:
     return [math.sqrt(variance) for variance in variances]
 
   def to_json(self) -> dict[str, Any]:
-    """The sums as JSON holds them, integers of any size."""
+    """The sums as a JSON object, with integers of any size."""
     return dataclasses.asdict(self)
 
   @classmethod

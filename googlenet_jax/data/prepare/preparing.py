@@ -1,8 +1,9 @@
-"""From a source to a finished data set, in steps that a kill at any moment leaves in order.
+"""Makes a finished data set from a source, in steps that can be killed at any moment.
 
-`out/.prepare` holds what a second run needs: `plan.json` (what is being made, of what), a note
-about each finished shard, a lock, and `unfinished/`, emptied at every start. It may be deleted
-once the data set is finished; then it cannot be verified, nor another run recognize it.
+`out/.prepare` contains what a second run needs: `plan.json` (what is being made from what), a note
+about each finished shard, a lock, and `unfinished/`, which is emptied at every start. It may be
+deleted when the data set is finished; after that the data set cannot be verified, and another run
+does not recognize it.
 """
 
 import dataclasses
@@ -24,7 +25,7 @@ from googlenet_jax.data.prepare.shards import Note, Shard, verify_shard, write_s
 from googlenet_jax.data.prepare.sources import open_listing
 from googlenet_jax.errors import UserError
 
-_FORMAT = 1  # of the shards: raised whenever the same source and options give other bytes
+_FORMAT = 1  # of the shards; increased whenever the same source and options give different bytes
 
 
 def prepare(
@@ -39,23 +40,23 @@ def prepare(
   shards: int | None = None,
   progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> PreparedData:
-  """Prepares a data set, goes on with one that was interrupted, or finds it finished.
+  """Prepares a data set, continues one that was interrupted, or finds it finished.
 
   Args:
-    source: what the images are, as `sources.open_listing` takes it.
+    source: the source of the images, as accepted by `sources.open_listing`.
     out: folder of the data set: new, empty, or left by an earlier run of the same command.
-    name: name of the data set, and a part of the shards' names.
-    short_side: images with a longer shorter side are shrunk to it and stored as JPEG; all others,
-      and with None all, are stored byte for byte.
-    strict: whether a bad image stops the run, instead of being left out and reported.
-    verify: whether to read everything again in the end.
+    name: name of the data set, and part of the shards' names.
+    short_side: images with a longer shorter side are shrunk to it and stored as JPEG; all other
+      images (all images if it is None) are stored byte for byte.
+    strict: whether a bad image stops the run instead of being left out and reported.
+    verify: whether to read everything again at the end.
     processes: number of processes that decode; the bytes written do not depend on it.
-    shards: number of files of the split train; None: chosen by size.
+    shards: number of files of the split train; by default it depends on the size.
     progress: called with the number of images done and of all images, first while writing, then
       while verifying.
 
   Raises:
-    UserError: in one line. What was finished stays, and the same call goes on from there.
+    UserError: preparing failed. What was finished stays, and the same call continues from there.
   """
   started = time.monotonic()
   _check_options(name, short_side, processes, shards)
@@ -99,10 +100,10 @@ def _check_options(name: str, short_side: int | None, processes: int, shards: in
 
 
 def check_out(out: pathlib.Path) -> None:
-  """Refuses what is no folder that is new, empty or left by an earlier run; makes none.
+  """Checks that a folder is new, empty or left by an earlier run; does not create it.
 
   Raises:
-    UserError: names the folder.
+    UserError: it is none of these; names the folder.
   """
   if out.exists() and not out.is_dir():
     raise UserError(f'{out}: is a file; accepted: a new folder')
@@ -111,7 +112,7 @@ def check_out(out: pathlib.Path) -> None:
 
 
 def _claim(out: pathlib.Path) -> pathlib.Path:
-  """The folder of the state, in a folder that `check_out` accepts."""
+  """The state folder in `out`, which is checked by `check_out`."""
   check_out(out)
   state = out / '.prepare'
   state.mkdir(parents=True, exist_ok=True)
@@ -126,7 +127,7 @@ def _empty(folder: pathlib.Path) -> pathlib.Path:
 
 
 def _keep_plan(out: pathlib.Path, state: pathlib.Path, plan: dict[str, Any]) -> None:
-  """Stores what is being made, or refuses to make another thing in the same folder."""
+  """Stores the plan, or raises UserError if the folder has another plan."""
   path = state / 'plan.json'
   if not path.is_file():
     text = json.dumps(plan, ensure_ascii=False, indent=2)
@@ -177,7 +178,7 @@ def _shards(
 def _write_all(
   every: dict[str, list[Shard]], processes: int, progress: Callable[[int, int], None]
 ) -> tuple[dict[str, list[Note]], int]:
-  """Writes the shards that are not finished; returns all notes and the number of images read."""
+  """Writes unfinished shards; returns the notes of all shards and the number of images read."""
   shards = [shard for held in every.values() for shard in held]
   notes: dict[pathlib.Path, Note] = {}
   for shard in shards:
@@ -276,10 +277,10 @@ def _verify_all(
   processes: int,
   progress: Callable[[int, int], None],
 ) -> None:
-  """Reads all shards again, and the number of images that TFDS is told of.
+  """Reads all shards again, and compares the number of images with TFDS's description.
 
   Raises:
-    UserError: names what differs and how to mend it.
+    UserError: names what differs and how to repair it.
   """
   described = dataset_info.shard_lengths(out)
   for split, held in notes.items():

@@ -1,4 +1,4 @@
-"""One image on its way from its source to its record, and a record read again."""
+"""Turns an image of a source into a record, and reads records back."""
 
 import os
 from collections.abc import Callable
@@ -12,16 +12,16 @@ from googlenet_jax.data.prepare.listing import WHOLE_FILE, Item
 from googlenet_jax.errors import UserError
 
 MAX_BYTES = 2**29
-"""Files above this (512 MiB) are refused unread; decoded images are limited far below."""
+"""Larger files (512 MiB) are refused unread; the limit for decoded images is far lower."""
 
 QUALITY = 90
-"""JPEG quality of images that were shrunk; their chroma has half the resolution (4:2:0)."""
+"""JPEG quality of shrunk images; their chroma has half the resolution (4:2:0)."""
 
-_JPEG_SIDE = 65_500  # libjpeg writes no longer ones
+_JPEG_SIDE = 65_500  # libjpeg's limit for writing
 
 
 class Bytes:
-  """Reads items; the archive read last stays open."""
+  """Reads items, keeping the most recent archive open."""
 
   def __init__(self) -> None:
     self._path, self._descriptor = '', -1
@@ -43,8 +43,9 @@ class Bytes:
     """All bytes of an item.
 
     Raises:
-      DecodeError: this file alone is at fault: absent, forbidden, too large.
-      UserError: the disk or the archive is; others may be lost too, so that the run must stop.
+      DecodeError: only this file is at fault: missing, not permitted or too large.
+      UserError: the disk or the archive is at fault; other items may be affected, so the run must
+        stop.
     """
     if item.size > MAX_BYTES:
       raise DecodeError(item.key, f'{item.size:,} bytes, more than the {MAX_BYTES:,} accepted')
@@ -67,12 +68,12 @@ class Bytes:
 
 
 def shrink(data: bytes, image: np.ndarray, short_side: int | None) -> bytes:
-  """The file as it is, or as a smaller JPEG if its shorter side is above `short_side`.
+  """Returns the file unchanged, or as a smaller JPEG if its shorter side exceeds `short_side`.
 
   Args:
     data: the file.
-    image: uint8[h, w, 3], the file decoded.
-    short_side: largest shorter side in pixels; None keeps every file.
+    image: the decoded file, uint8[h, w, 3].
+    short_side: maximum shorter side in pixels; None keeps every file.
   """
   height, width = image.shape[:2]
   if short_side is None or min(height, width) <= short_side:
@@ -88,7 +89,7 @@ def shrink(data: bytes, image: np.ndarray, short_side: int | None) -> bytes:
 
 
 def serializer() -> Callable[[bytes, int, str], bytes]:
-  """(image, label, key) -> a record with the features that `features.json` announces."""
+  """(image, label, key) -> a record with the features described in `features.json`."""
   import tensorflow_datasets as tfds
 
   specs = dataset_features(['of', 'any', 'name']).get_serialized_info()
@@ -96,14 +97,14 @@ def serializer() -> Callable[[bytes, int, str], bytes]:
 
   def serialize(image: bytes, label: int, key: str) -> bytes:
     message = example.get_tf_example({'image': image, 'label': label, 'file': key})
-    # Protobuf writes the entries of a map in another order in each process unless told not to.
+    # By default, protobuf writes the entries of a map in a different order in each process.
     return message.SerializeToString(deterministic=True)
 
   return serialize
 
 
 def dataset_features(classes):
-  """TFDS's features of every prepared data set."""
+  """The TFDS features of every prepared data set."""
   import tensorflow_datasets as tfds
 
   return tfds.features.FeaturesDict(
@@ -119,8 +120,8 @@ def parse_record(record: bytes, key: str, classes: int) -> tuple[bytes, int]:
   """Image file and label of a serialized `tf.train.Example`.
 
   Raises:
-    DecodeError: it is none, it does not hold one image file and one label, or its label is no
-      class.
+    DecodeError: it is not an example, does not contain one image file and one label, or its label
+      is not a class.
   """
   from google.protobuf.message import DecodeError as ProtobufError
   from tensorflow_datasets.proto import tf_example_pb2

@@ -1,4 +1,4 @@
-"""Shards: written whole or not at all, each with a note of what is in it, and read again.
+"""Writes shards, each wholly or not at all and with a note of its contents, and verifies them.
 
 The note (`.prepare/<shard>.json`) is written after the shard has its final name. A shard without a
 note is written again; one with a note is never touched.
@@ -26,16 +26,16 @@ _ADVANCE = 16  # images between two reports of progress
 
 @dataclasses.dataclass(frozen=True)
 class Shard:
-  """What to write where.
+  """A shard to write.
 
   Attributes:
     path: file of the shard.
-    note: JSON file about it.
-    unfinished: folder for what is not finished, on the same disk.
+    note: JSON file of its note.
+    unfinished: folder for unfinished files, on the same disk.
     items: the images, in the order of the records.
     classes: number of classes.
     content: what the bytes of an item are, as in `Listing`.
-    short_side: largest shorter side in pixels; None: any.
+    short_side: maximum shorter side in pixels; None for no maximum.
     strict: whether a bad image stops the run.
   """
 
@@ -51,13 +51,13 @@ class Shard:
 
 @dataclasses.dataclass
 class Note:
-  """What a finished shard holds.
+  """The contents of a finished shard.
 
   Attributes:
     images: number of records.
-    counts: images by label, without the labels that have none.
+    counts: number of images by label, for labels that have images.
     pixels: sums over all images as stored.
-    bad: (name, reason) of every image that was left out.
+    bad: (name, reason) for every image that was left out.
     size: size of the file in bytes.
     sha256: SHA-256 of the file, in hexadecimal.
   """
@@ -76,7 +76,7 @@ class Note:
     self.pixels.add_image(image)
 
   def to_json(self) -> str:
-    """One line."""
+    """The note as one line of JSON."""
     return json.dumps(dataclasses.asdict(self), ensure_ascii=False) + '\n'
 
   @classmethod
@@ -102,7 +102,7 @@ def write_shard(shard: Shard, advance: Callable[[int], None]) -> tuple[pathlib.P
   """Reads, checks and writes the images of a shard.
 
   Raises:
-    UserError: a bad image with `strict`; an archive or the output that fails, as a full disk does.
+    UserError: an image is bad and `strict` is set, or reading an archive or writing fails.
   """
   temporary = shard.unfinished / f'{shard.path.name}.{os.getpid()}'
   try:
@@ -145,19 +145,19 @@ def _write_records(shard: Shard, path: pathlib.Path, advance: Callable[[int], No
 
 
 def _check(data: bytes, item: Item, shard: Shard) -> tuple[bytes, int, Any]:
-  """File to store, label and pixels of one item."""
+  """The file to store, label and pixels of one item."""
   label = item.label
   if shard.content != 'image':
     data, stored = _parse(data, item.key, shard)
     label = stored if label == FROM_RECORD else label
   image = decode_image(data, item.key)
   smaller = records.shrink(data, image, shard.short_side)
-  # The pixels that count are those that will be read.
+  # Sums are over the pixels that will be read.
   return smaller, label, image if smaller is data else decode_image(smaller, item.key)
 
 
 def _parse(record: bytes, key: str, shard: Shard) -> tuple[bytes, int]:
-  """Image file and label of a record."""
+  """The image file and label of a record."""
   if shard.content == 'example':
     return records.parse_record(checked(record, key), key, shard.classes)
   return cifar.parse_record(record, shard.content, key, shard.classes)
@@ -165,7 +165,7 @@ def _parse(record: bytes, key: str, shard: Shard) -> tuple[bytes, int]:
 
 @contextlib.contextmanager
 def _disk(path: pathlib.Path):
-  """Errors of ArrayRecord and of the system as the user's, in one line."""
+  """Turns errors of ArrayRecord and of the system into one-line user errors."""
   try:
     yield
   except (OSError, RuntimeError) as error:
@@ -184,7 +184,7 @@ def verify_shard(shard: Shard, advance: Callable[[int], None]) -> str | None:
   """Reads a finished shard again: its bytes, then each record, its label and its pixels.
 
   Returns:
-    What is wrong, None if nothing is.
+    What is wrong, or None.
   """
   from array_record.python.array_record_module import ArrayRecordReader
 

@@ -1,4 +1,4 @@
-"""What people have: a folder, a manifest, archives, a TFDS data set in TFRecord."""
+"""Sources to prepare: a folder, a manifest, archives, a TFDS data set in TFRecord."""
 
 import os
 import pathlib
@@ -50,9 +50,9 @@ def open_listing(source: str) -> Listing:
 
 
 def list_folder(path: pathlib.Path) -> Listing:
-  """Class folders, with sub folders train and test or val, or with a tenth held out.
+  """The images of class folders, inside train and test or val, or with a tenth held out.
 
-  The rules are those of `data.source=folder:PATH`, except that `train` may be there alone.
+  The rules are those of `data.source=folder:PATH`, except that `train` may be the only split.
   """
   names = ['train']
   if not (path / 'train').is_dir() or any((path / name).is_dir() for name in folder.TEST_NAMES):
@@ -80,9 +80,9 @@ def list_manifest(path: pathlib.Path) -> Listing:
 
 
 def _file_item(file: pathlib.Path, key: str, label: int) -> Item:
-  """An image in a file of its own."""
+  """The item of an image in a separate file."""
   try:
     size = os.stat(file).st_size
   except OSError:
-    size = -1  # reading it will say why
+    size = -1  # the error will come from reading it
   return Item(printable(key), label, str(file), WHOLE_FILE, size)

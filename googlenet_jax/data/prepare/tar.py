@@ -1,4 +1,4 @@
-"""Places of the files inside a tar archive: its headers are read, its files are not."""
+"""The positions of files inside a tar archive, from its headers; the files are not read."""
 
 import contextlib
 import gzip
@@ -19,7 +19,7 @@ class Entry(NamedTuple):
   """A file in an archive.
 
   Attributes:
-    name: name with its folders, as the archive has it.
+    name: its path in the archive.
     offset: position of its first byte in the archive's file.
     size: size in bytes.
   """
@@ -30,16 +30,16 @@ class Entry(NamedTuple):
 
 
 def entries(path: pathlib.Path, within: Entry | None = None) -> Iterator[Entry]:
-  """Yields the regular files of an uncompressed archive, in their order.
+  """Yields the regular files of an uncompressed archive, in order.
 
   Args:
-    path: the archive, or the one that holds it.
-    within: the entry of `path` that is the archive to read; None: `path` is. Offsets are positions
-      in the file `path`.
+    path: the archive, or an archive that contains it.
+    within: the entry of `path` that is the archive to read; by default `path` itself is. Offsets
+      are positions in the file `path` in either case.
 
   Raises:
-    UserError: no archive, compressed, or cut short: a damaged header and a missing end are errors,
-      where `tarfile` would stop without a word.
+    UserError: not an archive, compressed, or truncated. A damaged header or a missing end is an
+      error, while `tarfile` would stop silently.
   """
   where = f'{path}: {within.name}' if within else str(path)
   with path.open('rb') as file:
@@ -67,10 +67,10 @@ def entries(path: pathlib.Path, within: Entry | None = None) -> Iterator[Entry]:
 
 @contextlib.contextmanager
 def decompressed(path: pathlib.Path, folder: pathlib.Path) -> Iterator[pathlib.Path]:
-  """A .tar.gz or .tgz as a plain archive of the same name in `folder`, which goes with the block.
+  """A .tar.gz or .tgz as a plain archive in `folder`, which is deleted at the end of the block.
 
   Raises:
-    UserError: damaged, not compressed with gzip, or the disk is full.
+    UserError: it is damaged or not compressed with gzip, or the disk is full.
   """
   plain = folder / f'{path.name.removesuffix(".tgz").removesuffix(".tar.gz")}.tar'
   try:

@@ -1,8 +1,8 @@
-"""TFDS data sets in TFRecord, whose records are found by walking the files, without TensorFlow.
+"""TFDS data sets in TFRecord, read without TensorFlow.
 
-A file is a row of records: length (uint64), CRC of the length (uint32), data, CRC of the data
-(uint32), all little-endian, the CRCs CRC-32C, rotated and offset. The CRC of each length is checked
-when the file is listed, that of the data when the record is read.
+A file is a sequence of records: length (uint64), CRC of the length (uint32), data, CRC of the data
+(uint32). All are little-endian, and CRCs are CRC-32C, rotated and offset. The CRC of a length is
+checked when the file is listed, the CRC of the data when the record is read.
 """
 
 import pathlib
@@ -20,11 +20,11 @@ def list_tfrecords(name: str) -> Listing:
   """All records of a data set that TFDS has prepared.
 
   Args:
-    name: TFDS's name, as `cifar10` or `imagenette/320px-v2`, or the folder of a version, the one
-      that holds `dataset_info.json`.
+    name: TFDS's name, such as `cifar10` or `imagenette/320px-v2`, or the folder of a version, which
+      contains `dataset_info.json`.
 
   Raises:
-    UserError: the data set is not there, is not in TFRecord, or holds no images with labels.
+    UserError: the data set does not exist, is not in TFRecord, or has no images with labels.
   """
   builder = _builder(name)
   info = builder.info
@@ -55,7 +55,7 @@ def _builder(name: str) -> Any:
     return tfds.builder_from_directory(folder)
   try:
     builder = tfds.builder(name, try_gcs=False)
-  except Exception as error:  # TFDS has an exception of its own for each way to be wrong
+  except Exception as error:  # TFDS has a different exception for each kind of mistake
     raise UserError(f'tfds:{name}: {" ".join(str(error).split())[:200]}') from error
   if not pathlib.Path(builder.data_dir).is_dir():
     raise UserError(
@@ -69,7 +69,7 @@ def walk(path: pathlib.Path) -> list[Item]:
   """The records of one file, each with the four bytes of its CRC; `key` is `<file>[<index>]`.
 
   Raises:
-    UserError: the file is missing, damaged or cut short.
+    UserError: the file is missing, damaged or truncated.
   """
   items: list[Item] = []
   try:
@@ -94,7 +94,7 @@ def checked(data: bytes, key: str) -> bytes:
   """A record without its CRC.
 
   Raises:
-    DecodeError: the CRC is another one.
+    DecodeError: the CRC does not match.
   """
   if google_crc32c.value(data[:-4]) != _unmask(data[-4:]):
     raise DecodeError(key, 'wrong CRC of its TFRecord')

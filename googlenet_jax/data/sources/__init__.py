@@ -1,4 +1,4 @@
-"""Where images come from: each source opens as splits of encoded images with labels.
+"""Sources of images: each opens as splits of encoded images with labels.
 
 A source is written `digits`, `folder:PATH`, `manifest:FILE.csv`, `prepared:PATH`, `tfds:NAME` or
 `synthetic[:N]`.
@@ -25,7 +25,7 @@ def open_split(
       ArrayRecord), `tfds:NAME` (a data set that TFDS has prepared, in ArrayRecord) or `synthetic:N`
       (N random images of 64x64 in 10 classes).
     split: usually `train` or `test`.
-    cache_dir: where embedded data are prepared on first use.
+    cache_dir: the directory in which embedded data are prepared on first use.
     key: the config key or flag that names the source, for messages.
 
   Raises:

@@ -1,9 +1,10 @@
 """Handwritten digits that come with scikit-learn, as a TFDS data set written without TensorFlow.
 
-1,797 scans of 8x8 pixels with 17 levels of gray, a part of the UCI set "Optical Recognition of
-Handwritten Digits" (E. Alpaydin, C. Kaynak, 1998). The split is fixed: scan i is a test image where
-i % 5 == 4, which gives 1,438 and 359. Consecutive scans are by the same people, so that each
-person is in both splits: errors tell how well the handwriting of known people is read.
+There are 1,797 scans of 8x8 pixels with 17 levels of gray, a part of the UCI set "Optical
+Recognition of Handwritten Digits" (E. Alpaydin, C. Kaynak, 1998). The split is fixed: scan i is a
+test image if i % 5 == 4, which gives 1,438 training and 359 test images. Consecutive scans are by
+the same people, so each person is in both splits: errors measure how well the handwriting of known
+people is read.
 """
 
 import contextlib
@@ -25,10 +26,10 @@ VERSION = '1.0.0'
 
 
 def open_digits(split: str, cache_dir: pathlib.Path) -> Split:
-  """Opens the split `train` or `test`, which is prepared below `cache_dir` on first use.
+  """Opens the split `train` or `test`, which is prepared in `cache_dir` on first use.
 
   Raises:
-    UserError: another split, or a folder that cannot be written.
+    UserError: there is no such split, or the folder cannot be written.
   """
   import tensorflow_datasets as tfds
 
@@ -42,7 +43,7 @@ def open_digits(split: str, cache_dir: pathlib.Path) -> Split:
 
 
 def _prepare(folder: pathlib.Path) -> None:
-  """Writes the data set beside its place, then moves it there: others see all of it or nothing."""
+  """Writes the data set next to its folder, then moves it there, so that it appears all at once."""
   folder.parent.mkdir(parents=True, exist_ok=True)
   temporary = pathlib.Path(tempfile.mkdtemp(prefix='.preparing-', dir=folder.parent))
   try:
@@ -52,7 +53,7 @@ def _prepare(folder: pathlib.Path) -> None:
     try:
       os.rename(builder.data_dir, folder)
     except OSError:
-      if not folder.is_dir():  # not even another process has put it there
+      if not folder.is_dir():  # and no other process has put it there
         raise
   finally:
     shutil.rmtree(temporary, ignore_errors=True)
@@ -104,7 +105,7 @@ def _builder(data_dir: pathlib.Path) -> Any:
 
 
 def _scans() -> tuple[np.ndarray, np.ndarray]:
-  """uint8[1797, 8, 8] on the scale 0 to 255, and labels."""
+  """The scans, uint8[1797, 8, 8] on the scale 0 to 255, and their labels."""
   from sklearn.datasets import load_digits
 
   scans = load_digits()

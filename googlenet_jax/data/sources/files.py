@@ -1,4 +1,4 @@
-"""Images in files of their own."""
+"""Images in separate files."""
 
 import pathlib
 import zlib
@@ -10,11 +10,11 @@ from googlenet_jax.errors import UserError
 SUFFIXES = ('.jpg', '.jpeg', '.png', '.webp', '.bmp', '.gif', '.tif', '.tiff', '.ppm', '.pgm')
 
 NO_LABEL = -1
-"""The label of an image whose class is not known."""
+"""The label of an image of unknown class."""
 
 
 class Files:
-  """Records of image files, which are read when asked for.
+  """Records of image files, which are read on access.
 
   Attributes:
     files: each file and the index of its class, or `NO_LABEL`.
@@ -46,15 +46,15 @@ def read_file(file: pathlib.Path) -> bytes:
 
 
 def images_below(folder: pathlib.Path) -> list[pathlib.Path]:
-  """Image files in a folder and its sub folders, by their suffix, sorted."""
+  """The image files in a folder and its subfolders, recognized by suffix and sorted."""
   return sorted(
     file for file in folder.rglob('*') if file.suffix.lower() in SUFFIXES and file.is_file()
   )
 
 
 def is_held_out(name: str) -> bool:
-  """Whether an image is in the tenth that is held out where nothing else tells test images.
+  """Whether an image is in the tenth that is held out if nothing else determines test images.
 
-  It depends on the image's own name alone, by its CRC-32, so that adding images moves none.
+  It depends only on the CRC-32 of the image's own name, so that adding images moves none.
   """
   return zlib.crc32(name.encode()) % 10 == 0

@@ -1,7 +1,7 @@
 """A folder of class folders: `PATH/<class>/*.jpg`, or the same below `train` and `test`.
 
 Test images are in `test`, `val` or `validation`. Without such folders a tenth of the images is held
-out: those whose name (below PATH) has a CRC-32 divisible by 10, so that adding images moves none.
+out: those whose path below PATH has a CRC-32 divisible by 10, so that adding images moves none.
 """
 
 import pathlib
@@ -21,8 +21,8 @@ def open_folder(path: pathlib.Path, split: str) -> Split:
     split: `train` or `test`; `val` and `validation` mean the same as `test`.
 
   Raises:
-    UserError: no folder, no images, a class without images, other classes in `test` than in
-      `train`, another split.
+    UserError: no folder, no images, a class without images, different classes in `test` and
+      `train`, or no such split.
   """
   if split not in ('train', *TEST_NAMES):
     raise UnknownSplitError(split, f'folder:{path}', ('train', *TEST_NAMES))
@@ -54,17 +54,17 @@ def open_folder(path: pathlib.Path, split: str) -> Split:
 
 
 def open_whole_folder(path: pathlib.Path) -> Split:
-  """Opens every image of a folder of class folders; none is held out.
+  """Opens all images of a folder of class folders; none are held out.
 
   Raises:
-    UserError: no class folders, or one without images.
+    UserError: there are no class folders, or one has no images.
   """
   classes, files = _class_folders(path)
   return Split(path.name, Files(files), classes)
 
 
 def _class_folders(root: pathlib.Path) -> tuple[tuple[str, ...], list[tuple[pathlib.Path, int]]]:
-  """Names of the classes, and each image with the index of its class, all sorted."""
+  """The names of the classes, and the images with the indices of their classes, all sorted."""
   folders = sorted(
     child for child in root.iterdir() if child.is_dir() and not child.name.startswith('.')
   )

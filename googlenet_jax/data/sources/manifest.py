@@ -1,18 +1,18 @@
-"""A manifest: a CSV file that lists images with their labels, and perhaps their splits.
+"""Manifests: CSV files that list images with their labels and, optionally, their splits.
 
-Training, evaluation and preparation read it by the same rules:
+Training, evaluation and preparation read them by the same rules:
 
 - The file is CSV in UTF-8, with or without a byte order mark. Its first line names the columns.
-- `file` and `label` must be there; `split` may be; further columns are ignored. Any order will do.
-- Every line has as many cells as the first. Spaces around a cell do not count; `file`, `label` and
-  `split` are never empty. Empty lines are skipped.
-- `file` is relative to the folder of the manifest. No file is listed twice.
-- `split` is `train`, `val` or `validation` (two words for one) or `test`. Without that column a
-  tenth of the images is held out as `test`, as in a folder: those whose `file` has a CRC-32
-  divisible by 10.
+- The columns `file` and `label` are required, `split` is optional, and other columns are ignored.
+  Columns may be in any order.
+- Every line has as many cells as the first. Spaces around a cell are ignored; `file`, `label` and
+  `split` must not be empty. Empty lines are skipped.
+- `file` is relative to the folder of the manifest. No file may be listed twice.
+- `split` is `train`, `val` or its synonym `validation`, or `test`. Without that column a tenth of
+  the images is held out as `test`, as in a folder: those whose `file` has a CRC-32 divisible by 10.
 - `label` is the name of a class. Classes are the labels of the training images, sorted, as numbers
-  if all are whole numbers. A network that is evaluated brings its own classes, and `label` may also
-  be an index into them.
+  if all are integers. When a network is evaluated, it has its own classes, and `label` may also be
+  an index into them.
 """
 
 import csv
@@ -25,7 +25,7 @@ from googlenet_jax.data.split import Split, UnknownSplitError
 from googlenet_jax.errors import UserError
 
 SPLITS = {'train': 'train', 'val': 'validation', 'validation': 'validation', 'test': 'test'}
-"""What the column `split` may hold, with the name of the split for each."""
+"""The accepted values of the column `split`, with the name of the split for each."""
 
 _NEEDED = ('file', 'label')
 
@@ -35,8 +35,8 @@ class Row(NamedTuple):
 
   Attributes:
     where: the manifest and the line, for messages.
-    file: the image as the manifest names it.
-    label: the label as the manifest has it.
+    file: the image, as named in the manifest.
+    label: the label, as given in the manifest.
     split: `train`, `validation` or `test`.
   """
 
@@ -95,10 +95,10 @@ def read_rows(path: pathlib.Path) -> list[Row]:
 
 
 def label_indices(rows: Sequence[Row]) -> tuple[tuple[str, ...], list[int]]:
-  """Names of the classes, and the index of each image's class.
+  """The names of the classes, and the index of each image's class.
 
   Raises:
-    UserError: a label that no training image has.
+    UserError: no training image has an image's label.
   """
   names = {row.label for row in rows if row.split == 'train'}
   numeric = all(name.isascii() and name.isdecimal() for name in names)
@@ -114,7 +114,7 @@ def label_indices(rows: Sequence[Row]) -> tuple[tuple[str, ...], list[int]]:
 
 
 def splits_of(rows: Sequence[Row]) -> tuple[str, ...]:
-  """Names of the splits that have images."""
+  """The names of the splits that have images."""
   return tuple(dict.fromkeys(row.split for row in rows))
 
 

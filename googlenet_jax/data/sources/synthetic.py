@@ -1,4 +1,4 @@
-"""Random images, the same at every call: for benchmarks and dry runs."""
+"""Random images that are the same in every call, for benchmarks and dry runs."""
 
 import numpy as np
 
@@ -20,7 +20,7 @@ def open_synthetic(count: str, split: str) -> Split:
 
 
 class _Random:
-  """Records drawn from their index."""
+  """Random records, each determined by its index."""
 
   def __init__(self, count: int, seed: int) -> None:
     self._count, self._seed = count, seed

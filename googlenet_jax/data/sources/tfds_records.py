@@ -13,16 +13,16 @@ DOWNLOADS = {
   'imagenette': 'imagenette',
   'tf_flowers': 'flowers',
 }
-"""What `googlenet download` calls the data sets of TFDS that it prepares."""
+"""The names in `googlenet download` of TFDS data sets that it prepares."""
 
 
 def open_builder(builder: Any, split: str) -> Split:
   """Opens a split of a prepared TFDS builder with the features `image` and `label`.
 
-  The normalization and, if there are any, the names of files are those that `prepare` stored.
+  The normalization and any file names are those that `prepare` stored.
 
   Raises:
-    UserError: the split is not there, or the data are not ArrayRecord.
+    UserError: the split does not exist, or the data are not ArrayRecord.
   """
   import tensorflow_datasets as tfds
 
@@ -49,7 +49,7 @@ def open_builder(builder: Any, split: str) -> Split:
 
 
 def open_prepared(path: pathlib.Path, split: str) -> Split:
-  """Opens a split of a data set by its folder, the one that holds `dataset_info.json`."""
+  """Opens a split of a data set by its folder, which contains `dataset_info.json`."""
   if not path.is_dir():
     raise UserError(
       f'prepared:{path}: no such folder; accepted: one that googlenet prepare or download has '
@@ -66,12 +66,12 @@ def open_prepared(path: pathlib.Path, split: str) -> Split:
 
 
 def open_named(name: str, split: str) -> Split:
-  """Opens a split of a data set by its TFDS name, from TFDS's own data folder."""
+  """Opens a split of a data set by its TFDS name, in TFDS's own data folder."""
   import tensorflow_datasets as tfds
 
   try:
     builder = tfds.builder(name, try_gcs=False, file_format='array_record')
-  except Exception as error:  # TFDS has an exception of its own for each way to be wrong
+  except Exception as error:  # TFDS has a different exception for each kind of mistake
     raise UserError(f'tfds:{name}: {" ".join(str(error).split())[:200]}') from error
   if not pathlib.Path(builder.data_dir).is_dir():
     raise UserError(

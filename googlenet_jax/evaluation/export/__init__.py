@@ -1,4 +1,4 @@
-"""A network for other programs: StableHLO, which JAX alone runs, ONNX, or a SavedModel."""
+"""Exports networks for other programs: as StableHLO, which JAX itself runs, ONNX or SavedModel."""
 
 import contextlib
 import dataclasses
@@ -28,24 +28,25 @@ def export(
   preprocessing: bool = False,
   batch: int | None = None,
 ) -> dict[str, Any]:
-  """Writes the inference function, and beside it a .json with the names of the classes.
+  """Writes the inference function, and next to it a .json with the names of the classes.
 
-  The function takes images [n, s, s, 3] and returns their probabilities float32[n, classes]. The
-  weights are constants of it; those of auxiliary heads are left out before it is made.
+  The function takes images [n, s, s, 3] and returns their probabilities, float32[n, classes]. The
+  weights are constants in it; auxiliary heads are removed beforehand.
 
   Args:
     bundle: the network.
     path: a file that ends in .stablehlo or .onnx, or a new folder that ends in .savedmodel.
-    preprocessing: whether images are uint8, R, G and B, and the function normalizes them; or else
-      float32, normalized and in the network's order of channels. Resizing stays the caller's.
-    batch: number of images at a time; None: any number.
+    preprocessing: if true, images are uint8 RGB and the function normalizes them; otherwise they
+      are float32, normalized and in the network's order of channels. The caller resizes images in
+      either case.
+    batch: number of images at a time; None for any number.
 
   Returns:
-    What the .json holds.
+    The contents of the .json.
 
   Raises:
-    UserError: another ending, the converter is not installed or cannot convert this network, or the
-      files cannot be written.
+    UserError: the path has another ending, the converter is not installed or cannot convert this
+      network, or the files cannot be written.
   """
   if path.suffix not in _WRITERS:
     raise UserError(f'{path}: accepted: a name that ends in {", ".join(_WRITERS)}')
@@ -55,7 +56,7 @@ def export(
       'convolutions; accepted: float32, or a name that ends in .stablehlo or .savedmodel'
     )
   bundle = without_auxiliary(bundle)
-  if path.suffix == '.onnx':  # which has no choice by platform
+  if path.suffix == '.onnx':  # ONNX cannot choose by platform
     bundle = dataclasses.replace(bundle, model=bundle.model.clone(forms=kernels.PREFERRED['cpu']))
   model, taken, size = bundle.model, bundle.preprocessing, bundle.preprocessing.image_size
   variables = jax.tree.map(jnp.asarray, bundle.variables)
@@ -90,7 +91,7 @@ def export(
 
 
 def describe(about: dict[str, Any], path: pathlib.Path) -> str:
-  """Types and shapes of an exported network, and its two files, as text."""
+  """The types and shapes of an exported network and its two files, as text."""
   takes, gives = (
     f'{about[end]["dtype"]}[{", ".join(map(str, about[end]["shape"]))}]'
     for end in ('input', 'output')
@@ -118,13 +119,13 @@ def _saved_model(
   return {'platforms': list(PLATFORMS)}
 
 
-# Each says what only its format has.
+# Each returns the facts that only its format has.
 _WRITERS = {'.stablehlo': _stablehlo, '.onnx': _onnx, '.savedmodel': _saved_model}
 
 
 @contextlib.contextmanager
 def _no_locations() -> Iterator[None]:
-  """Keeps the source files of every operation, paths of this machine, out of what is traced."""
+  """Keeps the operations' source locations, which are paths of this machine, out of traces."""
   limit = jax.config.values['jax_traceback_in_locations_limit']
   jax.config.update('jax_traceback_in_locations_limit', 0)
   try:

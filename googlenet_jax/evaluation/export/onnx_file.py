@@ -1,6 +1,6 @@
-"""A function of JAX as one ONNX file; jax2onnx converts it.
+"""Writes a JAX function as an ONNX file, converted by jax2onnx.
 
-Tried with jax2onnx 0.17.1, onnx 1.23.2 and ONNX Runtime 1.32.0.
+Tested with jax2onnx 0.17.1, onnx 1.23.2 and ONNX Runtime 1.32.0.
 """
 
 import pathlib
@@ -11,13 +11,13 @@ import jax
 from googlenet_jax.errors import UserError
 from googlenet_jax.weights import tensors
 
-OPSET = 21  # of 2024, so that no runtime need be the newest
+OPSET = 21  # from 2024, so that the runtime need not be the newest
 
 
 def write(
   function: Callable[[jax.Array], jax.Array], images: jax.ShapeDtypeStruct, path: pathlib.Path
 ) -> None:
-  """Writes a function of `images` to `probabilities`, whole or not at all.
+  """Writes a function from `images` to `probabilities`, whole or not at all.
 
   Raises:
     UserError: jax2onnx is not installed or cannot convert this function, or the file cannot be
@@ -39,8 +39,8 @@ def write(
       input_names=['images'],
       output_names=['probabilities'],
     )
-    # Its notes on shapes between layers are wrong around batch normalization (channels first, noted
-    # as last); they are optional, and runtimes work out their own.
+    # The shapes that it records between layers are wrong around batch normalization (channels are
+    # first but recorded as last). They are optional, and runtimes infer their own.
     model.graph.ClearField('value_info')
     onnx.checker.check_model(model, full_check=True)
   except Exception as error:

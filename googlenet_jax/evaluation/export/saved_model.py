@@ -1,6 +1,6 @@
-"""A function of JAX as TensorFlow's SavedModel; JAX's own jax2tf converts it.
+"""Writes a JAX function as a TensorFlow SavedModel, converted by JAX's own jax2tf.
 
-Tried with JAX 0.10.2 and TensorFlow 2.21.0. The StableHLO is inside, for TensorFlow to compile.
+Tested with JAX 0.10.2 and TensorFlow 2.21.0. It contains StableHLO, which TensorFlow compiles.
 """
 
 import contextlib
@@ -22,16 +22,16 @@ def write(
   path: pathlib.Path,
   platforms: Sequence[str],
 ) -> None:
-  """Writes a folder whose signature `serving_default` takes `images` and gives `probabilities`.
+  """Writes a folder with the signature `serving_default` from `images` to `probabilities`.
 
-  It is written whole or not at all, and replaces nothing.
+  It is written whole or not at all, and does not replace an existing folder.
 
   Raises:
-    UserError: TensorFlow is not installed, or the folder is there or cannot be written.
+    UserError: TensorFlow is not installed, or the folder already exists or cannot be written.
   """
   if path.exists():
     raise UserError(f'{path}: exists; accepted: a new folder')
-  os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')  # or else it greets on stderr
+  os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')  # otherwise it logs a greeting to stderr
   try:
     import tensorflow as tf
     from jax.experimental import jax2tf
@@ -39,8 +39,8 @@ def write(
     raise UserError(
       f"{path}: TensorFlow is not installed; accepted: pip install 'googlenet_jax[tensorflow]'"
     ) from error
-  with contextlib.suppress(RuntimeError):  # a program that has used TensorFlow before
-    tf.config.set_visible_devices([], 'GPU')  # it would take memory, of which JAX holds most
+  with contextlib.suppress(RuntimeError):  # the program has used TensorFlow before
+    tf.config.set_visible_devices([], 'GPU')  # it would claim memory, most of which JAX has
   count, *rest = images.shape
   any_count = not isinstance(count, int)
   converted = jax2tf.convert(

@@ -14,8 +14,8 @@ from googlenet_jax.models.kernels import BY_PLATFORM, Forms, Padding, max_pool
 class Widths:
   """Output channels of the six convolutions of an Inception module, in Table 1's order.
 
-  `None` leaves a 1x1 convolution out: `reduce_3x3`, `reduce_5x5` (the large convolution then reads
-  the module's input) and `pool_proj` (the pooling branch then passes its input's channels on).
+  `None` omits a 1x1 convolution: `reduce_3x3` or `reduce_5x5` (the large convolution is then
+  applied to the module's input) or `pool_proj` (the pooling branch then keeps all input channels).
   """
 
   conv1x1: int
@@ -26,7 +26,7 @@ class Widths:
   pool_proj: int | None
 
   def naive(self) -> 'Widths':
-    """The module of Figure 2a: no reductions, pooling branch unprojected."""
+    """The module of Figure 2a: no reductions and no projection in the pooling branch."""
     return dataclasses.replace(self, reduce_3x3=None, reduce_5x5=None, pool_proj=None)
 
 
@@ -49,9 +49,9 @@ REDUCTIONS = ('reduce_3x3', 'reduce_5x5')
 class Inception(nn.Module):
   """Four branches side by side, concatenated: 1x1, 3x3, 5x5 and pooling (Figure 2b).
 
-  `conv` makes a convolution unit from its width, kernel size and name; `large_kernel` is the size
-  of the 5x5 branch's kernel (3 in torchvision's network), `large_convolutions` the number of such
-  convolutions in a row. Without `branch_pool` the pooling branch projects the module's own input.
+  `conv` makes a convolution unit from its width, kernel size and name. `large_kernel` is the kernel
+  size of the 5x5 branch (3 in torchvision's network), `large_convolutions` its number of such
+  convolutions in sequence. Without `branch_pool` the pooling branch projects the module's input.
   """
 
   widths: Widths
@@ -82,7 +82,7 @@ class Inception(nn.Module):
 
   @nn.nowrap
   def row_type(self, before: int, after: int) -> str:
-    """`inception`, what takes the place of its 5x5 convolution, and whether its pool is missing."""
+    """`inception`, what replaces its 5x5 convolution, and whether its pool is missing."""
     size, count = self.large_kernel, self.large_convolutions
     times = f'{count} times ' if count > 1 else ''
     large = f', {times}{size}x{size} for 5x5' if (size, count) != (5, 1) else ''

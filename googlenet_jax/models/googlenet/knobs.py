@@ -1,4 +1,4 @@
-"""What can be asked of GoogLeNet: every knob, and the architecture that follows from them."""
+"""GoogLeNet's knobs, and the architecture that follows from them."""
 
 import dataclasses
 from typing import Any
@@ -36,7 +36,7 @@ class GoogLeNetKnobs(HeadKnobs):
 
 
 def apply_knobs(architecture: Architecture, knobs: GoogLeNetKnobs) -> Architecture:
-  """The architecture of a variant, changed as the knobs say.
+  """The architecture of a variant with the knobs applied.
 
   Raises:
     UserError: names the knob and what it accepts.

@@ -18,7 +18,7 @@ from googlenet_jax.models.layers import (
 
 
 class GoogLeNet(Network):
-  """The network; `aux` names the Inception modules that carry a head."""
+  """The network; `aux` names the Inception modules that have an auxiliary head."""
 
   architecture: Architecture = Architecture()
 

@@ -1,4 +1,4 @@
-"""The variant table: each published reading of GoogLeNet is one entry, each knob one function."""
+"""The variant table: one entry for each published version of GoogLeNet."""
 
 import dataclasses
 import math
@@ -13,23 +13,23 @@ from googlenet_jax.models.kernels import LRN, Padding, pool_padding
 from googlenet_jax.models.layers import KERNEL_INITIALIZERS, BatchNorm
 
 MAX_STAGE = len(string.ascii_lowercase)
-"""The most modules of a stage, which letters name."""
+"""The most modules of a stage: they are named by letters."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Architecture:
-  """Everything that fixes the trunk and its heads, but for the classes and where heads attach.
+  """Everything that determines the network, except the number of classes and where heads attach.
 
   Attributes:
     modules: the widths of 3a to 5b in order.
     stem: `full` (7x7/2, then pool/2), `separable` (the 7x7/2 as a depthwise convolution with
       multiplier 8, then 1x1), `small` (3x3/1, no first pool: for images of 32 to 64 pixels) or
-      `single` (3x3/1 and nothing else in front of 3a).
+      `single` (3x3/1 and nothing else before 3a).
     conv2_reduce: filters of the stem's 1x1 convolution, None in a `single` stem.
     conv2: filters of the stem's last convolution, None in a `single` stem.
-    stages: the number of modules 3a, 3b, ..., of 4a, ... and of 5a, ..., a pool between each two.
-    large_kernel: size of the 5x5 branch's kernel.
-    large_convolutions: convolutions with that kernel in a row.
+    stages: the number of modules in stages 3, 4 and 5, with a pool between consecutive stages.
+    large_kernel: kernel size of the 5x5 branch.
+    large_convolutions: number of convolutions with that kernel in sequence.
     branch_pool: whether the pooling branch pools before it projects.
   """
 
@@ -85,7 +85,7 @@ def _with_widths(changes: dict[str, dict[str, int]]) -> tuple[Widths, ...]:
   )
 
 
-# The tutorial's blocks: columns as in Table 1.
+# The tutorial's blocks, with the columns of Table 1.
 UVA = Architecture(
   modules=(
     Widths(16, 32, 32, 16, 8, 8),
@@ -111,8 +111,8 @@ UVA = Architecture(
   bias_init=0.0,
 )
 
-# Caffe's `xavier` with bias 0.2 is the one published recipe for the printed network. Under batch
-# normalization the bias is gone and He's initializer suits ReLU.
+# Caffe's `xavier` with bias 0.2 is the only published recipe for the printed network. Networks with
+# batch normalization have no biases, and He's initializer suits ReLU.
 VARIANTS: dict[str, Variant] = {
   'table1': Variant(
     Architecture(),
@@ -197,7 +197,7 @@ VARIANTS: dict[str, Variant] = {
 def scale(
   architecture: Architecture, *, width: float, reduction_3x3: float, reduction_5x5: float
 ) -> Architecture:
-  """Multiplies widths: `width` all of the network, heads included, the others the 1x1 reductions.
+  """Multiplies widths: `width` those of the whole network, heads included, the others reductions.
 
   A width is rounded once, to the nearest integer.
 
@@ -243,8 +243,8 @@ def scale(
 def replace_widths(architecture: Architecture, widths: str) -> Architecture:
   """Sets widths of single modules from text: `3a.reduce_3x3=64,5b.conv5x5=96`.
 
-  Without a module a width is that of all: `reduce_3x3=none`. `none` as a value leaves a
-  reduction or the pooling projection out.
+  A width without a module applies to all modules: `reduce_3x3=none`. The value `none` omits a
+  reduction or the pooling projection.
 
   Raises:
     UserError: names the part of the text that cannot be read and what is accepted.
@@ -273,7 +273,7 @@ def replace_widths(architecture: Architecture, widths: str) -> Architecture:
 
 
 def starved_pool(architecture: Architecture, size: int) -> str | None:
-  """The first max pool that has too few pixels: less than two, or none that fill a window."""
+  """The first max pool with too few pixels: fewer than two, or than a window without padding."""
   if architecture.stem in ('full', 'separable'):
     size = math.ceil(size / 2)
   for name, window in architecture.pools():

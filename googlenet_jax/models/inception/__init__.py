@@ -1,6 +1,6 @@
-"""What followed GoogLeNet: BN-Inception (1502.03167), Inception-v2 and -v3 (1512.00567).
+"""GoogLeNet's successors: BN-Inception (1502.03167), Inception-v2 and -v3 (1512.00567).
 
-Two families, as two papers: their modules differ, but all are branches as data.
+There are two families, one per paper: their modules differ, but all consist of `Branch` objects.
 """
 
 from googlenet_jax.models.inception.bn_inception import FAMILY as BN_INCEPTION

@@ -1,7 +1,7 @@
-"""BN-Inception: GoogLeNet with batch normalization and two 3x3 in place of each 5x5.
+"""BN-Inception: GoogLeNet with batch normalization and two 3x3 convolutions for each 5x5.
 
 Ioffe and Szegedy, "Batch normalization: accelerating deep network training by reducing internal
-covariate shift", 1502.03167; sections and figures are those of the paper, whose Figure 5 is the
+covariate shift", 1502.03167. Section and figure numbers refer to this paper, whose Figure 5 is the
 table of the network.
 """
 
@@ -41,7 +41,7 @@ from googlenet_jax.models.layers import (
 class Widths:
   """Output channels of a module's convolutions, in the order of Figure 5.
 
-  None leaves the 1x1 branch out, or the projection: the pool then passes its channels through.
+  None omits the 1x1 branch or the projection; without a projection the pool keeps all channels.
   """
 
   conv1x1: int | None
@@ -54,7 +54,7 @@ class Widths:
 
 @dataclasses.dataclass(frozen=True)
 class Module:
-  """A row of Figure 5: a module's name, widths, pool, and the stride of its last layers."""
+  """A row of Figure 5: a module's name, widths and pool, and the stride of its last layers."""
 
   name: str
   widths: Widths
@@ -63,11 +63,11 @@ class Module:
 
 
 REDUCING = ('3c', '4e')
-"""The modules that halve the map: no 1x1 branch, and a max pool that passes through."""
+"""The modules that halve the map: without a 1x1 branch, and with an unprojected max pool."""
 
 # Figure 5: `#1x1`, `#3x3 reduce`, `#3x3`, `double #3x3 reduce`, `double #3x3`, `pool + proj`. It
-# prints 128 for the projections of 4c and 4d, with which they would put out 608 channels, not the
-# printed 576 (nor 4e 1024); with 96 the outputs are those.
+# prints 128 for the projections of 4c and 4d, which would give them 608 output channels instead of
+# the printed 576 (and 4e not the printed 1024); a width of 96 gives the printed outputs.
 FIGURE5 = (
   Module('3a', Widths(64, 64, 64, 64, 96, 32)),
   Module('3b', Widths(64, 64, 96, 64, 96, 64)),
@@ -91,7 +91,7 @@ NAMES = tuple(module.name for module in FIGURE5)
 
 @dataclasses.dataclass(frozen=True)
 class Architecture:
-  """Everything that fixes the network but the number of classes.
+  """Everything that determines the network, except the number of classes.
 
   `stem` is `separable` (7x7/2 as a depthwise convolution with multiplier 8, then 1x1) or `small`
   (3x3/1, no first pool: for images of 32 to 64 pixels).
@@ -130,7 +130,7 @@ VARIANTS: dict[str, Variant] = {
 
 
 class BNInceptionModule(nn.Module):
-  """Up to four branches: 1x1, 3x3, two 3x3 and a pool; `conv` makes a convolution unit."""
+  """Up to four branches: 1x1, 3x3, double 3x3 and a pool; `conv` makes a convolution unit."""
 
   widths: Widths
   conv: Callable[..., nn.Module]
@@ -152,7 +152,7 @@ class BNInceptionModule(nn.Module):
 
   @nn.nowrap
   def row_type(self, before: int, after: int) -> str:
-    """`inception`, with a stride that is not 1."""
+    """`inception`, followed by the stride if it is not 1."""
     return 'inception' if self.stride == 1 else f'inception/{self.stride}'
 
 
@@ -193,7 +193,7 @@ class BNInception(Network):
     x = self.run(conv(arch.conv2_reduce, 1, name='conv2_reduce'), x, train)
     conv2 = conv(arch.conv2, 3, name='conv2')  # [n, 56, 56, 192]
     x = self.run(conv2, x, train, MaxPool(3, 2, forms=self.forms, name='pool2'))
-    # [n, 28, 28, 320], behind 3c [n, 14, 14, 576], behind 4e [n, 7, 7, 1024]
+    # [n, 28, 28, 320], after 3c [n, 14, 14, 576], after 4e [n, 7, 7, 1024]
     for module in arch.modules:
       inception = BNInceptionModule(
         module.widths,
@@ -210,7 +210,7 @@ class BNInception(Network):
 
 
 def starved_pool(architecture: Architecture, size: int) -> str | None:
-  """The first layer that halves the map and has less than two pixels; None where all have more."""
+  """The first layer that halves the map and has fewer than two pixels; None if there is none."""
   layers = ['pool2', *(f'inception_{m.name}' for m in architecture.modules if m.stride > 1)]
   if architecture.stem != 'small':
     layers, size = ['pool1', *layers], -(-size // 2)
@@ -236,7 +236,7 @@ class BNInceptionKnobs(Knobs):
 
 
 def apply_knobs(architecture: Architecture, knobs: BNInceptionKnobs) -> Architecture:
-  """The architecture of a variant, changed as the knobs say.
+  """The architecture of a variant with the knobs applied.
 
   Raises:
     UserError: names the knob and what it accepts.

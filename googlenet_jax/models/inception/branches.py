@@ -1,6 +1,6 @@
 """An Inception module as data: branches of pools and convolutions, side by side.
 
-What the networks behind GoogLeNet have in common; each branch of a figure is one `Branch`.
+This is what GoogLeNet's successors have in common; each branch of a figure is one `Branch`.
 """
 
 import dataclasses
@@ -19,15 +19,15 @@ from googlenet_jax.models.layers import AvgPool, BatchNorm, MaxPool
 NORM = BatchNorm(epsilon=1e-3)
 Pool = Literal['none', 'avg', 'max']
 MAX_CONVS = 16
-"""The most convolutions of a branch, one behind the other."""
+"""The most convolutions that a branch may have in sequence."""
 
 
-_ENDS = 'abcd'  # names them
+_ENDS = 'abcd'  # letters that name a branch's ends
 
 
 @dataclasses.dataclass(frozen=True)
 class Conv:
-  """A convolution: rows and columns of its kernel, and its filters."""
+  """A convolution: the rows and columns of its kernel, and its number of filters."""
 
   rows: int
   columns: int
@@ -35,7 +35,7 @@ class Conv:
 
 
 def square(size: int, filters: int) -> Conv:
-  """A convolution whose kernel has as many rows as columns."""
+  """A convolution with a square kernel."""
   return Conv(size, size, filters)
 
 
@@ -44,10 +44,10 @@ class Branch:
   """A branch of a module.
 
   Attributes:
-    name: begins the names of its convolutions; alone it is that of a single one.
-    convs: one behind the other.
+    name: prefix of the names of its convolutions; a single one has this name itself.
+    convs: convolutions in sequence.
     pool: a 3x3 pool before them.
-    ends: convolutions side by side behind them, concatenated (1512.00567, Figure 7).
+    ends: convolutions side by side after them, concatenated (1512.00567, Figure 7).
   """
 
   name: str
@@ -70,7 +70,7 @@ class Branch:
       )
 
   def units(self) -> Iterator[tuple[str, Conv]]:
-    """Names and convolutions in order: `5x5_1`, `5x5_2`, and ends as `3x3_2a`, `3x3_2b`."""
+    """Names and convolutions in order: `5x5_1`, `5x5_2`, and for ends `3x3_2a`, `3x3_2b`."""
     alone = len(self.convs) == 1 and not self.ends
     for number, conv in enumerate(self.convs, 1):
       yield self.name if alone else f'{self.name}_{number}', conv
@@ -80,12 +80,12 @@ class Branch:
   def scaled(
     self, module: str, width: Callable[[str, int], int], reduce: Callable[[str, int], int]
   ) -> 'Branch':
-    """The same with other widths.
+    """The branch with other widths.
 
     Args:
       module: the module's name, for messages.
-      width: (name of a convolution, its filters) -> the new number.
-      reduce: the same for 1x1 convolutions that others follow.
+      width: (name of a convolution, its number of filters) -> the new number.
+      reduce: the same for 1x1 convolutions that are followed by others.
     """
     units = list(self.units())
     convs = []
@@ -98,7 +98,7 @@ class Branch:
 
 
 def check_order(names: Sequence[str], accepted: Sequence[str]) -> None:
-  """Raises UserError where modules are not some of those accepted, each once and in their order."""
+  """Raises UserError unless modules are a non-empty subsequence of those accepted."""
   if not names or list(names) != [name for name in accepted if name in names]:
     listed = ','.join(names[: len(accepted)]) + (',...' if len(names) > len(accepted) else '')
     raise UserError(f'modules={listed}: accepted, in order: {", ".join(accepted)}')
@@ -115,16 +115,16 @@ def concatenated(
   count_padding: bool = False,
   forms: Forms = BY_PLATFORM,
 ) -> jax.Array:
-  """The outputs of branches on one map, whose convolutions become those of the module that calls.
+  """Applies branches to a map and concatenates their outputs; a method of a module calls this.
 
   Args:
-    branches: in the order of the outputs.
+    branches: the branches, in the order of the outputs.
     x: float[n, h, w, c_in].
-    train: whether the network is trained.
+    train: whether the network is being trained.
     conv: makes a convolution unit from its width, kernel, stride and name.
     stride: the stride of the last layer of each branch.
-    padding: a convention of `kernels`; with `valid` no strided layer is padded.
-    count_padding: whether average pools count pixels of the padding.
+    padding: a padding convention of `kernels`; with `valid`, strided layers have no padding.
+    count_padding: whether average pools count padded pixels.
     forms: how max pools are computed.
 
   Returns:

@@ -1,7 +1,7 @@
 """Inception-v2 and Inception-v3: convolutions factorized into smaller and asymmetric ones.
 
 Szegedy, Vanhoucke, Ioffe, Shlens and Wojna, "Rethinking the Inception architecture for computer
-vision", 1512.00567; figures, tables and sections are those of the paper.
+vision", 1512.00567. Figure, table and section numbers refer to this paper.
 """
 
 import dataclasses
@@ -40,9 +40,9 @@ from googlenet_jax.models.layers import (
 
 @dataclasses.dataclass(frozen=True)
 class Stem:
-  """A layer of the stem: a square convolution, or a 3x3 max pool where `filters` is None.
+  """A layer of the stem: a square convolution, or a max pool if `filters` is None.
 
-  Only where it is `padded` does a convolution with stride 1 keep the map's size.
+  A convolution with stride 1 keeps the map's size only if it is `padded`.
   """
 
   kernel: int
@@ -55,7 +55,7 @@ MAX_STEM = 16
 """The most layers of a stem."""
 
 POOL = Stem(3, None, stride=2)
-# Table 1, whose last convolution must be padded for its output to be the printed 35x35x288.
+# Table 1; its last convolution must be padded to give the printed output of 35x35x288.
 V2_STEM = (
   Stem(3, 32, stride=2),
   Stem(3, 32),
@@ -78,10 +78,10 @@ SMALL_STEM = (
 
 @dataclasses.dataclass(frozen=True)
 class Architecture:
-  """Everything that fixes the network but the number of classes and where heads attach.
+  """Everything that determines the network, except the number of classes and where heads attach.
 
-  `padding` is that of strided layers; `count_padding` says whether average pools take pixels of the
-  padding for zeros.
+  `padding` applies to strided layers; with `count_padding`, average pools count padded pixels as
+  zeros.
   """
 
   stem: tuple[Stem, ...] = V3_STEM
@@ -104,7 +104,7 @@ class Architecture:
       raise UserError(f'stem: 1 to {MAX_STEM} layers with kernels of odd sizes are accepted')
 
   def stages(self) -> dict[str, str]:
-    """The last module of each stage, whose maps have one size: `{'5': '5d', '6': '6e', ...}`."""
+    """The last module of each stage (modules with maps of one size): `{'5': '5d', ...}`."""
     return {module.name[0]: module.name for module in self.modules}
 
 
@@ -159,12 +159,12 @@ class Inception(nn.Module):
 
   @nn.nowrap
   def row_type(self, before: int, after: int) -> str:
-    """`inception`, with a stride that is not 1."""
+    """`inception`, followed by the stride if it is not 1."""
     return 'inception' if self.stride == 1 else f'inception/{self.stride}'
 
 
 class FactorizedInception(Network):
-  """The network; `aux` names the stages behind whose last module a head attaches."""
+  """The network; `aux` names the stages that have an auxiliary head after their last module."""
 
   architecture: Architecture = Architecture()
 
@@ -205,7 +205,7 @@ class FactorizedInception(Network):
 
 
 def named(stem: tuple[Stem, ...]) -> list[tuple[str, Stem]]:
-  """The layers of a stem by their names: `conv1`, `conv2`, ... and `pool1`, ..."""
+  """The layers of a stem with their names: `conv1`, `conv2`, ... and `pool1`, ..."""
   counts = {'conv': 0, 'pool': 0}
   layers = []
   for layer in stem:
@@ -216,7 +216,7 @@ def named(stem: tuple[Stem, ...]) -> list[tuple[str, Stem]]:
 
 
 def starved_pool(architecture: Architecture, size: int) -> str | None:
-  """The first layer that halves the map and has not enough pixels; None where all have."""
+  """The first layer that halves the map and has too few pixels; None if all have enough."""
   least = 3 if architecture.padding == 'valid' else 2
   layers = [(name, s.kernel, s.stride, s.padded) for name, s in named(architecture.stem)]
   layers += [(f'inception_{m.name}', 3, m.stride, True) for m in architecture.modules]
@@ -248,7 +248,7 @@ class InceptionKnobs(HeadKnobs):
 
 
 def apply_knobs(architecture: Architecture, knobs: InceptionKnobs) -> Architecture:
-  """The architecture of a variant, changed as the knobs say.
+  """The architecture of a variant with the knobs applied.
 
   Raises:
     UserError: names the knob and what it accepts.

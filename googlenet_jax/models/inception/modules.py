@@ -1,6 +1,6 @@
 """The modules of Inception-v2 and Inception-v3, after the figures of 1512.00567.
 
-The paper leaves the widths to a supplement; these are those of the released Inception-v3.
+The paper leaves the widths to a supplement; the widths here are those of the released Inception-v3.
 """
 
 import dataclasses
@@ -21,7 +21,7 @@ class Module:
 
 
 def figure5(name: str, pool: int, large: int = 3) -> Module:
-  """Two 3x3 in place of a 5x5; `large` is the middle branch's kernel: 5 in the released network."""
+  """Two 3x3 instead of a 5x5; `large` is the middle branch's kernel, 5 in the released network."""
   return Module(
     name,
     (
@@ -34,7 +34,7 @@ def figure5(name: str, pool: int, large: int = 3) -> Module:
 
 
 def figure6(name: str, inner: int) -> Module:
-  """7x7 as 1x7 and 7x1, twice in one of the branches, with `inner` filters on the way."""
+  """7x7 as 1x7 and 7x1, twice in one of the branches, with `inner` filters in between."""
   row, column = Conv(1, 7, inner), Conv(7, 1, inner)
   return Module(
     name,
@@ -81,7 +81,7 @@ REDUCE_TO_8 = Module(
   stride=2,
 )
 
-# The released network: 35x35, 17x17 and 8x8 pixels at an input of 299.
+# The released network: maps of 35x35, 17x17 and 8x8 pixels for images of 299x299.
 V3 = (
   figure5('5b', 32, large=5),
   figure5('5c', 64, large=5),
@@ -95,7 +95,8 @@ V3 = (
   figure7('7b'),
   figure7('7c'),
 )
-# Section 6: three modules, five and two, reductions between them. The fifth is like the fourth.
+# Section 6: three, five and two modules with reductions in between. The last of the five is like
+# the fourth.
 V2 = (
   figure5('5b', 64),
   figure5('5c', 64),
@@ -105,4 +106,4 @@ V2 = (
   *V3[8:],
 )
 NAMES = tuple(module.name for module in V2)
-"""The names of all modules, in order; `6f` is Inception-v2's alone."""
+"""The names of all modules, in order; only Inception-v2 has `6f`."""

@@ -1,4 +1,4 @@
-"""Knobs that the networks of batch-normalized Inception modules share: widths, modules left out."""
+"""Knobs shared by BN-Inception, Inception-v2 and Inception-v3: widths and modules to leave out."""
 
 from collections.abc import Callable, Sequence
 
@@ -9,10 +9,10 @@ Scale = Callable[[str, int], int]
 
 
 def widths_by(width: float, reduction: float) -> tuple[Scale, Scale]:
-  """How widths follow from two knobs: (name of a layer, its width) -> the new width, rounded once.
+  """Two functions that scale widths by two knobs, rounding once.
 
   Returns:
-    Of all layers, and of 1x1 reductions.
+    (name of a layer, its width) -> the new width: for all layers, and for 1x1 reductions.
 
   Raises:
     UserError: a knob is not a finite number above 0.
@@ -31,15 +31,15 @@ def widths_by(width: float, reduction: float) -> tuple[Scale, Scale]:
 
 
 def remaining(names: Sequence[str], skip: str, fixed: Sequence[str]) -> list[str]:
-  """The modules that are left.
+  """The modules that remain after some are left out.
 
   Args:
     names: all modules in order.
-    skip: those to leave out, as text: `5c,6b`.
-    fixed: those that cannot be left out.
+    skip: the modules to leave out, as text: `5c,6b`.
+    fixed: the modules that cannot be left out.
 
   Raises:
-    UserError: names a module that there is not, or that cannot be left out.
+    UserError: names a module that does not exist or that cannot be left out.
   """
   free = [name for name in names if name not in fixed]
   left_out = [part.strip() for part in skip.split(',') if part.strip()]

@@ -1,4 +1,4 @@
-"""Which of several equal ways a part of a network is computed in, by the platform compiled for."""
+"""Chooses between equivalent ways to compute a part of a network, by the target platform."""
 
 import dataclasses
 from collections.abc import Callable, Mapping
@@ -14,12 +14,12 @@ PARTS: dict[str, tuple[str, ...]] = {
   'lrn': ('slices', 'rounded', 'matrix'),
   'relu': ('before_pool', 'behind_pool'),
 }
-"""The forms of each part; where one is best is measured or predicted in docs/hardware.md."""
+"""The forms of each part; docs/hardware.md has measurements or predictions of which is best."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Forms:
-  """The form of each part; `auto` is the one that the platform compiled for prefers."""
+  """The form of each part; `auto` is the one that the target platform prefers."""
 
   max_pool: str = AUTO
   lrn: str = AUTO
@@ -28,14 +28,14 @@ class Forms:
 
 BY_PLATFORM = Forms()
 PLAIN = Forms(max_pool='window', lrn='slices', relu='before_pool')
-"""Each part as it is defined: what multiply-adds are counted of."""
+"""Each part as it is defined; multiply-adds are counted in these forms."""
 
 PREFERRED: dict[str, Forms] = {
   'cpu': Forms(max_pool='blocks', lrn='slices', relu='behind_pool'),
   'gpu': Forms(max_pool='index', lrn='rounded', relu='behind_pool'),
   'tpu': Forms(max_pool='window', lrn='matrix', relu='behind_pool'),
 }
-"""The forms that each platform is best served with; those of GPUs serve all others, too."""
+"""The best forms on each platform; all other platforms use those of GPUs."""
 
 
 def forms_by(text: str) -> Forms:
@@ -64,16 +64,16 @@ def forms_by(text: str) -> Forms:
 def compute(
   forms: Forms, part: str, functions: Mapping[str, Callable[..., Any]], *arguments: Any
 ) -> Any:
-  """Computes a part in the form that is chosen for it.
+  """Computes a part in the form chosen for it.
 
-  With `auto` the choice falls when the computation is lowered, so that it also holds for programs
-  that are compiled ahead for another platform, and for exports for several.
+  With `auto` the form is chosen when the computation is lowered, so the choice is also right for
+  programs compiled ahead of time for another platform and for exports to several platforms.
 
   Args:
     forms: the form of each part.
     part: one of `PARTS`.
-    functions: by form; each gives arrays of the same shapes and types.
-    *arguments: arrays.
+    functions: a function for each form; all return arrays of the same shapes and types.
+    *arguments: the arrays that the function is called with.
   """
   form = getattr(forms, part)
   if form != AUTO:

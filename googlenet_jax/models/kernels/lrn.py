@@ -1,4 +1,4 @@
-"""Local response normalization, with its gradient written out."""
+"""Local response normalization, with a hand-written gradient."""
 
 import dataclasses
 import functools
@@ -15,7 +15,7 @@ from googlenet_jax.models.kernels.forms import BY_PLATFORM, Forms, compute
 
 @dataclasses.dataclass(frozen=True)
 class LRN:
-  """Constants of local response normalization; the paper gives none, these are BVLC Caffe's."""
+  """Constants of local response normalization: BVLC Caffe's, since the paper gives none."""
 
   size: int = 5
   alpha: float = 1e-4
@@ -33,16 +33,17 @@ class LRN:
 def local_response_norm(x: jax.Array, lrn: LRN, forms: Forms = BY_PLATFORM) -> jax.Array:
   """Divides by (k + alpha / size * sum of squares over `size` channels) ** beta, as Caffe does.
 
-  The gradient is written out, in reverse mode only: JAX's own takes twice as long on a CPU.
+  The gradient is written by hand, for reverse mode only: JAX's own takes twice as long on a CPU.
 
   Args:
     x: float[n, h, w, c]; computed in float32, returned in the type of `x`.
     lrn: the constants.
-    forms: `slices` sums in float32, for the gradient once more. `rounded` keeps a root of the sum
-      for the gradient, in the type of `x`, and sums terms rounded to that type there: arrays that
-      pass through a GPU's memory are half as large, and in bfloat16 the gradient changes by at most
-      2 ** -8 of it. `matrix` is the same, with sums as products of matrices, whose terms are
-      rounded in both directions: the sum changes by at most 2 ** -8 of it, the result by far less.
+    forms: `slices` sums in float32 and recomputes the sum for the gradient. `rounded` keeps a root
+      of the sum for the gradient, in the type of `x`, and rounds the terms of the gradient's sum to
+      that type: the arrays that pass through a GPU's memory are half as large, and in bfloat16 the
+      gradient changes by at most 2 ** -8 of its value. `matrix` is the same with sums as matrix
+      products, whose terms are rounded in the forward pass too: the sum changes by at most 2 ** -8
+      of its value, the result by far less.
   """
   functions = {
     'slices': lambda x: _of_slices(x, lrn)[0],
@@ -53,7 +54,7 @@ def local_response_norm(x: jax.Array, lrn: LRN, forms: Forms = BY_PLATFORM) -> j
 
 
 def _of_slices(x: jax.Array, lrn: LRN) -> tuple[jax.Array, jax.Array, jax.Array]:
-  """The result, what the input was multiplied by, and the base of the power, both float32."""
+  """The result, and in float32 the factor of the input and the base of the power."""
   x32 = x.astype(jnp.float32)
   base = lrn.k + lrn.alpha / lrn.size * _sum_of_slices(jnp.square(x32), lrn.size, None)
   # base ** -0.75 by square roots: `pow` costs several times as much.
@@ -62,13 +63,13 @@ def _of_slices(x: jax.Array, lrn: LRN) -> tuple[jax.Array, jax.Array, jax.Array]
 
 
 Sum = Callable[[jax.Array, int, Any], jax.Array]
-"""Sums float32[n, h, w, c] over windows of so many channels, rounded to a type or not."""
+"""(float32[n, h, w, c], channels of a window, type to round terms to) -> sums over the windows."""
 
 
 def _with_root(x: jax.Array, lrn: LRN, window_sum: Sum) -> tuple[jax.Array, jax.Array]:
   """The result, and the base of the power to -1/2 in the type of `x`.
 
-  Of all roots a TPU has this one at hand; its own square root and quotient are made of it.
+  This is the one root that a TPU has in hardware; it computes square roots and quotients from it.
   """
   x32 = x.astype(jnp.float32)
   base = lrn.k + lrn.alpha / lrn.size * window_sum(jnp.square(x32), lrn.size, x.dtype)
@@ -81,36 +82,36 @@ def _factor_of_root(root: jax.Array, lrn: LRN) -> jax.Array:
 
 
 def _sum_of_slices(x: jax.Array, size: int, kind: Any) -> jax.Array:
-  """Sums over windows of `size` channels around each, float32[n, h, w, c]; nothing is rounded.
+  """Sums over windows of `size` channels around each channel, float32[n, h, w, c], unrounded.
 
-  XLA fuses shifted slices, where a window reduction stays a pass of its own.
+  XLA fuses shifted slices, whereas a window reduction remains a separate pass.
   """
   del kind
   half, channels = size // 2, x.shape[-1]
   padded = jnp.pad(x, [(0, 0)] * 3 + [(half, half)])
-  # With an index it would be a gather in networks that are exported for any number of images.
+  # Indexing would become a gather in networks that are exported for any number of images.
   slices = (lax.slice_in_dim(padded, i, i + channels, axis=-1) for i in range(size))
   return sum(slices)  # type: ignore[return-value]
 
 
 def _sum_of_rounded_slices(x: jax.Array, size: int, kind: Any) -> jax.Array:
-  """The same of terms that are rounded to a type and in memory so."""
+  """The same sums over terms that are rounded to a type and stored in that type."""
   return _sum_of_slices(_stored(x.astype(kind)).astype(jnp.float32), size, kind)
 
 
 def _stored(x: jax.Array) -> jax.Array:
-  """An array that is in memory as it is, and not as the wider one that it was rounded from."""
+  """Makes XLA store an array itself and not the wider array that it was rounded from."""
   return lax.optimization_barrier(x)
 
 
 def _product_with_band(x: jax.Array, size: int, kind: Any) -> jax.Array:
-  """The same as a product with a matrix of ones in a band, which a TPU's matrix unit takes."""
+  """The same sums as a product with a band matrix of ones, which a TPU's matrix unit computes."""
   channels = jnp.arange(x.shape[-1])
   band = jnp.abs(channels[:, None] - channels) <= size // 2
   return jnp.dot(
     x.astype(kind),
     band.astype(kind),
-    precision=lax.Precision.HIGHEST,  # of float32; bfloat16 takes one pass anyway
+    precision=lax.Precision.HIGHEST,  # for float32; bfloat16 takes one pass anyway
     preferred_element_type=jnp.float32,
   )
 
@@ -122,7 +123,7 @@ def _forward(x: jax.Array, lrn: LRN, forms: Forms) -> tuple[jax.Array, tuple[jax
     return result, _stored(root)
 
   functions = {
-    'slices': lambda x: (_of_slices(x, lrn)[0], x),  # the gradient computes all anew
+    'slices': lambda x: (_of_slices(x, lrn)[0], x),  # the gradient recomputes everything
     'rounded': of_rounded,
     'matrix': lambda x: _with_root(x, lrn, _product_with_band),
   }

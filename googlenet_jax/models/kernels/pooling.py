@@ -1,14 +1,14 @@
-"""Pooling: its padding, max pooling with a gradient of its own, adaptive average pooling.
+"""Pooling: its padding, max pooling with a custom gradient, adaptive average pooling.
 
 All arrays are NHWC. `padding` is one of four conventions:
 
-* `same`: SAME padding, GoogLeNet's (the surplus of an odd total goes to the right and bottom);
-* `caffe`: the same amount on each side of a convolution, and pooling windows that begin at the
-  first pixel and whose number is rounded up ("ceil mode");
-* `torch`: the same amount on each side of a convolution and of a pooling window;
-* `valid`: the same amount on each side of a convolution, and pooling windows that lie in the map.
+* `same`: SAME padding, GoogLeNet's (the extra pixel of an odd total goes to the right and bottom);
+* `caffe`: equal padding on both sides for convolutions; pooling windows start at the first pixel,
+  and their number is rounded up ("ceil mode");
+* `torch`: equal padding on both sides for convolutions and for pools;
+* `valid`: equal padding on both sides for convolutions; pooling windows lie within the map.
 
-Only strided layers differ from `same`.
+The conventions differ from `same` only in strided layers.
 """
 
 import functools
@@ -28,7 +28,7 @@ Padding = Literal['same', 'caffe', 'torch', 'valid']
 
 
 def pool_padding(size: int, window: int, stride: int, padding: Padding) -> tuple[int, int]:
-  """Pixels to add before and after an axis of `size` pixels for a max pool."""
+  """Padding before and after an axis of `size` pixels for a max pool, in pixels."""
   if padding == 'caffe' and stride > 1:
     outputs = math.ceil((size - window) / stride) + 1
     return 0, (outputs - 1) * stride + window - size
@@ -42,7 +42,7 @@ def pool_padding(size: int, window: int, stride: int, padding: Padding) -> tuple
 
 
 class _Windows(NamedTuple):
-  """Where the windows of a pool lie: `pads` are pixels before and after each of the two axes."""
+  """The windows of a pool; `pads` is the padding before and after each of the two axes."""
 
   window: int
   stride: int
@@ -50,7 +50,7 @@ class _Windows(NamedTuple):
 
   @property
   def places(self) -> list[tuple[int, int]]:
-    """The places (row, column) in a window."""
+    """The positions (row, column) in a window."""
     return list(itertools.product(range(self.window), range(self.window)))
 
 
@@ -58,19 +58,20 @@ class _Windows(NamedTuple):
 def max_pool(
   x: jax.Array, window: int, stride: int, padding: Padding, forms: Forms = BY_PLATFORM
 ) -> jax.Array:
-  """Max pooling of float[n, h, w, c]; its gradient exists in reverse mode only.
+  """Max pooling of float[n, h, w, c], differentiable in reverse mode only.
 
   `slices` takes the maximum of shifted slices; equal maxima of a window share its gradient, which
-  is made of pads. `blocks` is the same but for the sums of the gradient, which are those that each
-  pixel gathers. `index` keeps where in a window its first maximum lies, a byte, for the gradient
-  that goes there. `window` is XLA's window reduction, whose gradient, a select-and-scatter, goes to
-  the first of equal maxima; it costs a fifth to a third of a whole training step on a CPU.
+  is a sum of padded arrays. `blocks` differs only in how the gradient is summed: each pixel gathers
+  the shares of its windows. `index` keeps the position of the first maximum in each window, as one
+  byte, and passes the gradient there. `window` is XLA's window reduction, whose gradient, a
+  select-and-scatter, goes to the first of equal maxima; it costs a fifth to a third of a whole
+  training step on a CPU.
   """
   return compute(forms, 'max_pool', _pools(_windows(x, window, stride, padding)), x)
 
 
 def _pools(windows: _Windows) -> dict[str, Callable[[jax.Array], jax.Array]]:
-  """Max pooling itself in each form."""
+  """The forward pass of max pooling in each form."""
 
   def of_slices(x: jax.Array) -> jax.Array:
     return functools.reduce(jnp.maximum, _slices(x, windows))
@@ -101,12 +102,12 @@ def _reduce_window(x: jax.Array, windows: _Windows) -> jax.Array:
 
 
 def _slices(x: jax.Array, windows: _Windows) -> list[jax.Array]:
-  """For each place, what all windows hold there: float[n, h / stride, w / stride, c]."""
+  """For each position in a window, its values in all windows: [n, h / stride, w / stride, c]."""
   window, stride, pads = windows
   padded = jnp.pad(x, [(0, 0), *pads, (0, 0)], constant_values=-jnp.inf)
   rows, columns = (size - window + 1 for size in padded.shape[1:3])
   n, *_, c = x.shape
-  # As in `_sum_over_channels`, a slice and no index, which a symbolic n would turn into a gather.
+  # Slices and no indexing, which would become a gather where n is symbolic, as in `_sum_of_slices`.
   return [
     lax.slice(padded, (0, i, j, 0), (n, i + rows, j + columns, c), (1, stride, stride, 1))
     for i, j in windows.places
@@ -114,7 +115,7 @@ def _slices(x: jax.Array, windows: _Windows) -> list[jax.Array]:
 
 
 Kept = tuple[jax.Array, jax.Array, jax.Array]
-"""What was pooled, the maxima, and their places in their windows; no form needs all of them."""
+"""The input, the maxima, and their positions in their windows; no form needs all three."""
 
 
 def _forward(
@@ -135,7 +136,7 @@ def _forward(
 
 
 def _indexed(pieces: list[jax.Array]) -> tuple[jax.Array, jax.Array]:
-  """The maxima of windows, and the number of the place where the first of each lies: uint8."""
+  """The maxima of windows, and the index of the position of each window's first maximum: uint8."""
   pooled, places = pieces[0], jnp.zeros(pieces[0].shape, jnp.uint8)
   for number, piece in enumerate(pieces[1:], 1):
     places = jnp.where(piece > pooled, jnp.uint8(number), places)
@@ -162,7 +163,7 @@ def _backward(
 
 
 def _share(maximal: list[jax.Array], gradient: jax.Array) -> jax.Array:
-  """What each window gives to each of its maxima: float32[n, h / stride, w / stride, c]."""
+  """The gradient that each window passes to each maximum: float32[n, h / stride, w / stride, c]."""
   count = sum(piece.astype(jnp.float32) for piece in maximal)
   return gradient.astype(jnp.float32) / count
 
@@ -170,7 +171,7 @@ def _share(maximal: list[jax.Array], gradient: jax.Array) -> jax.Array:
 def _gathered(
   x: jax.Array, pooled: jax.Array, places: jax.Array, gradient: jax.Array, windows: _Windows
 ) -> jax.Array:
-  """`_shared` as a sum that each pixel gathers."""
+  """The same gradient as `_shared`; each pixel gathers the shares of its windows."""
   del places
   share = _share([piece == pooled for piece in _slices(x, windows)], gradient)
   return gathered(x, pooled, share, *windows).astype(x.dtype)
@@ -179,7 +180,7 @@ def _gathered(
 def _shared(
   x: jax.Array, pooled: jax.Array, places: jax.Array, gradient: jax.Array, windows: _Windows
 ) -> jax.Array:
-  """The gradient of a pool where equal maxima of a window share it: float[n, h, w, c]."""
+  """The gradient of a pool, shared by equal maxima of a window: float[n, h, w, c]."""
   del places
   maximal = [piece == pooled for piece in _slices(x, windows)]
   share = _share(maximal, gradient)
@@ -189,7 +190,7 @@ def _shared(
 def _placed(
   x: jax.Array, pooled: jax.Array, places: jax.Array, gradient: jax.Array, windows: _Windows
 ) -> jax.Array:
-  """The gradient that goes to the first of equal maxima of a window: float[n, h, w, c]."""
+  """The gradient of a pool, passed to the first of equal maxima of a window: float[n, h, w, c]."""
   del pooled
   g = gradient.astype(jnp.float32)
   return _put_back(
@@ -198,7 +199,7 @@ def _placed(
 
 
 def _put_back(x: jax.Array, pieces: list[jax.Array], windows: _Windows) -> jax.Array:
-  """Adds up what windows give to each of their places where those lie in `x`: float[n, h, w, c]."""
+  """Sums what windows pass to each of their positions, at the pixels of `x`: float[n, h, w, c]."""
 
   def back(piece: jax.Array, place: tuple[int, int]) -> jax.Array:
     config = [(0, 0, 0)]
@@ -216,10 +217,10 @@ max_pool.defvjp(_forward, _backward)
 
 
 def adaptive_avg_pool(x: jax.Array, outputs: int) -> jax.Array:
-  """Averages float[n, h, w, c] into [n, outputs, outputs, c] over windows that cover everything.
+  """Averages float[n, h, w, c] into [n, outputs, outputs, c] over windows that cover the map.
 
-  Window i of an axis of s pixels spans floor(i s / outputs) to ceil((i + 1) s / outputs), so that
-  windows overlap where s is no multiple and repeat pixels where s is less than `outputs`.
+  Window i of an axis of s pixels spans floor(i s / outputs) to ceil((i + 1) s / outputs). Windows
+  overlap if s is not a multiple of `outputs`, and repeat pixels if s is less than `outputs`.
   """
   for axis in (1, 2):
     size = x.shape[axis]

@@ -1,4 +1,4 @@
-"""The gradient of a max pool as its pixels see it: the sum of what the windows over each give."""
+"""The gradient of a max pool, gathered by each pixel from the windows that contain it."""
 
 import itertools
 import math
@@ -16,26 +16,27 @@ def gathered(
   stride: int,
   pads: tuple[tuple[int, int], ...],
 ) -> jax.Array:
-  """Adds up the shares of the windows whose maximum a pixel is.
+  """Sums, for each pixel, the shares of the windows whose maximum it is.
 
-  Pixels are taken in blocks of stride x stride, those at one place of all blocks at a time: the
-  same windows lie over each of them, so that every operand is a plain slice, which processors take
-  in vectors. The sum of pads that JAX derives costs a CPU two to six times as much.
+  Pixels are divided into blocks of stride x stride, and the pixels at one position of all blocks
+  are computed together: windows lie the same way over each of them, so every operand is a plain
+  slice and the loops vectorize. The sum of padded arrays that JAX derives takes a CPU two to six
+  times as long.
 
   Args:
-    x: float[n, h, w, c], what was pooled.
+    x: float[n, h, w, c], the input of the pool.
     pooled: float[n, h', w', c], the maxima.
-    share: float32[n, h', w', c], what each window gives to each of its maxima.
+    share: float32[n, h', w', c], the gradient that each window passes to each of its maxima.
     window: pixels on a side of a window.
     stride: pixels from one window to the next.
-    pads: pixels added before and after the rows, and the columns.
+    pads: padding before and after the rows, and before and after the columns, in pixels.
 
   Returns:
     float32[n, h, w, c].
   """
   n, *sides, c = x.shape
   blocks = [math.ceil(size / stride) for size in sides]
-  # By axis and place in a block: how far the windows over a pixel lie from its block.
+  # By axis and position in a block: the offsets, from its block, of the windows over a pixel.
   distances = [
     [_distances(place + before, window, stride) for place in range(stride)] for before, _ in pads
   ]
@@ -44,13 +45,13 @@ def gathered(
     for places, count, windows in zip(distances, blocks, pooled.shape[1:3], strict=True)
   ]
   around = [(0, 0, 0), *((before, after, 0) for before, after in margins), (0, 0, 0)]
-  share = lax.pad(share, jnp.zeros((), share.dtype), around)  # no window, nothing to give
+  share = lax.pad(share, jnp.zeros((), share.dtype), around)  # absent windows have no gradient
   pooled = lax.pad(pooled, jnp.zeros((), pooled.dtype), around)
   spare = [(0, count * stride - size, 0) for count, size in zip(blocks, sides, strict=True)]
   x = lax.pad(x, jnp.zeros((), x.dtype), [(0, 0, 0), *spare, (0, 0, 0)])
 
   def part(row: int, column: int) -> jax.Array:
-    """The gradient of the pixels at one place of their blocks, float32[n, *blocks, c]."""
+    """The gradient of the pixels at one position of their blocks, float32[n, *blocks, c]."""
     pixels = lax.slice(x, (0, row, column, 0), x.shape, (1, stride, stride, 1))
 
     def windows(array: jax.Array, distance: tuple[int, int]) -> jax.Array:
@@ -69,10 +70,10 @@ def gathered(
 
 
 def _distances(padded: int, window: int, stride: int) -> list[int]:
-  """Windows over a pixel of the first block, counted from the first window.
+  """Indices of the windows over a pixel of the first block.
 
   Args:
-    padded: where the pixel lies in the padded axis.
+    padded: index of the pixel in the padded axis.
     window: pixels on a side of a window.
     stride: pixels from one window to the next.
   """
@@ -80,13 +81,13 @@ def _distances(padded: int, window: int, stride: int) -> list[int]:
 
 
 def _margins(distances: itertools.chain[int], blocks: int, windows: int) -> tuple[int, int]:
-  """How many windows the blocks reach beyond the first and the last one."""
+  """How many windows the blocks need before the first one and after the last one."""
   reached = [0, *distances]
   return max(0, -min(reached)), max(0, blocks + max(reached) - windows)
 
 
 def _interleaved(parts: list[jax.Array], axis: int) -> jax.Array:
-  """Takes turns along an axis: the first of each part, then the second of each."""
+  """Interleaves arrays along an axis: the first element of each part, then the second of each."""
   stacked = jnp.stack(parts, axis + 1)
   shape = parts[0].shape
   return stacked.reshape(*shape[:axis], shape[axis] * len(parts), *shape[axis + 1 :])

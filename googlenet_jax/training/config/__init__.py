@@ -1,6 +1,6 @@
-"""The config and what it becomes: every key, its flags, durations in steps, an experiment, a plan.
+"""The config and what is made from it: keys, flags, durations in steps, experiments, plans.
 
-An experiment file needs `defaults` alone.
+An experiment file only needs `defaults`.
 """
 
 from googlenet_jax.training.config.schema import defaults

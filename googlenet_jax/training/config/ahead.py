@@ -1,4 +1,4 @@
-"""A config's steps compiled ahead for a machine that may not be here, and what is predicted."""
+"""Compiles a config's steps ahead of time, for a machine that need not be at hand."""
 
 import dataclasses
 import pathlib
@@ -28,13 +28,13 @@ def compile_step(experiment: Experiment, name: str, target: Target, say: Say) ->
   """Compiles a step of an experiment.
 
   Args:
-    experiment: opened on the target's devices.
+    experiment: the experiment, opened on the target's devices.
     name: `train` or `evaluate`.
-    target: the machine.
-    say: takes a line about what is being compiled.
+    target: the machine to compile for.
+    say: called with a line about what is being compiled.
 
   Raises:
-    UserError: the config asks for `pmap`, which is compiled where it runs.
+    UserError: the config asks for `pmap`, which can only be compiled where it runs.
   """
   parallel = experiment.parallel
   if parallel.axis_name:
@@ -49,9 +49,9 @@ def compile_step(experiment: Experiment, name: str, target: Target, say: Say) ->
   began = time.perf_counter()
   memory, predicted, excess = None, None, None
   try:
-    with nn.override_named_call(True):  # the names of modules, for costs by module
+    with nn.override_named_call(True):  # keeps the names of modules, for costs by module
       compiled = jitted.lower(*arguments).compile()
-  except Exception as error:  # jaxlib raises XlaRuntimeError, which is no public name
+  except Exception as error:  # jaxlib raises XlaRuntimeError, which is not a public name
     excess = too_big(str(error), network)
     if excess is None:
       raise
@@ -59,7 +59,7 @@ def compile_step(experiment: Experiment, name: str, target: Target, say: Say) ->
     memory = memory_of(compiled)
     if target.chip:
       predicted = predict(compiled, target.chip, flops, network)
-      if memory and memory.total > target.chip.memory:  # which a GPU's compiler does not mind
+      if memory and memory.total > target.chip.memory:  # GPUs' compiler does not check this
         excess = TooBig(memory.total, target.chip.memory, ())
   seconds = time.perf_counter() - began
   return Step(name, images, flops, seconds, memory, predicted, excess)
@@ -68,7 +68,7 @@ def compile_step(experiment: Experiment, name: str, target: Target, say: Say) ->
 def _traced(
   experiment: Experiment, name: str
 ) -> tuple[Callable, tuple[Any, dict[str, jax.ShapeDtypeStruct], Any]]:
-  """A step, and the shapes and types of what it takes."""
+  """A step, and the shapes and types of its arguments."""
   config, state = experiment.config, experiment.abstract_state
   hyper = jax.eval_shape(lambda numbers: numbers, experiment.hyper)
   train = name == 'train'
@@ -85,7 +85,7 @@ def _traced(
 
 
 def _flops(experiment: Experiment, name: str, arguments: tuple[Any, ...]) -> float:
-  """Floating-point operations of the matrix products of a step, as its layers are defined."""
+  """Floating-point operations of a step's matrix products, with layers computed as defined."""
   model = experiment.model.clone(forms=PLAIN, remat=())
   plain = dataclasses.replace(experiment, model=model)
   function = plain.train_step() if name == 'train' else plain.eval_step()
@@ -100,17 +100,17 @@ def compile_fitting(
   splits: tuple[Split, Split] | None,
   say: Say,
 ) -> Compiled:
-  """Compiles both steps of a config, and where the training step is too big one that fits.
+  """Compiles both steps of a config and, if the training step does not fit, a smaller one.
 
   Args:
     config: the whole config.
-    target: the machine.
-    cache_dir: where embedded data are kept.
-    splits: images to train on and to evaluate on in place of the config's own.
-    say: takes a line about what is being compiled.
+    target: the machine to compile for.
+    cache_dir: the directory for embedded data.
+    splits: images to train on and to evaluate on instead of the config's own.
+    say: called with a line about what is being compiled.
 
   Raises:
-    UserError: the config cannot be, or the target.
+    UserError: the config or the target is invalid.
   """
   chips = devices(target)
 
@@ -138,16 +138,16 @@ def compile_fitting(
 
 
 def smaller(config: ConfigDict, devices: int) -> Iterator[tuple[str, ConfigDict]]:
-  """Configs that need less memory for the training step, in the order in which they are tried.
+  """Configs whose training step needs less memory, in the order in which they are tried.
 
-  First the same batch in ever more parts (`optimizer.accumulate`), then smaller batches.
+  These have the same batch in more and more parts (`optimizer.accumulate`), then smaller batches.
 
   Args:
     config: the config that does not fit.
-    devices: the devices that share a batch.
+    devices: number of devices that share a batch.
 
   Yields:
-    The override in words, and the config with it.
+    The override as text, and the config with it.
   """
   group = config.model.batch_norm_group or 1
   parts = config.optimizer.accumulate * 2

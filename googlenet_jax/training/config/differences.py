@@ -1,4 +1,4 @@
-"""A config as lines of an experiment file, and what it sets otherwise than the defaults do."""
+"""A config as lines of an experiment file, and its differences from the defaults."""
 
 from typing import Any
 
@@ -9,9 +9,9 @@ from googlenet_jax.training.config.schema import defaults, keys
 
 
 def differences(config: ConfigDict) -> dict[str, tuple[Any, Any]]:
-  """The keys whose value is not the default one, in the schema's order: the default, and the value.
+  """The keys that are not at their default, in the schema's order, with default and value.
 
-  The defaults of `config.model` are those of the config's own family of networks.
+  The defaults of `config.model` are those of the config's family of networks.
   """
   family = config.model.family
   usual = dict(keys(defaults(family))) | {FAMILY: defaults().model.family}
@@ -20,11 +20,11 @@ def differences(config: ConfigDict) -> dict[str, tuple[Any, Any]]:
 
 
 def lines(config: ConfigDict, diff: bool = False) -> list[str]:
-  """Lines as `get_config` of an experiment file holds them, with the default where it is another.
+  """A config as lines of an experiment file's `get_config`; changed keys note their default.
 
   Args:
     config: the config.
-    diff: whether keys that are at their default are left out.
+    diff: whether to leave out keys that are at their default.
   """
   other = differences(config)
   found = []

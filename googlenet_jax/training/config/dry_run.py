@@ -1,4 +1,4 @@
-"""What a config would do, found without computing: sizes, costs, memory, steps, warnings."""
+"""What a config would do, without computing anything: sizes, costs, memory, steps, warnings."""
 
 from typing import Any
 
@@ -16,12 +16,12 @@ from googlenet_jax.training.step.step import forward
 
 
 def plan(experiment: Experiment) -> dict[str, Any]:
-  """Traces the network and the training step, and adds up what they hold.
+  """Traces the network and the training step, and adds up their sizes.
 
   Returns:
-    `parameters` and `macs` (of one image), each as `trunk` and `heads`; `images` (`train`, `test`),
-    `classes`, `steps`, `epochs`, `devices`; `memory` in bytes per device (`state`; `gradients`;
-    `activations`, an upper bound: all that the backward pass reads); and `warnings`.
+    `parameters` and `macs` (for one image), each for `trunk` and `heads`; `images` (`train`,
+    `test`), `classes`, `steps`, `epochs`, `devices`; `memory` in bytes per device (`state`,
+    `gradients`, and as an upper bound `activations`: all that the backward pass reads); `warnings`.
   """
   config, split = experiment.config, experiment.train_split
   model, size = experiment.model, config.data.image_size
@@ -52,7 +52,7 @@ def _bytes(tree: Any) -> int:
 def _activations(experiment: Experiment, state: TrainState, batch: int) -> int:
   config = experiment.config
   size, frozen = config.data.image_size, frozen_modules(experiment.rates)
-  # A device's images may make no whole group; what is kept is the same.
+  # A device's images may be less than a group; the residuals are the same without groups.
   model = experiment.model.clone(batch_norm_group=None)
 
   def loss(params: Any, batch_stats: Any, images: jax.Array, labels: jax.Array) -> jax.Array:
@@ -65,13 +65,13 @@ def _activations(experiment: Experiment, state: TrainState, batch: int) -> int:
 
   images = jax.ShapeDtypeStruct((batch, size, size, 3), jnp.float32)
   labels = jax.ShapeDtypeStruct((batch,), jnp.int32)
-  # The function that `vjp` returns is a pytree of what the backward pass keeps.
+  # The function that `vjp` returns is a pytree of the backward pass's residuals.
   residuals = jax.eval_shape(backward, state.params, state.batch_stats, images, labels)
   return _bytes(residuals)
 
 
 def warnings(experiment: Experiment) -> list[str]:
-  """What is allowed but seldom meant, one line each."""
+  """Settings that are allowed but rarely intended, one line each."""
   config, durations = experiment.config, experiment.durations
   images = len(experiment.train_split.records)
   found = []

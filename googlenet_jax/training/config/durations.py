@@ -1,4 +1,4 @@
-"""Durations as people write them: `30 epochs`, `1000 steps`, `1.2e6 examples`."""
+"""Durations as text: `30 epochs`, `1000 steps`, `1.2e6 examples`."""
 
 import math
 import re
@@ -12,16 +12,16 @@ _PATTERN = re.compile(r'\s*([0-9.]+(?:e[0-9]+)?)\s*(step|epoch|example)s?\s*', r
 
 
 def to_steps(key: str, duration: str, *, batch_size: int, examples: int) -> int:
-  """Optimizer steps in a duration, rounded up.
+  """The number of optimizer steps in a duration, rounded up.
 
   Args:
-    key: the config key, for the error.
-    duration: a number and `steps`, `epochs` or `examples`.
-    batch_size: images per step over all devices.
-    examples: images in the training split.
+    key: the config key, for the error message.
+    duration: a number followed by `steps`, `epochs` or `examples`.
+    batch_size: images per step, over all devices.
+    examples: number of images in the training split.
 
   Raises:
-    UserError: the text is no duration.
+    UserError: the text is not a duration.
   """
   match = _PATTERN.fullmatch(duration)
   try:
@@ -59,16 +59,16 @@ class Durations(NamedTuple):
   Attributes:
     steps: length of the run.
     warmup: steps of warm-up.
-    stair: steps between two stairs of the staircase.
-    stairs: the first step on each stair of stairs that are not alike.
-    ema_start: the first averaged step.
-    aux_every: steps between two weights of the heads' schedule.
-    aux_from: the first step at which heads weigh anything.
-    aux_until: the first step at which they do not any more; None where they do to the end.
-    log_every: steps between two lines of the log.
-    shares_every: steps between two on the losses' shares of the gradient; 0 for none.
-    eval_every: steps between two evaluations.
-    save_every: steps between two checkpoints.
+    stair: steps per stair of the staircase.
+    stairs: the first step on each stair, for stairs of unequal length.
+    ema_start: the first step that is averaged.
+    aux_every: steps per period of the heads' schedule.
+    aux_from: the first step at which heads have weight.
+    aux_until: the first step at which heads no longer have weight; None if they have to the end.
+    log_every: steps between log lines.
+    shares_every: steps between log lines on the losses' shares of the gradient; 0 for none.
+    eval_every: steps between evaluations.
+    save_every: steps between checkpoints.
     profile: steps that are traced.
   """
 
@@ -92,10 +92,10 @@ def in_steps(config: ConfigDict, examples: int) -> Durations:
 
   Args:
     config: the whole config.
-    examples: images in the training split.
+    examples: number of images in the training split.
 
   Raises:
-    UserError: the first key that holds none, or a run without a step at the full rate.
+    UserError: a key does not hold a duration, or no step of the run has the full learning rate.
   """
 
   def steps(key: str, duration: str, least: int = 0) -> int:

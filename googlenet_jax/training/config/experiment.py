@@ -1,4 +1,4 @@
-"""A config made real: its data, its network, its durations in steps."""
+"""An experiment: the data, network and durations in steps that a config describes."""
 
 import dataclasses
 import functools
@@ -33,12 +33,12 @@ from googlenet_jax.training.step.statistics import make_statistics_step
 from googlenet_jax.training.step.step import make_eval_step, make_train_step
 from googlenet_jax.weights.bundle import Bundle
 
-_NEXT_ORDER = 0x9E3779B9  # far from any seed that a study uses beside another
+_NEXT_ORDER = 0x9E3779B9  # so large that it leads to no other seed of a study
 
 
 @dataclasses.dataclass(frozen=True)
 class Experiment:
-  """A config made real: data, network and durations in steps; nothing is computed yet."""
+  """The data, network and durations in steps that a config describes; nothing is computed yet."""
 
   config: ConfigDict
   train_split: Split
@@ -51,7 +51,7 @@ class Experiment:
 
   @functools.cached_property
   def weights(self) -> Bundle | None:
-    """What a new run begins with, if not with random values."""
+    """The weights that a new run starts from, or None if it starts from random values."""
     if not self.config.init.weights:
       return None
     found = place(self.config.init.weights)
@@ -60,26 +60,26 @@ class Experiment:
 
   @functools.cached_property
   def hyper(self) -> dict[str, Any]:
-    """The numbers that the step reads."""
+    """The hyperparameters that the step reads."""
     return hyperparameters(self.config, self.durations, self.normalization)
 
   @functools.cached_property
   def rates(self) -> dict[str, float]:
-    """What multiplies the rates of modules, by their names."""
+    """Learning rate multipliers by module."""
     return module_rates(self.config.optimizer.rates, self.abstract_state.params)
 
   @functools.cached_property
   def _create(self) -> Callable[[jax.Array], TrainState]:
-    """The first state by its key, with random values; compiled once for all keys."""
+    """The function from a random key to a first state, compiled once for all keys."""
     create = functools.partial(create_state, self.model, self.config)
-    # Runs once: on a CPU, optimizing the code of a hundred random draws takes far longer than it.
+    # It runs once, and on a CPU optimizing a hundred random draws takes far longer than running.
     cheap = {'xla_backend_optimization_level': runtime.cheapest_level()}
     options = cheap if jax.default_backend() == 'cpu' else None
     return jax.jit(create, out_shardings=self.parallel.replicated, compiler_options=options)
 
   @property
   def initial_key(self) -> jax.Array:
-    """The key of the values that a run begins with."""
+    """The random key of a run's initial values."""
     seed = self.config.init.seed
     return jax.random.key(self.config.seed if seed is None else seed)
 
@@ -90,9 +90,9 @@ class Experiment:
       return state
     return begin_with(state, self.weights, tuple(self.train_split.classes))
 
-  @functools.cached_property  # a second or more of tracing, and several ask for it
+  @functools.cached_property  # tracing takes a second or more, and there are several callers
   def abstract_state(self) -> TrainState:
-    """Shapes and types of the state; nothing is computed."""
+    """The shapes and types of the state; nothing is computed."""
     create = functools.partial(create_state, self.model, self.config)
     return jax.eval_shape(create, jax.random.key(0))
 
@@ -110,7 +110,7 @@ class Experiment:
   def shares_step(self) -> Callable | None:
     """The step (state, batch, hyper) -> the losses' shares of the gradient, to be compiled.
 
-    None where no head teaches what the classifier teaches, or the run has no step to log it at.
+    None if no head teaches modules that the classifier also teaches, or if no step would log them.
     """
     heads = teaching_heads(self.model)
     if not heads or not 0 < self.durations.shares_every <= self.durations.steps:
@@ -127,7 +127,7 @@ class Experiment:
     return make_eval_step(self.model, self.parallel.axis_name)
 
   def statistics_step(self) -> Callable:
-    """The step that recalibrates, (variables, batch, hyper) -> statistics, to be compiled."""
+    """The recalibration step, (variables, batch, hyper) -> statistics, to be compiled."""
     parallel = self.parallel
     return make_statistics_step(
       self.model,
@@ -138,11 +138,11 @@ class Experiment:
     )
 
   def train_batches(self, start_step: int, rollbacks: int = 0) -> Generator[Batch]:
-    """Training images from a step on, without end, on the devices.
+    """Endless batches of training images on the devices, starting at a step.
 
     Args:
-      start_step: the first one's.
-      rollbacks: how often the run has gone back; each time the images come in another order.
+      start_step: the step of the first batch.
+      rollbacks: how many rollbacks the run has had; each one changes the order of the images.
     """
     config = self.config
     common = self._of_training_images() | {
@@ -162,10 +162,10 @@ class Experiment:
     )
 
   def recalibration_batches(self) -> Generator[Batch]:
-    """Training images from the first batch on, without end, on the devices.
+    """Endless batches of training images on the devices, starting with the first batch.
 
-    They are made by threads alone, always the same, and leave a training that goes on as it is: its
-    order, its worker processes, its images in device memory.
+    They are always the same and are made by threads only, so that they do not affect a run in
+    progress: its order of images, its worker processes and its images in device memory.
     """
     return self.parallel.prefetch(
       train_batches(
@@ -178,7 +178,7 @@ class Experiment:
     )
 
   def _of_training_images(self) -> dict[str, Any]:
-    """What batches of training images have in common, wherever they are made."""
+    """The arguments for batches of training images, wherever these are made."""
     config = self.config
     return {
       'image_size': config.data.image_size,
@@ -189,7 +189,7 @@ class Experiment:
     }
 
   def eval_batches(self) -> Generator[Batch]:
-    """The test images, each once, on the devices."""
+    """Batches of the test images on the devices, each image once."""
     config = self.config
     return self.parallel.prefetch(
       eval_batches(
@@ -216,9 +216,9 @@ def open_experiment(
 
   Args:
     config: the whole config.
-    cache_dir: where embedded data are kept.
-    devices: the devices to compute on, or to compile for; None for those of all processes.
-    splits: images to train on and to evaluate on in place of the config's own.
+    cache_dir: the directory for embedded data.
+    devices: the devices to compute on or to compile for; by default those of all processes.
+    splits: images to train on and to evaluate on instead of the config's own.
 
   Raises:
     UserError: names the key and what is accepted, before anything is computed.
@@ -260,7 +260,7 @@ def open_experiment(
     in_steps(config, len(train_split.records)),
     normalization,
   )
-  _ = experiment.rates  # finds an image size that the network cannot take, and rates of no module
+  _ = experiment.rates  # fails for an image size that is too small and for rates of no module
   modules = list(experiment.abstract_state.params)
   for pattern in model.remat:
     modules_by(pattern, modules, f'config.model.remat={config.model.remat}')

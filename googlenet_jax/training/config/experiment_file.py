@@ -1,4 +1,4 @@
-"""An experiment file, `FILE.py` or `FILE.py:ARGUMENT`: executed once, for its config and sweeps."""
+"""Experiment files, `FILE.py` or `FILE.py:ARGUMENT`, executed once for their config and sweeps."""
 
 import contextlib
 import dataclasses
@@ -21,9 +21,9 @@ class ExperimentFile:
   """An experiment file that was executed.
 
   Attributes:
-    path: the file as it was named, without its argument.
-    module: what it defines.
-    config: what its `get_config` gave, locked.
+    path: the file's path as given, without the argument.
+    module: the module with its definitions.
+    config: the config that its `get_config` returned, locked.
   """
 
   path: str
@@ -32,7 +32,7 @@ class ExperimentFile:
 
   @contextlib.contextmanager
   def imported(self) -> Iterator[None]:
-    """Lets the file's functions run as those of an imported module."""
+    """Lets the file's functions run like those of an imported module."""
     with _listed(self.module):
       yield
 
@@ -41,11 +41,11 @@ def load(named: str) -> ExperimentFile:
   """Executes an experiment file and calls its `get_config`, with the argument if there is one.
 
   Args:
-    named: the file, and its argument after a colon.
+    named: the file, optionally followed by a colon and the argument.
 
   Raises:
-    UserError: the file is not there, is no Python, defines no `get_config`, or raised a ValueError,
-      TypeError or OSError. Anything else that it raised is its author's to see in full.
+    UserError: the file does not exist, is not valid Python, defines no `get_config`, or raises a
+      ValueError, TypeError or OSError. Other exceptions pass through, for the author's debugging.
   """
   path, *argument = _split(named)
   if not pathlib.Path(path).is_file():
@@ -57,7 +57,7 @@ def load(named: str) -> ExperimentFile:
   assert spec is not None
   module = importlib.util.module_from_spec(spec)
   try:
-    # Compiled anew each time: a cached file may be of a source that was changed within a second.
+    # Always compiled: a cached file can be stale if its source was changed within the same second.
     code = loader.source_to_code(loader.get_data(path), path)
     with _listed(module):
       exec(code, module.__dict__)
@@ -72,7 +72,7 @@ def load(named: str) -> ExperimentFile:
 
 
 def _split(named: str) -> list[str]:
-  """The longest part before a colon that is a file, and the rest; all of it where there is none."""
+  """Splits at the last colon that follows the name of a file; without one, does not split."""
   parts = named.split(':')
   for count in range(len(parts), 0, -1):
     path = ':'.join(parts[:count])
@@ -93,7 +93,7 @@ def _config(module: types.ModuleType, argument: list[str]) -> ConfigDict:
 
 @contextlib.contextmanager
 def _listed(module: types.ModuleType) -> Iterator[None]:
-  """Puts a module where dataclasses look for it, for a while."""
+  """Temporarily puts a module into `sys.modules`, where dataclasses look it up."""
   before = sys.modules.get(_MODULE)
   sys.modules[_MODULE] = module
   try:

@@ -1,4 +1,4 @@
-"""`--config=FILE.py:ARGUMENT --config.KEY=VALUE` to a config, with errors of one line."""
+"""Parses `--config=FILE.py:ARGUMENT --config.KEY=VALUE` into a config, with one-line errors."""
 
 import logging
 import re
@@ -22,28 +22,28 @@ _OVERRIDE = re.compile(r'--(?:no)?config\.(?P<key>[^=]*)(?:=(?P<value>.*))?', re
 
 
 class ConfigArguments(NamedTuple):
-  """What the arguments of a config say: the experiment file, and typed overrides of its keys."""
+  """The parsed arguments: the experiment file, and typed overrides of its keys."""
 
   file: ExperimentFile
   overrides: dict[str, Any]
 
 
 def parse_config(arguments: list[str]) -> ConfigDict:
-  """The config that arguments name; see `parse`."""
+  """The config that the arguments describe; see `parse`."""
   file, overrides = parse(arguments)
   return override(file.config, overrides)
 
 
 def parse(arguments: list[str]) -> ConfigArguments:
-  """Executes the experiment file that arguments name, and reads their overrides.
+  """Executes the experiment file that the arguments name, and reads the overrides.
 
   Args:
     arguments: one `--config=FILE[:ARGUMENT]` and any `--config.KEY=VALUE`, typed by ml_collections'
       own flags.
 
   Raises:
-    UserError: the file cannot be read, a key is unknown, a value is of another type, or an argument
-      is none of these.
+    UserError: the file cannot be read, a key is unknown, a value has the wrong type, or an argument
+      is of another kind.
   """
   files = [argument for argument in arguments if argument.startswith(_FILE)]
   overrides = [argument for argument in arguments if argument not in files]
@@ -65,14 +65,14 @@ def parse(arguments: list[str]) -> ConfigArguments:
 
 
 def parse_knobs(family: str, given: Mapping[str, str]) -> dict[str, Any]:
-  """A family's knobs from text, as `models.build` takes them.
+  """Parses a family's knobs from text into arguments of `models.build`.
 
   Args:
     family: an entry of `models.FAMILIES`.
-    given: values by key of `config.model`, as text: `{'width': '0.5', 'lrn.k': '2'}`.
+    given: values as text, by key of `config.model`: `{'width': '0.5', 'lrn.k': '2'}`.
 
   Raises:
-    UserError: there is no such family or key, or a value is of another type; names the flag.
+    UserError: there is no such family or key, or a value has the wrong type; names the flag.
   """
   choose('--family', family, FAMILIES)
   config = defaults(family)
@@ -85,13 +85,13 @@ def parse_knobs(family: str, given: Mapping[str, str]) -> dict[str, Any]:
 
 
 def _own_settings(config: ConfigDict) -> dict[str, Any]:
-  """What a config's section `model` sets otherwise than its family does, by key."""
+  """The keys of a config's section `model` that differ from its family's defaults."""
   usual = dict(keys(model_section(config.model.family)))
   return {f'model.{key}': value for key, value in keys(config.model) if value != usual[key]}
 
 
 def _typed(config: ConfigDict, arguments: list[str]) -> dict[str, Any]:
-  """Values of overrides by key."""
+  """The values of overrides, by key."""
   from absl import flags
   from ml_collections import config_flags
 

@@ -1,4 +1,4 @@
-"""The numbers of an experiment that the step reads."""
+"""The hyperparameters of an experiment: the numbers that the step reads."""
 
 from typing import Any
 
@@ -16,12 +16,12 @@ from googlenet_jax.training.step.schedules import aux_factors, averaging_rates, 
 def hyperparameters(
   config: ConfigDict, durations: Durations, normalization: Normalization
 ) -> dict[str, Any]:
-  """Every number of the experiment that the step reads, as arrays: changing one never recompiles.
+  """All numbers that the step reads, as arrays, so that changing one never recompiles.
 
   Args:
     config: the whole config.
     durations: the config's durations in steps.
-    normalization: the statistics of the images' channels.
+    normalization: mean and standard deviation of the images' channels.
   """
   loss = config.loss
   numbers = scalars(config.optimizer) | {

@@ -1,4 +1,4 @@
-"""The section `model`: a family's knobs as keys of the config, and the network they ask for."""
+"""The section `model`: a family's knobs as config keys, and the network that they describe."""
 
 import copy
 import dataclasses
@@ -13,7 +13,7 @@ from googlenet_jax.models import FAMILIES, Family, Knobs, Network, choose
 
 
 def model_section(family: str) -> ConfigDict:
-  """The section of a family with the default of every key.
+  """The section `model` of a family, with every key at its default.
 
   Raises:
     UserError: there is no such family.
@@ -26,7 +26,7 @@ def model_section(family: str) -> ConfigDict:
 
 
 def with_family(config: ConfigDict, family: str) -> ConfigDict:
-  """The same config for another family, whose defaults take the place of the section `model`.
+  """The config for another family, with that family's defaults in the section `model`.
 
   Raises:
     UserError: there is no such family.
@@ -40,7 +40,7 @@ def with_family(config: ConfigDict, family: str) -> ConfigDict:
 
 
 def build_model(section: ConfigDict, classes: int) -> Network:
-  """The network that the section `model` asks for, with its auxiliary heads.
+  """The network that the section `model` describes, with its auxiliary heads.
 
   Raises:
     UserError: names the knob and what it accepts.
@@ -49,19 +49,19 @@ def build_model(section: ConfigDict, classes: int) -> Network:
 
 
 def knobs_of(section: ConfigDict) -> Knobs:
-  """The section `model` as the knobs of its family."""
+  """The section `model` as knobs of its family."""
   return _knobs(_family(section.family).knobs, section)
 
 
 def _family(name: str) -> Family:
   try:
     return choose('config.model.family', name, FAMILIES)
-  except TypeError as error:  # not even a name
+  except TypeError as error:  # the family is not a string
     raise UserError(f'config.model.family={name!r}: accepted: {", ".join(FAMILIES)}') from error
 
 
 def _section(defaults: Any) -> ConfigDict:
-  """A key for each field of a dataclass; a field that is a dataclass itself is a section."""
+  """A key for each field of a dataclass; a field that is itself a dataclass becomes a section."""
   section = ConfigDict()
   hints = typing.get_type_hints(type(defaults))
   for field in dataclasses.fields(defaults):

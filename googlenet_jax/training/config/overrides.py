@@ -1,4 +1,4 @@
-"""Overrides of a config's keys: the same rules for the command line, sweeps and stored configs."""
+"""Overrides of config keys, with the same rules for the command line, sweeps and stored configs."""
 
 import copy
 import math
@@ -17,15 +17,15 @@ FAMILY = 'model.family'
 def override(config: ConfigDict, overrides: Mapping[str, Any]) -> ConfigDict:
   """A copy of a config with other values.
 
-  A family of networks replaces the whole section `model` by its defaults before the other overrides
-  apply, in whatever order they come.
+  Overriding the family of networks resets the whole section `model` to that family's defaults. This
+  happens before all other overrides, regardless of their order.
 
   Args:
-    config: the config, which stays as it is.
-    overrides: new values by their dotted keys.
+    config: the config, which is not changed.
+    overrides: new values by dotted key.
 
   Raises:
-    UserError: a key is unknown, or a value of another type; names it and what is accepted.
+    UserError: a key is unknown, or a value has the wrong type; names it and what is accepted.
   """
   changed = overridable(config, overrides)
   known = dict(keys(changed))
@@ -43,18 +43,18 @@ def override(config: ConfigDict, overrides: Mapping[str, Any]) -> ConfigDict:
 
 
 def overridable(config: ConfigDict, overrides: Mapping[str, Any]) -> ConfigDict:
-  """A copy of a config with the keys that overrides may name: those of the family they ask for."""
+  """A copy of a config with the keys that overrides may name, given their family of networks."""
   copied = copy.deepcopy(config)
   return with_family(copied, overrides[FAMILY]) if FAMILY in overrides else copied
 
 
 def typed(config: ConfigDict, overrides: Mapping[str, Any]) -> dict[str, Any]:
-  """Overrides with values as the config holds them.
+  """Overrides with values converted to the config's types.
 
-  Python's own values take the place of NumPy's, as np.linspace makes them, and tuples of lists.
+  NumPy scalars, as from np.linspace, become Python numbers, and lists become tuples.
 
   Raises:
-    UserError: a key is unknown, or a value of another type; names it and what is accepted.
+    UserError: a key is unknown, or a value has the wrong type; names it and what is accepted.
   """
   of_family = overridable(config, overrides)
   return {
@@ -77,7 +77,7 @@ def _typed(config: ConfigDict, key: str, value: Any) -> Any:
 
 
 def _section(config: ConfigDict, key: str) -> tuple[ConfigDict, str]:
-  """The section that holds a key, and the key's name there."""
+  """The section that contains a key, and the key's name in it."""
   *parents, name = key.split('.')
   for parent in parents:
     config = config[parent]

@@ -1,7 +1,7 @@
 """Every config key with its type, default and meaning, read from where the key is defined.
 
-Keys of the schema are described by the comments beside them, those of the augmentation by the
-docstring of `Augmentation`, and those of `config.model` by the knobs of each family.
+Comments describe the keys of the schema, the docstring of `Augmentation` those of the augmentation,
+and the knobs of each family those of `config.model`.
 """
 
 import dataclasses
@@ -22,7 +22,7 @@ _MODEL, _AUGMENT = 'model', 'data.augment'
 
 
 class Key(NamedTuple):
-  """A config key: its dotted name, its type, its default as Python writes it, and its meaning."""
+  """A config key: its dotted name, its type, the `repr` of its default, and its meaning."""
 
   name: str
   type: str
@@ -33,11 +33,11 @@ class Key(NamedTuple):
 def reference() -> dict[str, list[Key]]:
   """The keys of each section, in the order of the schema.
 
-  The section '' holds the keys of the top level. `model` holds what every family of networks has;
-  `model (NAME)` holds the knobs that the family NAME adds or explains in words of its own.
+  The section '' contains the top-level keys. `model` contains the knobs that all families of
+  networks have, and `model (NAME)` those that the family NAME adds or describes differently.
 
   Raises:
-    KeyError: a key is described nowhere.
+    KeyError: a key has no description.
   """
   config = schema.defaults()
   values, comments = dict(schema.keys(config)), _comments()
@@ -61,7 +61,7 @@ def _common(config: ConfigDict) -> Iterator[Key]:
   accepted = ', '.join(FAMILIES)
   yield Key('model.family', 'str', repr(config.model.family), f'family of networks: {accepted}')
   for key in _knobs(Knobs()):
-    described = key.name in ('model.variant', 'model.aux')  # by each family in its own words
+    described = key.name in ('model.variant', 'model.aux')  # each family describes these itself
     yield key._replace(default="the family's") if described else key
 
 
@@ -72,7 +72,7 @@ def _with_variants(key: Key, family: str) -> Key:
 
 
 def markdown() -> str:
-  """The reference as a page."""
+  """The reference as a Markdown page."""
   lines = [
     '# Config keys',
     '',
@@ -129,7 +129,7 @@ def _comments() -> dict[str, str]:
 
 
 def _attributes(documented: type) -> dict[str, str]:
-  """What a docstring's section "Attributes" says, by name."""
+  """The descriptions in a docstring's section "Attributes", by name."""
   listed = inspect.cleandoc(documented.__doc__ or '').partition('Attributes:\n')[2]
   body = listed.partition('\n\n')[0]
   found = {}
@@ -140,7 +140,7 @@ def _attributes(documented: type) -> dict[str, str]:
 
 
 def _with_choices(name: str, meaning: str) -> str:
-  """The meaning of a key, with the values that it accepts where the meaning does not name all."""
+  """The meaning of a key, followed by its accepted values unless the meaning names them all."""
   missing = [choice for choice in schema.CHOICES.get(name, ()) if choice not in meaning]
   accepted = ', '.join(schema.CHOICES.get(name, ()))
   return f'{meaning} (accepted: {accepted})' if missing else meaning
@@ -158,7 +158,7 @@ def _type(config: ConfigDict, name: str) -> str:
 
 
 def _knobs(knobs: Any, prefix: str = f'{_MODEL}.') -> Iterator[Key]:
-  """The fields of a dataclass of knobs as keys, those of its sections too."""
+  """The fields of a dataclass of knobs as keys, including those of its sections."""
   hints = typing.get_type_hints(type(knobs))
   for field in dataclasses.fields(knobs):
     value = getattr(knobs, field.name)
@@ -170,7 +170,7 @@ def _knobs(knobs: Any, prefix: str = f'{_MODEL}.') -> Iterator[Key]:
 
 
 def _plain(hint: Any) -> str:
-  """The name of a type, without the None that an optional one accepts too."""
+  """The name of a type; for an optional type, without the None."""
   kinds = [kind for kind in typing.get_args(hint) if kind is not types.NoneType]
   if isinstance(hint, types.UnionType):
     hint = kinds[0]

@@ -1,6 +1,6 @@
 """Configs as JSON, in work directories and studies.
 
-A key that a stored config lacks is at its default: the config was written before there was the key.
+A key that a stored config lacks is at its default: the config is older than the key.
 """
 
 import json
@@ -16,19 +16,19 @@ from googlenet_jax.training.config.schema import defaults
 
 
 def plain(config: ConfigDict) -> dict[str, Any]:
-  """The config as JSON holds it."""
+  """The config as a JSON object."""
   return json.loads(config.to_json())
 
 
 def restored(stored: Mapping[str, Any], path: pathlib.Path) -> ConfigDict:
-  """A stored config, typed as the defaults are.
+  """Restores a stored config, with the types of the defaults.
 
   Args:
-    stored: a config as `plain` gave it.
-    path: the file that it was read from, for errors.
+    stored: a config as returned by `plain`.
+    path: the file that it was read from, for error messages.
 
   Raises:
-    UserError: a key is unknown, or a value of another type.
+    UserError: a key is unknown, or a value has the wrong type.
   """
   return _with_defaults(dict(_leaves(stored)), path)
 
@@ -36,15 +36,15 @@ def restored(stored: Mapping[str, Any], path: pathlib.Path) -> ConfigDict:
 def changes(
   stored: Mapping[str, Any], config: ConfigDict, path: pathlib.Path
 ) -> dict[str, tuple[Any, Any]]:
-  """The keys in which a config differs from a stored one, in order: the value there, and here.
+  """The keys in which a config differs from a stored one, in order, with stored and new value.
 
   Args:
-    stored: a config as `plain` gave it.
+    stored: a config as returned by `plain`.
     config: the config to compare with it.
-    path: the file that the stored one was read from, for errors.
+    path: the file that the stored one was read from, for error messages.
 
   Raises:
-    UserError: the stored one is of an unknown family of networks.
+    UserError: the stored config has an unknown family of networks.
   """
   values, here = dict(_leaves(stored)), dict(_leaves(plain(config)))
   family = {key: value for key, value in values.items() if key == FAMILY}
@@ -67,7 +67,7 @@ def _with_defaults(values: Mapping[str, Any], path: pathlib.Path) -> ConfigDict:
 
 
 def _leaves(values: Mapping[str, Any], prefix: str = '') -> Iterator[tuple[str, Any]]:
-  """Dotted keys and values of nested ones."""
+  """The dotted keys and values of a nested mapping."""
   for name, value in values.items():
     if isinstance(value, dict):
       yield from _leaves(value, f'{prefix}{name}.')

@@ -1,1 +1,1 @@
-"""The devices: batches over all of them, several processes as one run, data in their memory."""
+"""Devices: batches split over all of them, runs of several processes, data in device memory."""

@@ -1,8 +1,8 @@
-"""A training split that lives in device memory: nothing crosses the bus while a run goes on.
+"""A training split in device memory, so that a run transfers no images from the host.
 
-For sets that fit (digits, CIFAR-10), so that small images train at the network's speed. Order and
-augmentation are functions of seed and step, as on the host, but differ from those there: they come
-from JAX's random numbers. Each epoch has every image once; a batch may reach into the next epoch.
+For data sets that fit (digits, CIFAR-10), so that small images train at the network's speed. Order
+and augmentation are functions of seed and step, as on the host, but differ from the host's because
+they use JAX's random numbers. Each epoch contains every image once; a batch may span two epochs.
 """
 
 import dataclasses
@@ -24,11 +24,11 @@ from googlenet_jax.errors import UserError
 from googlenet_jax.training.devices.parallelism import Batch, DataParallel
 
 SHARE = 0.5
-"""Share of a device's memory that images may take; the rest is left to the network."""
+"""The share of a device's memory that images may use; the rest is left for the network."""
 
 
 def check(augmentation: Augmentation, images: int, image_size: int, batch_size: int) -> None:
-  """Raises UserError where the split cannot be kept on the device, naming the sizes or the key."""
+  """Raises UserError, naming sizes or key, if the split cannot be kept on the device."""
   needed = images * image_size**2 * 3
   available = int(_device_memory() * SHARE)
   if needed > available:
@@ -46,7 +46,7 @@ def check(augmentation: Augmentation, images: int, image_size: int, batch_size: 
     Augmentation(), crop=augmentation.crop, pad=augmentation.pad, flip=augmentation.flip
   )
   for key, value in vars(augmentation).items():
-    if key in ('area', 'aspect'):  # of the crop `area`, refused below
+    if key in ('area', 'aspect'):  # these belong to the crop `area`, which is rejected below
       continue
     if value != getattr(wanted, key) or value == 'area':
       raise UserError(
@@ -67,7 +67,7 @@ def device_batches(
   on_bad_image: OnBadImage = 'stop',
   parallel: DataParallel,
 ) -> Generator[Batch]:
-  """Batches without end from a step on, drawn on the devices; see `pipeline.train_batches`."""
+  """Endless batches, drawn on the devices, starting at a step; see `pipeline.train_batches`."""
   images, labels = parallel.replicate(_load(split, image_size, threads, on_bad_image))
   count = len(labels)
   key = parallel.replicate(jax.random.key_data(jax.random.key(seed)))
@@ -75,7 +75,7 @@ def device_batches(
     functools.partial(_draw, augmentation=augmentation, batch_size=batch_size)
   )
   order_of = jax.jit(functools.partial(_order, count=count), out_shardings=parallel.replicated)
-  # The place stays on the device as well; the host counts along to know when an epoch begins.
+  # The place stays on the device too; the host counts along to know when an epoch begins.
   place = parallel.replicate((np.int32(start_step), np.int32(start_step * batch_size % count)))
   epoch = None
   for step in itertools.count(start_step):
@@ -108,7 +108,7 @@ def _load(
 
 
 def _order(key: jax.Array, epoch: jax.Array, *, count: int) -> jax.Array:
-  """int32[2, count]: the order of an epoch and of the next."""
+  """The order of images in an epoch and in the next one: int32[2, count]."""
 
   def one(epoch: jax.Array) -> jax.Array:
     epoch_key = jax.random.fold_in(jax.random.fold_in(jax.random.wrap_key_data(key), 1), epoch)
@@ -127,9 +127,9 @@ def _draw(
   augmentation: Augmentation,
   batch_size: int,
 ) -> tuple[dict[str, jax.Array], tuple[jax.Array, jax.Array]]:
-  """The batch of a place, padded, cropped and mirrored at random, and the next place.
+  """The batch at a place, randomly padded, cropped and mirrored, and the next place.
 
-  A place is the step and the position of its first image in the epoch that the step begins in.
+  A place is a step and the position of its first image in the epoch in which the step begins.
   """
   step, offset = place
   count, size = images.shape[0], images.shape[1]
@@ -154,7 +154,7 @@ def _draw(
 
 
 def _device_memory() -> int:
-  """Bytes of memory of a device, or of this machine where the device does not say."""
+  """The memory of a device in bytes, or this machine's if the device does not report it."""
   stats: dict[str, Any] | None = jax.local_devices()[0].memory_stats()
   if stats and 'bytes_limit' in stats:
     return int(stats['bytes_limit'])

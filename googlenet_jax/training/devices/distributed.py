@@ -1,7 +1,7 @@
-"""Several processes as one run: how they find each other, agree, and end together.
+"""Runs of several processes: how they find each other, agree, and end together.
 
-`jax.distributed` finds its peers on SLURM and TPU pods, and by an explicit coordinator. It listens
-on the loopback interface alone where all processes are on this machine.
+`jax.distributed` finds the other processes on SLURM and TPU pods, or through an explicit
+coordinator. It listens on the loopback interface only if all processes are on this machine.
 """
 
 import contextlib
@@ -17,10 +17,10 @@ import numpy as np
 from googlenet_jax.errors import Preempted, UserError
 
 TIMEOUT = 60
-"""Seconds within which all processes must have begun, and within which a dead one is noticed."""
+"""Seconds within which all processes must have started, and a dead one is noticed."""
 
 COMPILATION = 1200
-"""Seconds within which all that are alive must come to where the first one waits for them."""
+"""Seconds within which all processes that are alive must arrive at a barrier."""
 
 logger = logging.getLogger('googlenet_jax')
 
@@ -31,16 +31,16 @@ def settings(
   processes: int | None = None,
   process: int | None = None,
 ) -> dict[str, Any] | None:
-  """Arguments of `jax.distributed.initialize`; None for a run of one process.
+  """Arguments for `jax.distributed.initialize`; None for a run of one process.
 
   Args:
-    environment: this process's environment, with variables of SLURM, a TPU pod or JAX if any.
+    environment: this process's environment, with any variables of SLURM, a TPU pod or JAX.
     coordinator: `host:port` of process 0, if the command line gives it.
     processes: number of processes, if the command line gives it.
-    process: number of this process, from 0, if the command line gives it.
+    process: index of this process, counted from 0, if the command line gives it.
 
   Raises:
-    UserError: some of the three are given but not all, or one is impossible.
+    UserError: only some of the last three are given, or one of them is impossible.
   """
   given = {'coordinator': coordinator, 'processes': processes, 'process': process}
   missing = [f'--{name}' for name, value in given.items() if value is None]
@@ -60,7 +60,7 @@ def settings(
   elif len(missing) < len(given):
     raise UserError(f'{" and ".join(missing)}: missing; accepted: all of --{", --".join(given)}')
   elif int(environment.get('SLURM_STEP_NUM_TASKS', 1)) > 1:
-    # On one node the peers need not be reachable from anywhere else.
+    # On a single node, no other machine needs to reach the coordinator.
     local = environment.get('SLURM_STEP_NUM_NODES') == '1'
     address = f'127.0.0.1:{_slurm_port(environment)}' if local else ''
     found = {}
@@ -81,7 +81,7 @@ def settings(
 
 
 def _slurm_port(environment: Mapping[str, str]) -> int:
-  """A port that follows from the job and the step, from 61,440 to 65,535."""
+  """A port between 61,440 and 65,535 that is determined by the job and the step."""
   job, step = (int(environment.get(name, 0)) for name in ('SLURM_JOB_ID', 'SLURM_STEP_ID'))
   return 61_440 + (job * 16 + step) % 4_096
 
@@ -96,11 +96,12 @@ def joined(
 ) -> Iterator[bool]:
   """Joins the other processes of a run; yields whether this is the first, which prints for all.
 
-  All end in order where the run ends or is preempted. A process that fails ends at once, and the
-  others with it: an orderly exit would wait at a barrier for those that wait for it elsewhere.
+  If the run ends or is preempted, all processes shut down in an orderly way. A process that fails
+  exits at once, and the others with it: an orderly exit would wait at a barrier for processes that
+  are waiting for it elsewhere.
 
   Args:
-    arguments: as `settings` gives them; None for a run of one process.
+    arguments: as returned by `settings`; None for a run of one process.
     print_failure: prints an error as the command line does, and returns the exit status.
 
   Raises:
@@ -111,7 +112,7 @@ def joined(
     return
   import jax
 
-  # JAX would take SIGTERM for itself; `training/run/signals.py` has it, and two others.
+  # JAX would handle SIGTERM itself, but `training/run/signals.py` handles it and two other signals.
   jax.config.update('jax_enable_preemption_service', False)
   try:
     jax.distributed.initialize(**arguments)
@@ -139,7 +140,7 @@ def joined(
 
 
 def any_process(value: bool) -> bool:
-  """Whether it is true in any process. All must call it; it also waits for all of them."""
+  """Whether `value` is true in any process. All processes must call this; it waits for them all."""
   import jax
 
   if jax.process_count() == 1:
@@ -153,7 +154,7 @@ def any_process(value: bool) -> bool:
 def compiled_together(step: Callable) -> Callable:
   """A jitted step that no process runs before all have compiled it.
 
-  Gloo, which connects CPUs, gives up where one process begins 30 s after another, as it does where
+  Gloo, which connects CPUs, gives up if one process starts 30 s after another. This happens when
   its cores are busier or its compilation cache is empty.
   """
   import jax
@@ -173,7 +174,7 @@ def compiled_together(step: Callable) -> Callable:
 
 
 def _wait_for_all(name: str) -> None:
-  """Waits by way of the coordinator, which notices a process that is dead."""
+  """Waits for all processes through the coordinator, which notices dead processes."""
   from orbax.checkpoint import multihost
 
   multihost.get_barrier_sync_fn()(key=name, timeout_ms=COMPILATION * 1000)

@@ -1,4 +1,4 @@
-"""One mesh axis, `data`: batches are split over all devices, everything else is on each of them."""
+"""Data parallelism on one mesh axis, `data`: batches are split, everything else is replicated."""
 
 import collections
 import contextlib
@@ -18,14 +18,14 @@ Batch = dict[str, jax.Array]
 
 
 class DataParallel:
-  """Where arrays live on the devices of all processes; steps run under `jit`.
+  """Places arrays on the devices of all processes; steps run under `jit`.
 
   Attributes:
     devices: number of devices that share a batch.
-    platform: what they are: `cpu`, `gpu` or `tpu`.
+    platform: the devices' platform: `cpu`, `gpu` or `tpu`.
     replicated: the sharding of an array that is on every device.
     sharded: the sharding of an array whose first axis is split over the devices.
-    axis_name: name of the axis that a step is mapped over; None if it sees the whole batch.
+    axis_name: name of the axis that a step is mapped over; None if a step sees the whole batch.
   """
 
   axis_name: str | None = None
@@ -34,8 +34,8 @@ class DataParallel:
     """Makes the mesh.
 
     Args:
-      devices: the devices, which may be of a machine that is compiled for and not here; None for
-        those of all processes.
+      devices: the devices, which may be those of another machine to compile for; by default those
+        of all processes.
     """
     found = jax.devices() if devices is None else list(devices)
     self.devices, self.platform = len(found), found[0].platform
@@ -47,7 +47,7 @@ class DataParallel:
     return jax.make_mesh((len(devices),), (AXIS,), axis_types=(AxisType.Auto,), devices=devices)
 
   def check_batch(self, key: str, batch_size: int, parts: int = 1) -> None:
-    """Raises UserError where the devices cannot share a batch evenly."""
+    """Raises UserError if the devices cannot share a batch evenly."""
     if batch_size % (self.devices * parts):
       over = f' in {parts} parts' if parts > 1 else ''
       raise UserError(
@@ -56,11 +56,11 @@ class DataParallel:
       )
 
   def check_group(self, group: int, images: int) -> None:
-    """Raises UserError where groups of a batch cannot have statistics of their own.
+    """Raises UserError if groups of a batch cannot have separate batch statistics.
 
     Args:
-      group: images of a group, a divisor of `images`.
-      images: images of the batch, shared by the devices evenly.
+      group: number of images in a group, a divisor of `images`.
+      images: number of images in the batch, shared evenly by the devices.
     """
 
   def replicate(self, tree: Any) -> Any:
@@ -77,7 +77,7 @@ class DataParallel:
   def prefetch(
     self, batches: Generator[dict[str, np.ndarray]], ahead: int = 2
   ) -> Generator[dict[str, jax.Array]]:
-    """Puts batches on the devices `ahead` of their use, so that the transfer overlaps the step."""
+    """Puts batches on the devices `ahead` steps early, so that transfers overlap with steps."""
     with contextlib.closing(batches):
       queue = collections.deque(self.shard(batch) for batch in itertools.islice(batches, ahead))
       while queue:
@@ -110,11 +110,11 @@ class DataParallel:
 
 
 class PmapDataParallel(DataParallel):
-  """The same under `pmap`: each device computes with its part of a batch and shares its means.
+  """Data parallelism under `pmap`: each device computes its part of a batch; means are shared.
 
-  State, hyperparameters and results have no axis of devices and lie as under `jit`, so that a
-  checkpoint of one is a checkpoint of the other. Batches have one: [devices of this process, n,
-  ...]; of several processes each sees its own part alone, as `pmap` wants it.
+  State, hyperparameters and results have no device axis and are placed as under `jit`, so
+  checkpoints of the two are interchangeable. Batches do have a device axis: [devices of this
+  process, n, ...]. Each of several processes sees only its own part, as `pmap` requires.
   """
 
   axis_name = AXIS
@@ -125,12 +125,12 @@ class PmapDataParallel(DataParallel):
     self._own = NamedSharding(local, PartitionSpec(AXIS))
 
   def _mesh(self, devices: list[Any]) -> Mesh:
-    # The order of devices that `pmap` itself uses: another would have every step copy the state.
+    # The order of devices that `pmap` itself uses; with another, every step would copy the state.
     ordered = sorted(devices, key=lambda device: device.process_index)
     return Mesh(np.array(ordered), (AXIS,), axis_types=(AxisType.Auto,))
 
   def check_group(self, group: int, images: int) -> None:
-    """Raises UserError where a device would have parts of several groups."""
+    """Raises UserError if a device would have parts of several groups."""
     own = images // self.devices
     if own % group and group % own:
       raise UserError(
@@ -157,7 +157,7 @@ class PmapDataParallel(DataParallel):
     return drawn
 
   def _own_parts(self, array: jax.Array) -> jax.Array:
-    """This process's part of a whole array, with an axis of its devices, without a copy."""
+    """This process's part of a global array, with an axis for its devices, without a copy."""
     parts = [shard.data[None] for shard in array.addressable_shards]
     shape = (len(parts), *parts[0].shape[1:])
     return jax.make_array_from_single_device_arrays(shape, self._own, parts)
@@ -177,7 +177,7 @@ class PmapDataParallel(DataParallel):
     return lambda *arguments: jax.tree.map(self._of_all, mapped(*arguments))
 
   def _of_all(self, array: jax.Array) -> jax.Array:
-    """What `pmap` returned as this process's own, on the devices of all, without a copy."""
+    """A result of `pmap` in this process as an array on all devices, without a copy."""
     parts = [shard.data for shard in array.addressable_shards]
     return jax.make_array_from_single_device_arrays(array.shape, self.replicated, parts)
 
@@ -186,5 +186,5 @@ _KINDS = {'jit': DataParallel, 'pmap': PmapDataParallel}
 
 
 def parallel_by(parallelism: str, devices: Sequence[Any] | None = None) -> DataParallel:
-  """The kind that `config.parallelism` names, `jit` or `pmap`, over all devices or these."""
+  """Data parallelism by `config.parallelism`, `jit` or `pmap`, over all devices or those given."""
   return _KINDS[parallelism](devices)

@@ -1,4 +1,4 @@
-"""When several processes stop: after the same step, whichever of them was asked to."""
+"""Stopping several processes after the same step, whichever of them was asked to stop."""
 
 from collections.abc import Callable
 from typing import Any
@@ -10,10 +10,11 @@ from googlenet_jax.training.devices.parallelism import Batch, DataParallel
 
 
 class StopTogether:
-  """Whether to stop after a step, agreed among all processes.
+  """Lets all processes agree on whether to stop after a step.
 
-  Each process's wish goes into the step with its batch, and the sum comes out with the metrics. All
-  read it one step later, when it is there anyway, so that they stop at the same step.
+  Each process passes its wish to the step with its batch, and the sum of all wishes is returned
+  with the metrics. All processes read the sum one step later, when it has arrived anyway, so they
+  stop at the same step.
   """
 
   def __init__(self, parallel: DataParallel, asked: Callable[[], bool]) -> None:
@@ -21,7 +22,7 @@ class StopTogether:
 
     Args:
       parallel: the devices that share a batch.
-      asked: says whether this process has been asked to stop.
+      asked: returns whether this process has been asked to stop.
     """
     self._asked = asked
     self._several = jax.process_count() > 1
@@ -31,11 +32,11 @@ class StopTogether:
       self._wishes = [parallel.shard({'stop': local * wish}) for wish in (0, 1)]
 
   def with_wish(self, batch: Batch) -> Batch:
-    """The batch of a step with this process's wish."""
+    """The batch of a step, with this process's wish added."""
     return batch | self._wishes[self._asked()] if self._several else batch
 
   def agreed(self, metrics: Any) -> bool:
-    """Whether all stop after the step that has just begun, whose metrics these are."""
+    """Whether all processes stop after the step that has just begun and returns these metrics."""
     if not self._several:
       return self._asked()
     before, self._before = self._before, metrics

@@ -1,1 +1,1 @@
-"""A probe of a run's first steps: what `analysis.gradients` measures, on a config's own loss."""
+"""Probes a run's first steps: the measurements of `analysis.gradients` with a config's own loss."""

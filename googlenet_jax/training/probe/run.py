@@ -1,4 +1,4 @@
-"""The first iterations of a config for several seeds, without its auxiliary heads and with them."""
+"""Runs the first iterations of a config for several seeds, with and without auxiliary heads."""
 
 import contextlib
 import copy
@@ -29,19 +29,20 @@ def probe(
 ) -> Record:
   """Trains for a few iterations and measures the gradients in each.
 
-  The seeds are the config's and those after it. Of each seed the run with heads and the one without
-  begin with the same trunk and see the same images. With heads means those of `config.model.aux`,
-  or the paper's where it has none. The step is the one under `jit`, whatever the config says.
+  The seeds are the config's seed and the ones following it. For each seed, the runs with and
+  without heads start with the same trunk and see the same images. The heads are those of
+  `config.model.aux`, or the paper's if it is empty. Steps always run under `jit`, whatever
+  `config.parallelism` is.
 
   Args:
-    config: the whole config, which stays as it is.
-    cache_dir: where embedded data are kept.
-    iterations: how many of each run.
-    seeds: how many.
-    say: takes a line about what is being done.
+    config: the whole config, which is not changed.
+    cache_dir: the directory for embedded data.
+    iterations: number of iterations per run.
+    seeds: number of seeds.
+    say: called with a line about what is being done.
 
   Raises:
-    UserError: the config cannot be, its run is shorter, or its loss is not finite.
+    UserError: the config is invalid, its run is shorter, or its loss is not finite.
   """
   config = _with_heads(config)
   experiment = open_experiment(config, cache_dir)
@@ -80,7 +81,7 @@ def probe(
 
 
 def _with_heads(config: ConfigDict) -> ConfigDict:
-  """The config under `jit`, with the heads of the family's paper where it has none itself."""
+  """The config with `jit` parallelism, and with the heads of the family's paper if it has none."""
   changed = copy.deepcopy(config)
   changed.parallelism = 'jit'
   if not changed.model.aux:
@@ -91,7 +92,7 @@ def _with_heads(config: ConfigDict) -> ConfigDict:
 
 
 def places(config: ConfigDict) -> tuple[str, ...]:
-  """Where heads can attach to a config's network; UserError where it cannot be built."""
+  """The places for heads in a config's network; raises UserError if it cannot be built."""
   model = build_model(config.model, 1)
   return family_of(model).places(model.architecture)
 
@@ -110,7 +111,7 @@ def _series(
   named: str,
   say: Say,
 ) -> Series:
-  """Figures of a network for each seed, by a step that is compiled once."""
+  """The figures of a network for each seed, from a step that is compiled once."""
   parallel, config = experiment.parallel, experiment.config
   rates = {name: rate for name, rate in rates.items() if experiment.model.aux or not _is_head(name)}
   unroll = parallel.platform == 'cpu'
@@ -141,7 +142,7 @@ def _is_head(name: str) -> bool:
 
 
 def _check(found: dict[str, Any], where: str) -> None:
-  """Raises UserError where a loss or its gradient is not finite."""
+  """Raises UserError if a loss or its gradient is not finite."""
   for name in ('loss', 'gradient_norm'):
     value = float(found[name])
     if not math.isfinite(value):

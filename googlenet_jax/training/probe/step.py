@@ -1,4 +1,4 @@
-"""A training step that also says how the gradient flows through the network."""
+"""A training step that also measures how the gradient flows through the network."""
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
@@ -24,16 +24,16 @@ def make_probe_step(
 ) -> Callable[[TrainState, Batch, dict[str, Any]], tuple[TrainState, dict[str, Any]]]:
   """The function (state, batch, hyper) -> (state, found), to be jitted.
 
-  The new state is that of `make_train_step`, up to rounding: a ReLU stays before its pool, where
-  a module's output is what is said of it. `found` has `loss` and `gradient_norm`, as the step
-  gives them, `weights` by layer, and `activations` by module and layer, with an axis of the parts
-  that a batch is computed in. Both are of the very gradient that the step takes.
+  The new state equals that of `make_train_step` up to rounding: here ReLUs are computed before
+  pools, so that a module's output is the one that is reported. `found` contains the step's `loss`
+  and `gradient_norm`, `weights` by layer, and `activations` by module and layer, with an axis for
+  the parts of an accumulated batch. Both are measured on the very gradient that the step uses.
 
   Args:
     model: the network.
     config: the whole config.
-    rates: what multiplies the rates of modules.
-    modules: those of the network.
+    rates: learning rate multipliers by module.
+    modules: the network's modules.
     unroll: as in `make_train_step`.
   """
   model = model.clone(forms=dataclasses.replace(model.forms, relu='before_pool'))

@@ -1,1 +1,1 @@
-"""The step: the network in training, its losses, optimizer, schedules and state; pure functions."""
+"""The training step as pure functions: forward pass, losses, optimizer, schedules and state."""

@@ -1,4 +1,4 @@
-"""The first state of a run that begins with weights of another: fine-tuning."""
+"""The first state of a run that starts from weights of another run: fine-tuning."""
 
 import dataclasses
 import pathlib
@@ -17,20 +17,21 @@ from googlenet_jax.weights import bundle as bundles
 from googlenet_jax.weights.bundle import Bundle
 from googlenet_jax.weights.fold import in_rgb
 
-_NEW = (CLASSIFIER, PREFIX)  # modules whose outputs are classes, or lead to them alone
-_FREE = ('dropout', 'head', 'kernel_init', 'bias_init')  # what says nothing about a trunk's weights
+_NEW = (CLASSIFIER, PREFIX)  # modules whose weights depend on the classes
+_FREE = ('dropout', 'head', 'kernel_init', 'bias_init')  # fields without effect on the trunk
 
 
 def open_weights(path: pathlib.Path, model: Network, normalization: Normalization) -> Bundle:
-  """Reads weights that a network of this trunk can begin with, turned to take R, G and B.
+  """Reads weights to start a network with the same trunk from, converted to RGB input.
 
   Args:
     path: a file that `googlenet convert` has written.
     model: the network to be trained.
-    normalization: what its input goes through.
+    normalization: the normalization of its input.
 
   Raises:
-    UserError: the file is none, or of another trunk, or was trained on input normalized otherwise.
+    UserError: the file is not a weights file, has another trunk, or was trained with another
+      normalization.
   """
   bundle = bundles.load(path)
   our_trunk, their_trunk = (
@@ -59,8 +60,8 @@ def open_weights(path: pathlib.Path, model: Network, normalization: Normalizatio
 def begin_with(state: TrainState, bundle: Bundle, classes: tuple[str, ...]) -> TrainState:
   """A first state with the weights of a bundle.
 
-  The classifier and the heads stay new where the bundle knows other classes; so does a head that it
-  has not.
+  The classifier and the heads keep their random values if the bundle has other classes; so does a
+  head that the bundle lacks.
   """
   same = bundle.classes == classes
 
@@ -78,6 +79,6 @@ def begin_with(state: TrainState, bundle: Bundle, classes: tuple[str, ...]) -> T
   params = taken(state.params, bundle.variables['params'])
   batch_stats = taken(state.batch_stats, bundle.variables['batch_stats'])
   average = {'params': params, 'batch_stats': batch_stats}
-  # Copies: a step gives up the memory of its state, and of each array once.
+  # Copies, because a step donates the arrays of its state, and an array can be donated only once.
   copied = None if state.ema is None else jax.tree.map(jnp.copy, average)
   return dataclasses.replace(state, params=params, batch_stats=batch_stats, ema=copied)

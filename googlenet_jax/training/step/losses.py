@@ -1,4 +1,4 @@
-"""The training loss: that of the classifier plus those of the heads (section 5)."""
+"""The training loss: the classifier's loss plus the heads' weighted losses (section 5)."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -19,7 +19,8 @@ def cross_entropy(
   Args:
     logits: float32[n, classes].
     labels: int32[n].
-    label_smoothing: share of the target spread evenly over all classes (1512.00567, section 7).
+    label_smoothing: share of the target that is spread evenly over all classes (1512.00567,
+      section 7).
   """
   plain = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
   uniform = -jax.nn.log_softmax(logits).mean(-1)
@@ -27,11 +28,11 @@ def cross_entropy(
 
 
 def squared_hinge(logits: jax.Array, labels: jax.Array) -> jax.Array:
-  """Squared hinge loss of each example, one class against all others, float32[n].
+  """One-versus-all squared hinge loss of each example, float32[n].
 
-  The sum over classes of max(0, 1 - y f)^2, with y = 1 for the label and -1 else, as the authors of
-  deeply-supervised nets compute it in Caffe; their paper (1409.5185) writes margins between the
-  score of the label and those of the others.
+  It is the sum over classes of max(0, 1 - y f)^2, with y = 1 for the label and -1 otherwise, as the
+  authors of deeply-supervised nets compute it in Caffe. Their paper (1409.5185) uses the margins
+  between the score of the label and the other scores instead.
 
   Args:
     logits: float32[n, classes], the scores f.
@@ -42,20 +43,20 @@ def squared_hinge(logits: jax.Array, labels: jax.Array) -> jax.Array:
 
 
 LOSSES: tuple[str, ...] = ('cross_entropy', 'squared_hinge')
-"""What a classifier and its heads can be trained with: `config.loss.name`."""
+"""The losses that a network can be trained with: `config.loss.name`."""
 
 
 def guess_loss(name: str, classes: int) -> float:
-  """The least loss of scores that are the same for all images, of classes as frequent as another.
+  """The lowest loss that the same scores for all images reach, for equally frequent classes.
 
-  ln(classes) for cross entropy, whatever the smoothing; for the squared hinge 4 (1 - 1 / classes),
-  where all scores are 2 / classes - 1.
+  This is ln(classes) for cross entropy, with or without smoothing, and 4 (1 - 1 / classes) for the
+  squared hinge loss, where all scores are 2 / classes - 1.
   """
   return 4 * (1 - 1 / classes) if name == 'squared_hinge' else math.log(classes)
 
 
 def by_classifier(outputs: Outputs) -> dict[str, jax.Array]:
-  """Logits by the name of their classifier: `main`, then `aux_4a`, `aux_4d` and so on."""
+  """The logits of each classifier by name: `main`, then `aux_4a`, `aux_4d` and so on."""
   return {'main': outputs.logits, **{f'{PREFIX}{name}': aux for name, aux in outputs.aux.items()}}
 
 
@@ -64,8 +65,8 @@ def head_weights(text: str, weight: float, places: Sequence[str]) -> dict[str, f
 
   Args:
     text: weights of single heads, as in `loss.head_weights`: `'4a=0.1,4d=0.3'`.
-    weight: the weight of the others, `loss.aux_weight`.
-    places: where the network has heads.
+    weight: the weight of all other heads, `loss.aux_weight`.
+    places: the places of the network's heads.
 
   Raises:
     UserError: names the part of the text that cannot be read and what is accepted.
@@ -96,18 +97,19 @@ def total_loss(
   name: str = 'cross_entropy',
   threshold: jax.Array | float | None = None,
 ) -> tuple[jax.Array, dict[str, jax.Array]]:
-  """The loss to minimize and its parts, all float32 scalars, means over the batch.
+  """The loss to minimize and its parts, all float32 scalars, averaged over the batch.
 
-  The parts are named `loss`, `loss_main` and, unweighted, `loss_aux_4a` and so on.
+  The parts are named `loss`, `loss_main` and (unweighted) `loss_aux_4a` and so on.
 
   Args:
     outputs: the network's logits, float32[n, classes].
     labels: int32[n].
-    weights: the weight of each head's loss by its place.
-    label_smoothing: share of the target spread evenly over all classes; cross entropy only.
+    weights: the weight of each head's loss, by place.
+    label_smoothing: share of the target that is spread evenly over all classes; for cross entropy
+      only.
     name: one of `LOSSES`.
-    threshold: heads learn from what their loss exceeds it by, and from nothing where it does not
-      (1409.5185's hinge); None for none.
+    threshold: subtracted from the heads' losses, which are then cut off at 0 (the hinge of
+      1409.5185); None for no threshold.
   """
 
   def mean(logits: jax.Array) -> jax.Array:

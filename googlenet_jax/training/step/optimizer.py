@@ -1,4 +1,4 @@
-"""The optimizer as an optax chain whose numbers are arrays, so that a new rate never recompiles."""
+"""The optimizer as an optax chain with arrays as hyperparameters: new values never recompile."""
 
 import fnmatch
 import math
@@ -22,18 +22,18 @@ def make_optimizer(
   rates: Mapping[str, float],
   probes: Collection[str] = (),
 ) -> optax.GradientTransformation:
-  """Gradient transformation whose updates are added to the parameters.
+  """The gradient transformation of a run; its updates are to be added to the parameters.
 
-  Weight decay is added to the gradient of kernels alone, before momentum; AdamW (1711.05101) adds
-  it behind its moments. Which transformations take part follows from `config`; their numbers come
-  from `hyper`, which may be traced, and from `rates`.
+  Weight decay applies to kernels only. It is added to their gradients before momentum, or after the
+  moments in AdamW (1711.05101). `config` determines which transformations the chain has; their
+  hyperparameters come from `hyper`, which may be traced, and from `rates`.
 
   Args:
     config: the section `optimizer`.
     hyper: float32 scalars `learning_rate`, `momentum`, `weight_decay`, `clip_norm`, `clip_value`,
       `bias_rate`, `decay` and `epsilon`.
-    rates: what multiplies the rates of modules, as `module_rates` gives it.
-    probes: modules of heads that do not teach: each has a gradient norm of its own.
+    rates: learning rate multipliers by module, as `module_rates` returns them.
+    probes: modules of probes; the gradient norm of each is clipped separately.
   """
   parts = []
   if config.clip_value:
@@ -59,17 +59,17 @@ def make_optimizer(
 
 
 def module_rates(text: str, modules: Iterable[str]) -> dict[str, float]:
-  """What multiplies the rates of a network's modules; of several patterns the last one counts.
+  """The learning rate multipliers of a network's modules; the last matching pattern counts.
 
   Args:
-    text: patterns and multipliers as `optimizer.rates` has them: `'conv*=0,inception_3*=0.1'`.
+    text: patterns and multipliers as in `optimizer.rates`: `'conv*=0,inception_3*=0.1'`.
     modules: the names of the network's modules.
 
   Returns:
-    Multipliers by module, of those that a pattern fits.
+    Multipliers by module, for the modules that match a pattern.
 
   Raises:
-    UserError: names the part that cannot be read or fits no module, and what is accepted.
+    UserError: names the part that cannot be read or matches no module, and what is accepted.
   """
   modules = list(modules)
   rates: dict[str, float] = {}
@@ -80,7 +80,7 @@ def module_rates(text: str, modules: Iterable[str]) -> dict[str, float]:
 
 
 def modules_by(pattern: str, modules: Iterable[str], asked: str) -> list[str]:
-  """The modules that a pattern such as `inception_3*` fits.
+  """The modules that match a pattern such as `inception_3*`.
 
   Args:
     pattern: the pattern.
@@ -88,7 +88,7 @@ def modules_by(pattern: str, modules: Iterable[str], asked: str) -> list[str]:
     asked: the config's key and value, for messages.
 
   Raises:
-    UserError: the pattern fits none; names it and the modules.
+    UserError: the pattern matches no module; names it and the modules.
   """
   modules = list(modules)
   fitting = [module for module in modules if fnmatch.fnmatchcase(module, pattern)]
@@ -98,12 +98,12 @@ def modules_by(pattern: str, modules: Iterable[str], asked: str) -> list[str]:
 
 
 def frozen_modules(rates: Mapping[str, float]) -> tuple[str, ...]:
-  """The modules that a multiplier of 0 freezes."""
+  """The modules that are frozen, by a multiplier of 0."""
   return tuple(module for module, rate in rates.items() if not rate)
 
 
 def _patterns(text: str) -> dict[str, float]:
-  """Multipliers by the pattern of the modules they are for."""
+  """The multiplier for each pattern of module names."""
   rates = {}
   for part in filter(None, (part.strip() for part in text.split(','))):
     pattern, _, value = (piece.strip() for piece in part.rpartition('='))
@@ -120,7 +120,7 @@ def _patterns(text: str) -> dict[str, float]:
 
 
 def _rated(updates: Any, rates: Mapping[str, float]) -> Any:
-  """Updates times the multipliers of their modules."""
+  """Updates, scaled by the multipliers of their modules."""
 
   def rated(module: str, tree: Any) -> Any:
     factor = rates.get(module, 1.0)
@@ -130,7 +130,7 @@ def _rated(updates: Any, rates: Mapping[str, float]) -> Any:
 
 
 def scalars(config: ConfigDict) -> dict[str, float]:
-  """The constant numbers `make_optimizer` reads; the learning rate comes with the step."""
+  """The constant hyperparameters of `make_optimizer`: all but the learning rate."""
   names = ('momentum', 'weight_decay', 'clip_norm', 'clip_value', 'bias_rate', 'decay', 'epsilon')
   return {name: config[name] for name in names}
 
@@ -141,7 +141,7 @@ def _named(params: Any, name: str) -> Any:
 
 
 def _groups(probes: Collection[str]) -> Callable[[Any], Any]:
-  """Labels of parameters: the probe that they are of, and '' for all the rest."""
+  """Labels parameters with the probe that they belong to, or '' if they belong to none."""
 
   def label(path: tuple[Any, ...], _: Any) -> str:
     return path[0].key if path[0].key in probes else ''

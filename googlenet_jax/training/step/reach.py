@@ -1,4 +1,4 @@
-"""Which modules each classifier of a network is made of, found in a trace; nothing is computed."""
+"""Finds the modules that each classifier's loss depends on, by tracing; nothing is computed."""
 
 from typing import Any
 
@@ -19,10 +19,10 @@ def modules_reached(
   Args:
     model: the network.
     state: its state, or the shapes of one.
-    image_size: pixels to a side.
+    image_size: height and width of the images in pixels.
 
   Returns:
-    By classifier, `main`, `aux_4a` and so on; of a head that is a probe its own module alone.
+    The modules by classifier: `main`, `aux_4a` and so on. A probe teaches only its own module.
   """
 
   def logits(params: Any, batch_stats: Any, images: jax.Array) -> dict[str, jax.Array]:
@@ -38,7 +38,7 @@ def modules_reached(
   paths = [path for path, _ in jax.tree_util.tree_leaves_with_path(state.params)]
   owners = {
     variable: path[0].key for variable, path in zip(jaxpr.invars, paths, strict=False)
-  }  # behind them come batch statistics and images
+  }  # the inputs after these are batch statistics and images
   reached = {}
   for name, output in zip(sorted(shapes), jaxpr.outvars, strict=True):
     needed = {output}

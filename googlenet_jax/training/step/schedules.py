@@ -1,4 +1,4 @@
-"""Rates of learning and averaging and the weight of heads, one value for each step of a run."""
+"""Schedules: learning rate, averaging rate and head weights for each step of a run."""
 
 from collections.abc import Sequence
 
@@ -17,9 +17,9 @@ def learning_rates(
     config: the section `schedule`.
     peak: the rate after the warm-up.
     steps: length of the run.
-    warmup: steps of a linear rise from 0, fewer than `steps`; the schedule begins after them.
-    every: number of steps between two stairs of the staircase.
-    at: the first step on each of the stairs, counted from the beginning of the run.
+    warmup: steps of linear warm-up from 0, fewer than `steps`; the schedule starts after them.
+    every: number of steps from one stair of the staircase to the next.
+    at: the first step on each stair, counted from the start of the run.
   """
   rest = steps - warmup
   shape = {
@@ -38,25 +38,24 @@ def learning_rates(
 
 
 AUX_SCHEDULES = ('constant', 'linear', 'product')
-"""How the weights of the heads' losses fall over a run: `config.loss.aux_schedule`."""
+"""The schedules that lower the weights of the heads' losses: `config.loss.aux_schedule`."""
 
 
 def aux_factors(
   name: str, steps: int, every: int = 1, first: int = 0, end: int | None = None
 ) -> np.ndarray:
-  """What multiplies the weights of the heads' losses at each step, float32[steps].
+  """The factor of the heads' loss weights at each step, float32[steps].
 
-  With t the periods that have passed and N those of the run, `linear` is 1 - t / N. 1505.02496
-  (CNDS) sets alpha to alpha (1 - t / N) again and again: `product` takes it by the letter,
-  alpha_{t + 1} = alpha_t (1 - t / N), the product of all 1 - i / N with i < t. 1409.5185 has 1 - t
-  / N as well.
+  After t of the run's N periods, `linear` is 1 - t / N. 1505.02496 (CNDS) repeatedly sets alpha to
+  alpha (1 - t / N); `product` takes this literally as alpha_{t + 1} = alpha_t (1 - t / N), that is,
+  the product of all 1 - i / N with i < t. 1409.5185 has the factor 1 - t / N as well.
 
   Args:
     name: one of `AUX_SCHEDULES`.
     steps: length of the run.
-    every: steps of a period, which t counts.
-    first: the first step at which heads weigh anything; t counts from the beginning of the run.
-    end: the first step at which they do not any more; None for none.
+    every: steps per period.
+    first: the first step at which heads have weight; t still counts from the start of the run.
+    end: the first step at which heads no longer have weight; None for no such step.
   """
   step = np.arange(steps)
   t, periods = step // every, -(-steps // every)
@@ -68,11 +67,11 @@ def aux_factors(
 
 
 def averaging_rates(config: ConfigDict, steps: int, start: int) -> np.ndarray:
-  """How far the average moves towards the new parameters at each step, float32[steps].
+  """The rate at which the average moves towards the new parameters at each step, float32[steps].
 
-  `polyak` gives each value since `start` the same weight (1 / n); `exponential` moves by
-  1 - decay, with the decay ramped up as (1 + t) / (10 + t) so that the start is forgotten. Before
-  `start` the average is the last value.
+  `polyak` gives every value since `start` the same weight (1 / n). `exponential` moves by
+  1 - decay, with the decay ramped up as (1 + t) / (10 + t) so that early values are forgotten.
+  Before `start` the average is the latest value.
 
   Args:
     config: the section `ema`.

@@ -1,4 +1,4 @@
-"""How much of the trunk's gradient comes from each loss, and whether the losses agree."""
+"""Measures how much each loss contributes to the trunk's gradient, and if the losses agree."""
 
 import itertools
 from collections.abc import Callable, Collection
@@ -17,7 +17,7 @@ from googlenet_jax.training.step.step import Metrics, forward, parts_of, step_ke
 
 
 def teaching_heads(model: Network) -> list[str]:
-  """The places of the heads that teach the trunk, which probes do not."""
+  """The places of the heads that teach the trunk: all but the probes."""
   return [place for place in model.aux if place not in model.probes]
 
 
@@ -30,21 +30,21 @@ def make_shares_step(
 ) -> Callable[[TrainState, Batch, dict[str, Any]], Metrics]:
   """The function (state, batch, hyper) -> float32 scalars, to be jitted.
 
-  With g the gradient of a loss times its weight with respect to the parameters that all losses
-  teach, `share_main` and `share_aux_4a` are the norms of g over their sum, and
-  `cosine_main_aux_4a` and so on, of each two, the cosine of their angle: below 0 the losses pull
-  apart. Heads that are probes have neither. All is that of the training step with the same state
-  and batch: masks of dropout, batch statistics, the mean over devices. Of a batch that is computed
-  in parts, the first part stands for all.
+  Let g be the gradient of a weighted loss with respect to the parameters that all losses teach.
+  `share_main`, `share_aux_4a` and so on are the norms of g divided by their sum, and
+  `cosine_main_aux_4a` and so on are the cosines of the angles between pairs of gradients: below 0,
+  two losses conflict. Probes have neither. Dropout masks, batch statistics and the mean over
+  devices are those of the training step with the same state and batch. If the batch is computed in
+  parts, only the first part is used.
 
-  It costs a forward pass, and a backward pass for each loss.
+  The cost is a forward pass, and a backward pass for each loss.
 
   Args:
     model: the network.
     config: the whole config.
-    frozen: modules that compute in training as at inference.
+    frozen: modules that compute the same in training as at inference.
     shared: the modules that all losses teach.
-    axis_name: the mapped axis (`pmap`), None for none.
+    axis_name: the mapped axis (`pmap`), or None.
   """
   model = model.clone(axis_name=axis_name)
   heads = teaching_heads(model)

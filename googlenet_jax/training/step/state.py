@@ -1,4 +1,4 @@
-"""What a step changes: parameters, batch statistics, optimizer state and their average."""
+"""The state that a step updates: parameters, batch statistics, optimizer state and averages."""
 
 from collections.abc import Collection
 from typing import Any
@@ -15,20 +15,20 @@ from googlenet_jax.training.step.optimizer import make_optimizer, scalars
 
 @struct.dataclass
 class TrainState:
-  """The whole state of a run but for its data, whose position is the step.
+  """The whole state of a run; the position in the data follows from the step.
 
-  `ema` averages `params` and `batch_stats` alike; it is None where the config asks for none.
+  `ema` holds averages of `params` and `batch_stats`; it is None if the config asks for no average.
   """
 
   step: jax.Array  # int32[], steps done
-  nonfinite: jax.Array  # int32[], steps skipped, or times gone back, for a loss that is not finite
+  nonfinite: jax.Array  # int32[], steps skipped or rollbacks made because of non-finite losses
   params: Any
   batch_stats: Any
   opt_state: Any
   ema: dict[str, Any] | None
 
   def variables(self, parameters: str = 'raw') -> dict[str, Any]:
-    """What the model is applied to: the `raw` values or their average, `ema`."""
+    """The variables to apply the model with: the `raw` values or their average, `ema`."""
     if parameters == 'raw':
       return {'params': self.params, 'batch_stats': self.batch_stats}
     assert self.ema is not None
@@ -36,13 +36,13 @@ class TrainState:
 
 
 def renewed(state: TrainState, fresh: TrainState, modules: Collection[str]) -> TrainState:
-  """A state in which some modules begin anew.
+  """A state in which some modules are reinitialized.
 
   Args:
     state: the state.
-    fresh: a first state, of other random values.
-    modules: the top-level modules whose parameters, batch statistics, slots of the optimizer
-      and averages become those of `fresh`; everything else keeps its bits.
+    fresh: a first state, with other random values.
+    modules: the top-level modules whose parameters, batch statistics, optimizer slots and averages
+      are taken from `fresh`; everything else stays bit-identical.
   """
 
   def chosen(path: tuple[Any, ...], old: jax.Array, new: jax.Array) -> jax.Array:
@@ -62,10 +62,10 @@ def create_state(model: Network, config: ConfigDict, key: jax.Array) -> TrainSta
     key: the random key of the initial parameters.
   """
   size = config.data.image_size
-  # Parameters do not depend on the kernels' forms, of which the plain ones are traced alone.
+  # Parameters do not depend on the kernels' forms; with the plain ones, only one form is traced.
   variables = model.clone(forms=PLAIN).init(key, jnp.zeros((1, size, size, 3)))
   params, batch_stats = variables['params'], variables.get('batch_stats', {})
-  # The numbers do not matter to the initial state, only which transformations there are.
+  # The initial state depends only on which transformations there are, not on these numbers.
   hyper = {name: jnp.float32(value) for name, value in scalars(config.optimizer).items()}
   optimizer = make_optimizer(
     config.optimizer, hyper | {'learning_rate': jnp.float32(0)}, {}, probe_modules(model)

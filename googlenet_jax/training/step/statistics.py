@@ -1,4 +1,4 @@
-"""Batch statistics of a network as it is: running statistics computed anew."""
+"""Batch statistics of a network with fixed parameters, to recalibrate the running statistics."""
 
 import dataclasses
 from collections.abc import Callable, Collection
@@ -22,23 +22,23 @@ def make_statistics_step(
 ) -> Callable[[dict[str, Any], Batch, dict[str, Any]], Any]:
   """The function (variables, batch, hyper) -> batch statistics, to be jitted.
 
-  They are those that a training step with the same batch moves the running statistics towards, the
-  mean over the parts of an accumulated batch; frozen modules keep the statistics that they have.
+  These are the statistics that a training step with the same batch moves the running statistics
+  towards, averaged over the parts of an accumulated batch. Frozen modules keep their statistics.
 
   Args:
     model: the network, which has batch normalization.
     config: the whole config.
-    frozen: modules that compute in training as at inference.
-    axis_name: the mapped axis (`pmap`), None for none.
-    unroll: whether parts are written out one after another, as in `make_train_step`.
+    frozen: modules that compute the same in training as at inference.
+    axis_name: the mapped axis (`pmap`), or None.
+    unroll: whether the loop over parts is unrolled, as in `make_train_step`.
   """
-  norm = dataclasses.replace(model.architecture.batch_norm, momentum=0.0)  # nothing of the past
+  norm = dataclasses.replace(model.architecture.batch_norm, momentum=0.0)  # forget the past
   architecture = dataclasses.replace(model.architecture, batch_norm=norm)
   model = model.clone(architecture=architecture, axis_name=axis_name)
   accumulate = config.optimizer.accumulate
 
   def statistics_step(variables: dict[str, Any], batch: Batch, hyper: dict[str, Any]) -> Any:
-    key = jax.random.wrap_key_data(hyper['key'])  # of dropout, which no statistics see
+    key = jax.random.wrap_key_data(hyper['key'])  # for dropout, which does not affect statistics
 
     def body(total: Any, images: jax.Array) -> tuple[Any, None]:
       images = hyper['normalization'](images)

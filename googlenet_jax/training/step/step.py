@@ -22,7 +22,7 @@ from googlenet_jax.training.step.state import TrainState
 
 Metrics = dict[str, jax.Array]
 
-# Here, as the data know the type but not JAX.
+# Registered here, since the data package defines the type but does not import JAX.
 jax.tree_util.register_dataclass(
   Normalization, data_fields=['mean', 'std'], meta_fields=['channel_order']
 )
@@ -36,15 +36,15 @@ def forward(
   images: jax.Array,
   key: jax.Array,
 ) -> tuple[Outputs, Any]:
-  """The network in training: its outputs, and the batch statistics after it.
+  """Applies the network in training mode; returns its outputs and the updated batch statistics.
 
   Args:
     model: the network.
-    frozen: modules that compute as at inference, and pass no gradient to their parameters.
+    frozen: modules that compute the same as at inference and whose parameters get no gradient.
     params: the network's parameters.
     batch_stats: the network's batch statistics, {} without batch normalization.
     images: float32[n, h, w, 3], normalized.
-    key: the random key of dropout.
+    key: the random key for dropout.
   """
   params = {
     name: jax.lax.stop_gradient(tree) if name in frozen else tree for name, tree in params.items()
@@ -63,12 +63,12 @@ def make_loss(model: Network, config: ConfigDict, frozen: Collection[str]) -> Ca
   """The function whose gradient a training step takes.
 
   (params, batch_stats, part, hyper, key, step) -> (loss, (metrics, batch_stats)); `part` is a batch
-  or a part of one, `step` the number of steps before.
+  or a part of one, `step` the number of steps done before.
 
   Args:
     model: the network.
     config: the whole config.
-    frozen: modules that compute as at inference.
+    frozen: modules that compute the same in training as at inference.
   """
 
   def loss_of(params, batch_stats, part, hyper, key, step):
@@ -88,23 +88,23 @@ def make_loss(model: Network, config: ConfigDict, frozen: Collection[str]) -> Ca
 
 
 def step_key(hyper: dict[str, Any], step: jax.Array, axis_name: str | None = None) -> jax.Array:
-  """The key of what is random in a step; of the mapped axis each device has its own."""
+  """The random key of a step; under a mapped axis, each device has its own."""
   key = jax.random.fold_in(jax.random.wrap_key_data(hyper['key']), step)
   return jax.random.fold_in(key, jax.lax.axis_index(axis_name)) if axis_name else key
 
 
 def make_gradient(gradient: Callable, accumulate: int, unroll: bool = False) -> Callable:
-  """The gradient of a batch that is computed in parts.
+  """Makes a function that computes the gradient of a batch in parts.
 
   Args:
-    gradient: the function that takes a part, (params, batch_stats, part, hyper, key, step) ->
+    gradient: the function for one part, (params, batch_stats, part, hyper, key, step) ->
       (gradient, (found, batch_stats)).
     accumulate: the number of parts.
     unroll: as in `make_train_step`.
 
   Returns:
-    (state, batch, hyper, key) -> (gradient, found, batch_stats): the mean gradient, what was found
-    with an axis of the parts in front, and the statistics behind the last part.
+    (state, batch, hyper, key) -> (gradient, found, batch_stats): the mean gradient, `found` with a
+    leading axis for the parts, and the batch statistics after the last part.
   """
 
   def of_batch(
@@ -143,26 +143,26 @@ def make_train_step(
 ) -> Callable[[TrainState, Batch, dict[str, Any]], tuple[TrainState, Metrics]]:
   """The function (state, batch, hyper) -> (state, metrics), to be jitted.
 
-  `batch` holds `image` uint8[n, h, w, 3] and `label` int32[n]; the metrics are float32 scalars:
-  `loss`, `loss_main`, `loss_aux_*`, `top1_error`, `aux_*_top1_error`, `gradient_norm` (of all that
-  is trained but the heads that are probes) and `learning_rate`, and
-  `skipped_images` where the batch counts them, `stop` (int32) where some process wishes to, by the
-  batch's int32[devices], and `nonfinite` (int32), the steps skipped so far, where they are. With
-  `optimizer.accumulate` above 1 the batch is computed in that many parts and the gradients are
-  averaged, which equals the whole batch but for batch normalization, whose statistics are each
-  part's own, or those of groups of consecutive images of a part.
+  `batch` holds `image` uint8[n, h, w, 3] and `label` int32[n]. The metrics are float32 scalars:
+  `loss`, `loss_main`, `loss_aux_*`, `top1_error`, `aux_*_top1_error`, `gradient_norm` (of
+  everything that is trained, except probes) and `learning_rate`. There are also `skipped_images`
+  if the batch counts them, `stop` (int32), the sum of the batch's int32[devices] of that name, if
+  it has one, and `nonfinite` (int32), the number of steps skipped so far, if such steps are
+  skipped. With `optimizer.accumulate` above 1 the batch is computed in that many parts and the
+  gradients are averaged. This equals computing the whole batch at once, except for batch
+  normalization, whose statistics are over each part, or groups of consecutive images of a part.
 
   Args:
     model: the network.
     config: the whole config.
-    rates: what multiplies the rates of modules, as `module_rates` reads `optimizer.rates`. Modules
-      that it freezes have no gradients: they count in no norm, and what only they would need of the
-      backward pass is not computed.
-    axis_name: the mapped axis (`pmap`), None for none. Each device has its part of the batch there;
-      gradients, metrics and batch statistics are still those without the axis. Only the masks of
-      dropout differ from those without the axis, as each device draws its own.
-    unroll: whether the parts of an accumulated batch are written out one after another. XLA runs
-      convolutions inside a loop slowly on CPUs; elsewhere the loop is what saves memory.
+    rates: learning rate multipliers by module, as `module_rates` reads them from `optimizer.rates`.
+      Frozen modules have no gradients: they do not count in norms, and the part of the backward
+      pass that only they need is not computed.
+    axis_name: the mapped axis (`pmap`), or None. Each device has its part of the batch, but
+      gradients, metrics and batch statistics are the same as without the axis. Only dropout masks
+      differ, since each device draws its own.
+    unroll: whether the loop over parts of an accumulated batch is unrolled. XLA runs convolutions
+      inside a loop slowly on CPUs; on other platforms the loop is what saves memory.
   """
   model = model.clone(axis_name=axis_name)
   loss = make_loss(model, config, frozen_modules(rates))
@@ -182,16 +182,16 @@ def make_train_step(
 def make_update(
   model: Network, config: ConfigDict, rates: Mapping[str, float], axis_name: str | None = None
 ) -> Callable[..., tuple[TrainState, Metrics]]:
-  """What a training step does with a gradient, as a function to be jitted with what gave it.
+  """The second half of a training step, which applies a gradient, to be jitted with the first.
 
-  (state, batch, hyper, gradient, metrics, batch_stats) -> (state, metrics); the metrics that go in
-  have an axis of the parts of the batch in front.
+  (state, batch, hyper, gradient, metrics, batch_stats) -> (state, metrics); the input metrics have
+  a leading axis for the parts of the batch.
 
   Args:
     model: the network.
     config: the whole config.
     rates: as in `make_train_step`.
-    axis_name: the mapped axis (`pmap`), None for none.
+    axis_name: the mapped axis (`pmap`), or None.
   """
   frozen, probes = frozen_modules(rates), probe_modules(model)
 
@@ -234,9 +234,9 @@ def make_update(
 
 
 def parts_of(x: jax.Array, parts: int) -> jax.Array:
-  """[n, ...] -> [parts, n / parts, ...]: part i takes every parts-th image from i on.
+  """[n, ...] -> [parts, n / parts, ...]: part i has every `parts`-th image, starting from image i.
 
-  So each device keeps the images that it holds.
+  This way images need not move between devices.
   """
   return x.reshape(-1, parts, *x.shape[1:]).swapaxes(0, 1)
 
@@ -244,7 +244,7 @@ def parts_of(x: jax.Array, parts: int) -> jax.Array:
 def mean_over_devices(
   batch_stats: dict[str, Any], frozen: Collection[str], axis_name: str
 ) -> dict[str, Any]:
-  """Statistics of each device's own groups -> those of all; frozen modules keep their bits."""
+  """Averages statistics of each device's groups over all devices, except in frozen modules."""
   own = {name: tree for name, tree in batch_stats.items() if name not in frozen}
   return batch_stats | jax.lax.pmean(own, axis_name)
 
@@ -256,12 +256,12 @@ def _sum_over(axis_name: str | None, tree: Any) -> Any:
 def make_eval_step(
   model: Network, axis_name: str | None = None
 ) -> Callable[[dict[str, Any], Batch, dict[str, Any]], dict[str, Metrics]]:
-  """The function (variables, batch, hyper) -> sums over the images that `mask` counts.
+  """The function (variables, batch, hyper) -> sums over the images that `mask` selects.
 
-  For the classifier, `main`, and each head: `loss` float32 (cross entropy in nats, whatever the
-  network is trained with, so that networks compare), `top1` and `top5` int32 (images whose label is
-  the first, or among the first five), `images` int32. Where `axis_name` names a mapped axis, they
-  are summed over it.
+  The sums, for the classifier (`main`) and each head, are `loss` float32 (always cross entropy in
+  nats, so that networks trained with different losses can be compared), `top1` and `top5` int32
+  (images whose label is ranked first, or among the first five) and `images` int32. They are also
+  summed over the mapped axis `axis_name`, if there is one.
   """
 
   def eval_step(

@@ -1,4 +1,4 @@
-"""The dialects of files of weights, by family and source, and which of them a file speaks."""
+"""The dialects of files of weights, by family and source, and how to recognize a file's dialect."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -31,22 +31,24 @@ DIALECTS: dict[tuple[str, str], Dialect] = {(d.family, d.source): d for d in _IM
   for family in FAMILIES
   if (family, 'plain') not in {(d.family, d.source) for d in _IMPORTED}
 }
-"""All dialects by (family, source); where names alone cannot tell, the first counts."""
+"""All dialects by (family, source); if names alone are ambiguous, the first one counts."""
 
 
 def recognize(where: str, names: Mapping[str, Any], family: str | None = None) -> Dialect:
-  """The dialect of a file's tensor names: of one that tells its own, or by single layers.
+  """Recognizes the dialect of a file by its tensors' names.
+
+  A dialect's own test (`speaks`) comes first, then single layers.
 
   Args:
     where: the file, for the message.
     names: the names of its tensors.
-    family: the network's family; None where it is not known.
+    family: the network's family, or None if it is not known.
 
   Raises:
-    UserError: none of them is known, or they are those of several families.
+    UserError: no dialect has such names, or those of several families do.
   """
   candidates = [dialect for dialect in DIALECTS.values() if family in (None, dialect.family)]
-  speaking: dict[str, Dialect] = {}  # the first of each family
+  speaking: dict[str, Dialect] = {}  # the first dialect of each family
   for dialect in candidates:
     if dialect.speaks and dialect.speaks(names):
       speaking.setdefault(dialect.family, dialect)
@@ -55,7 +57,7 @@ def recognize(where: str, names: Mapping[str, Any], family: str | None = None) -
     raise UserError(f'{where}: names of {several} in one file; accepted: those of one network')
   for dialect in speaking.values():
     return dialect
-  for has in (_has_first_convolution, _has_classifier):  # several may call the latter `fc`
+  for has in (_has_first_convolution, _has_classifier):  # several call the classifier `fc`
     for dialect in candidates:
       if not dialect.speaks and has(dialect, names):
         return dialect
@@ -88,10 +90,10 @@ def _has_classifier(dialect: Dialect, names: Mapping[str, Any]) -> bool:
 
 
 def dialect_of(model: Network, source: str, where: str) -> Dialect:
-  """The dialect in which a network is written for others.
+  """The dialect to write a network in, for another project.
 
   Raises:
-    UserError: files of that source hold no network of the family.
+    UserError: this source has no networks of the family.
   """
   family = family_of(model)
   if (family.name, source) not in DIALECTS:

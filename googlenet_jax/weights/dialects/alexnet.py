@@ -24,7 +24,7 @@ _FEATURE = re.compile(r'features\.(\d{1,3})\.(?:weight|bias)')
 
 
 def last_feature(names: Collection[str]) -> int:
-  """The highest N of the names `features.N.weight` and `.bias`; 0 where there are none."""
+  """The highest N of the names `features.N.weight` and `.bias`; 0 if there are none."""
   return max((int(found[1]) for name in names if (found := _FEATURE.fullmatch(name))), default=0)
 
 
@@ -35,7 +35,7 @@ def torchvision_name(name: str, architecture: Any) -> str:
 
 
 def _speaks(names: Collection[str]) -> bool:
-  """VGG has names of the same form and more of them."""
+  """Distinguishes AlexNet from VGG, which has more names of the same form."""
   return 0 < last_feature(names) <= 10
 
 

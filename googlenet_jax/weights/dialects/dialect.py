@@ -1,9 +1,9 @@
 """How a kind of file names and lays out the tensors of a network.
 
 A dialect belongs to a family and a source of files: `plain` (our names and layout,
-`inception_3a/reduce_3x3/kernel`), `uva`, `caffe`, `torchvision` or `timm`. The latter three keep
-kernels as [out, in, rows, columns], and their linear layers see the channels of a flattened map
-before its rows and columns.
+`inception_3a/reduce_3x3/kernel`), `uva`, `caffe`, `torchvision` or `timm`. The last three store
+kernels as [out, in, rows, columns], and their linear layers take flattened maps with the channels
+before rows and columns.
 """
 
 import dataclasses
@@ -18,41 +18,41 @@ from googlenet_jax.weights import tensors
 from googlenet_jax.weights.bundle import MAX_CLASSES
 
 COUNTER = '.num_batches_tracked'
-"""Ends the names of integers beside torchvision's batch statistics that no inference reads."""
+"""The suffix of integers next to torchvision's batch statistics, which inference never reads."""
 
 
 def _nothing_more(dialect: 'Dialect', model: Network, where: str) -> None:
-  """Every network of the family can be written."""
+  """Accepts all networks of the family for writing."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Dialect:
-  """Names of tensors by ours, and what a file of this kind is taken for where it does not say.
+  """The names of tensors in a kind of file, and what is assumed about files that do not say.
 
   Attributes:
     family: the family of networks.
     source: `plain`, `uva`, `caffe`, `torchvision` or `timm`.
-    rename: (our name of a tensor, `params/conv1/kernel`, architecture) -> the file's.
-    heads: what the names of a head's tensors begin with, by the head's place.
-    speaks: whether a file has such names; None: it has that of the first convolution or of the
-      classifier, unless another dialect speaks them.
-    variant: the variant that files of this kind are of, or (shapes) -> it; None where they are of
+    rename: (our name of a tensor, such as `params/conv1/kernel`, architecture) -> the file's name.
+    heads: the prefix of the names of a head's tensors, by the head's place.
+    speaks: (names) -> whether a file with these names is of this kind; None to look for the name of
+      the first convolution or of the classifier, if no other dialect speaks the names.
+    variant: the variant of networks in these files, or (shapes) -> the variant; None if it can be
       any.
-    preprocessing: what networks in files of this kind were trained with, a name of
-      `bundle.PUBLISHED`; None where it may be any.
-    classes: names of the classes that files of this kind are for; () where they may be any.
-    resized: (dialect, model, shapes) -> the model with the widths that a file's shapes tell; None
-      where the family's widths cannot be told from shapes.
-    deepened: whether `resized` tells depths as well, from names, and so comes first.
-    map_channels: (model, our name) -> channels of the map that a linear layer sees flattened; 0
-      for layers that see none.
-    map_side: side of that map in pixels where the network of these files averages maps of all
-      sizes to it; None where it takes them as they are.
-    windows: (our name) -> side of the kernel where a linear layer of ours is a convolution there; 0
-      where it is linear.
-    spare_biases: (architecture) -> names of biases that only these files have, in front of batch
-      normalization, by our names of the running means that they are subtracted from.
-    check_writable: (dialect, model, where) -> None; raises UserError for a network that the files
+    preprocessing: the preprocessing of networks in these files, a name in `bundle.PUBLISHED`; None
+      if it can be any.
+    classes: names of the classes of networks in these files; () if they can be any.
+    resized: (dialect, model, shapes) -> the model with the widths that follow from a file's shapes;
+      None if the family's widths do not follow from shapes.
+    deepened: whether `resized` also finds depths, from names, and therefore comes first.
+    map_channels: (model, our name) -> channels of the map that is flattened for a linear layer; 0
+      for other layers.
+    map_side: side of that map in pixels if networks in these files average maps of all sizes to it;
+      None if they use maps of any size.
+    windows: (our name) -> side of the kernel if our linear layer is a convolution in these files; 0
+      if it is linear.
+    spare_biases: (architecture) -> names of biases before batch normalization, which only these
+      files have, by our names of the running means that they are subtracted from.
+    check_writable: (dialect, model, where) -> None; raises UserError for a network that these files
       cannot describe.
   """
 
@@ -78,14 +78,14 @@ class Dialect:
     return self.source not in ('plain', 'uva')
 
   def variant_of(self, shapes: tensors.Shapes) -> str | None:
-    """The variant that a file with tensors of these shapes is taken for; None where it is open."""
+    """The variant assumed for a file with tensors of these shapes; None if it can be any."""
     return self.variant(shapes) if callable(self.variant) else self.variant
 
 
 def plain(
   family: str, resized: Callable[[Dialect, Network, tensors.Shapes], Network] | None = None
 ) -> Dialect:
-  """The dialect of our own names for a family."""
+  """The dialect with our own names for a family."""
   places = {
     place
     for variant in FAMILIES[family].variants.values()
@@ -98,7 +98,7 @@ def plain(
 
 
 def expected(dialect: Dialect, model: Network, image_size: int) -> tensors.Shapes:
-  """Shapes of the network's tensors by the dialect's names."""
+  """The shapes of the network's tensors, by the dialect's names."""
   arch = model.architecture
   ours = tensors.expected_shapes(model, image_size)
   theirs = {
@@ -118,14 +118,14 @@ def _outward_shape(dialect: Dialect, name: str, shape: tuple[int, ...]) -> tuple
 
 
 def outward(dialect: Dialect, model: Network, name: str, array: np.ndarray) -> np.ndarray:
-  """One of the network's arrays, by our name, in the dialect's layout."""
+  """Converts one of the network's arrays, given by our name, to the dialect's layout."""
   if not dialect.transposed or array.ndim < 2:
     return array
   shape = _outward_shape(dialect, name, array.shape)
   if array.ndim == 4:
     return np.ascontiguousarray(array.transpose(3, 2, 0, 1))
   if channels := dialect.map_channels(model, name):
-    pixels = array.reshape(-1, channels, array.shape[-1])  # rows and columns as one
+    pixels = array.reshape(-1, channels, array.shape[-1])  # rows and columns as one axis
     array = pixels.transpose(1, 0, 2).reshape(array.shape)
   return np.ascontiguousarray(array.T).reshape(shape)
 
@@ -146,10 +146,10 @@ def inward(dialect: Dialect, model: Network, name: str, array: np.ndarray) -> np
 def identify(
   where: str, dialect: Dialect, shapes: tensors.Shapes, variant: str, image_size: int
 ) -> Network:
-  """The network whose tensors a file holds: a variant, with the file's widths, classes and heads.
+  """The network of a file's tensors: a variant with the file's widths, classes and heads.
 
   Raises:
-    UserError: lists by the file's names every tensor that is missing, extra or of another shape.
+    UserError: lists, by the file's names, all tensors that are missing, extra or of another shape.
   """
   family = FAMILIES[dialect.family]
   architecture = family.variants[variant].architecture
@@ -165,7 +165,7 @@ def identify(
     model = dialect.resized(dialect, model, shapes)
   published = expected(dialect, model, image_size)
   if dialect.resized and set(published) == set(shapes) and published != shapes:
-    # Of other widths than published, if its tensors fit together.
+    # Its widths may differ from the published ones, if its tensors fit together.
     other = dialect.resized(dialect, model, shapes)
     if expected(dialect, other, image_size) == shapes:
       return other
@@ -174,12 +174,12 @@ def identify(
 
 
 def check_maps(dialect: Dialect, model: Network, shapes: tensors.Shapes, where: str) -> None:
-  """Raises UserError where a linear layer sees a map of another size than in the dialect's files.
+  """Raises UserError if a linear layer's map has another size than in the dialect's files.
 
   Args:
-    dialect: the naming of the files.
+    dialect: the dialect of the files.
     model: the network.
-    shapes: those of its tensors, by our names.
+    shapes: the shapes of its tensors, by our names.
     where: the file, for the message.
   """
   pixels = (dialect.map_side or 0) ** 2

@@ -1,4 +1,4 @@
-"""GoogLeNet in the files of others: BVLC Caffe, torchvision, the UvA tutorial (Flax)."""
+"""GoogLeNet in files from BVLC Caffe, torchvision and the UvA tutorial (Flax)."""
 
 import dataclasses
 from typing import Any
@@ -53,7 +53,7 @@ _TORCHVISION_LEAVES = {
 _UVA_BLOCKS = {module: index for index, module in enumerate(VARIANTS['uva'].architecture.widths)}
 _UVA_BRANCHES = {
   field.name: index for index, field in enumerate(dataclasses.fields(Widths))
-}  # in the order in which its blocks make them
+}  # in the order in which its blocks create them
 _CIFAR10 = (
   'airplane',
   'automobile',
@@ -71,7 +71,7 @@ _CIFAR10 = (
 def caffe_name(name: str, architecture: Any = None) -> str:
   """`params/inception_3a/reduce_3x3/kernel` -> `inception_3a/3x3_reduce:0`; the bias is blob 1.
 
-  A name that Caffe's network has no layer for is passed on.
+  A name without a layer in Caffe's network is returned unchanged.
   """
   _, _, path = name.partition('/')
   unit, _, leaf = path.rpartition('/')
@@ -88,7 +88,7 @@ def caffe_name(name: str, architecture: Any = None) -> str:
 def torchvision_name(name: str, architecture: Any = None) -> str:
   """`params/inception_3a/reduce_3x3/kernel` -> `inception3a.branch2.0.conv.weight`, and so on.
 
-  A name that torchvision's network has no layer for is passed on.
+  A name without a layer in torchvision's network is returned unchanged.
   """
   _, _, path = name.partition('/')
   head, prefix = '', ''
@@ -109,8 +109,8 @@ def torchvision_name(name: str, architecture: Any = None) -> str:
 def uva_name(name: str, architecture: Any = None) -> str:
   """`params/inception_3b/reduce_3x3/kernel` -> `params/InceptionBlock_1/Conv_1/kernel`, and so on.
 
-  Flax counts the layers of a kind as they are made; each convolution has its batch norm. A name
-  that the tutorial's network has no layer for is passed on.
+  Flax numbers layers of each kind in the order of creation; every convolution has a batch norm. A
+  name without a layer in the tutorial's network is returned unchanged.
   """
   collection, _, path = name.partition('/')
   unit, _, leaf = path.removeprefix('inception_').rpartition('/')
@@ -156,19 +156,19 @@ def _resized(dialect: Dialect, model: Network, shapes: tensors.Shapes) -> Networ
 
 
 def _map_channels(model: Network, name: str) -> int:
-  """A head's first linear layer sees the map of the head's convolution."""
+  """Channels of the head's convolution, whose map is flattened for its first linear layer."""
   return model.architecture.head.conv or 0 if name.endswith('/fc/kernel') else 0
 
 
 def _check_writable(dialect: Dialect, model: Network, where: str) -> None:
-  """Raises UserError where the dialect's network is another whatever its widths."""
+  """Raises UserError if the dialect's network differs in more than widths."""
   assert isinstance(dialect.variant, str)
   ours, theirs = model.architecture, VARIANTS[dialect.variant].architecture
   for knob in ('stem', 'padding', 'large_kernel', 'pool4_window', 'lrn', 'batch_norm'):
     if getattr(ours, knob) != getattr(theirs, knob):
       accepted = f'{getattr(theirs, knob)}, as in variant {dialect.variant}'
       raise refused(where, f'a network with {knob}={getattr(ours, knob)}', accepted)
-  mine, other = (  # whatever their widths; files do not hold the rate of dropout
+  mine, other = (  # ignoring widths, and the dropout rate, which is not in files
     dataclasses.asdict(dataclasses.replace(head.resized(lambda name, width: 1), dropout=0.0))
     for head in (ours.head, theirs.head)
   )

@@ -16,7 +16,7 @@ _STEM = {
   'conv5': 'Conv2d_4a_3x3',
 }
 _HEAD_UNITS = {'conv': 'conv0', 'conv2': 'conv1'}
-_UNIT = re.compile(r'(.+?)(_\d[ab]?)?')  # a convolution of a branch, and its number there
+_UNIT = re.compile(r'(.+?)(_\d[ab]?)?')  # a convolution of a branch, and its number in it
 _BRANCHES = {'double_3x3': '3x3dbl', 'double_7x7': '7x7dbl', '7x7_3x3': '7x7x3', 'pool': '_pool'}
 _LEAVES = {
   'kernel': 'conv.weight',
@@ -31,7 +31,7 @@ _LINEAR = {'kernel': 'weight', 'bias': 'bias'}
 def torchvision_name(name: str, architecture: Any = None) -> str:
   """`params/inception_5b/double_3x3_1/kernel` -> `Mixed_5b.branch3x3dbl_1.conv.weight`, and so on.
 
-  A name that torchvision's network has no layer for is passed on.
+  A name without a layer in torchvision's network is returned unchanged.
   """
   _, _, path = name.partition('/')
   module, _, rest = path.partition('/')
@@ -52,7 +52,7 @@ def torchvision_name(name: str, architecture: Any = None) -> str:
 
 
 def _check_writable(dialect: Dialect, model: Network, where: str) -> None:
-  """Raises UserError where torchvision's network is another whatever its widths."""
+  """Raises UserError if torchvision's network differs in more than widths."""
   assert isinstance(dialect.variant, str)
   ours, theirs = model.architecture, VARIANTS[dialect.variant].architecture
   for knob in ('padding', 'count_padding', 'batch_norm'):

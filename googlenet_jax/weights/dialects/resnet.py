@@ -12,9 +12,9 @@ from googlenet_jax.weights.dialects.dialect import Dialect, refused
 
 _NORM_LEAVES = {'scale': 'weight', 'bias': 'bias', 'mean': 'running_mean', 'var': 'running_var'}
 _BLOCK = re.compile(r'layer([1-4])\.(\d{1,4})\.(conv[123])\.weight')
-_KERNELS = {False: (3, 3), True: (1, 3, 1)}  # of a block, whether it is a bottleneck
+_KERNELS = {False: (3, 3), True: (1, 3, 1)}  # kernels of a block, by whether it is a bottleneck
 _BASES = {False: 'resnet18_v1_5', True: 'resnet50_v1_5'}
-_MAX_BLOCKS = 50  # of all stages: those of the network of 152 layers
+_MAX_BLOCKS = 50  # in all stages, as in the network of 152 layers
 
 
 def torchvision_name(name: str, architecture: Any) -> str:
@@ -40,14 +40,14 @@ def _speaks(names: Collection[str]) -> bool:
 
 
 def _counts(shapes: tensors.Shapes) -> tuple[list[int], bool]:
-  """How many blocks each of the four stages has, and whether they are bottlenecks."""
+  """The number of blocks in each of the four stages, and whether they are bottlenecks."""
   found = [match for name in shapes if (match := _BLOCK.fullmatch(name))]
   numbers = {row: {int(match[2]) for match in found if match[1] == row} for row in '1234'}
   return [max(n) + 1 if n else 0 for n in numbers.values()], any(m[3] == 'conv3' for m in found)
 
 
 def _variant(shapes: tensors.Shapes) -> str:
-  """The network of as many blocks; the one of 18 or of 50 layers where there is none such."""
+  """The variant with as many blocks, or with 18 or 50 layers if there is none."""
   counts, bottleneck = _counts(shapes)
   for name, variant in VARIANTS.items():
     arch = variant.architecture
@@ -83,7 +83,7 @@ def _resized(dialect: Dialect, model: Network, shapes: tensors.Shapes) -> Networ
 
 
 def _difference(arch: Architecture) -> tuple[str, str] | None:
-  """What sets a network apart from torchvision's of the same blocks, and what that one has."""
+  """How a network differs from torchvision's with the same blocks, and what that one has."""
   kinds = {tuple(conv.kernel for conv in stage.convs) for stage in arch.stages}
   if len(arch.stages) != 4 or len(kinds) != 1 or not kinds <= set(_KERNELS.values()):
     return 'blocks that are not those of Table 1', 'four stages of one kind of block'

@@ -1,8 +1,9 @@
 """VGG in the state dicts of torchvision and timm, with and without batch normalization.
 
-Convolutions are numbered through with the layers between them: `features.3` is the second of a
-network without batch normalization, and a ReLU of one with it. Theirs have biases in front of batch
-normalization, which ours lack: the running mean takes them in, and zeros are written.
+Convolutions are numbered together with the layers between them: `features.3` is the second
+convolution of a network without batch normalization, but a ReLU of one with it. Theirs have biases
+before batch normalization, which ours lack: these are merged into the running mean when read, and
+written as zeros.
 """
 
 import dataclasses
@@ -27,7 +28,7 @@ _FEATURE = re.compile(r'features\.(\d{1,3})\.(weight|bias|running_mean)')
 
 @functools.lru_cache(8)
 def _numbers(architecture: Architecture) -> Mapping[str, int]:
-  """The N of `features.N` by the name of a convolution: ReLUs, norms and pools count as well."""
+  """The N of `features.N` by the name of the convolution; ReLUs, norms and pools count too."""
   numbers, number = {}, 0
   for block in range(1, len(architecture.blocks) + 1):
     for name, _ in architecture.convolutions(block):
@@ -40,7 +41,7 @@ def _numbers(architecture: Architecture) -> Mapping[str, int]:
 def _name(name: str, architecture: Architecture, source: str) -> str:
   """`params/conv2_1/kernel` of `vgg16` -> `features.5.weight`; of `vgg16_bn`: `features.7.weight`.
 
-  Linear layers are named as their source does.
+  Linear layers have the names of their source.
   """
   _, unit, *norm, leaf = name.split('/')
   if unit in _LINEAR[source]:
@@ -59,7 +60,7 @@ def _spare_biases(architecture: Architecture) -> dict[str, str]:
 
 
 def _speaks(names: Collection[str], source: str) -> bool:
-  """AlexNet has names of the same form, but fewer; the sources name the linear layers each so."""
+  """Distinguishes VGG from AlexNet, which has fewer names of this form, and the two sources."""
 
   def hidden(source: str) -> int:
     return sum(f'{layer}.weight' in names for layer in _LINEAR[source].values())
@@ -72,7 +73,7 @@ def _normalized(shapes: tensors.Shapes) -> bool:
 
 
 def _blocks(shapes: tensors.Shapes) -> list[list[int]]:
-  """The numbers of the convolutions between pools: behind a pool, one number is left out."""
+  """The numbers of the convolutions between pools; a pool leaves a gap in the numbers."""
   normalized = _normalized(shapes)
   numbers = set()
   for name, shape in shapes.items():
@@ -90,7 +91,7 @@ def _blocks(shapes: tensors.Shapes) -> list[list[int]]:
 
 
 def _variant(shapes: tensors.Shapes) -> str:
-  """The configuration of as many convolutions; D where there is none such."""
+  """The configuration with as many convolutions, or D if there is none."""
   counts, normalized = [len(block) for block in _blocks(shapes)], _normalized(shapes)
   for name, variant in VARIANTS.items():
     arch = variant.architecture
@@ -124,7 +125,7 @@ def _resized(dialect: Dialect, model: Network, shapes: tensors.Shapes) -> Networ
 
 
 def _difference(arch: Architecture) -> tuple[str, str] | None:
-  """What sets a network apart from those of torchvision and timm, and what they have."""
+  """How a network differs from those of torchvision and timm, and what these have."""
   if arch.lrn:
     return f'a network with lrn={arch.lrn}', 'None'
   kernels = {conv.kernel for block in arch.blocks for conv in block}

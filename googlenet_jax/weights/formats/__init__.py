@@ -1,1 +1,1 @@
-"""Kinds of files that hold weights: what is in one, read and written; nothing in them is run."""
+"""Reads and writes the formats of files of weights; nothing in a file is ever executed."""

@@ -1,4 +1,4 @@
-"""Zip archives that may be hostile: nothing is read before its size is known to be wanted."""
+"""Zip archives that may be malicious: nothing is read before its size has been checked."""
 
 import contextlib
 import pathlib
@@ -11,12 +11,12 @@ from googlenet_jax.errors import UserError
 from googlenet_jax.weights.formats.contents import file_size
 
 MAX_DIRECTORY = 2**20  # bytes
-MAX_MEMBERS = 2000  # a network has some hundred
+MAX_MEMBERS = 2000  # a network has a few hundred
 
 
 @contextlib.contextmanager
 def open_archive(path: pathlib.Path) -> Iterator[zipfile.ZipFile]:
-  """A zip archive; whatever is wrong with it in the block becomes a UserError."""
+  """Opens a zip archive; in the block, errors in the archive become UserErrors."""
   size = _directory_size(path)
   if size > MAX_DIRECTORY:
     raise UserError(
@@ -44,7 +44,7 @@ def open_archive(path: pathlib.Path) -> Iterator[zipfile.ZipFile]:
 
 
 def _directory_size(path: pathlib.Path) -> int:
-  """What the end of the archive says of the directory's size, where zipfile believes it."""
+  """The directory's size according to the archive's end record, which zipfile trusts."""
   tail = min(file_size(path), 2**16 + 98)  # the longest comment and the records before it
   with path.open('rb') as file:
     file.seek(-tail, 2)
@@ -59,14 +59,14 @@ def _directory_size(path: pathlib.Path) -> int:
 
 
 def check_size(archive: zipfile.ZipFile, name: str, size: int) -> None:
-  """Raises UserError where a member does not say that it has `size` bytes."""
+  """Raises UserError unless a member declares a size of `size` bytes."""
   found = archive.getinfo(name).file_size
   if found != size:
     raise UserError(f'{archive.filename}: {name} has {found:,} bytes in place of {size:,}')
 
 
 def read_member(archive: zipfile.ZipFile, name: str, size: int) -> bytes:
-  """A member of exactly `size` bytes, its checksum compared; a bomb is not expanded."""
+  """Reads a member of exactly `size` bytes and checks its checksum; bombs are not expanded."""
   check_size(archive, name, size)
   with archive.open(name) as member:
     data = member.read(size)

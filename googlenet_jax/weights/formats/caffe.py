@@ -1,8 +1,8 @@
-"""Caffe's .caffemodel, in the layout of today (`layer`) and the one of 2014 (`layers`).
+"""Caffe's .caffemodel, in today's layout (`layer`) and that of 2014 (`layers`).
 
-The schema is the part of caffe.proto that holds names and values. Messages inside messages are
-`bytes` in it and parsed one at a time, and packed numbers are `bytes` too, which is the same on the
-wire: a hostile file cannot make more objects than it has layers, and values are not copied.
+The schema is the part of caffe.proto with names and values. Nested messages are declared as `bytes`
+and parsed one at a time, and packed numbers are `bytes` too, which have the same encoding: a
+malicious file cannot create more objects than it has layers, and values are not copied.
 """
 
 import contextlib
@@ -18,12 +18,12 @@ from googlenet_jax.errors import UserError
 from googlenet_jax.weights import tensors
 from googlenet_jax.weights.formats.contents import Contents, file_size
 
-MAX_BYTES = 2**28  # ten times BVLC's file, five times one with heads
+MAX_BYTES = 2**28  # ten times BVLC's file, five times a file with heads
 MAX_LAYERS = 10_000
 _CONVOLUTION, _INNER_PRODUCT = 'Convolution', 'InnerProduct'
 
-# Fields by message: name, number, type, repeated. Numbers are those of caffe.proto, but for
-# `described`, which is ours and which Caffe skips.
+# Fields by message: name, number, type, repeated. Numbers are those of caffe.proto, except that of
+# `described`, our own field, which Caffe skips.
 _SCHEMA = {
   'Net': [
     ('name', 1, 'BYTES', False),
@@ -48,7 +48,7 @@ _SCHEMA = {
 
 @functools.cache
 def _messages() -> dict[str, Any]:
-  """The classes of the schema by name."""
+  """The message classes of the schema, by name."""
   from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 
   file = descriptor_pb2.FileDescriptorProto(
@@ -73,10 +73,10 @@ def _messages() -> dict[str, Any]:
 
 @contextlib.contextmanager
 def open_caffemodel(path: pathlib.Path) -> Iterator[Contents]:
-  """The blobs of the layers of a .caffemodel as `layer:number`, [out, in, rows, columns].
+  """The blobs of a .caffemodel's layers by `layer:number`, [out, in, rows, columns].
 
   Raises:
-    UserError: too large, damaged or no .caffemodel.
+    UserError: the file is too large, damaged or not a .caffemodel.
   """
   from google.protobuf.message import DecodeError
 
@@ -121,7 +121,7 @@ def _shape(path: pathlib.Path, name: str, blob: Any) -> tuple[int, ...]:
       raise UserError(f'{path}: {name}: more dimensions than the 4 accepted')
     return tuple(_messages()['Shape'].FromString(blob.shape).dim)
   shape = (blob.num, blob.channels, blob.height, blob.width)
-  # Four dimensions whatever the layer: biases are 1x1x1xN, matrices 1x1xOUTxIN.
+  # All blobs have four dimensions: biases are 1x1x1xN, matrices 1x1xOUTxIN.
   if name.endswith(':1'):
     return shape[3:] if shape[:3] == (1, 1, 1) else shape
   return shape[2:] if shape[:2] == (1, 1) else shape
@@ -137,7 +137,7 @@ def _values(path: pathlib.Path, name: str, blob: Any, shape: tuple[int, ...]) ->
 
 
 def write(path: pathlib.Path, arrays: Mapping[str, np.ndarray], described: str) -> None:
-  """Writes blobs by `layer:number` as a .caffemodel of today's layout."""
+  """Writes blobs, given by `layer:number`, as a .caffemodel in today's layout."""
   messages = _messages()
   layers: dict[str, list[bytes]] = {}
   kinds = {}

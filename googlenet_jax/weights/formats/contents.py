@@ -1,4 +1,4 @@
-"""What a file of weights says it holds, before any value is read."""
+"""The declared contents of a file of weights, before any value is read."""
 
 import dataclasses
 import pathlib
@@ -14,8 +14,8 @@ from googlenet_jax.weights.tensors import Shapes
 class Contents:
   """The tensors of a file by its own names, and how to read one.
 
-  `layout` names the kind of file in a few words. `described` is what `bundle.describe` wrote into
-  it, None in files of others.
+  `layout` names the kind of file in a few words. `described` is the text that `bundle.describe`
+  wrote into it, or None in files from other projects.
   """
 
   layout: str
@@ -24,7 +24,7 @@ class Contents:
   described: str | None = None
 
 
-# What is found in place of weights, by how it begins, and what would be accepted.
+# Kinds of files that are not weights, by their first bytes, and what would be accepted instead.
 _STRANGERS = (
   (b'version https://git-lfs', 'a pointer of Git LFS; accepted: the file itself (git lfs pull)'),
   (b'<!doctype', 'a web page; accepted: the file that it links to'),
@@ -32,16 +32,16 @@ _STRANGERS = (
   (b'\x1f\x8b', 'packed with gzip; accepted: the file inside'),
   (b'\x89hdf\r\n\x1a\n', 'HDF5; accepted from Caffe: a binary .caffemodel'),
 )
-_LATEST_PROTOCOL = 5  # of pickles
+_LATEST_PROTOCOL = 5  # for pickles
 _LEGACY_PTH = bytes.fromhex('80028a0a6cfc9c46f9206aa850192e')  # PyTorch's magic number, pickled
 
 
 def first_bytes(path: pathlib.Path) -> bytes:
-  """How a file begins.
+  """The first bytes of a file.
 
   Raises:
-    UserError: it cannot be read, is empty, or is of a kind that never holds weights to be read; a
-      pipe or a device, which could keep a reader waiting forever, is not opened.
+    UserError: the file cannot be read, is empty, or is of a kind without readable weights. Pipes
+      and devices, which could block forever, are not opened.
   """
   if not file_size(path):
     raise UserError(f'{path}: empty')
@@ -63,17 +63,17 @@ def first_bytes(path: pathlib.Path) -> bytes:
 
 
 def is_safetensors(start: bytes) -> bool:
-  """Whether a file that begins so is a .safetensors file, or one that was cut off."""
+  """Whether a file with these first bytes is a .safetensors file, possibly truncated."""
   return start[8:9] == b'{' and int.from_bytes(start[:8], 'little') < 2**48
 
 
 def is_legacy_pth(start: bytes) -> bool:
-  """Whether a file that begins so is what torch.save wrote before PyTorch 1.6."""
+  """Whether a file with these first bytes was written by torch.save before PyTorch 1.6."""
   return start.startswith(_LEGACY_PTH)
 
 
 def file_size(path: pathlib.Path) -> int:
-  """Bytes of a file; UserError where it is none."""
+  """The size of a file in bytes; raises UserError if it is not a file."""
   try:
     if not path.is_file():
       raise UserError(f'{path}: {"is no file" if path.exists() else "no such file"}')

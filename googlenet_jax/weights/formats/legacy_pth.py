@@ -1,9 +1,9 @@
-"""PyTorch's .pth of before 1.6, without PyTorch and without unpickling.
+"""PyTorch's .pth from before 1.6, read without PyTorch and without unpickling.
 
-torchvision's weights of those years, its GoogLeNet and VGG-16 among them, are still published so.
-The file is five pickles one after another (a number that marks the format, its version, what the
-machine was, the state dict, the names of the storages), then each storage: its count of numbers in
-eight bytes, and the numbers. Pickles are read as in `pth`: none is run.
+torchvision's weights from those years, including its GoogLeNet and VGG-16, are still published in
+this format. A file is a sequence of five pickles (a magic number, the format's version, properties
+of the machine, the state dict, the names of the storages), followed by each storage: its length in
+eight bytes, and its numbers. Pickles are read as in `pth`; none is executed.
 """
 
 import contextlib
@@ -15,17 +15,17 @@ from googlenet_jax.errors import UserError
 from googlenet_jax.weights.formats import pth
 from googlenet_jax.weights.formats.contents import Contents, file_size
 
-MAX_PICKLES = 2 * pth.MAX_PICKLE  # bytes, of all five
+MAX_PICKLES = 2 * pth.MAX_PICKLE  # bytes of all five together
 _VERSION = 1001
 _COUNT = 8  # bytes before each storage
 
 
 @contextlib.contextmanager
 def open_legacy_pth(path: pathlib.Path) -> Iterator[Contents]:
-  """The tensors of a state dict by its names.
+  """The tensors of a state dict, by name.
 
   Raises:
-    UserError: damaged, or it holds more than a state dict of tensors.
+    UserError: the file is damaged, or contains more than a state dict of tensors.
   """
   size = file_size(path)
   with path.open('rb') as file:

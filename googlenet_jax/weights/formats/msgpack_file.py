@@ -1,8 +1,8 @@
 """Flax's msgpack checkpoints (`flax.serialization.to_bytes`): a tree of arrays by name.
 
 A checkpoint is a map of maps whose leaves are extensions; extension 1 is an array, itself packed as
-shape, name of the type and bytes. What unpacking makes of a hostile file is bounded by limits on
-the length of everything and by counts of what has been made.
+shape, name of the type and bytes. Limits on all lengths, and counts of the objects created, bound
+what unpacking a malicious file can create.
 """
 
 import contextlib
@@ -19,10 +19,10 @@ from googlenet_jax.errors import UserError
 from googlenet_jax.weights.bundle import MAX_TENSORS
 from googlenet_jax.weights.formats.contents import Contents, file_size
 
-MAX_BYTES = 2**26  # GoogLeNet with its heads has 54 million, the tutorial's network one
-MAX_ENTRIES = 512  # of one map: a module's layers and tensors
+MAX_BYTES = 2**26  # GoogLeNet with its heads has 54 million, the tutorial's network one million
+MAX_ENTRIES = 512  # in one map: a module's layers and tensors
 MAX_NAME = 200  # characters
-MAX_DEPTH = 16  # of maps in maps
+MAX_DEPTH = 16  # of nested maps
 MAX_DIMENSIONS = 8
 _ARRAY = 1  # the extension's number
 _TYPES = {
@@ -31,23 +31,24 @@ _TYPES = {
   b'float64': np.dtype('<f8'),
   b'bfloat16': np.dtype(jnp.bfloat16),
 }
-# A map that is not empty, whose first key is a name.
+# A nonempty map whose first key is a name.
 _BEGINNING = re.compile(
   rb'(?:[\x81-\x8f]|\xde..|\xdf....)(?:[\xa1-\xbf]|\xd9.)[A-Za-z_]', re.DOTALL
 )
 
 
 def is_msgpack(start: bytes) -> bool:
-  """Whether a file that begins so is a map of msgpack whose first key is a name."""
+  """Whether a file with these first bytes is a msgpack map whose first key is a name."""
   return bool(_BEGINNING.match(start))
 
 
 @contextlib.contextmanager
 def open_msgpack(path: pathlib.Path) -> Iterator[Contents]:
-  """The arrays of a Flax checkpoint, named as in `params/InceptionBlock_0/Conv_0/kernel`.
+  """The arrays of a Flax checkpoint, with names such as `params/InceptionBlock_0/Conv_0/kernel`.
 
   Raises:
-    UserError: too large, damaged, or it holds more than floating point arrays by name.
+    UserError: the file is too large or damaged, or contains more than floating-point arrays by
+      name.
   """
   if (size := file_size(path)) > MAX_BYTES:
     raise UserError(
@@ -59,7 +60,7 @@ def open_msgpack(path: pathlib.Path) -> Iterator[Contents]:
 
 
 def _tree(path: pathlib.Path) -> Any:
-  """The maps of a file by name; arrays are still packed."""
+  """The nested maps of a file; arrays are still packed."""
   import msgpack
 
   made = 0
@@ -90,7 +91,7 @@ def _tree(path: pathlib.Path) -> Any:
 
 
 def _unpacked(path: pathlib.Path, unpack: Callable[[], Any]) -> Any:
-  """What `unpack` returns; whatever it finds wrong becomes a UserError."""
+  """Returns the result of `unpack`; its exceptions become UserErrors."""
   import msgpack
 
   try:
@@ -106,7 +107,7 @@ def _unpacked(path: pathlib.Path, unpack: Callable[[], Any]) -> Any:
 
 
 def _leaves(path: pathlib.Path, tree: dict[str, Any]) -> Iterator[tuple[str, Any]]:
-  """All that is no map, with the names on the way to it."""
+  """The leaves of nested maps, with their joined names."""
   found: set[str] = set()
   waiting: list[tuple[tuple[str, ...], Any]] = [((), tree)]
   while waiting:
@@ -124,7 +125,7 @@ def _leaves(path: pathlib.Path, tree: dict[str, Any]) -> Iterator[tuple[str, Any
 
 
 def _array(path: pathlib.Path, name: str, leaf: Any) -> np.ndarray:
-  """An array as Flax packs it, in the file's own type."""
+  """Unpacks an array that Flax has packed, in the file's own type."""
   import msgpack
 
   where = f'{path}: {_shown(name)}'
@@ -135,7 +136,7 @@ def _array(path: pathlib.Path, name: str, leaf: Any) -> np.ndarray:
   def count(values: list[Any]) -> list[Any]:
     nonlocal lists
     lists += 1
-    if lists > 2:  # the shape, and the whole
+    if lists > 2:  # the shape, and the list around everything
       raise UserError(f'{where}: damaged: more than a shape, a type and bytes')
     return values
 

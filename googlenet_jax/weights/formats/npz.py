@@ -1,4 +1,4 @@
-"""NumPy's .npz by tensor names, ours or Caffe's; arrays of objects are never read."""
+"""NumPy's .npz with tensors under our names or Caffe's; object arrays are never read."""
 
 import contextlib
 import io
@@ -15,15 +15,15 @@ from googlenet_jax.weights.bundle import KEY, MAX_HEADER
 from googlenet_jax.weights.formats.archive import open_archive, read_member
 from googlenet_jax.weights.formats.contents import Contents
 
-_NPY_HEADER = 4096  # bytes at most; that of an array of four dimensions has 128
+_NPY_HEADER = 4096  # bytes at most; the header of a four-dimensional array has 128
 
 
 @contextlib.contextmanager
 def open_npz(path: pathlib.Path) -> Iterator[Contents]:
-  """The arrays of an .npz by name, without the ending .npy.
+  """The arrays of an .npz, by name without the ending .npy.
 
   Raises:
-    UserError: damaged, or a member is no array of floating point numbers.
+    UserError: the file is damaged, or a member is not a floating-point array.
   """
   with open_archive(path) as archive:
     shapes, types, described = {}, {}, None
@@ -44,7 +44,7 @@ def open_npz(path: pathlib.Path) -> Iterator[Contents]:
 
 
 def _header(archive: zipfile.ZipFile, name: str) -> tuple[tuple[int, ...], np.dtype, int]:
-  """Shape and type of a member, and where its values begin."""
+  """The shape and type of a member, and the offset of its values."""
   where = f'{archive.filename}: {name}'
   with archive.open(name) as member:
     start = io.BytesIO(member.read(_NPY_HEADER))
@@ -81,7 +81,7 @@ def _text(
 
 
 def write(path: pathlib.Path, arrays: Mapping[str, np.ndarray], described: str) -> None:
-  """Writes arrays by name, and what describes them as bytes of UTF-8 text under `KEY`."""
+  """Writes arrays by name, and their description as UTF-8 bytes under `KEY`."""
   buffer = io.BytesIO()
   members: dict[str, Any] = {**arrays, KEY: np.frombuffer(described.encode(), np.uint8)}
   np.savez(buffer, **members)

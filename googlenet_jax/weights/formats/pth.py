@@ -1,9 +1,9 @@
-"""PyTorch's .pth (a zip archive since PyTorch 1.6) without PyTorch and without unpickling.
+"""PyTorch's .pth (a zip archive since PyTorch 1.6), read without PyTorch and without unpickling.
 
-The archive holds a pickle, which is a program. It is never run: its opcodes are read as data by the
-few rules below, which make dictionaries, tuples, numbers, text and descriptions of tensors. Nothing
-is imported, no name in the file is looked up, and the first opcode or name that a state dict has no
-need of ends the reading.
+The archive contains a pickle, which is a program. It is never executed: its opcodes are read as
+data by the few rules below, which create dictionaries, tuples, numbers, text and descriptions of
+tensors. Nothing is imported, no name in the file is looked up, and reading stops at the first
+opcode or name that a state dict does not need.
 """
 
 import contextlib
@@ -34,7 +34,7 @@ _TYPES = {
 _DICT, _TENSOR, _OLD_TENSOR, _PARAMETER = (
   'collections OrderedDict',
   'torch._utils _rebuild_tensor_v2',
-  'torch._utils _rebuild_tensor',  # of before PyTorch 0.4, with the same first arguments
+  'torch._utils _rebuild_tensor',  # from before PyTorch 0.4, with the same first arguments
   'torch._utils _rebuild_parameter',
 )
 _CONSTANTS = {'NONE': None, 'NEWTRUE': True, 'NEWFALSE': False}
@@ -45,16 +45,16 @@ _VALUES = {
 
 
 class RefusedError(Exception):
-  """The pickle is more than a state dict of tensors; the message says what it asks for."""
+  """The pickle is more than a state dict of tensors; the message says what it contains."""
 
 
 class _Name(str):
-  """A name that the pickle would import."""
+  """A name that running the pickle would import."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Storage:
-  """A run of numbers in the file."""
+  """A contiguous block of numbers in the file."""
 
   key: str
   dtype: np.dtype
@@ -62,7 +62,7 @@ class Storage:
 
   @property
   def size(self) -> int:
-    """In bytes."""
+    """Its size in bytes."""
     return self.count * self.dtype.itemsize
 
 
@@ -78,10 +78,10 @@ class Tensor:
 
 @contextlib.contextmanager
 def open_pth(path: pathlib.Path) -> Iterator[Contents]:
-  """The tensors of a state dict by its names.
+  """The tensors of a state dict, by name.
 
   Raises:
-    UserError: damaged, or it holds more than a state dict of tensors.
+    UserError: the file is damaged, or contains more than a state dict of tensors.
   """
   with open_archive(path) as archive:
     members = [name for name in archive.namelist() if name.endswith('/data.pkl')]
@@ -98,7 +98,7 @@ def open_pth(path: pathlib.Path) -> Iterator[Contents]:
       raise UserError(f'{path}: big-endian; accepted: little-endian')
     with refusals(path):
       state = state_dict(interpret(io.BytesIO(read_member(archive, members[0], size))))
-    for tensor in state.values():  # at once: to find out what network it is takes a second
+    for tensor in state.values():  # checked first, because identifying the network takes a second
       storage = tensor.storage
       check_size(archive, f'{root}data/{storage.key}', storage.size)
     yield Contents(
@@ -110,7 +110,7 @@ def open_pth(path: pathlib.Path) -> Iterator[Contents]:
 
 @contextlib.contextmanager
 def refusals(path: pathlib.Path) -> Iterator[None]:
-  """Raises a RefusedError of the block as a UserError that names the file and what is accepted."""
+  """Turns a RefusedError in the block into a UserError that names the file and what is accepted."""
   try:
     yield
   except RefusedError as error:
@@ -121,10 +121,10 @@ def refusals(path: pathlib.Path) -> Iterator[None]:
 
 
 def interpret(stream: IO[bytes]) -> Any:
-  """What a pickle says, read from a stream that is left behind its end.
+  """Reads the object that a pickle describes, and leaves the stream after the pickle's end.
 
   Raises:
-    RefusedError: it is damaged, or uses what a state dict has no need of.
+    RefusedError: the pickle is damaged, or uses something that a state dict does not need.
   """
   try:
     return _interpret(stream)
@@ -133,7 +133,7 @@ def interpret(stream: IO[bytes]) -> Any:
 
 
 def state_dict(state: Any) -> dict[str, Tensor]:
-  """What a pickle says, if it is tensors by name; RefusedError if not."""
+  """Checks that an object from a pickle is tensors by name; raises RefusedError if not."""
   if not isinstance(state, dict):
     raise RefusedError(f'it holds one {type(state).__name__.strip("_").lower()}')
   for name, value in state.items():
@@ -156,7 +156,7 @@ def _interpret(stream: IO[bytes]) -> Any:
 
   def set_items(values: list[Any]) -> None:
     for key, value in zip(values[::2], values[1::2], strict=True):
-      if not isinstance(key, str):  # hashing tuples of tuples of tuples takes forever
+      if not isinstance(key, str):  # hashing deeply nested tuples can take forever
         raise RefusedError('it has a dictionary whose keys are no names')
       stack[-1][key] = value
 
@@ -202,7 +202,7 @@ def _interpret(stream: IO[bytes]) -> Any:
       set_items(pop_to_mark())
     elif name == 'SETITEMS':
       set_items(pop_to_mark())
-    elif name == 'BUILD':  # of the dictionary's `_metadata`: versions of modules
+    elif name == 'BUILD':  # sets the dictionary's `_metadata`: versions of modules
       stack.pop()
     elif name == 'BINPERSID':
       stack.append(_storage(*stack.pop()))
@@ -232,7 +232,7 @@ def _storage(
 def _rebuild(function: Any, *arguments: Any) -> Any:
   if not isinstance(function, _Name):
     raise ValueError('nothing to call')
-  if function == _DICT:  # empty, or, of Python 2, of a list of pairs
+  if function == _DICT:  # empty or, from Python 2, made from a list of pairs
     made: dict[str, Any] = {}
     for key, value in arguments[0] if arguments else ():
       if not isinstance(key, str):
@@ -267,11 +267,11 @@ def values(where: str, name: str, tensor: Tensor, read: Callable[[Storage], byte
   Args:
     where: the file, for messages.
     name: the tensor's name.
-    tensor: the view, which says what numbers of its storage it has.
-    read: gives the bytes of a storage.
+    tensor: the view of its storage.
+    read: returns the bytes of a storage.
 
   Raises:
-    UserError: it reaches out of its storage, or is a small part of it.
+    UserError: the tensor exceeds its storage, or is only a small part of it.
   """
   storage = tensor.storage
   last = tensor.offset + sum(

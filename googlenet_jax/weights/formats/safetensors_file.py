@@ -1,4 +1,4 @@
-"""Others' .safetensors: torchvision's names, or any."""
+"""The .safetensors files of other projects, with torchvision's or any other names."""
 
 import contextlib
 import pathlib
@@ -19,7 +19,7 @@ def open_safetensors(path: pathlib.Path) -> Iterator[Contents]:
   """The tensors of a .safetensors file by name.
 
   Raises:
-    UserError: damaged, or of a type that is not read.
+    UserError: the file is damaged or has a type that is not supported.
   """
   import safetensors
 
@@ -35,7 +35,7 @@ def open_safetensors(path: pathlib.Path) -> Iterator[Contents]:
 
 
 def write(path: pathlib.Path, arrays: Mapping[str, np.ndarray], described: str) -> None:
-  """Writes tensors under these names, and what describes them under `KEY` in the metadata."""
+  """Writes tensors by name, and their description under `KEY` in the metadata."""
   import safetensors.numpy
 
   tensors.write(path, safetensors.numpy.save(dict(arrays), {KEY: described}))

@@ -1,4 +1,4 @@
-"""Figures of compiled programs: added up from text whose costs are known by hand."""
+"""Figures of compiled programs, added up from text whose costs are known by hand."""
 
 import types
 
@@ -8,8 +8,8 @@ from googlenet_jax.analysis.ahead import hlo
 from googlenet_jax.analysis.ahead.chips import CHIPS, GIB
 from googlenet_jax.analysis.ahead.program import memory_of, module_of, predict, too_big
 
-# A loop of three turns around a fusion of 1,500 cycles, and outside of it a fusion of 3,000 whose
-# result stays on the chip, a select-and-scatter without an estimate, and an all-reduce.
+# A loop with three iterations of a fusion of 1,500 cycles, and outside of it a fusion of 3,000
+# cycles whose result stays on the chip, a select-and-scatter without an estimate, an all-reduce.
 TEXT = """\
 HloModule jit_step, is_scheduled=true
 
@@ -48,7 +48,7 @@ ENTRY %main.1_spmd (in: bf16[8,128], /*index=1*/w: f32[4]) -> bf16[8,128] {
 
 
 def compiled(text, **memory):
-  """What `predict` asks of a compiled program."""
+  """A compiled program with what `predict` needs."""
   sizes = dict.fromkeys(('argument', 'output', 'alias', 'temp', 'generated_code'), 0) | memory
   analysis = types.SimpleNamespace(**{f'{name}_size_in_bytes': n for name, n in sizes.items()})
   return types.SimpleNamespace(as_text=lambda: text, memory_analysis=lambda: analysis)
@@ -63,7 +63,7 @@ def test_cycles_traffic_and_collectives_are_added_up():
   assert found.seconds == pytest.approx((3000 + 3 * 1500) / 1.5e9 + at_bandwidth)
   assert found.unestimated == pytest.approx(at_bandwidth)
   assert found.cycles == round(7500 + at_bandwidth * 1.5e9)
-  # What stays on the chip, in space 1, is no traffic; what is fetched ahead takes no time.
+  # Arrays that stay on the chip, in space 1, are not traffic; prefetched arrays take no time.
   first = 2048 + 2048 + 16
   assert found.traffic == scattered + first + 3 * (2048 + 2048)
   assert [(c.kind, c.count, c.bytes) for c in found.collectives] == [('all-reduce', 1, 16)]

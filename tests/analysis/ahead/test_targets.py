@@ -1,4 +1,4 @@
-"""Names of machines, and what is asked of their compilers."""
+"""Names of machines, and what their compilers are asked for."""
 
 import importlib.util
 
@@ -55,7 +55,7 @@ def test_a_missing_compiler_names_its_extra(name, package, extra):
 
 
 def test_peaks_follow_from_clocks_and_matrix_units():
-  # Units of 128 x 128 multiply-adds a cycle in each chip; v6e has units of 256 x 256.
+  # Units of 128 x 128 multiply-adds per cycle in each chip; v6e has units of 256 x 256.
   units = {'v4': 8, 'v5e': 4, 'v5p': 8, 'v6e': 16}
   for name, count in units.items():
     chip = CHIPS[name]

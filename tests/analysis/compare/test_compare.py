@@ -41,7 +41,7 @@ def test_a_name_that_names_no_network_is_refused(name, message):
 
 
 def test_counts_are_golden():
-  """Activations of AlexNet: the neurons of its layers; the others by FACTS."""
+  """Activations of AlexNet are the neurons of its layers; the other figures come from FACTS."""
   found = compared(ALEXNET)
   assert (found.depth, found.params, found.macs) == (8, 60_965_224, 724_406_816)
   # 55x55x96, 27x27x256, 13x13 of 384, 384 and 256, and the three linear layers.

@@ -1,4 +1,4 @@
-"""docs/family.md is what `make docs-family` writes today."""
+"""docs/family.md is up to date with `make docs-family`."""
 
 import pathlib
 import re

@@ -1,4 +1,4 @@
-"""Pictures: labels apart, boxes of diagrams apart, files that are the same each time."""
+"""Pictures: labels do not touch, nor boxes of diagrams, and files are reproducible."""
 
 import itertools
 
@@ -63,7 +63,7 @@ def test_a_diagram_shows_every_module_once_and_heads_where_they_read():
   (module,) = (cell for cell in found if cell.names == ('inception_5b',))
   texts = [piece.text.split() for piece in module.pieces]
   assert texts[:2] == [['1x1', '384'], ['1x1', '192']] and module.shape == '7x7x1024'
-  # Reductions and the pool are on the left, the branches' outputs below each other on the right.
+  # Reductions and the pool are on the left, the branches' outputs one below another on the right.
   assert len({piece.x for piece in module.pieces}) == 2
 
 

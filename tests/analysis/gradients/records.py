@@ -1,4 +1,4 @@
-"""Records that no network has given."""
+"""Made-up records, not measured on a network."""
 
 import numpy as np
 
@@ -17,10 +17,10 @@ def record(gradients, attachments, frozen=(), heads=None):
   """A record whose modules, the lowest first, have these mean absolute gradients.
 
   Args:
-    gradients: by module.
-    attachments: the module by place.
-    frozen: modules whose rate is 0.
-    heads: gradients with a head at the first place; None for no record with heads.
+    gradients: mean absolute gradients by module.
+    attachments: modules by place.
+    frozen: modules whose learning rate is 0.
+    heads: gradients with a head at the first place; None for a record without heads.
   """
   modules = [Module(name, {name: 10}) for name in gradients]
   places = list(attachments)[:1] if heads else []

@@ -1,4 +1,4 @@
-"""Modules in the order of the computation, and the module behind which each head attaches."""
+"""Modules in the order of the computation, and the module after which each head attaches."""
 
 import pytest
 from short_networks import shortened

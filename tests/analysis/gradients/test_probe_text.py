@@ -1,4 +1,4 @@
-"""A record as text, for programs and as a picture."""
+"""A record as text, as values for programs, and as a picture."""
 
 import dataclasses
 import json
@@ -68,7 +68,7 @@ def test_the_picture_marks_the_head_and_the_threshold(vanishing):
   off, on, _, marker = left.get_lines()
   np.testing.assert_allclose(off.get_ydata(), list(OFF.values()))
   np.testing.assert_allclose(on.get_ydata(), list(ON.values()))
-  assert list(marker.get_xdata()) == [1]  # behind conv2
+  assert list(marker.get_xdata()) == [1]  # after conv2
   assert left.get_ylim()[0] < 1e-9 and 'iteration (conv1)' in right.get_xlabel()
   np.testing.assert_allclose(right.get_lines()[0].get_ydata(), [0.9e-9, 1.05e-9, 1.05e-9])
 

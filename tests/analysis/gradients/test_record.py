@@ -1,4 +1,4 @@
-"""Figures of modules from those of their layers and of the parts of a batch."""
+"""Figures of modules, from figures of their layers and of the parts of a batch."""
 
 import math
 
@@ -25,7 +25,7 @@ def weights(slope, before, update):
 
 
 def flow(parts, negative=(False, False), alive=((1, 0, 0), (0, 1, 0))):
-  """Of two parts of a batch, each with gradients of the mean of its own loss."""
+  """Activation figures of two parts of a batch, each with gradients of its own mean loss."""
   return {
     'activation_mean_abs_gradient': np.array([np.abs(part).mean() for part in parts]),
     'activation_rms_gradient': np.array([rms(part) for part in parts]),
@@ -63,11 +63,11 @@ def test_a_module_has_the_figures_of_all_its_weights():
 def test_parts_of_a_batch_are_one_batch():
   _, parts, given = found()
   of = figures(given, [MODULE])['mixed']
-  whole = parts / 2  # the loss of the batch is the mean of those of its two parts
+  whole = parts / 2  # the loss of the batch is the mean of its two parts' losses
   np.testing.assert_allclose(of['activation_mean_abs_gradient'], np.abs(whole).mean())
   np.testing.assert_allclose(of['activation_rms_gradient'], rms(whole))
   np.testing.assert_allclose(of['activation_rms'], rms(parts))
-  np.testing.assert_allclose(of['dead_share'], 1 / 3)  # what no part has seen alive
+  np.testing.assert_allclose(of['dead_share'], 1 / 3)  # not alive in any part
 
 
 def test_nothing_is_dead_where_no_relu_comes_last():

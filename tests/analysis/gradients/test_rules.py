@@ -1,4 +1,4 @@
-"""Where the rules want heads: the highest module that qualifies, and the place nearest to it."""
+"""Where the rules suggest heads: the highest module that qualifies, and the nearest place."""
 
 import pytest
 from records import record
@@ -17,7 +17,7 @@ def test_the_threshold_wants_one_head_behind_the_highest_module_below_it():
   assert below_threshold(VANISHING)[0] == [3]
   assert below_threshold([1e-6] * 7)[0] == []
   assert below_threshold([1e-9, 1e-6, 1e-9, 1e-6])[0] == [2]  # the first from above
-  assert below_threshold([1e-6, 1e-9])[0] == []  # no head helps the last
+  assert below_threshold([1e-6, 1e-9])[0] == []  # no head helps the last module
 
 
 def test_the_scale_free_rule_wants_one_at_each_fall_by_a_hundred():

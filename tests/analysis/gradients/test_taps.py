@@ -1,4 +1,4 @@
-"""Figures of gradients beside those of a network whose derivative is written out in NumPy."""
+"""Figures of gradients against those of a network with hand-written derivatives in NumPy."""
 
 import functools
 
@@ -49,7 +49,7 @@ NAMES = ('hidden', 'hidden/linear', 'top')
 
 
 def by_hand():
-  """Outputs of each module and the gradient of the loss there, float64."""
+  """The output of each module and the gradient of the loss with respect to it, float64."""
   p = jax.tree.map(lambda x: np.asarray(x, np.float64), values())
   before = IMAGES @ p['hidden']['linear']['kernel'] + p['hidden']['linear']['bias']
   hidden = np.maximum(before, 0)

@@ -1,8 +1,8 @@
-"""Finds which keys of a config are read, by handing the package one that takes notes.
+"""Finds which keys of a config are read, by giving the package a config that records reads.
 
-A read is the package's own code asking for a key by its name. What passes values on in bulk, or
-only checks them, reads nothing. Where a section becomes a dataclass (`data.augment`, `model` with
-the knobs of a family) its fields are watched in the place of the keys.
+A key is read if the package's own code asks for it by name. Code that passes values on in bulk or
+only checks them does not count. If a section becomes a dataclass (`data.augment`, `model` with the
+knobs of a family), the dataclass's fields are watched instead of the keys.
 """
 
 import dataclasses
@@ -19,7 +19,7 @@ IN_BULK = ('items', 'iteritems', 'values', 'itervalues', 'to_dict', 'copy_and_re
 
 
 class Reads:
-  """Which keys of recorded configs have been read, and which fields of what they became."""
+  """The keys of recorded configs that were read, and the fields of dataclasses made from them."""
 
   def __init__(self) -> None:
     self.keys: set[str] = set()
@@ -27,7 +27,7 @@ class Reads:
     self.sections: dict[type, str] = {}
 
   def recorded(self, config: ConfigDict, prefix: str = '') -> ConfigDict:
-    """A copy of a config that notes here what is read of it."""
+    """A copy of a config that records here which keys are read."""
     copy = _Recorded(self, prefix)
     for name, value in config.items(preserve_field_references=True):
       section = isinstance(value, ConfigDict)
@@ -35,7 +35,7 @@ class Reads:
     return copy.lock()
 
   def watch(self, monkeypatch: Any, config: ConfigDict, prefix: str = '') -> None:
-    """Notes what is read of each dataclass that takes over a section of a config."""
+    """Records which fields are read of each dataclass that replaces a section of a config."""
     for name, value in config.items(preserve_field_references=True):
       if isinstance(value, ConfigDict):
         self.watch(monkeypatch, value, f'{prefix}{name}.')
@@ -64,7 +64,7 @@ class Reads:
     monkeypatch.setattr(kind, '__getattribute__', getattribute)
 
   def unread(self, config: ConfigDict) -> set[str]:
-    """The keys of a config that nothing has read, here or in one of what they became."""
+    """The keys of a config that were read neither here nor in a dataclass made from them."""
     return {key for key, _ in schema.keys(config) if not self._is_read(key)}
 
   def _is_read(self, key: str) -> bool:
@@ -98,13 +98,13 @@ class _Recorded(ConfigDict):
 
 
 def _is_ours(frame: Any) -> bool:
-  """Whether it is code of the package that uses a value: the schema states and checks them."""
+  """Whether code of the package uses a value; the schema only defines and checks values."""
   name = frame.f_globals.get('__name__', '')
   return name.startswith('googlenet_jax.') and name != schema.__name__
 
 
 def _dataclasses() -> set[type]:
-  """All of the package, and the knobs of every family."""
+  """All dataclasses of the package, and the knobs of every family."""
   modules = [module for name, module in sys.modules.items() if name.startswith('googlenet_jax.')]
   found = {kind for module in modules for kind in vars(module).values() if isinstance(kind, type)}
   found |= {family.knobs for family in FAMILIES.values()}

@@ -50,7 +50,7 @@ def test_defaults_are_valid_and_locked():
     ('model.batch_norm_group', 0),
     ('evaluation.recalibrate', -1),
     ('schedule.factor', 1.5),
-    ('schedule.at', ('1 epoch',)),  # of a staircase, whose steps are alike
+    ('schedule.at', ('1 epoch',)),  # not for a staircase, whose stairs are equal
     ('optimizer.clip_value', -1.0),
     ('seed', -1),
   ],
@@ -170,7 +170,7 @@ def test_another_family_takes_the_place_of_the_whole_network(caplog):
 
 
 def test_experiment_file_with_a_bug_keeps_its_traceback(tmp_path):
-  """An error inside the file that is no ValueError is the author's to see in full."""
+  """An error inside the file that is not a ValueError is shown to its author in full."""
   file = tmp_path / '실험 하나.py'
   file.write_text('def get_config(arg=""):\n  return 1 / 0\n')
   with pytest.raises(ZeroDivisionError):

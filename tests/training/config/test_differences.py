@@ -1,4 +1,4 @@
-"""A config beside the defaults: what differs, in lines that make it again."""
+"""A config compared with the defaults: the differences, as lines that reproduce it."""
 
 import json
 import pathlib

@@ -1,4 +1,4 @@
-"""Experiment files: executed once, leaving nothing behind, with errors of one line."""
+"""Experiment files: executed once, leaving nothing behind, with one-line errors."""
 
 import re
 import sys
@@ -52,7 +52,7 @@ def sweep_a():
 
 
 def test_dataclasses_of_the_file_work_wherever_they_are_made(tmp_path):
-  """With annotations as text they look for their module."""
+  """Dataclasses with annotations as text look up their module."""
   text = """
 import dataclasses
 from dataclasses import InitVar

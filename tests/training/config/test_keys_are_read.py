@@ -1,4 +1,4 @@
-"""No dead knobs: each key of a config is read by what it is for."""
+"""No dead knobs: each config key is read where it should have an effect."""
 
 import contextlib
 import dataclasses
@@ -15,25 +15,25 @@ from googlenet_jax.training.config.experiment import open_experiment
 from googlenet_jax.training.run import loop
 from googlenet_jax.training.run.workdir import WorkDirectory
 
-# What takes other ways: each key counts where one of them reads it.
+# Configs that take different code paths: a key counts as read if one of them reads it.
 WAYS = (
   {'schedule.name': 'polynomial', 'data.augment.preset': 'paper'},
   {'schedule.name': 'staircase', 'data.augment.preset': 'small'},
 )
-# Read in other sections or nowhere.
+# Keys that are only read in other sections, or nowhere.
 DEAD = ('decay', 'unread', 'evaluation.name', 'optimizer.size', 'data.unread', 'ema.factor')
 
 
 @dataclasses.dataclass(frozen=True)
 class WithAnotherKnob(alexnet.AlexNetKnobs):
-  """The knobs of AlexNet, and one that its networks do not know."""
+  """The knobs of AlexNet, and one that its networks do not read."""
 
   gain: float = knob(1.0, 'read by nobody')
 
 
 @pytest.fixture(scope='module')
 def reads(tmp_path_factory):
-  """What a run and experiments of every family have read."""
+  """The keys that a run and experiments of every family have read."""
   cache, reads = tmp_path_factory.mktemp('cache'), Reads()
   with pytest.MonkeyPatch.context() as monkeypatch:
     another = dataclasses.replace(alexnet.FAMILY, name='another', knobs=WithAnotherKnob)
@@ -41,7 +41,7 @@ def reads(tmp_path_factory):
     run = short(on_nonfinite='skip')
     with run.unlocked():
       run.update_from_flattened_dict(dict.fromkeys(DEAD, 0))
-    # The knobs of a family become its defaults, which is not to be watched.
+    # The knobs of a family become its defaults, which should not be watched.
     configs = {family: [defaults(family) for _ in WAYS] for family in FAMILIES}
     for of_family in configs.values():
       reads.watch(monkeypatch, of_family[0])

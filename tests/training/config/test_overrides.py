@@ -1,4 +1,4 @@
-"""Overrides: families first, types kept, the same on the command line, in sweeps and stored."""
+"""Overrides: families first, types kept, the same on the command line, in sweeps and in files."""
 
 import pytest
 from ml_collections import ConfigDict
@@ -17,7 +17,7 @@ LADDER = {'family': 'ladder', 'rungs': 3, 'dropout': 0.5}
 
 @pytest.fixture
 def ladder(monkeypatch):
-  """A second family of networks, with keys of its own."""
+  """A second family of networks, with its own keys."""
 
   def with_ladder(config, family):
     if family != 'ladder':

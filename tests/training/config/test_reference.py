@@ -1,4 +1,4 @@
-"""The reference of config keys: docs/config.md says what the code says."""
+"""The reference of config keys: docs/config.md agrees with the code."""
 
 import json
 import pathlib

@@ -18,7 +18,7 @@ from googlenet_jax.training.step.step import make_train_step
 
 SIZE, IMAGES, CLASSES, STEPS = 8, 16, 8, 2
 
-# With four devices each has four images: groups that lie on a device, and that reach over two.
+# With four devices, each has four images: groups are on one device or span two.
 CASES = {
   'within': {'model.batch_norm_group': 2, 'optimizer.accumulate': 2},
   'across': {'model.batch_norm_group': 8},
@@ -31,7 +31,7 @@ PLACES = {
 
 
 class Two(Network):
-  """Two convolutions, to freeze the first of."""
+  """Two convolutions, the first of which can be frozen."""
 
   @nn.compact
   def __call__(self, images, train=False):
@@ -52,7 +52,7 @@ class Two(Network):
 
 
 def measure():
-  """The state after two steps of each case in each way, and the exchanges of the programs."""
+  """The state after two steps of each case in each way, and the exchanges in the programs."""
   found = {}
   for case, places in PLACES.items():
     for place in places:
@@ -68,7 +68,7 @@ def measure():
 
 
 class _Run:
-  """A step that is compiled once, for as many runs as one likes."""
+  """A step that is compiled once, for any number of runs."""
 
   def __init__(self, kind, devices, changes):
     config = defaults()
@@ -109,7 +109,7 @@ class _Run:
 
 
 def _drawn(leaf):
-  """Values that are the same whatever the number of devices, none of them a default."""
+  """Values that do not depend on the number of devices, none of which is a default."""
   if not np.issubdtype(leaf.dtype, np.floating):
     return np.zeros(leaf.shape, leaf.dtype)
   return np.random.default_rng(leaf.size).uniform(-0.5, 1.0, leaf.shape) ** 2

@@ -74,7 +74,7 @@ def batch(size, seed, count=BATCH):
 
 
 def initial_state(model, config, dtype):
-  """The state before the first step, its values drawn by numpy: linen's takes long to compile."""
+  """The state before the first step, drawn by NumPy, because linen's takes long to compile."""
   abstract = jax.eval_shape(lambda key: create_state(model, config, key), jax.random.key(0))
 
   def value(path, leaf):
@@ -89,7 +89,7 @@ def initial_state(model, config, dtype):
 
 
 class Compilations:
-  """Counts what XLA is asked for, from the cache or anew."""
+  """Counts the programs that XLA is asked for, whether cached or not."""
 
   def __init__(self):
     self.count = 0
@@ -122,16 +122,16 @@ class Trainer:
     return metrics
 
   def leaves(self, tree=None):
-    """Leaves by path; the optimizer's numbers and the rest alike."""
+    """Leaves by path, including those of the optimizer."""
     tree = self.state if tree is None else tree
     found, _ = jax.tree_util.tree_flatten_with_path(jax.device_get(tree))
     return {jax.tree_util.keystr(path): leaf for path, leaf in found}
 
 
 def measure_batch_norm(folder):
-  """A run with all that `pmap` and `jit` do: steps, evaluation, checkpoints, batches on devices.
+  """A run with everything that `pmap` and `jit` do: steps, evaluation, checkpoints, device batches.
 
-  Leaves `batch_norm.npz` and `errors.txt`.
+  Writes `batch_norm.npz` and `errors.txt`.
   """
   compilations = Compilations()
   found, trainers = steps_of('batch_norm', compilations)
@@ -144,7 +144,7 @@ def measure_batch_norm(folder):
 
 
 def measure_variations(folder):
-  """Other steps, dropout, and batch statistics by group; leaves `variations.npz`."""
+  """Other steps, dropout, and batch statistics by group; writes `variations.npz`."""
   compilations = Compilations()
   found = {}
   for case in VARIATIONS:
@@ -201,7 +201,7 @@ def evaluations(trainers):
 
 
 def checkpoints(trainers, compilations, folder):
-  """Saved by one, restored and gone on with by the other."""
+  """Checkpoints saved by one kind, restored and continued by the other."""
   found = {}
   for saving, restoring in (KINDS, KINDS[::-1]):
     saved, trainer = trainers[saving], trainers[restoring]
@@ -216,7 +216,7 @@ def checkpoints(trainers, compilations, folder):
     before = compilations.count
     images = batch(SMALL['data.image_size'], STEPS)
     trainer.step(images)
-    old = trainer.state  # which, unlike the restored one, no array of numpy shares its memory with
+    old = trainer.state  # shares no memory with NumPy arrays, unlike the restored state
     trainer.step(images)
     found[f'checkpoint/{saving}/compilations'] = compilations.count - before
     found[f'donated/{restoring}'] = all(leaf.is_deleted() for leaf in jax.tree.leaves(old))
@@ -228,7 +228,7 @@ def dropout_masks():
   found = {}
   part = batch(SMALL['data.image_size'], 0, BATCH // DEVICES)
   equal = jax.tree.map(lambda x: np.concatenate([x] * DEVICES), part)
-  # Plain biases: with batch statistics the first device could not do without the others.
+  # Plain biases: with batch statistics, the first device would depend on the others.
   changes = {**SMALL, 'model.batch_norm': False, 'model.aux': ()}
   for rate in (0.0, 0.5):
     trainer = Trainer('pmap', (), **changes, **{'model.dropout': rate})
@@ -245,7 +245,7 @@ def dropout_masks():
 
 
 class Numbered:
-  """Images of one color each; the label is the number."""
+  """Images of a single color; the label is the image's number."""
 
   def __len__(self):
     return 40
@@ -255,7 +255,7 @@ class Numbered:
 
 
 def device_placement(kind):
-  """Two batches that were drawn on the devices, this process's part, and whether they lie well."""
+  """Two batches drawn on the devices, this process's part, and whether their placement is right."""
   found = {}
   split = Split('numbered', Numbered(), tuple(str(i) for i in range(40)))
   parallel = parallel_by(kind)
@@ -283,7 +283,7 @@ def device_placement(kind):
 
 
 def measure_as(process, processes, port, folder):
-  """One of several processes: trains with its part of the batches; leaves `process N.npz`."""
+  """One of several processes: trains with its part of the batches; writes `process N.npz`."""
   address = f'127.0.0.1:{port}'
   jax.distributed.initialize(
     address, processes, process, coordinator_bind_address=address, initialization_timeout=600

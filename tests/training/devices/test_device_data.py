@@ -1,4 +1,4 @@
-"""Batches drawn on the device: every image once an epoch, from any step on."""
+"""Batches drawn on the device: every image once per epoch, starting from any step."""
 
 import itertools
 import re
@@ -17,7 +17,7 @@ SIZE = 8
 
 
 class Gradients:
-  """Images that differ in every pixel; the label is the number."""
+  """Images that differ in every pixel; the label is the image's number."""
 
   def __init__(self, count):
     self.count = count
@@ -46,7 +46,7 @@ def batches(count, wanted, batch_size=6, start=0, seed=0, augmentation=PRESETS['
 
 
 def test_every_epoch_has_every_image_once_in_a_new_order():
-  found = batches(20, 10)  # 60 images, 3 epochs; batches reach across their ends
+  found = batches(20, 10)  # 60 images, 3 epochs; batches span epochs
   order = np.concatenate([batch['label'] for batch in found])
   epochs = order.reshape(3, 20)
   for epoch in epochs:
@@ -75,7 +75,7 @@ def test_another_seed_gives_another_order():
 
 
 def test_crops_are_windows_of_the_padded_image_and_half_are_mirrored():
-  """Each image is found in the padded original at one of 25 places, as it is or mirrored."""
+  """Each image is found in the padded original at one of 25 positions, mirrored or not."""
   found = batches(20, 60, augmentation=Augmentation(crop='pad', pad=2, flip=True))
   places, mirrored = set(), 0
   for batch in found:

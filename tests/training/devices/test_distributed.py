@@ -1,4 +1,4 @@
-"""How a process learns of its peers; that they compute together is in tests/faults."""
+"""How a process learns of the others; tests/faults tests that they compute together."""
 
 import pytest
 

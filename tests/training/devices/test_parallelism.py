@@ -1,7 +1,7 @@
 """`pmap` against `jit` over four devices: the same figures, the same checkpoints.
 
-All that needs four devices is computed by a program of its own, `parallel_steps.py`, which leaves
-arrays for the tests to compare.
+Everything that needs four devices is computed by a separate program, `parallel_steps.py`, which
+writes arrays for the tests to compare.
 """
 
 import os
@@ -17,8 +17,8 @@ from ports import held_port
 
 ROOT = pathlib.Path(__file__).resolve().parents[3]
 
-# Batch normalization and the kinks of pooling and ReLU make much of a rounding error, so that in
-# float32 one could not tell it from a mistake: what has it is compared in float64.
+# Batch normalization and the kinks of pooling and ReLU amplify rounding errors so much that in
+# float32 they could not be told from mistakes: cases with these are compared in float64.
 TOLERANCE = {'batch_norm': 1e-12, 'plain': 1e-6, 'accumulate': 1e-12}
 
 
@@ -60,7 +60,7 @@ def load(path):
 
 @pytest.fixture(scope='module')
 def folder(tmp_path_factory):
-  """What `measure_batch_norm` left."""
+  """The folder that `measure_batch_norm` has written."""
   path = tmp_path_factory.mktemp('four devices')
   finish(start(path, 'batch_norm', devices=DEVICES))
   return path
@@ -79,14 +79,14 @@ def variations(tmp_path_factory):
 
 
 def under(measured, prefix):
-  """The figures whose name begins with `prefix`, by the rest of it."""
+  """The figures whose name starts with `prefix`, by the rest of the name."""
   found = {name[len(prefix) :]: x for name, x in measured.items() if name.startswith(prefix)}
   assert found, prefix
   return found
 
 
 def assert_same(expected, found, tolerance):
-  """Each figure within a tolerance relative to the largest value of its array."""
+  """Checks that each figure is within a tolerance relative to the largest value of its array."""
   assert set(expected) == set(found)
   for name, value in expected.items():
     scale = np.abs(value).max(initial=0) + 1e-9
@@ -94,14 +94,14 @@ def assert_same(expected, found, tolerance):
 
 
 def check_steps(measured, case):
-  """`pmap` gives what `jit` gives, from one compilation, with the same bits on all devices."""
+  """Checks that `pmap` equals `jit`, compiles once, and has the same bits on all devices."""
   for part in ('metrics', 'state'):
     jit, pmap = (under(measured, f'{case}/{kind}/{part}/') for kind in KINDS)
     assert {name[0] for name in jit} == {'0', '1', '2'}
     assert_same(jit, pmap, TOLERANCE[case])
   for kind in KINDS:
     assert [measured[f'{case}/{kind}/compilations/{step}'] for step in range(STEPS)] == [1, 0, 0]
-    assert measured[f'{case}/{kind}/replicated']  # which `pmap` does not look after
+    assert measured[f'{case}/{kind}/replicated']  # `pmap` does not ensure this
 
 
 def test_pmap_gives_what_jit_gives(measured):
@@ -146,7 +146,7 @@ def test_evaluation_counts_the_same(measured):
 
 @pytest.mark.parametrize('saving', KINDS)
 def test_the_other_goes_on_with_a_checkpoint(measured, saving):
-  """The same bits, and the step that is compiled already takes them."""
+  """The bits are the same, and the step need not be compiled again."""
   saved = under(measured, f'checkpoint/{saving}/saved/')
   restored = under(measured, f'checkpoint/{saving}/restored/')
   assert_same(saved, restored, 0)
@@ -155,7 +155,7 @@ def test_the_other_goes_on_with_a_checkpoint(measured, saving):
 
 @pytest.mark.long
 def test_each_device_drops_other_units(variations):
-  """Four equal parts lose what the first alone does, unless their masks differ."""
+  """Four equal parts have the loss of the first part, unless their masks differ."""
   four, first = (variations[f'dropout/0.0/{name}'] for name in ('four', 'first'))
   np.testing.assert_allclose(four, first, rtol=1e-6)
   four, first = (variations[f'dropout/0.5/{name}'] for name in ('four', 'first'))
@@ -189,7 +189,7 @@ def test_statistics_by_group_do_not_depend_on_the_devices(variations, case):
 
 @pytest.mark.long
 def test_statistics_by_group_are_exchanged_where_a_group_is_on_several_devices(variations):
-  """Where none is, the step has the exchanges of any: gradients, metrics, running statistics."""
+  """Otherwise a step has only the usual exchanges: gradients, metrics, running statistics."""
   counts = {
     place: under(variations, f'exchanges/{place}/')
     for place in ('within/jit 1', 'within/jit 4', 'across/jit 2', 'across/jit 4')

@@ -1,4 +1,4 @@
-"""The probe of a config: what deep supervision does to CNN-8, and what cannot be measured."""
+"""The probe of a config: the effect of deep supervision on CNN-8, and what cannot be measured."""
 
 import copy
 

@@ -1,4 +1,4 @@
-"""The probe's step: the very gradient that the training step takes, at no second pass."""
+"""The probe's step: the very gradient of the training step, without a second pass."""
 
 import functools
 
@@ -64,7 +64,7 @@ def config_with(**changes):
 
 
 def setting(config, dtype=jnp.float32):
-  """Network, state, batch and the numbers that a step reads."""
+  """Network, state, batch and the hyperparameters that a step reads."""
   model = Tiny(classes=CLASSES, aux=('low',), dtype=dtype)
   rng = np.random.default_rng(0)
   batch = {
@@ -77,14 +77,14 @@ def setting(config, dtype=jnp.float32):
 
 @pytest.fixture(scope='module')
 def plain():
-  """The config as it is: network, state, batch, numbers and the compiled step."""
+  """The unchanged config: network, state, batch, hyperparameters and the compiled step."""
   config = config_with()
   model, state, batch, hyper = setting(config)
   return model, state, batch, hyper, jax.jit(make_probe_step(model, config, {}, MODULES))
 
 
 def check_update(found):
-  """The first step of plain SGD adds the gradient times the rate."""
+  """Checks that the first step of plain SGD adds the gradient times the learning rate."""
   for layer, of in found['weights'].items():
     assert of['rms_gradient'] > 1e-4
     np.testing.assert_allclose(of['update_rms'], 0.5 * of['rms_gradient'], rtol=1e-3, err_msg=layer)
@@ -112,8 +112,9 @@ def test_parts_in_bfloat16_give_the_gradient_of_the_batch():
 
 
 def test_activations_have_the_gradient_of_what_stands_in_for_them(plain):
-  # A bias of the classifier moves its output as much: of one image, repeated, their gradients are
-  # the same but for the sum over images. The trunk's dropout differs by image: the head has none.
+  # A bias of the classifier shifts its output by the same amount: for one repeated image, their
+  # gradients differ only by the sum over images. Dropout in the trunk differs between images; the
+  # head has none.
   _, state, batch, hyper, step = plain
   same = {name: np.repeat(value[:1], 8, 0) for name, value in batch.items()}
   new, found = jax.device_get(step(state, same, hyper))
@@ -125,7 +126,7 @@ def test_activations_have_the_gradient_of_what_stands_in_for_them(plain):
 def test_nothing_is_computed_twice(plain):
   *_, step = plain
   text = step.lower(*plain[1:4]).compile().as_text()
-  # Forward, and backward to the kernel; nothing asks for the gradient of the images.
+  # Forward, and backward to the kernel; the gradient of the images is not needed.
   assert text.count(' convolution(') == 2
 
 

@@ -1,4 +1,4 @@
-"""Heads that teach, that only measure, and that weigh nothing, by what the trunk's bits become."""
+"""Heads that teach, that only measure, or that have no weight, and their effect on trunk bits."""
 
 import functools
 import json
@@ -16,7 +16,7 @@ from googlenet_jax.training.run.workdir import WorkDirectory
 from googlenet_jax.training.step.state import create_state
 from googlenet_jax.training.step.step import make_train_step
 
-# Whatever could carry a head into the trunk, beside dropout's streams and batch statistics.
+# Everything else that could couple a head and the trunk, besides dropout and batch statistics.
 COUPLED = {'optimizer.clip_norm': 0.5, 'optimizer.weight_decay': 0.01}
 
 
@@ -40,7 +40,7 @@ def trained(aux=PLACES, probes=(), **changes):
 
 
 def trunk(state):
-  """The bytes of what the trunk has learned, by path."""
+  """The bytes of the trunk's parameters, by path."""
   leaves = jax.tree_util.tree_leaves_with_path((state.params, state.batch_stats))
   named = {jax.tree_util.keystr(path): leaf.tobytes() for path, leaf in leaves}
   return {name: leaf for name, leaf in named.items() if 'aux_' not in name}
@@ -50,7 +50,7 @@ WEIGHTY, WEIGHTLESS = {'loss.aux_weight': 5.0}, {'loss.aux_weight': 0.0}
 
 
 def test_probes_learn_and_change_no_bit_of_the_trunk():
-  """Their gradients are large, so that a norm shared with the trunk's would show."""
+  """Their gradients are large, so that a norm shared with the trunk would be noticed."""
   without, plain = trained(())
   probed, metrics = trained(probes=PLACES, **WEIGHTY)
   taught, _ = trained(**WEIGHTY)
@@ -74,7 +74,7 @@ def test_weight_zero_is_no_heads_to_the_bit():
   without, _ = trained(())
   weightless, metrics = trained(**WEIGHTLESS)
   assert trunk(weightless) == trunk(without)
-  assert all(f'loss_aux_{place}' in metrics[0] for place in PLACES)  # measured all the same
+  assert all(f'loss_aux_{place}' in metrics[0] for place in PLACES)  # measured nevertheless
 
 
 def test_each_head_has_an_error_of_its_own():
@@ -116,7 +116,7 @@ def test_the_same_of_whole_networks_as_they_ship(family, cache):
 
 
 def test_a_resumed_run_follows_its_schedule(tmp_path, cache, monkeypatch):
-  """The weight of each step, from what the log says of the loss and its parts."""
+  """The weight at each step, computed from the logged loss and its parts."""
   scheduled = {'loss.aux_schedule': 'product', 'loss.aux_every': '4 steps'}
   window = {'loss.aux_from': '3 steps', 'loss.aux_until': '17 steps'}
   config = short('cnds', **scheduled, **window, **{'log_every': '1 step', 'duration': '20 steps'})

@@ -32,7 +32,7 @@ def config(path, **changes):
 
 @pytest.fixture(scope='module')
 def saved(cache, tmp_path_factory):
-  """The same network with random weights, and seven classes of its own."""
+  """The same network with random weights and its own seven classes."""
   experiment = open_experiment(config(''), cache)
   model = experiment.model.clone(classes=7)
   shapes = jax.eval_shape(model.init, jax.random.key(0), jax.numpy.zeros((1, 32, 32, 3)))

@@ -1,4 +1,4 @@
-"""The loss against its definition in numpy."""
+"""The loss against its definition in NumPy."""
 
 import jax
 import numpy as np
@@ -34,7 +34,7 @@ def test_cross_entropy(smoothing):
 
 
 def test_squared_hinge_by_hand():
-  """One class against all: 0.5 short of its margin, 1.25 and 0.5 over theirs; then all met."""
+  """One class against all: 0.5 below its margin, 1.25 and 0.5 above theirs; then all are met."""
   logits = np.array([[0.5, 0.25, -0.5], [3.0, -2.0, -1.0]], np.float32)
   expected = [(1 - 0.5) ** 2 + (1 + 0.25) ** 2 + (1 - 0.5) ** 2, 0.0]
   np.testing.assert_allclose(squared_hinge(logits, np.array([0, 0])), expected, rtol=1e-6)
@@ -43,7 +43,7 @@ def test_squared_hinge_by_hand():
 
 
 def test_squared_hinge_has_the_gradient_of_the_published_layer():
-  """Twice the shortfall, down for the label and up for the others; none beyond the margin."""
+  """Twice the violation, negative for the label, positive for others; zero beyond the margin."""
   logits = np.array([0.5, 0.25, -3.0], np.float32)
   gradient = jax.grad(lambda x: squared_hinge(x[None], np.array([0]))[0])(logits)
   np.testing.assert_allclose(gradient, [-2 * 0.5, 2 * 1.25, 0], rtol=1e-6)
@@ -120,7 +120,7 @@ def test_a_head_below_the_threshold_teaches_nothing():
 
   total, parts = loss(wrong, right)
   np.testing.assert_allclose(total - parts['loss_main'], 0.1 * (2.0 - 0.5), rtol=1e-5)
-  np.testing.assert_allclose(parts['loss_aux_a'], 2.0, rtol=1e-5)  # as it is, not as it teaches
+  np.testing.assert_allclose(parts['loss_aux_a'], 2.0, rtol=1e-5)  # without the threshold
   gradients = jax.grad(lambda pair: loss(*pair)[0])((wrong, right))
   plain = jax.grad(lambda pair: loss(*pair, threshold=None)[0])((wrong, right))
   np.testing.assert_array_equal(gradients[0], plain[0])

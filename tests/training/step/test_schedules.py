@@ -1,4 +1,4 @@
-"""Rates and weights of each step against hand-computed values."""
+"""Learning rates and weights at each step against hand-computed values."""
 
 import math
 
@@ -70,7 +70,7 @@ def test_exponential_decay_is_reached_and_its_weights_sum_to_one():
   config.kind, config.decay = 'exponential', 0.9
   rates = averaging_rates(config, 200, 0)
   np.testing.assert_allclose(rates[-1], 0.1, rtol=1e-5)
-  assert rates[0] == 1  # nothing of the random initial parameters stays
+  assert rates[0] == 1  # the random initial parameters are forgotten
   np.testing.assert_allclose(_average('exponential', np.full(30, 7.0)), 7.0, rtol=1e-6)
 
 
@@ -89,7 +89,7 @@ def test_the_weight_of_heads_by_hand():
 
 
 def test_two_readings_of_the_decay_of_cnds_are_far_apart():
-  """After 20 of 60 epochs: the product of 19/60 fewer and fewer, 60! / (40! 60^20), and 2/3."""
+  """After 20 of 60 epochs: the product of 1 - i / 60, which is 60! / (40! 60^20), against 2/3."""
   product, linear = (aux_factors(name, 600, every=10)[200] for name in ('product', 'linear'))
   exact = math.factorial(60) / (math.factorial(40) * 60**20)
   np.testing.assert_allclose(product, exact, rtol=1e-6)

@@ -1,4 +1,4 @@
-"""The shares of the trunk's gradient, against gradients taken one by one."""
+"""The shares of the trunk's gradient against gradients computed one by one."""
 
 import functools
 
@@ -41,7 +41,7 @@ def shares(kind='jit', probes=(), dropout=0.5, **changes):
 
 
 def taught_by(weights):
-  """What one step of descent at rate 1 takes from the first convolution: its gradient."""
+  """The change of the first convolution in one step of descent at rate 1: its gradient."""
   model = headed.headed()
   plain = {'optimizer.learning_rate': 1.0, 'optimizer.momentum': 0.0, 'optimizer.weight_decay': 0.0}
   plain['schedule.name'] = 'constant'
@@ -60,7 +60,7 @@ def train_step():
 
 
 def test_shares_and_cosines_are_those_of_the_gradients_one_by_one():
-  """Differences of whole steps give each loss's gradient, in the arithmetic of training."""
+  """Differences of whole steps give each loss's gradient, with the arithmetic of training."""
   main = taught_by('conv1=0,conv2=0')
   parts = {
     'main': main,
@@ -78,7 +78,7 @@ def test_shares_and_cosines_are_those_of_the_gradients_one_by_one():
 
 
 def test_the_same_under_pmap():
-  """Without dropout, whose masks each device draws for itself."""
+  """Without dropout, because each device draws its own masks."""
   jit, pmap = (shares(kind, dropout=0.0) for kind in ('jit', 'pmap'))
   assert jit.keys() == pmap.keys() == shares().keys()
   for name, value in jit.items():

@@ -1,4 +1,4 @@
-"""The step: what it learns from, that it repeats to the bit, and that it compiles once."""
+"""The step: what it learns from, that it is reproducible to the bit, and that it compiles once."""
 
 import functools
 import zlib
@@ -28,7 +28,7 @@ CLASSES = 7
 def tiny(**changes):
   """A config of a narrow network without dropout and batch normalization, so that parts add up.
 
-  Every part of the optimizer that a number could switch on is in it, at values without effect.
+  It includes every part of the optimizer that a number can switch on, at values without effect.
   """
   config = defaults()
   config.batch_size = 8
@@ -66,7 +66,7 @@ def hyper_of(config, steps=10):
 
 
 def initial_state(model, config):
-  """The state before the first step, its values drawn by numpy: linen's takes long to compile."""
+  """The state before the first step, drawn by NumPy, because linen's takes long to compile."""
   abstract = jax.eval_shape(lambda key: create_state(model, config, key), jax.random.key(0))
 
   def value(path, leaf):
@@ -83,7 +83,7 @@ def initial_state(model, config):
 
 @functools.cache
 def compiled(**structure):
-  """Network and jitted step of a config; numbers do not matter."""
+  """Network and jitted step of a config; they do not depend on numbers."""
   config = tiny(**structure)
   model = shortened(build_model(config.model, CLASSES), '3a', '4a')
   text = config.optimizer.rates
@@ -94,7 +94,7 @@ def compiled(**structure):
 def run(batches, numbers=None, **structure):
   """State and metrics after a step for each batch.
 
-  `structure` decides what is compiled; `numbers` are config values that must not.
+  `structure` determines what is compiled; `numbers` are config values that must not affect it.
   """
   model, step = compiled(**structure)
   config = tiny(**{**structure, **(numbers or {})})
@@ -192,7 +192,7 @@ def test_clipping_bounds_the_update_and_reports_the_norm_before():
 
 
 def test_momentum_adds_up_gradients():
-  """Two steps on one batch at rate 0 hold still: the trace is g, then g (1 + momentum)."""
+  """Two steps on one batch at rate 0 change nothing: the trace is g, then g (1 + momentum)."""
   still = {'optimizer.learning_rate': 0.0, 'optimizer.momentum': 0.5}
   once, _ = run([batch()], still)
   twice, _ = run([batch(), batch()], still)
@@ -275,7 +275,7 @@ def test_rmsprop_first_step():
 
 
 def test_adamw_and_clipped_values():
-  """The first two steps by definition; decay is beside the moments, and of kernels alone."""
+  """The first two steps by definition; decay is not in the moments, and only for kernels."""
   batches = [batch(seed=0), batch(seed=1)]
   numbers = {
     'optimizer.learning_rate': 1e-2,
@@ -317,7 +317,7 @@ def test_average_is_of_parameters_and_statistics_alike():
 
 
 def test_masked_evaluation_equals_the_images_counted_once():
-  """Padding, whatever it holds, changes no figure; heads are counted as well."""
+  """Padding, whatever its contents, changes no figure; heads are evaluated too."""
   model, _ = compiled()
   config = tiny()
   state = initial_state(model, config)
@@ -364,7 +364,7 @@ def test_a_step_that_is_not_finite_is_skipped_and_counted():
       jax.tree.leaves(getattr(skipped, part)), jax.tree.leaves(getattr(before, part)), strict=True
     ):
       np.testing.assert_array_equal(a, b)
-  after, metrics = step(skipped, batch(), numbers)  # a good one counts as ever
+  after, metrics = step(skipped, batch(), numbers)  # a good batch counts as usual
   assert np.isfinite(metrics['loss']) and int(metrics['nonfinite']) == 1
   assert difference(after.params, before.params) > 1e-5
 

@@ -1,4 +1,4 @@
-"""Values of a state dict from the names and shapes of its tensors, so that none are stored."""
+"""Values of a state dict computed from its tensors' names and shapes, so that none are stored."""
 
 import re
 import zlib
@@ -6,11 +6,11 @@ import zlib
 import numpy as np
 
 IMAGES = {'alexnet': 224, 'vgg': 224, 'resnet': 64}
-"""Side of the images of each family's references, in pixels."""
+"""Height and width of the images in each family's references, in pixels."""
 
 
 def state_dict(shapes):
-  """Arrays by name, the same on every machine: the streams of RandomState are frozen."""
+  """Arrays by name, the same on every machine: RandomState's streams never change."""
   return {name: _values(name, tuple(shape)) for name, shape in shapes.items()}
 
 

@@ -2,8 +2,8 @@
 
   python tests/weights/others/make_references.py
 
-needs torchvision and timm. The networks are narrow, and their values come from the names of their
-tensors (`hashed.py`); of full-size networks there is a digest of the names and shapes.
+It needs torchvision and timm. The networks are narrow, and their values follow from the names of
+their tensors (`hashed.py`); for full-size networks there is a digest of names and shapes.
 """
 
 import hashlib
@@ -31,7 +31,7 @@ def shapes_of(network):
 
 
 def loaded(network):
-  """The network with values by the names of its tensors."""
+  """The network with values determined by the names of its tensors."""
   state = hashed.state_dict(shapes_of(network))
   network.load_state_dict({name: torch.from_numpy(array) for name, array in state.items()})
   return network
@@ -42,7 +42,7 @@ def rounded(array):
 
 
 def reference(name):
-  """Names and shapes, logits, and the means of the channels behind each layer."""
+  """Names and shapes, logits, and the means of channels after each layer."""
   network = loaded(torch_networks.narrowed(torch_networks.NARROW[name], FACTOR, CLASSES))
   found = torch_networks.run(network, hashed.images(name))
   means = {

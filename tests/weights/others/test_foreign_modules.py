@@ -1,4 +1,4 @@
-"""torchvision's and timm's own networks at full size, where they are installed."""
+"""torchvision's and timm's own networks at full size, if they are installed."""
 
 import jax
 import numpy as np
@@ -20,7 +20,7 @@ NETWORKS = [
   *('timm/vgg16', 'timm/vgg19_bn', 'timm/resnet34', 'timm/resnet50'),
 ]
 VARIANTS = {'alexnet': 'one_tower', 'wide_resnet50_2': None}
-"""What a network is called here; None: it has no name, only its structure."""
+"""The name of a network in this package; None if it only has a structure."""
 
 
 def made(name, **kind):

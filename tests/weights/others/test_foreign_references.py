@@ -1,6 +1,6 @@
-"""AlexNet, VGG and ResNet of torchvision and timm, against what their own code computed.
+"""AlexNet, VGG and ResNet of torchvision and timm, against results of their own code.
 
-`make_references.py` ran it; PyTorch is not needed here.
+`make_references.py` ran that code; PyTorch is not needed here.
 """
 
 import dataclasses
@@ -32,7 +32,7 @@ TOLERANCE = 1e-4  # of the largest value
 
 @pytest.fixture(scope='module')
 def narrow(tmp_path_factory):
-  """The folder with the file of each narrow network."""
+  """The folder with the files of narrow networks."""
   folder = tmp_path_factory.mktemp('narrow')
   for name, reference in NARROW.items():
     save(hashed.state_dict(reference['shapes']), folder / f'{name}.safetensors')
@@ -57,7 +57,7 @@ def equal(bundle, other):
 
 
 def spare(state):
-  """Names of the biases in front of batch normalization."""
+  """The names of the biases before batch normalization."""
   norms = {name.split('.')[1] for name in state if name.endswith('.running_mean')}
   features = [name.split('.')[:2] for name in state if name.startswith('features.')]
   return {f'features.{n}.bias' for _, n in features if norms and n not in norms}
@@ -141,7 +141,7 @@ FULL = [(source, name) for source, names in REFERENCES['full'].items() for name 
 
 @pytest.mark.parametrize(('source', 'name'), FULL)
 def test_names_and_shapes_at_full_size(source, name):
-  """And from them alone the network is told."""
+  """The network is recognized from these alone."""
   variants = {'alexnet': 'one_tower', 'resnet': f'{name}_v1_5'}
   model = build(family(name), variants.get(family(name), name))
   dialect = dialects.dialect_of(model, source, '')
@@ -185,7 +185,7 @@ def test_files_that_are_short_mixed_or_of_strangers(tmp_path, capsys):
 
 
 def test_weights_that_were_trained_as_the_paper_has_it(narrow, tmp_path):
-  """The tensors of v1 and v1.5 are the same: only the user knows."""
+  """The tensors of v1 and v1.5 have the same shapes: only the user knows which it is."""
   start, ours = narrow / 'resnet_bottleneck.safetensors', tmp_path / 'ours.safetensors'
   convert(start, ours, variant='resnet50')
   bundle, usual = load(ours), read(start).bundle
@@ -238,7 +238,7 @@ def test_a_network_that_others_cannot_hold_is_refused(family, variant, to, named
 
 
 def test_a_network_for_images_of_another_size_is_refused():
-  """Theirs average the last map to 7x7 whatever its size; ours takes it as it is."""
+  """Theirs average the last map to 7x7 whatever its size; ours uses it unchanged."""
   model = build('vgg', 'small')
   dialect = dialects.dialect_of(model, 'torchvision', '')
   shapes = {'params/fc6/kernel': (512, 512)}

@@ -1,4 +1,4 @@
-"""torchvision's and timm's networks: narrow ones, random values, and what leaves their layers."""
+"""torchvision's and timm's networks: narrow ones, random values, and the outputs of layers."""
 
 import timm
 import torch
@@ -41,7 +41,7 @@ def narrowed(make, factor, classes):
 
 
 def randomized(network):
-  """The network with random values everywhere, batch statistics included, for inference."""
+  """The network with random values everywhere, including batch statistics, for inference."""
   torch.manual_seed(0)
   for module in network.modules():
     if isinstance(module, nn.BatchNorm2d):
@@ -58,7 +58,7 @@ def randomized(network):
 
 
 def layers(network):
-  """Names of modules in PyTorch by ours of the layers that they end."""
+  """The names of PyTorch's modules, by our names of the layers that end with them."""
   if isinstance(network, torchvision.models.AlexNet):
     features = {1: 'conv1', 2: 'pool1', 4: 'conv2', 5: 'pool2', 7: 'conv3', 9: 'conv4'}
     features |= {11: 'conv5', 12: 'pool5'}
@@ -84,12 +84,12 @@ def layers(network):
 
 
 def run(network, images):
-  """What leaves each layer, by our names, for images float32[n, h, w, 3]; maps [n, h, w, c]."""
+  """The output of each layer, by our names, for images float32[n, h, w, 3]; maps [n, h, w, c]."""
   found = {}
 
   def note(name):
     def hook(module, inputs, output):
-      output = output.detach().clone()  # ReLUs in place would change it
+      output = output.detach().clone()  # in-place ReLUs would change it
       found[name] = (output.permute(0, 2, 3, 1) if output.ndim == 4 else output).numpy()
 
     return hook

@@ -190,7 +190,7 @@ class Launcher:
       self._preempted(pod, state)
 
   def _see_it_go(self, pod: _Pod, state: str) -> None:
-    if not state:
+    if not state and not self._lost:
       self._pods.remove(pod)
       if pod.member and pod.comes_again:
         self._waiting.append((pod.due, pod.member))

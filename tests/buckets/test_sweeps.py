@@ -64,7 +64,7 @@ def fill(bucket, study, kinds):
       objects[f'{folder}/result.json'] = json.dumps(result(number)).encode()
       objects[f'{folder}/DONE'] = b''
   for some in (objects, leases):  # leases last: they run out
-    bucket._driver.pipe(some)
+    bucket._driver.pipe(some, batch_size=16)
 
 
 def check_status(members, root, cache, folder):

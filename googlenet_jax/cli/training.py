@@ -187,21 +187,30 @@ def add_profile(commands: Any) -> None:
     epilog='Reads the newest trace in WORKDIR/profile, which --config.profile=100:105 makes; with '
     '--steps it asks a run that is under way for one, which begins when the run logs next.',
   )
-  parser.add_argument('workdir', type=pathlib.Path, metavar='WORKDIR', help="the run's folder")
+  parser.add_argument(
+    'workdir',
+    type=place,
+    metavar='WORKDIR',
+    help="the run's folder, or its URL in a bucket; with --steps the run must be on this machine",
+  )
   parser.add_argument(
     '--steps', type=flags.positive, help='trace so many steps of the run that is under way'
   )
+  flags.add_cache_dir(parser)
   flags.add_format(parser)
 
 
 def _profile(options: argparse.Namespace) -> None:
   from googlenet_jax.analysis import profile
+  from googlenet_jax.training.run import staged
   from googlenet_jax.training.run.profiles import asking
 
+  cache = flags.cache_dir(options)
   if options.steps:
-    folder = asking.ask(options.workdir, options.steps, flags.say)
+    workdir = staged.work_directory(options.workdir, cache).path
+    folder = asking.ask(workdir, options.steps, flags.say)
   else:
-    found = asking.traces(options.workdir)
+    found = asking.traces(staged.fetched_traces(options.workdir, cache))
     if not found:
       raise UserError(
         f'{options.workdir}: nothing is traced there; accepted: --steps=N while a run is under '

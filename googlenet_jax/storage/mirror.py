@@ -119,7 +119,7 @@ class Mirror:
   def _send_files(self) -> None:
     """Sends files that have changed, without a last line that is being written."""
     for glob in self._globs:
-      for path in sorted(self._path.glob(glob)):
+      for path in sorted(path for path in self._path.glob(glob) if path.is_file()):
         status = path.stat()
         version = (status.st_size, status.st_mtime_ns)
         if self._sent.get(path) == version:

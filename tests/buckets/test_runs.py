@@ -15,6 +15,7 @@ from gate import DENIED, FULL
 from short_runs import final_state, short, stopped_after
 from waiting import wait_until
 
+from googlenet_jax import cli
 from googlenet_jax.errors import UserError
 from googlenet_jax.storage import bucket as buckets
 from googlenet_jax.storage.bucket import Bucket
@@ -229,3 +230,15 @@ def test_evaluate_and_convert_read_from_the_bucket(there, url, cache, local, cap
     missing = [f'--workdir={url}x'] if command == 'evaluate' else [f'{url}x', str(again)]
     assert main([command, *missing, *common]) == 1
     assert f'googlenet {command}: {url}x: no' in capsys.readouterr().err
+
+
+@pytest.mark.long
+@ONE
+def test_a_trace_is_read_from_the_bucket(there, url, tmp_path, capsys):
+  run(url, tmp_path / 'there', profile='3:5')
+  command = ['profile', str(url), f'--cache_dir={tmp_path / "here"}', '--format=json']
+  assert cli.main(command) == 0
+  found = json.loads(capsys.readouterr().out)
+  assert found['steps'] == [3, 4] and 'conv1' in {row['module'] for row in found['modules']}
+  assert cli.main([*command, '--steps=1']) == 1
+  assert 'no run is under way' in capsys.readouterr().err

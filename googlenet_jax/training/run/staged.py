@@ -22,13 +22,22 @@ from googlenet_jax.storage.bucket import LONG_PATIENCE, Bucket
 from googlenet_jax.storage.folders import DamagedError, Folders
 from googlenet_jax.storage.lease import Lease
 from googlenet_jax.storage.mirror import Mirror
-from googlenet_jax.storage.reading import staged_path
+from googlenet_jax.storage.reading import copy_changed, staged_path
 from googlenet_jax.storage.urls import Place, Url
+from googlenet_jax.training.run.profiles.asking import FOLDER
 from googlenet_jax.training.run.workdir import WorkDirectory
 
 logger = logging.getLogger('googlenet_jax')
 
-FILES = ('config.json', 'metrics.jsonl', 'trackers.json', 'curves.png', 'events/*', 'result.json')
+FILES = (
+  'config.json',
+  'metrics.jsonl',
+  'trackers.json',
+  'curves.png',
+  'events/*',
+  f'{FOLDER}/**/*',
+  'result.json',
+)
 _FETCHED = ('config.json', 'metrics.jsonl', 'trackers.json', 'curves.png', 'result.json', 'DONE')
 _CHECKPOINTS = 'checkpoints'
 _TOKEN = 'lease'
@@ -205,4 +214,13 @@ def fetched_run(url: Url, cache_dir: pathlib.Path) -> pathlib.Path:
       logger.warning('%s/%s/%s: %s', url, _CHECKPOINTS, name, error)
   if names:
     raise UserError(f'{url}/{_CHECKPOINTS}: no checkpoint is good')
+  return path
+
+
+def fetched_traces(place: Place, cache_dir: pathlib.Path) -> pathlib.Path:
+  """The folder of a run, or a local copy of the traces of one in a bucket."""
+  if not isinstance(place, Url):
+    return place
+  bucket, path = Bucket(place), staged_path(place, cache_dir, 'traces')
+  copy_changed(bucket, bucket.objects(FOLDER), path, wanted=lambda name: name.startswith(FOLDER))
   return path

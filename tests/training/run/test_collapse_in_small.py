@@ -42,7 +42,6 @@ REMEDIES = {
   '--config.model.batch_norm': ('true', 'true'),
   '--config.schedule.warmup': ('100 steps', '100 steps'),
   '--config.model.kernel_init': ('lecun_uniform', 'he_normal'),
-  '--config.on_collapse': ('reinit', 'reinit'),
 }
 CURES = {
   '': ('--config.optimizer.learning_rate', '--config.model.batch_norm'),
@@ -54,7 +53,7 @@ CURES = {
 @pytest.mark.parametrize('remedy', REMEDIES)
 @pytest.mark.parametrize('argument', CURES)
 def test_what_cures_which_collapse(argument, remedy, tmp_path, cache):
-  """The table of docs/auxiliary.md, for the first seed."""
+  """The table of docs/auxiliary.md, for the first seed; what `reinit` does there is chance."""
   value = REMEDIES[remedy][list(CURES).index(argument)]
   try:
     last, _ = trained(tmp_path, cache, f'{remedy}={value}', argument=argument)

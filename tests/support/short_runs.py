@@ -68,10 +68,10 @@ def final_state(folder, cache, family='alexnet', **changes):
 
 @contextlib.contextmanager
 def stopped_after(steps, monkeypatch):
-  """In the block, a run gets SIGTERM as it draws a batch, and ends after `steps` steps."""
+  """In the block, a run gets SIGTERM as it draws a batch, and ends when `steps` steps are done."""
 
-  def stopping(experiment, *arguments, train_batches=Experiment.train_batches):
-    for number, batch in enumerate(train_batches(experiment, *arguments), 1):
+  def stopping(experiment, start, *arguments, train_batches=Experiment.train_batches):
+    for number, batch in enumerate(train_batches(experiment, start, *arguments), start + 1):
       if number == steps:
         os.kill(os.getpid(), signal.SIGTERM)
       yield batch

@@ -34,8 +34,8 @@ CHOICES: dict[str, tuple[str, ...]] = {
 """Keys whose value is one of a few names; those of the model are checked where it is built."""
 
 
-TRACKERS = ('tensorboard', 'wandb', 'mlflow')
-"""Places for curves; `training/run/trackers` has each."""
+TRACKERS = {'tensorboard': 'tensorboardX', 'wandb': 'wandb', 'mlflow': 'mlflow'}
+"""Places for curves, with the package that each needs; `NAME_run` of `training/run/trackers`."""
 
 # A key for each switch of the augmentation; left alone, the preset decides.
 AUGMENT_KEYS: dict[str, type] = {

@@ -80,16 +80,17 @@ def train(
       return done
     if jax.process_index() == 0:
       _tell(config)
+    stored = plain(config)
     signals = stack.enter_context(StopSignal())
     checkpoints = Checkpoints(
       workdir.checkpoints,
       keep=config.checkpoint.keep,
       keep_best=config.checkpoint.keep_best,
-      about={'config': plain(config), **provenance()},
+      about={'config': stored, **provenance()},
     )
     stack.callback(checkpoints.close)
     first = jax.process_index() == 0
-    trackers = open_trackers(config.trackers if first else (), workdir, plain(config))
+    trackers = open_trackers(config.trackers if first else (), workdir, stored)
     stack.callback(trackers.close)
     run = _Run(experiment, workdir, checkpoints, signals, trackers)
     evaluated = run.to_the_end()

@@ -19,6 +19,8 @@ def open_tracker() -> 'MlflowRun':
 class MlflowRun:
   """A run in the experiment of MLFLOW_EXPERIMENT_NAME, else of its study."""
 
+  rewinds = False
+
   def open(self, opening: Opening) -> str:
     """Begins a run with the config as its parameters, or goes on with one."""
     from mlflow.entities import Param

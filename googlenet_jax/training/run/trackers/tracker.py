@@ -1,23 +1,24 @@
 """The seam: what a tracker is told, and a queue that keeps a slow or broken one from training."""
 
-import functools
 import importlib
 import importlib.util
 import logging
 import pathlib
 import queue
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
 from googlenet_jax.errors import UserError
+from googlenet_jax.training.config.schema import TRACKERS
 from googlenet_jax.training.run.workdir import WorkDirectory
 
 logger = logging.getLogger('googlenet_jax')
 
 RECORD = 'trackers.json'
 WAITING = 1000  # lines that wait for a tracker; more are dropped
-PATIENCE = 20.0  # seconds that the end of a run waits for a tracker
+PATIENCE = 20.0  # seconds that the end of a run waits for its trackers, all together
 
 
 class Opening(NamedTuple):
@@ -37,7 +38,14 @@ class Opening(NamedTuple):
 
 
 class Tracker(Protocol):
-  """A place for curves. All calls come from one thread, and may fail or take long."""
+  """A place for curves. All calls come from one thread, and may fail or take long.
+
+  Attributes:
+    rewinds: whether `begin` voids what is there of later steps, which are then written again.
+      Others are given each step once, however often a run is killed and goes on.
+  """
+
+  rewinds: bool
 
   def open(self, opening: Opening) -> str:
     """Begins a run, or goes on with the one of this id; returns its id, '' where there is none."""
@@ -53,14 +61,6 @@ class Tracker(Protocol):
 
   def close(self, done: bool) -> None:
     """Ends the run where it is done; else it goes on later."""
-
-
-KINDS = {
-  'tensorboard': ('tensorboardX', 'googlenet_jax.training.run.trackers.tensorboard'),
-  'wandb': ('wandb', 'googlenet_jax.training.run.trackers.wandb_run'),
-  'mlflow': ('mlflow', 'googlenet_jax.training.run.trackers.mlflow_run'),
-}
-"""By name: the package that is needed, and the module whose `open_tracker` makes a tracker."""
 
 
 class Trackers:
@@ -86,8 +86,9 @@ class Trackers:
     """Gives all trackers some time to take what waits for them."""
     for tracker in self._trackers:
       tracker.end()
+    end = time.monotonic() + PATIENCE
     for tracker in self._trackers:
-      tracker.wait()
+      tracker.wait(max(0.0, end - time.monotonic()))
 
   def _tell(self, call: Callable[[Tracker], None]) -> None:
     for tracker in self._trackers:
@@ -98,7 +99,7 @@ def open_trackers(names: Sequence[str], workdir: WorkDirectory, config: dict[str
   """Starts the trackers of a run.
 
   Args:
-    names: names of `KINDS`. TensorBoard's is left out where tensorboardX is not installed.
+    names: names of `TRACKERS`. TensorBoard's is left out where tensorboardX is not installed.
     workdir: the run's folder, which keeps each tracker's id of the run.
     config: the run's config, as JSON holds it.
 
@@ -110,8 +111,7 @@ def open_trackers(names: Sequence[str], workdir: WorkDirectory, config: dict[str
   member = (study / 'sweep.json').exists() and workdir.path.absolute().parent.name == 'members'
   record = _Record(workdir)
   for name in names:
-    package, module = KINDS[name]
-    if importlib.util.find_spec(package) is None:
+    if importlib.util.find_spec(TRACKERS[name]) is None:
       if name == 'tensorboard':
         continue  # accelerator images may lack it; metrics.jsonl holds the same
       raise UserError(
@@ -120,7 +120,7 @@ def open_trackers(names: Sequence[str], workdir: WorkDirectory, config: dict[str
     opening = Opening(
       workdir.path.absolute(), config, record.id(name), study.name if member else None
     )
-    found.append(_Queued(name, functools.partial(importlib.import_module, module), opening, record))
+    found.append(_Queued(name, opening, record))
   return Trackers(found)
 
 
@@ -163,8 +163,8 @@ class _Queued:
   The first failure is one warning; from then on the tracker gets nothing more.
   """
 
-  def __init__(self, name: str, load: Callable[[], Any], opening: Opening, record: _Record) -> None:
-    self._name, self._load, self._opening, self._record = name, load, opening, record
+  def __init__(self, name: str, opening: Opening, record: _Record) -> None:
+    self._name, self._opening, self._record = name, opening, record
     self._queue: queue.Queue[Callable[[Tracker], None] | None] = queue.Queue(WAITING)
     self._over = False
     self._thread = threading.Thread(target=self._work, name=f'tracker {name}', daemon=True)
@@ -181,8 +181,8 @@ class _Queued:
   def end(self) -> None:
     self.put(None)
 
-  def wait(self) -> None:
-    self._thread.join(0 if self._over else PATIENCE)
+  def wait(self, seconds: float) -> None:
+    self._thread.join(0 if self._over else seconds)
     if self._thread.is_alive():
       self._give_up(f'it did not end within {PATIENCE:.0f} s')
 
@@ -193,7 +193,8 @@ class _Queued:
 
   def _work(self) -> None:
     try:
-      tracker: Tracker = self._load().open_tracker()
+      module = importlib.import_module(f'{__package__}.{self._name}_run')
+      tracker: Tracker = module.open_tracker()
       if run := tracker.open(self._opening):
         self._record.note_id(self._name, run)
       filtered = _Once(tracker, self._name, self._record)
@@ -207,9 +208,10 @@ class _Queued:
 
 
 class _Once:
-  """A tracker that is given each step once, however often a run is killed and goes on."""
+  """A tracker that is given each step once, unless it rewinds."""
 
   def __init__(self, tracker: Tracker, name: str, record: _Record) -> None:
+    self.rewinds = tracker.rewinds
     self._tracker, self._name, self._record = tracker, name, record
     self.done = False
 
@@ -220,8 +222,7 @@ class _Once:
     self._tracker.begin(step)
 
   def write(self, step: int, scalars: Mapping[str, float]) -> None:
-    # Event files say themselves what is void: theirs is written anew, as `metrics.jsonl` is.
-    if self._name == 'tensorboard' or self._record.is_new(self._name, step, list(scalars)):
+    if self.rewinds or self._record.is_new(self._name, step, list(scalars)):
       self._tracker.write(step, scalars)
 
   def finish(self, result: Mapping[str, Any]) -> None:

@@ -1,11 +1,17 @@
 """Weights & Biases: one run, however often it goes on; WANDB_MODE=offline keeps it on disk."""
 
+import gc
 import os
 import secrets
+import subprocess
+import threading
+import time
 from collections.abc import Mapping
 from typing import Any
 
 from googlenet_jax.training.run.trackers.tracker import Opening, end_figures
+
+GRACE = 5.0  # seconds that W&B's own process may go on after ours has come to its end
 
 
 def open_tracker() -> 'WandbRun':
@@ -16,10 +22,13 @@ def open_tracker() -> 'WandbRun':
 class WandbRun:
   """A run in the project of WANDB_PROJECT, grouped by its study."""
 
+  rewinds = False
+
   def open(self, opening: Opening) -> str:
     """Begins or resumes a run; its files are in `wandb` of the work directory."""
     import wandb
 
+    threading.Thread(target=_end_with_us, name='end of wandb', daemon=True).start()
     run = opening.id or secrets.token_hex(4)
     self._run = wandb.init(
       project=os.environ.get('WANDB_PROJECT', 'googlenet_jax'),
@@ -51,3 +60,16 @@ class WandbRun:
     if not done:
       self._run.mark_preempting()
     self._run.finish()
+
+
+def _end_with_us() -> None:
+  """Ends W&B's own process soon after this one's main thread.
+
+  As Python exits, W&B waits for that process, which tries to reach its server for minutes. What it
+  has not sent by then is lost to the server: the run has given it its time before.
+  """
+  threading.main_thread().join()
+  time.sleep(GRACE)
+  for process in gc.get_objects():  # W&B keeps it to itself
+    if type(process) is subprocess.Popen and 'wandb-core' in str(process.args):
+      process.kill()

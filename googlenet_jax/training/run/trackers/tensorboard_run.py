@@ -16,6 +16,8 @@ def open_tracker() -> 'TensorBoard':
 class TensorBoard:
   """A new event file each time steps begin; each line is on disk when it is written."""
 
+  rewinds = True
+
   _writer: Any = None
 
   def open(self, opening: Opening) -> str:

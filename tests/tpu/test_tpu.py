@@ -241,7 +241,16 @@ def test_a_launcher_that_is_killed_leaves_nothing_to_the_next(cloud, study):
   assert cloud.is_empty()
 
 
+@pytest.fixture
+def hears_sigint():
+  """SIGINT as at a terminal; tests that a shell starts in the background inherit it ignored."""
+  before = signal.signal(signal.SIGINT, signal.default_int_handler)
+  yield
+  signal.signal(signal.SIGINT, before)
+
+
 @pytest.mark.parametrize('deaf', [False, True])
+@pytest.mark.usefixtures('hears_sigint')
 def test_a_signal_saves_and_deletes(deaf, cloud, study):
   """The second one does not wait for a member that does not hear the first."""
   first, second = study.members

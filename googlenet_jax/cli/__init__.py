@@ -84,7 +84,8 @@ def _parse(argv: list[str]) -> argparse.Namespace:
 
 def _log_to_stderr() -> None:
   handler = logging.StreamHandler(sys.stderr)
-  # Orbax's threads log pages about errors that we also get as exceptions and print in one line.
-  handler.addFilter(lambda record: record.name != 'absl')
+  # Orbax's threads log pages about errors that we also get as exceptions and print in one line;
+  # MLflow's client logs each try at a server that is gone.
+  handler.addFilter(lambda record: record.name not in ('absl', 'urllib3.connectionpool'))
   logging.basicConfig(format='%(message)s', handlers=[handler], level=logging.WARNING)
   logging.getLogger('googlenet_jax').setLevel(logging.INFO)

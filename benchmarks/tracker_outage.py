@@ -3,8 +3,8 @@
   python benchmarks/tracker_outage.py [--rounds=3]
 
 Needs the extra mlflow. Each round trains a narrow AlexNet for 1,000 steps with a line every second
-step, three times: without a tracker, with an MLflow server that accepts connections and never answers,
-and with none at its port; in alternating order. Printed are medians of images per second.
+step, three times in alternating order: without a tracker, with an MLflow server that accepts
+connections and never answers, and with none at its port. Printed are medians of images per second.
 """
 
 import argparse

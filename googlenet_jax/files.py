@@ -2,6 +2,7 @@
 
 import contextlib
 import glob
+import hashlib
 import logging
 import os
 import pathlib
@@ -60,6 +61,12 @@ def check_place(flag: str, path: pathlib.Path) -> None:
       f'{flag}={path}: cannot be written: {error.strerror}; accepted: a file in a folder that '
       'exists and may be written'
     ) from error
+
+
+def sha256(path: pathlib.Path) -> str:
+  """The SHA-256 of a file, in hexadecimal."""
+  with path.open('rb') as file:
+    return hashlib.file_digest(file, 'sha256').hexdigest()
 
 
 def _sync(path: pathlib.Path) -> None:

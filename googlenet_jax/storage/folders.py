@@ -6,7 +6,6 @@ The digest in the name keeps a second folder of the same name apart from the fir
 manifest, which is replaced at once, names it.
 """
 
-import hashlib
 import json
 import os
 import pathlib
@@ -14,6 +13,7 @@ import shutil
 import tarfile
 from collections.abc import Callable
 
+from googlenet_jax import files
 from googlenet_jax.storage.bucket import Bucket
 
 FORMAT = 1
@@ -48,7 +48,7 @@ class Folders:
     try:
       with tarfile.open(packed, 'w') as archive:
         archive.add(folder, '.')
-      digest, size = _digest(packed), packed.stat().st_size
+      digest, size = files.sha256(packed), packed.stat().st_size
       target = f'{name}-{digest[:16]}.tar'
       self._bucket.upload(packed, f'{self._below}/{target}')
     finally:
@@ -79,7 +79,7 @@ class Folders:
         raise DamagedError(f'{target} is absent') from error
       if packed.stat().st_size != size:
         raise DamagedError(f'{target} has {packed.stat().st_size} bytes in place of {size}')
-      if _digest(packed) != digest:
+      if files.sha256(packed) != digest:
         raise DamagedError(f'wrong checksum of {target}')
       with tarfile.open(packed) as archive:
         archive.extractall(scratch / 'files', filter='data')
@@ -121,8 +121,3 @@ class Folders:
   def _objects(self) -> list[str]:
     start = len(self._below) + 1
     return [name[start:] for name in self._bucket.objects(self._below)]
-
-
-def _digest(path: pathlib.Path) -> str:
-  with path.open('rb') as file:
-    return hashlib.file_digest(file, 'sha256').hexdigest()

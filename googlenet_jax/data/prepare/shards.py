@@ -6,7 +6,6 @@ note is written again; one with a note is never touched.
 
 import contextlib
 import dataclasses
-import hashlib
 import json
 import os
 import pathlib
@@ -107,7 +106,7 @@ def write_shard(shard: Shard, advance: Callable[[int], None]) -> tuple[pathlib.P
   temporary = shard.unfinished / f'{shard.path.name}.{os.getpid()}'
   try:
     note = _write_records(shard, temporary, advance)
-    note.size, note.sha256 = temporary.stat().st_size, _sha256(temporary)
+    note.size, note.sha256 = temporary.stat().st_size, files.sha256(temporary)
     files.publish(temporary, shard.path)
     files.write_whole(shard.note, note.to_json().encode(), shard.unfinished)
   finally:
@@ -175,11 +174,6 @@ def _disk(path: pathlib.Path):
     ) from error
 
 
-def _sha256(path: pathlib.Path) -> str:
-  with path.open('rb') as file:
-    return hashlib.file_digest(file, 'sha256').hexdigest()
-
-
 def verify_shard(shard: Shard, advance: Callable[[int], None]) -> str | None:
   """Reads a finished shard again: its bytes, then each record, its label and its pixels.
 
@@ -191,7 +185,7 @@ def verify_shard(shard: Shard, advance: Callable[[int], None]) -> str | None:
   note = Note.of(shard)
   if note is None:
     return f'{shard.path}: missing or of another size than it was written with'
-  if _sha256(shard.path) != note.sha256:
+  if files.sha256(shard.path) != note.sha256:
     return f'{shard.path}: its SHA-256 is not the one that it was written with'
   found, key = Note(), 'first record'
   try:

@@ -12,7 +12,7 @@ from typing import Any
 
 from googlenet_jax import runtime
 from googlenet_jax.errors import UserError
-from googlenet_jax.storage.urls import Place, Url, place
+from googlenet_jax.storage.urls import place
 
 CROPS: Any = {'type': int, 'choices': (1, 10, 144)}
 PARAMETERS: Any = {
@@ -96,31 +96,17 @@ def cache_dir(options: argparse.Namespace) -> pathlib.Path:
 
 
 def local_runs(options: argparse.Namespace) -> list[pathlib.Path]:
-  """The folders that `--workdir` names; of runs in buckets, copies of what readers need."""
+  """The folders that `--workdir` names, or copies of runs in buckets."""
+  from googlenet_jax.training.run.staged import local_run
+
   return [local_run(one, cache_dir(options)) for one in options.workdir]
 
 
 def local_weights(options: argparse.Namespace) -> list[pathlib.Path]:
   """The files that `--weights` names, or copies of objects."""
+  from googlenet_jax.storage.reading import local_file
+
   return [local_file(one, cache_dir(options)) for one in options.weights]
-
-
-def local_run(given: Place, cache: pathlib.Path) -> pathlib.Path:
-  """The folder of a run, which is a copy where it is in a bucket."""
-  if not isinstance(given, Url):
-    return given
-  from googlenet_jax.training.run.staged import fetched_run
-
-  return fetched_run(given, cache)
-
-
-def local_file(given: Place, cache: pathlib.Path) -> pathlib.Path:
-  """A file, which is a copy where it is an object."""
-  if not isinstance(given, Url):
-    return given
-  from googlenet_jax.storage.reading import fetched_file
-
-  return fetched_file(given, cache)
 
 
 def add_processes(parser: argparse.ArgumentParser) -> None:

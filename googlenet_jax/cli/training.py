@@ -210,7 +210,7 @@ def _profile(options: argparse.Namespace) -> None:
     workdir = staged.work_directory(options.workdir, cache).path
     folder = asking.ask(workdir, options.steps, flags.say)
   else:
-    found = asking.traces(staged.fetched_traces(options.workdir, cache))
+    found = asking.traces(staged.local_traces(options.workdir, cache))
     if not found:
       raise UserError(
         f'{options.workdir}: nothing is traced there; accepted: --steps=N while a run is under '

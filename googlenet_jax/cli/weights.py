@@ -66,9 +66,11 @@ def _convert(options: argparse.Namespace) -> None:
   source = options.source
   if isinstance(source, Url):
     from googlenet_jax.storage.bucket import Bucket
+    from googlenet_jax.storage.reading import local_file
+    from googlenet_jax.training.run.staged import local_run
 
     is_run = Bucket(source).read('config.json') is not None
-    source = (flags.local_run if is_run else flags.local_file)(source, flags.cache_dir(options))
+    source = (local_run if is_run else local_file)(source, flags.cache_dir(options))
   if source.is_dir():
     flags.refuse(options, list(told), 'not with a run, which says itself what its {name} is')
     from googlenet_jax.evaluation.commands import convert_run
@@ -132,12 +134,15 @@ def add_export(commands: Any) -> None:
 def _export(options: argparse.Namespace) -> None:
   from googlenet_jax.evaluation.commands import export_one
   from googlenet_jax.evaluation.export import describe
+  from googlenet_jax.storage.reading import local_file
+  from googlenet_jax.training.run.staged import local_run
 
+  cache = flags.cache_dir(options)
   about = export_one(
     options.out,
-    workdir=options.workdir and flags.local_run(options.workdir, flags.cache_dir(options)),
-    weights=options.weights and flags.local_file(options.weights, flags.cache_dir(options)),
-    cache_dir=flags.cache_dir(options),
+    workdir=options.workdir and local_run(options.workdir, cache),
+    weights=options.weights and local_file(options.weights, cache),
+    cache_dir=cache,
     parameters=options.parameters,
     preprocessing=options.preprocessing,
     batch_size=options.batch_size,

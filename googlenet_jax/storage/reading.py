@@ -1,4 +1,4 @@
-"""Copies of objects for those who only read: each is fetched again only when it has changed."""
+"""Local copies of objects for those who only read."""
 
 import contextlib
 import json
@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from googlenet_jax import files
 from googlenet_jax.errors import UserError
 from googlenet_jax.storage.bucket import Bucket, Stored
-from googlenet_jax.storage.urls import Url
+from googlenet_jax.storage.urls import Place, Url
 
 _VERSIONS = '.versions.json'
 
@@ -18,20 +18,22 @@ def staged_path(url: Url, cache_dir: pathlib.Path, kind: str) -> pathlib.Path:
   return cache_dir.absolute().joinpath('buckets', kind, url.scheme, url.bucket, *url.parts)
 
 
-def fetched_file(url: Url, cache_dir: pathlib.Path) -> pathlib.Path:
-  """A local copy of an object.
+def local_file(place: Place, cache_dir: pathlib.Path) -> pathlib.Path:
+  """A file, or a local copy of an object.
 
   Raises:
-    UserError: there is none, or the bucket cannot be used.
+    UserError: there is no such object, or the bucket cannot be used.
   """
-  path = staged_path(url, cache_dir, 'files')
-  bucket = Bucket(url.parent)
+  if not isinstance(place, Url):
+    return place
+  path = staged_path(place, cache_dir, 'files')
+  bucket = Bucket(place.parent)
   path.parent.mkdir(parents=True, exist_ok=True)
   with files.replacing(path) as temporary:
     try:
-      bucket.download(url.name, temporary)
+      bucket.download(place.name, temporary)
     except FileNotFoundError as error:
-      raise UserError(f'{url}: no such object') from error
+      raise UserError(f'{place}: no such object') from error
   return path
 
 

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 
+import jax
 import numpy as np
 import pytest
 from eight_steps import CHANGES
@@ -74,8 +75,6 @@ def check_equal(url, cache, local, tmp_path):
   with other.locked():
     other._fetch_checkpoints()
     theirs, ours = (final_state(folder, cache, **CHANGES) for folder in (other.path, local))
-  import jax
-
   for a, b in zip(jax.tree.leaves(theirs), jax.tree.leaves(ours), strict=True):
     assert np.asarray(a).tobytes() == np.asarray(b).tobytes()
 
@@ -204,31 +203,31 @@ def test_the_server_is_gone_for_ten_seconds(there, url, cache, local, tmp_path):
 
 
 @ONE
-def test_evaluate_and_convert_read_from_the_bucket(there, url, cache, local, capsys, tmp_path):
-  from googlenet_jax.cli import main
-
+def test_evaluate_and_convert_read_from_the_bucket(
+  there, url, cache, local, capsys, tmp_path, monkeypatch
+):
   run(url, cache)
   there.gate.requests.clear()
   common = [f'--cache_dir={cache}', '--format=json']
-  assert main(['evaluate', f'--workdir={url}', *common]) == 0
+  assert cli.main(['evaluate', f'--workdir={url}', *common]) == 0
   found = json.loads(capsys.readouterr().out)
   read = [name for method, name in there.gate.requests if method == 'GET' and '.tar' in name]
   assert len(read) == 1 and '/checkpoints/8-' in read[0]
-  assert main(['evaluate', f'--workdir={local}', *common]) == 0
+  assert cli.main(['evaluate', f'--workdir={local}', *common]) == 0
   assert json.loads(capsys.readouterr().out) == found | {'networks': [f'{local} step 8 raw']}
   weights = tmp_path / 'run.safetensors'
-  assert main(['convert', str(url), str(weights), *common]) == 0
+  assert cli.main(['convert', str(url), str(weights), *common]) == 0
   Bucket(url.parent).upload(weights, 'run.safetensors')
   again = tmp_path / 'again.safetensors'
   there_too = str(url.parent / 'run.safetensors')
-  assert main(['convert', there_too, str(again), *common]) == 0
+  assert cli.main(['convert', there_too, str(again), *common]) == 0
   assert again.exists()
   begun = short(**CHANGES, **{'init.weights': there_too})
-  os.environ['GOOGLENET_CACHE'] = str(cache)
+  monkeypatch.setenv('GOOGLENET_CACHE', str(cache))
   assert open_experiment(begun, cache).weights is not None
   for command in ('evaluate', 'convert'):
     missing = [f'--workdir={url}x'] if command == 'evaluate' else [f'{url}x', str(again)]
-    assert main([command, *missing, *common]) == 1
+    assert cli.main([command, *missing, *common]) == 1
     assert f'googlenet {command}: {url}x: no' in capsys.readouterr().err
 
 

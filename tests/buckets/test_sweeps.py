@@ -18,7 +18,7 @@ from googlenet_jax.storage.bucket import Bucket
 from googlenet_jax.storage.urls import place
 from googlenet_jax.sweeps.status import DONE, RUNNING, STOPPED, WAITING
 from googlenet_jax.sweeps.study import Study
-from googlenet_jax.training.run.staged import fetched_run
+from googlenet_jax.training.run.staged import local_run
 
 ROOT = pathlib.Path(__file__).parents[2]
 HERE = pathlib.Path(__file__).parent
@@ -135,7 +135,7 @@ def test_a_sweep_and_its_report_are_as_local_ones(there, root, cache, tmp_path, 
   ours = (tmp_path / 'local/report/members.csv').read_text().splitlines()
   assert drop.sub('', theirs[0]) == drop.sub('', ours[0]) and len(theirs) == len(ours) == 5
   for seed in range(4):
-    copied = fetched_run(root / f'seeds/members/seed={seed}', tmp_path / 'reader')
+    copied = local_run(root / f'seeds/members/seed={seed}', tmp_path / 'reader')
     beside = tmp_path / f'local/seeds/members/seed={seed}'
     pair = (final_state(folder, cache, **CHANGES, seed=seed) for folder in (copied, beside))
     for a, b in zip(*map(jax.tree.leaves, pair), strict=True):

@@ -16,8 +16,8 @@ from googlenet_jax.data.sources import Split, open_split
 from googlenet_jax.errors import UserError
 from googlenet_jax.models import PREFIX, Network
 from googlenet_jax.normalization import Normalization
-from googlenet_jax.storage.reading import fetched_file
-from googlenet_jax.storage.urls import Url, place
+from googlenet_jax.storage.reading import local_file
+from googlenet_jax.storage.urls import place
 from googlenet_jax.training.config.durations import Durations, in_steps
 from googlenet_jax.training.config.hyperparameters import hyperparameters
 from googlenet_jax.training.config.network import build_model
@@ -54,8 +54,7 @@ class Experiment:
     """The weights that a new run starts from, or None if it starts from random values."""
     if not self.config.init.weights:
       return None
-    found = place(self.config.init.weights)
-    path = fetched_file(found, runtime.cache_dir()) if isinstance(found, Url) else found
+    path = local_file(place(self.config.init.weights), runtime.cache_dir())
     return open_weights(path, self.model, self.normalization)
 
   @functools.cached_property

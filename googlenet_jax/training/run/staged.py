@@ -187,16 +187,20 @@ class StagedRun(WorkDirectory):
         logger.warning('not all is in the bucket: %s', failure)
 
 
-def fetched_run(url: Url, cache_dir: pathlib.Path) -> pathlib.Path:
-  """A local copy of what a reader needs of a run: its config and its newest good checkpoint.
+def local_run(place: Place, cache_dir: pathlib.Path) -> pathlib.Path:
+  """The folder of a run, or a copy of what a reader needs of one in a bucket.
+
+  That is its config and its newest good checkpoint.
 
   Raises:
     UserError: there is no run, or the bucket cannot be used.
   """
-  bucket, path = Bucket(url), staged_path(url, cache_dir, 'read')
+  if not isinstance(place, Url):
+    return place
+  bucket, path = Bucket(place), staged_path(place, cache_dir, 'read')
   config = bucket.read('config.json')
   if config is None:
-    raise UserError(f'{url}: not a work directory: it has no config.json')
+    raise UserError(f'{place}: not a work directory: it has no config.json')
   checkpoints = path / _CHECKPOINTS
   checkpoints.mkdir(parents=True, exist_ok=True)
   files.write_whole(path / 'config.json', config, path)
@@ -211,13 +215,13 @@ def fetched_run(url: Url, cache_dir: pathlib.Path) -> pathlib.Path:
         folders.read(name, checkpoints / name)
       return path
     except DamagedError as error:
-      logger.warning('%s/%s/%s: %s', url, _CHECKPOINTS, name, error)
+      logger.warning('%s/%s/%s: %s', place, _CHECKPOINTS, name, error)
   if names:
-    raise UserError(f'{url}/{_CHECKPOINTS}: no checkpoint is good')
+    raise UserError(f'{place}/{_CHECKPOINTS}: no checkpoint is good')
   return path
 
 
-def fetched_traces(place: Place, cache_dir: pathlib.Path) -> pathlib.Path:
+def local_traces(place: Place, cache_dir: pathlib.Path) -> pathlib.Path:
   """The folder of a run, or a local copy of the traces of one in a bucket."""
   if not isinstance(place, Url):
     return place

@@ -56,7 +56,7 @@ class Profile:
     steps: the first and the last step.
     device: kind of the devices.
     devices: number of devices of the run.
-    seconds: from the beginning of the first step to the end of the last.
+    seconds: time between the beginning of the first step and the end of the last.
     busy: seconds of these in which some operation ran.
     waited: seconds in which none did, by what the host was about.
     modules: the modules, the costliest first.

@@ -244,12 +244,25 @@ class Launcher:
       message = last_line(log_file(self.study, run.member), run.log_began) or f'exit {code}'
       if code < 0:
         message = f'killed by {signal.Signals(-code).name}'
-      self.study.record_failure(run.member, code, message)
-      failures = self.study.status(run.member, self._retries, at_once=True).failures
-      wait = min(BACK_OFF * 2 ** (failures - 1), LONGEST_WAIT)
-      again = f'again in {wait:.0f} s' if failures <= self._retries else 'given up'
-      self._say(f'{name}: failed ({failures}; {again}): {message}')
+      _, wait, said = note_failure(self.study, run.member, code, message, self._retries)
+      self._say(said)
       self._waiting.append((time.monotonic() + wait, run.member))
+
+
+def note_failure(
+  study: Study, member: Member, code: int, message: str, retries: int
+) -> tuple[bool, float, str]:
+  """Adds a failure to those of a member.
+
+  Returns:
+    Whether the member is given up, the seconds until it may be tried again, and a line about it.
+  """
+  study.record_failure(member, code, message)
+  failures = study.status(member, retries).failures
+  wait = min(BACK_OFF * 2 ** (failures - 1), LONGEST_WAIT)
+  given_up = failures > retries
+  again = 'given up' if given_up else f'again in {wait:.0f} s'
+  return given_up, wait, f'{member.name}: failed ({failures}; {again}): {message}'
 
 
 def log_file(study: Study, member: Member) -> pathlib.Path:

@@ -143,11 +143,15 @@ class Study:
     if self.staged:
       self.staged.send(*names)
 
+  @property
+  def place(self) -> Place:
+    """Where the study is, for processes that start anywhere: its absolute path, or its URL."""
+    return self.staged.url if self.staged else self.path.absolute()
+
   def command(self, member: Member) -> list[str]:
     """Arguments of the `googlenet` command that trains one member."""
-    workdir = self.workdir(member).absolute()
-    place = self.staged.url / 'members' / member.name if self.staged else workdir
-    return ['train', f'--workdir={place}', *self.arguments, *member.arguments]
+    workdir = self.place / 'members' / member.name
+    return ['train', f'--workdir={workdir}', *self.arguments, *member.arguments]
 
   def costs(self, classes: int, examples: int) -> dict[str, Costs]:
     """The costs of each member, by its name.

@@ -164,10 +164,14 @@ def _show_progress(
 ) -> dict[str, Status]:
   statuses = study.statuses(options.retries)
   out.print(table.progress(costs, statuses, {}, out))
+  _show_end(out, study, statuses)
+  return statuses
+
+
+def _show_end(out: Console, study: Study, statuses: dict[str, Status]) -> None:
   for line in table.failures(statuses):
     out.print(line)
   out.print(f'{study.name}: {table.summary(statuses)}')
-  return statuses
 
 
 def _slots(options: Options, members: int) -> int:
@@ -265,8 +269,13 @@ def _cluster(options: Options, study: Study) -> Cluster | None:
   if options.on == 'slurm':
     return slurm.cluster(options.template, tuple(options.slurm))
   if options.on == 'kubernetes':
-    limits: Any = {'parallel': options.parallel, 'apply': options.apply}
-    return kubernetes.cluster(options.kubernetes, options.template, study.path.parent, **limits)
+    return kubernetes.cluster(
+      options.kubernetes,
+      options.template,
+      study.path.parent,
+      parallel=options.parallel,
+      apply=options.apply,
+    )
   if options.on == 'tpu':
     return tpu.cluster(options.tpu, options.apply)
   return None
@@ -283,7 +292,11 @@ def _submit(out: Console, study: Study, options: Options, cluster: Cluster) -> b
   for member in members:
     if statuses[member.name].state == FAILED:
       study.try_again(member)
-  limits: Any = {'parallel': options.parallel, 'retries': options.retries}
-  for line in cluster.submit(study, members, **limits):
+  submitted = cluster.submit(study, members, parallel=options.parallel, retries=options.retries)
+  for line in submitted:
     out.print(line, soft_wrap=True)
-  return not any(s.state == FAILED for s in study.statuses(options.retries).values())
+  if not cluster.attended:
+    return True
+  statuses = study.statuses(options.retries)
+  _show_end(out, study, statuses)
+  return not any(status.state == FAILED for status in statuses.values())

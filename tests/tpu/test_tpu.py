@@ -19,6 +19,7 @@ from waiting import wait_until
 
 from googlenet_jax import cli
 from googlenet_jax.errors import UserError
+from googlenet_jax.sweeps import local
 from googlenet_jax.sweeps.clusters import launcher
 from googlenet_jax.sweeps.clusters.gcloud import request
 from googlenet_jax.sweeps.status import json_lines
@@ -28,7 +29,7 @@ HERE = pathlib.Path(__file__).parent
 EXPERIMENT = HERE.parent / 'sweeps/experiment.py'
 PLACE = ('accelerator=v5litepod-8', 'runtime=v2-alpha-tpuv5-lite', 'zone=us-west4-a')
 OPTIONS = (*PLACE, 'spot=yes', f'python={HERE / "member.sh"}')
-FAST = {'POLL': 0.3, 'AGAIN': 0.1, 'UNSEEN': 0.1, 'BACK_OFF': 0.01, 'LOST': 3}
+FAST = {'POLL': 0.3, 'AGAIN': 0.1, 'UNSEEN': 0.1, 'LOST': 3}
 
 
 class Cloud:
@@ -78,6 +79,7 @@ def cloud(tmp_path, monkeypatch):
   monkeypatch.setattr(gcloud, 'STATE', tmp_path / 'cloud')
   for name, seconds in FAST.items():
     monkeypatch.setattr(launcher, name, seconds)
+  monkeypatch.setattr(local, 'BACK_OFF', 0.01)
   made = Cloud(tmp_path / 'cloud')
   yield made
   for left in made.requests().values():
@@ -157,7 +159,7 @@ def test_preempted_in_the_middle_and_nothing_left(cloud, study):
 
 
 @pytest.mark.long
-def test_a_real_member_that_is_preempted_ends_with_the_same_bits(
+def test_a_real_member_that_is_preempted_ends_with_the_same_figures(
   cloud, study, tmp_path, monkeypatch
 ):
   monkeypatch.setenv('GOOGLENET_CACHE', str(tmp_path / 'cache'))

@@ -35,7 +35,7 @@ class Cluster(Protocol):
       retries: how often a member that fails is tried again.
 
     Returns:
-      Lines that say what has come of it.
+      Lines that say what was submitted; none where it goes on until all members are done.
 
     Raises:
       Preempted: a signal ended it, where it goes on until all members are done.
@@ -46,6 +46,5 @@ class Cluster(Protocol):
 def study_key(study: Study) -> str:
   """The study's name and folder as names in a cluster may be, in at most 27 characters."""
   name = re.sub(r'[^a-z0-9]+', '-', study.name.lower())[:20].strip('-') or 'study'
-  place = study.staged.url if study.staged else study.path.absolute()
-  folder = hashlib.sha256(str(place).encode()).hexdigest()[:6]
+  folder = hashlib.sha256(str(study.place).encode()).hexdigest()[:6]
   return f'{name if name[0].isalpha() else f"s-{name[:18]}"}-{folder}'

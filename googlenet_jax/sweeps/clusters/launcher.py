@@ -18,7 +18,7 @@ from googlenet_jax.errors import RUN_ME_AGAIN, UserError
 from googlenet_jax.sweeps.clusters import gcloud, script
 from googlenet_jax.sweeps.clusters.cluster import study_key
 from googlenet_jax.sweeps.clusters.gcloud import Found, GcloudError, Request
-from googlenet_jax.sweeps.local import BACK_OFF, LONGEST_WAIT, last_line, log_file
+from googlenet_jax.sweeps.local import last_line, log_file, note_failure
 from googlenet_jax.sweeps.members import Member
 from googlenet_jax.sweeps.status import DONE, FAILED, RUNNING
 from googlenet_jax.sweeps.study import Study
@@ -304,13 +304,10 @@ class Launcher:
   def _failed(self, pod: _Pod, code: int, message: str) -> None:
     """Counts a failure; the member is tried again later, or given up with its pod."""
     assert pod.member
-    self._study.record_failure(pod.member, code, message)
-    failures = self._study.status(pod.member, self._retries).failures
-    wait = min(BACK_OFF * 2 ** (failures - 1), LONGEST_WAIT)
-    again = f'again in {wait:.0f} s' if failures <= self._retries else 'given up'
-    self._say(f'{pod.member.name}: failed ({failures}; {again}): {message}')
+    given_up, wait, said = note_failure(self._study, pod.member, code, message, self._retries)
+    self._say(said)
     pod.due = time.monotonic() + wait
-    if failures > self._retries:
+    if given_up:
       self._leave(pod, comes_again=False)
 
   def _tell(self) -> None:

@@ -37,12 +37,9 @@ class Tpu:
       lines.print(f'{time.strftime("%H:%M:%S")} {line}', soft_wrap=True)
 
     launcher = Launcher(study, self.request, parallel or 1, retries, say)
-    finished = launcher.run(members)
-    statuses = study.statuses(retries)
-    said = f'{study.name}: {table.summary(statuses)}'
-    if not finished:
-      raise Preempted(f'sweep {said}')
-    return [*table.failures(statuses), said]
+    if not launcher.run(members):
+      raise Preempted(f'sweep {study.name}: {table.summary(study.statuses(retries))}')
+    return []
 
   def states(self, study: Study) -> dict[str, str]:
     """States of the pods of a study, by the members' names."""

@@ -6,17 +6,16 @@ Each FOLDER is a work directory, whose run goes on, and is stopped by a signal a
 Its newest state is left in `state.npz` there.
 """
 
-import os
+import contextlib
 import pathlib
-import signal
 import sys
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from short_runs import short
+import pytest
+from short_runs import final_state, short, stopped_after
 
-from googlenet_jax.errors import Preempted
 from googlenet_jax.training.config import experiment
 from googlenet_jax.training.run import loop
 from googlenet_jax.training.run.workdir import WorkDirectory
@@ -42,34 +41,13 @@ def compute_in_float64():
   experiment.create_state = lambda *a: in_float64(create_state(*a))
 
 
-def stop_after(steps):
-  train_batches = experiment.Experiment.train_batches
-
-  def stopping(self, start, *arguments):
-    for number, batch in enumerate(train_batches(self, start, *arguments), start + 1):
-      if number == steps:
-        os.kill(os.getpid(), signal.SIGTERM)
-      yield batch
-
-  experiment.Experiment.train_batches = stopping
-  return train_batches
-
-
 def main(family, cache, *folders):
   compute_in_float64()
+  cache = pathlib.Path(cache)
   for folder, stop in zip(folders[::2], map(int, folders[1::2]), strict=True):
-    train_batches = stop_after(stop)
-    config = short(family, **CHANGES)
-    try:
-      loop.train(config, WorkDirectory(folder), pathlib.Path(cache))
-    except Preempted:
-      assert stop < STEPS
-    experiment.Experiment.train_batches = train_batches
-    found = loop.Checkpoints(WorkDirectory(folder).checkpoints, about={})
-    opened = experiment.open_experiment(config, pathlib.Path(cache))
-    state = found.restore_newest(opened.abstract_state, opened.parallel.replicated)
-    found.close()
-    leaves, _ = jax.tree_util.tree_flatten_with_path(jax.device_get(state))
+    with stopped_after(stop, pytest.MonkeyPatch()) if stop < STEPS else contextlib.nullcontext():
+      loop.train(short(family, **CHANGES), WorkDirectory(folder), cache)
+    leaves, _ = jax.tree_util.tree_flatten_with_path(final_state(folder, cache, family, **CHANGES))
     np.savez(
       pathlib.Path(folder) / 'state.npz', **{jax.tree_util.keystr(p): leaf for p, leaf in leaves}
     )

@@ -1,5 +1,6 @@
 """Fixtures shared by all tests."""
 
+import gc
 import os
 import pathlib
 
@@ -26,6 +27,16 @@ hypothesis.settings.register_profile(
 )
 hypothesis.settings.load_profile('without a clock')
 
+# JAX and the tests live as long as the process: searching them for garbage again and again takes a
+# fourteenth of the time.
+gc.set_threshold(50_000, 50, 100)
+
+
+def pytest_collection_finish() -> None:
+  gc.collect()
+  gc.freeze()
+
+
 SHARED_DATA = pathlib.Path(__file__).resolve().parents[2] / 'shared' / 'data'
 
 
@@ -35,3 +46,9 @@ def shared_data() -> pathlib.Path:
   if not SHARED_DATA.is_dir():
     pytest.skip(f'{SHARED_DATA} is absent: real weights and photos are not part of the repository')
   return SHARED_DATA
+
+
+@pytest.fixture(scope='session')
+def cache(tmp_path_factory) -> pathlib.Path:
+  """A folder for the embedded data, which each process that runs tests prepares once."""
+  return tmp_path_factory.mktemp('캐시 cache')

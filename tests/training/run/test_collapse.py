@@ -192,11 +192,6 @@ def test_what_begins_anew_is_as_at_a_beginning_and_the_rest_keeps_its_bits():
   jax.block_until_ready(step(after, next(headed.batches(1)), headed.hyper_of(config)))
 
 
-@pytest.fixture(scope='module')
-def cache(tmp_path_factory):
-  return tmp_path_factory.mktemp('cache')
-
-
 @pytest.fixture
 def everybody_is_lost(monkeypatch):
   """Figures by which all have collapsed at the end of each window, which are eight steps."""

@@ -15,11 +15,6 @@ FILE = pathlib.Path(__file__).parents[3] / 'experiments/collapse.py'
 GUESS = math.log(10)
 
 
-@pytest.fixture(scope='module')
-def cache(tmp_path_factory):
-  return tmp_path_factory.mktemp('cache')
-
-
 def trained(folder, cache, *overrides, argument=''):
   """The last line on the losses of a run of the experiment, and the steps of its alarms."""
   workdir = WorkDirectory(folder)
@@ -29,12 +24,23 @@ def trained(folder, cache, *overrides, argument=''):
   return last, [line['step'] for line in lines if 'collapse/main' in line]
 
 
-def test_two_classifiers_collapse_as_published(tmp_path, cache):
-  last, alarms = trained(tmp_path, cache, '--config.duration=88 steps')
-  assert alarms == [80]
+def two_collapsed(last):
   assert last['train/loss_aux_conv2'] < 0.5 * GUESS
   for name in ('aux_conv6', 'main'):
     assert last[f'train/loss_{name}'] == pytest.approx(GUESS, rel=0.02)
+
+
+def test_two_classifiers_collapse_as_published(tmp_path, cache):
+  """With a quarter of the images a step; the long form has the shipped batch, and the alarm."""
+  few = ('--config.batch_size=16', '--config.log_every=4 steps', '--config.duration=48 steps')
+  two_collapsed(trained(tmp_path, cache, *few)[0])
+
+
+@pytest.mark.long
+def test_the_alarm_is_raised_as_they_do(tmp_path, cache):
+  last, alarms = trained(tmp_path, cache, '--config.duration=88 steps')
+  assert alarms == [80]
+  two_collapsed(last)
 
 
 REMEDIES = {

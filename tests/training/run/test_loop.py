@@ -23,11 +23,6 @@ from googlenet_jax.training.run.metrics import read_metrics
 from googlenet_jax.training.run.workdir import WorkDirectory, provenance
 
 
-@pytest.fixture(scope='module')
-def cache(tmp_path_factory):
-  return tmp_path_factory.mktemp('cache')
-
-
 def run(folder, cache, change_config=False, **changes):
   return loop.train(short(**changes), WorkDirectory(folder), cache, change_config)
 

@@ -26,11 +26,6 @@ RUN = {
 
 
 @pytest.fixture(scope='module')
-def cache(tmp_path_factory):
-  return tmp_path_factory.mktemp('cache')
-
-
-@pytest.fixture(scope='module')
 def run(tmp_path_factory, cache):
   """The folder of a run with recalibration, and its result."""
   folder = tmp_path_factory.mktemp('run')

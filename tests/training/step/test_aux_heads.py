@@ -87,11 +87,6 @@ def test_each_head_has_an_error_of_its_own():
   assert len({tuple(float(metrics[name]) for metrics in history) for name in names}) == 3
 
 
-@pytest.fixture(scope='module')
-def cache(tmp_path_factory):
-  return tmp_path_factory.mktemp('cache')
-
-
 @pytest.mark.long
 @pytest.mark.parametrize('family', ['cnds', 'googlenet'])
 def test_the_same_of_whole_networks_as_they_ship(family, cache):
@@ -119,7 +114,9 @@ def test_a_resumed_run_follows_its_schedule(tmp_path, cache, monkeypatch):
   """The weight at each step, computed from the logged loss and its parts."""
   scheduled = {'loss.aux_schedule': 'product', 'loss.aux_every': '4 steps'}
   window = {'loss.aux_from': '3 steps', 'loss.aux_until': '17 steps'}
-  config = short('cnds', **scheduled, **window, **{'log_every': '1 step', 'duration': '20 steps'})
+  steps = {'log_every': '1 step', 'duration': '20 steps', 'evaluation.every': '20 steps'}
+  small = {'batch_size': 8, 'data.image_size': 16, 'data.resize': 16}
+  config = short('cnds', **scheduled, **window, **steps, **small)
 
   def run(folder):
     workdir = WorkDirectory(tmp_path / folder)

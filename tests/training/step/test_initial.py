@@ -21,11 +21,6 @@ GRAY = (127.5, 127.5, 127.5)
 NORMALIZATION = {'data.mean': GRAY, 'data.std': GRAY}
 
 
-@pytest.fixture(scope='module')
-def cache(tmp_path_factory):
-  return tmp_path_factory.mktemp('cache')
-
-
 def config(path, **changes):
   return short('inception', **{'init.weights': str(path), **NORMALIZATION, **changes})
 

@@ -27,10 +27,10 @@ def train(folder, cache, **changes):
 
 
 @pytest.fixture(scope='module')
-def runs(tmp_path_factory):
+def runs(tmp_path_factory, cache):
   """Two runs: one is not traced, one by its config in steps 5 and 6, and on request in 9 and 10."""
   path, answers = tmp_path_factory.mktemp('runs'), []
-  cache, traced = path / 'cache', path / 'traced'
+  traced = path / 'traced'
   train(path / 'plain', cache)
 
   def ask():
@@ -52,9 +52,9 @@ def runs(tmp_path_factory):
   return path, answers
 
 
-def test_a_traced_run_is_the_same_to_the_bit(runs):
+def test_a_traced_run_is_the_same_to_the_bit(runs, cache):
   path, _ = runs
-  states = [final_state(path / name, path / 'cache', **SHORT) for name in ('plain', 'traced')]
+  states = [final_state(path / name, cache, **SHORT) for name in ('plain', 'traced')]
   jax.tree.map(np.testing.assert_array_equal, *states)
   losses = [
     [line.get('train/loss') for line in read_metrics(path / name / 'metrics.jsonl')]

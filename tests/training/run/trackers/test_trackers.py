@@ -18,11 +18,6 @@ from googlenet_jax.training.run.trackers import tensorboard_run, tracker
 from googlenet_jax.training.run.workdir import WorkDirectory
 
 
-@pytest.fixture(scope='module')
-def cache(tmp_path_factory):
-  return tmp_path_factory.mktemp('cache')
-
-
 def run(folder, cache, **changes):
   return loop.train(short(**changes), WorkDirectory(folder), cache)
 

@@ -115,12 +115,15 @@ class Recorder:
 
 
 def _programs() -> dict[str, dict[str, str]]:
-  """Where each operation of the compiled programs was made, by the names of both."""
+  """Where each operation of the compiled programs was made, by the names of both.
+
+  Another run of this process has programs of the same names: the newest of a name counts.
+  """
   live: Callable[[], Any] = jax.devices()[0].client.live_executables
   found: dict[str, dict[str, str]] = {}
-  for executable in live():
+  for executable in live():  # the newest first
     for module in executable.hlo_modules():
-      operations = hlo.parse(module.to_string()).operations()
-      scopes = found.setdefault(module.name, {})
-      scopes |= {operation.name: operation.scope for operation in operations if operation.scope}
+      if module.name not in found:
+        operations = hlo.parse(module.to_string()).operations()
+        found[module.name] = {each.name: each.scope for each in operations if each.scope}
   return found

@@ -1,5 +1,6 @@
 """Traces of a run's steps: by its config, on request, and what is read in them."""
 
+import contextlib
 import json
 import threading
 
@@ -13,7 +14,7 @@ from googlenet_jax import cli, files
 from googlenet_jax.analysis import profile
 from googlenet_jax.errors import UserError
 from googlenet_jax.training.config.durations import in_steps
-from googlenet_jax.training.config.experiment import Experiment
+from googlenet_jax.training.config.experiment import Experiment, open_experiment
 from googlenet_jax.training.run import loop
 from googlenet_jax.training.run.metrics import read_metrics
 from googlenet_jax.training.run.profiles import asking
@@ -28,8 +29,15 @@ def train(folder, cache, **changes):
 
 @pytest.fixture(scope='module')
 def runs(tmp_path_factory, cache):
-  """Two runs: one is not traced, one by its config in steps 5 and 6, and on request in 9 and 10."""
+  """Two runs: one is not traced, one by its config in steps 5 and 6, and on request in 9 and 10.
+
+  Before them, the process has compiled the step of another network, as a notebook might.
+  """
   path, answers = tmp_path_factory.mktemp('runs'), []
+  another = open_experiment(short('cnds'), cache)
+  with contextlib.closing(another.train_batches(0)) as batches:
+    arguments = another.abstract_state, next(batches), another.hyper
+    kept = jax.jit(another.train_step()).lower(*arguments).compile()
   traced = path / 'traced'
   train(path / 'plain', cache)
 
@@ -49,6 +57,7 @@ def runs(tmp_path_factory, cache):
     monkeypatch.setattr(Experiment, 'train_batches', waiting)
     train(traced, cache, profile='5:7')
   asker.join()
+  del kept
   return path, answers
 
 

@@ -92,8 +92,10 @@ class Bucket:
 
   def read(self, name: str, tail: int | None = None) -> bytes | None:
     """An object, or its last bytes; None where it is absent."""
-    start = None if tail is None else -tail
-    read = functools.partial(self._driver.cat_file, start=start)
+    options: dict[str, Any] = {} if tail is None else {'start': -tail}
+    if self.url.scheme == 's3':
+      options['max_concurrency'] = 1  # with more, s3fs first asks for the size
+    read = functools.partial(self._driver.cat_file, **options)
     try:
       data = self._try(f'{name} cannot be read', read, self._path(name))
     except FileNotFoundError:

@@ -66,13 +66,19 @@ class StagedStudy:
       self._bucket,
       listed,
       self.path,
-      wanted=lambda name: name.startswith(f'{below}/') and name.rpartition('/')[2] in _STATUS,
+      wanted=lambda name: name.startswith(f'{below}/') and _says_how_it_is(name, listed),
       below=below,
       tail=lambda name: TAIL if name.endswith('/metrics.jsonl') else None,
     )
     _note_leases(self.path, listed)
     if member:
       self._read[member] = time.monotonic()
+
+
+def _says_how_it_is(name: str, listed: dict[str, Stored]) -> bool:
+  """Whether a member's state is read in an object: of one that is done, the result says all."""
+  folder, _, file = name.rpartition('/')
+  return file in _STATUS and not (file == 'metrics.jsonl' and f'{folder}/DONE' in listed)
 
 
 def fetched_studies(url: Url, cache_dir: pathlib.Path) -> pathlib.Path:

@@ -40,12 +40,12 @@ def status_of(workdir: pathlib.Path, retries: int) -> Status:
     'failures': len(failures),
     'message': str(failures[-1]['message']) if failures else '',
   }
-  step, known['loss'] = 0, None
-  for line in json_lines(workdir / 'metrics.jsonl', tail=TAIL):
-    if isinstance(line.get('step'), int):
-      step, logged = line['step'], line.get('train/loss')
-      known['loss'] = float(logged) if isinstance(logged, int | float) else known['loss']
   result = _json(workdir / 'result.json') if (workdir / 'DONE').exists() else None
+  train = result.get('train') if isinstance(result, dict) else None
+  if isinstance(train, dict) and 'loss' in train:  # so that the log need not be read
+    step, known['loss'] = 0, _number(train['loss'])
+  else:
+    step, known['loss'] = _logged(workdir)
   if result is not None:
     try:
       known['top1_error'] = float(result['test']['main']['top1_error'])
@@ -92,6 +92,20 @@ def _is_leased(workdir: pathlib.Path) -> bool:
     return time.time() < float((workdir / HELD_UNTIL).read_text())
   except (OSError, ValueError):
     return False
+
+
+def _logged(workdir: pathlib.Path) -> tuple[int, float | None]:
+  """The last step in the log of a run, and its last training loss."""
+  step, loss = 0, None
+  for line in json_lines(workdir / 'metrics.jsonl', tail=TAIL):
+    if isinstance(line.get('step'), int):
+      step, last = line['step'], _number(line.get('train/loss'))
+      loss = loss if last is None else last
+  return step, loss
+
+
+def _number(value: Any) -> float | None:
+  return float(value) if isinstance(value, int | float) else None
 
 
 def _json(path: pathlib.Path) -> Any:

@@ -47,7 +47,7 @@ def fill(bucket, study, kinds):
 
   def result(number):
     main = {'top1_error': number / 10000}
-    return {'steps': 8, 'test': {'main': main}, 'train': {'images_per_second': 10.0}}
+    return {'steps': 8, 'test': {'main': main}, 'train': {'images_per_second': 10.0, 'loss': 0.5}}
 
   objects, leases = {}, {}
   for number, member in enumerate(study.members):
@@ -81,7 +81,7 @@ def check_status(members, root, cache, folder):
     kinds[number % 5] for number in range(members)
   ]
   assert found[study.members[5].name].top1_error == 5 / 10000
-  assert found[study.members[2].name].loss == 1.5
+  assert [found[study.members[number].name].loss for number in (0, 2)] == [0.5, 1.5]
   return study
 
 
@@ -89,6 +89,13 @@ def test_status_reads_only_what_has_changed(there, root, cache, tmp_path):
   study = check_status(20, root, cache, tmp_path)
   names = {name.rpartition('/')[2] for method, name in there.gate.requests if method == 'GET'}
   assert 'metrics.jsonl' in names and not names & {'8-0.tar', 'config.json'}
+  first = f'members/{study.members[0].name}/'  # which is done
+  read = {
+    name.rpartition('/')[2]
+    for method, name in there.gate.requests
+    if method == 'GET' and first in name
+  }
+  assert 'result.json' in read and 'metrics.jsonl' not in read
   fourth = study.members[3].name
   Bucket(root / 'seeds').write(f'members/{fourth}/metrics.jsonl', LINE.replace(b'3', b'7'))
   there.gate.requests.clear()

@@ -113,6 +113,9 @@ def test_status_of_whatever_is_there(tmp_path):
   (tmp_path / 'result.json').write_text(json.dumps(result))
   done = status_of(tmp_path, 2)
   assert (done.state, done.step, done.loss, done.top1_error) == (DONE, 9, 2.5, 0.25)
+  result['train']['loss'] = 0.5
+  (tmp_path / 'result.json').write_text(json.dumps(result))
+  assert status_of(tmp_path, 2).loss == 0.5
   (tmp_path / 'result.json').write_text('{')
   assert status_of(tmp_path, 2).state == FAILED
   try_again(tmp_path)  # the member writes its result anew

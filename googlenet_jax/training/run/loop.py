@@ -33,6 +33,7 @@ from googlenet_jax.training.run.metrics import (
   DEVICES,
   DEVICES_BEFORE,
   MetricsLog,
+  last_loss,
   read_metrics,
 )
 from googlenet_jax.training.run.profiles.recorder import Recorder
@@ -99,7 +100,7 @@ def train(
       'steps': experiment.durations.steps,
       'evaluated_parameters': config.evaluation.parameters,
       'test': evaluated,
-      'train': dataclasses.asdict(run.totals),
+      'train': {'loss': last_loss(workdir.metrics), **dataclasses.asdict(run.totals)},
       'seed': config.seed,
       **provenance(),
     }

@@ -89,3 +89,9 @@ def read_metrics(path: pathlib.Path) -> list[dict[str, float]]:
     except json.JSONDecodeError:
       continue
   return lines
+
+
+def last_loss(path: pathlib.Path) -> float | None:
+  """The training loss of the last line that has one."""
+  losses = [line['train/loss'] for line in read_metrics(path) if 'train/loss' in line]
+  return losses[-1] if losses else None

@@ -67,6 +67,8 @@ def test_goes_back_to_the_newest_checkpoint(tmp_path, cache, monkeypatch, caplog
   assert (int(state.step), int(state.nonfinite)) == (24, 1)
   logged = [line['step'] for line in read_metrics(tmp_path / 'metrics.jsonl')]
   assert logged == sorted(logged) and {4, 8, 12, 16, 20, 24} == set(logged)
+  losses = [line.get('train/loss') for line in read_metrics(tmp_path / 'metrics.jsonl')]
+  assert result['train']['loss'] == [loss for loss in losses if loss][-1]
 
 
 @pytest.mark.long

@@ -1,10 +1,10 @@
 """Trees of a network's variables: shapes, names and random values."""
 
-import functools
-
 import jax
 import jax.numpy as jnp
 import numpy as np
+
+from googlenet_jax.models import abstract_variables
 
 FLOAT32 = jnp.dtype(jnp.float32)
 
@@ -14,10 +14,9 @@ def images(size, count=2):
   return jax.ShapeDtypeStruct((count, size, size, 3), jnp.float32)
 
 
-@functools.cache
 def specs(model, size=64):
   """Shapes and types of the variables; nothing is computed."""
-  return jax.eval_shape(model.init, jax.random.key(0), images(size))
+  return abstract_variables(model, size)
 
 
 def random_variables(model, size=64):

@@ -43,7 +43,7 @@ class Traced(NamedTuple):
   computation: core.ClosedJaxpr
 
 
-@functools.lru_cache(maxsize=16)  # tracing takes a second or more, and each figure begins with it
+@functools.lru_cache(maxsize=64)  # tracing takes a second or more, and each figure begins with it
 def traced(model: nn.Module, image_size: int) -> Traced:
   """Traces a network once for all that is asked of its structure; nothing is computed.
 
@@ -74,7 +74,6 @@ def _abstract(array: Any) -> jax.ShapeDtypeStruct:
   return jax.ShapeDtypeStruct(array.shape, array.dtype)
 
 
-@functools.lru_cache(maxsize=64)
 def abstract_variables(model: nn.Module, image_size: int) -> dict[str, Any]:
   """Shapes and types of a network's variables at an input size."""
   return traced(model, image_size).variables

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from googlenet_jax.models import abstract_variables
+from googlenet_jax.models import abstract_variables, traced
 
 FLOAT32 = jnp.dtype(jnp.float32)
 
@@ -17,6 +17,11 @@ def images(size, count=2):
 def specs(model, size=64):
   """Shapes and types of the variables; nothing is computed."""
   return abstract_variables(model, size)
+
+
+def outputs(model, size):
+  """Shapes and types of the outputs for one image; nothing is computed."""
+  return traced(model, size).calls[0].output
 
 
 def random_variables(model, size=64):

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from googlenet_jax.models import abstract_variables, traced
+from googlenet_jax.models.kernels import PLAIN
 
 FLOAT32 = jnp.dtype(jnp.float32)
 
@@ -17,6 +18,12 @@ def images(size, count=2):
 def specs(model, size=64):
   """Shapes and types of the variables; nothing is computed."""
   return abstract_variables(model, size)
+
+
+def specs_for(model, x):
+  """Shapes and types of the variables for these images, which need not be square."""
+  plain = model.clone(forms=PLAIN)  # quicker to trace
+  return jax.eval_shape(plain.init, jax.random.key(0), x)
 
 
 def outputs(model, size):

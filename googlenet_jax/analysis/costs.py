@@ -14,8 +14,7 @@ import flax.linen as nn
 from flax import traverse_util
 
 from googlenet_jax.analysis import trace
-from googlenet_jax.models import PREFIX, Network, abstract_images, abstract_variables
-from googlenet_jax.models.kernels import PLAIN
+from googlenet_jax.models import PREFIX, Network, abstract_variables, traced
 
 
 class Parameters(NamedTuple):
@@ -79,8 +78,7 @@ def contractions(model: Network, image_size: int) -> tuple[trace.Contraction, ..
 
   Alternative forms of a platform, such as LRN as a product with a band matrix, do not count.
   """
-  variables, images = abstract_variables(model, image_size), abstract_images(image_size)
-  return tuple(trace.contractions(model.clone(forms=PLAIN).apply, variables, images)[0])
+  return tuple(trace.contractions_in(traced(model, image_size).computation))
 
 
 def module_path(scope: str) -> str:

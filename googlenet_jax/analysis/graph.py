@@ -5,12 +5,10 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 import flax.linen as nn
-import jax
 from jax.extend import core
 
 from googlenet_jax.analysis import costs, trace
-from googlenet_jax.models import PREFIX, Network, abstract_images, abstract_variables
-from googlenet_jax.models.kernels import PLAIN
+from googlenet_jax.models import PREFIX, Network, traced
 
 Kind = Literal['conv', 'linear', 'max pool', 'avg pool', 'concat', 'add']
 IMAGE = -1
@@ -80,22 +78,13 @@ class Graph:
 
 def trace_graph(model: Network, image_size: int) -> Graph:
   """The graph of a network at inference, including any heads."""
-  plain = model.clone(forms=PLAIN)
-  variables = abstract_variables(model, image_size)
-  modules: dict[str, nn.Module] = {}
-
-  def note(call: Any, arguments: Any, options: Any, context: Any) -> Any:
-    if context.method_name == '__call__' and context.module.path:
-      modules.setdefault('/'.join(context.module.path), context.module.clone())
-    return call(*arguments, **options)
-
-  images = abstract_images(image_size)
-  with nn.intercept_methods(note), nn.override_named_call(True):
-    closed = jax.make_jaxpr(plain.apply)(variables, images)
+  found = traced(model, image_size)
+  closed = found.computation
   inputs: list[int | None] = [None] * len(closed.jaxpr.invars)
   inputs[-1] = IMAGE
   nodes: list[Node] = []
   _walk(closed.jaxpr, inputs, '', nodes)
+  modules = {'/'.join(call.path): call.module for call in found.calls if call.path}
   return Graph(tuple(nodes), modules)
 
 

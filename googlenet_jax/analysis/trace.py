@@ -57,8 +57,13 @@ def contractions(function: Callable[..., Any], *arguments: Any) -> tuple[list[Co
   # Flax puts the names of modules into the trace only if it is told to.
   with nn.override_named_call(True):
     closed, outputs = jax.make_jaxpr(function, return_shape=True)(*arguments)
-  found, _ = _walk(closed.jaxpr, [_Reach()] * len(closed.jaxpr.invars), '')
-  return found, outputs
+  return contractions_in(closed), outputs
+
+
+def contractions_in(computation: core.ClosedJaxpr) -> list[Contraction]:
+  """The convolutions and matrix products of a computation traced with the names of modules."""
+  jaxpr = computation.jaxpr
+  return _walk(jaxpr, [_Reach()] * len(jaxpr.invars), '')[0]
 
 
 def _walk(

@@ -10,10 +10,10 @@ from googlenet_jax.models.endpoints import (
   Layer,
   abstract_images,
   abstract_variables,
-  calls,
   endpoint_names,
   endpoints,
   top_layers,
+  traced,
 )
 from googlenet_jax.models.family import (
   CLASSIFIER,
@@ -82,12 +82,12 @@ __all__ = [
   'abstract_images',
   'abstract_variables',
   'build',
-  'calls',
   'choose',
   'endpoint_names',
   'endpoints',
   'family_of',
   'probe_modules',
   'top_layers',
+  'traced',
   'without_heads',
 ]

@@ -8,6 +8,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from flax import traverse_util
+from jax.extend import core
 
 from googlenet_jax.errors import UserError
 from googlenet_jax.models.family import Network
@@ -19,21 +20,69 @@ def abstract_images(image_size: int, batch: int = 1) -> jax.ShapeDtypeStruct:
   return jax.ShapeDtypeStruct((batch, image_size, image_size, 3), jnp.float32)
 
 
+class Call(NamedTuple):
+  """A call of a module of a network, with the shapes and types of its input and output."""
+
+  path: tuple[str, ...]
+  module: nn.Module
+  given: Any
+  output: Any
+
+
+class Traced(NamedTuple):
+  """A network traced for one image at inference, with the initialization of its variables.
+
+  Attributes:
+    variables: shapes and types of its variables.
+    calls: the calls of all modules, in the order in which they begin.
+    computation: all operations with the modules' names; its last input is the image.
+  """
+
+  variables: dict[str, Any]
+  calls: tuple[Call, ...]
+  computation: core.ClosedJaxpr
+
+
 @functools.lru_cache(maxsize=64)  # tracing takes a second or more, and each figure begins with it
+def traced(model: nn.Module, image_size: int) -> Traced:
+  """Traces a network once for all that is asked of its structure; nothing is computed.
+
+  Each kernel has one fixed form, its definition: with a choice, every form would be traced.
+  """
+  plain = model.clone(forms=PLAIN) if isinstance(model, Network) else model
+  found: list[Any] = []
+
+  def note(call: Any, arguments: Any, options: Any, context: Any) -> Any:
+    if context.method_name != '__call__':
+      return call(*arguments, **options)
+    place = len(found)
+    found.append(None)
+    output = call(*arguments, **options)
+    shapes = jax.tree.map(_abstract, (arguments[0], output))
+    found[place] = Call(context.module.path, context.module.clone(), *shapes)
+    return output
+
+  # Flax puts the names of modules into the computation only if it is told to.
+  with nn.intercept_methods(note), nn.override_named_call(True):
+    computation, (_, variables) = jax.make_jaxpr(plain.init_with_output, return_shape=True)(
+      jax.random.key(0), abstract_images(image_size)
+    )
+  return Traced(variables, tuple(found), computation)
+
+
+def _abstract(array: Any) -> jax.ShapeDtypeStruct:
+  return jax.ShapeDtypeStruct(array.shape, array.dtype)
+
+
 def abstract_variables(model: nn.Module, image_size: int) -> dict[str, Any]:
   """Shapes and types of a network's variables at an input size."""
-  return jax.eval_shape(_plain(model).init, jax.random.key(0), abstract_images(image_size))
-
-
-def _plain(model: nn.Module) -> nn.Module:
-  """The network with one fixed form of each kernel: with a choice, every form would be traced."""
-  return model.clone(forms=PLAIN) if isinstance(model, Network) else model
+  return traced(model, image_size).variables
 
 
 def endpoint_names(model: nn.Module, image_size: int) -> list[str]:
   """The names that `endpoints` accepts: those of all modules."""
-  variables, images = abstract_variables(model, image_size), abstract_images(image_size)
-  return list(jax.eval_shape(functools.partial(_capture, _plain(model)), variables, images))
+  paths = {call.path for call in traced(model, image_size).calls if call.path}
+  return ['/'.join(path) for path in sorted(paths)]
 
 
 def endpoints(
@@ -52,10 +101,10 @@ def endpoints(
   Raises:
     UserError: the network has no endpoint of that name.
   """
-  captured = jax.eval_shape(functools.partial(_capture, _plain(model)), variables, images)
+  accepted = endpoint_names(model, max(images.shape[1:3]))
   for name in names:
-    if name not in captured:
-      raise UserError(f'endpoint {name!r}: not in this network; accepted: {", ".join(captured)}')
+    if name not in accepted:
+      raise UserError(f'endpoint {name!r}: not in this network; accepted: {", ".join(accepted)}')
   captured = _capture(model, variables, images)
   return {name: captured[name] for name in names}
 
@@ -82,36 +131,11 @@ class Layer(NamedTuple):
   after: tuple[int, ...]
 
 
-class Call(NamedTuple):
-  """A call of a module of a network, with the module's input and output."""
-
-  path: tuple[str, ...]
-  module: nn.Module
-  given: Any
-  output: Any
-
-
-def calls(model: nn.Module, image_size: int) -> list[Call]:
-  """The calls of all modules of a network, submodules first; nothing is computed."""
-  found: list[Call] = []
-
-  def note(call: Any, arguments: Any, options: Any, context: Any) -> Any:
-    output = call(*arguments, **options)
-    if context.method_name == '__call__':
-      found.append(Call(context.module.path, context.module.clone(), arguments[0], output))
-    return output
-
-  variables, images = abstract_variables(model, image_size), abstract_images(image_size)
-  with nn.intercept_methods(note):
-    jax.eval_shape(_plain(model).apply, variables, images)
-  return found
-
-
 @functools.lru_cache(maxsize=64)
 def top_layers(model: nn.Module, image_size: int) -> tuple[Layer, ...]:
   """The top-level modules of a network in the order in which they are applied; computes nothing."""
   return tuple(
     Layer(path[0], module, given.shape[1:], output.shape[1:])
-    for path, module, given, output in calls(model, image_size)
+    for path, module, given, output in traced(model, image_size).calls
     if len(path) == 1
   )

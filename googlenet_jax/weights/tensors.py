@@ -1,19 +1,16 @@
 """The names and shapes of a network's tensors, and checks of what a file lacks or has extra."""
 
-import functools
 import pathlib
 import zlib
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 from flax import traverse_util
 
 from googlenet_jax.errors import UserError
 from googlenet_jax.files import replacing
-from googlenet_jax.models import Network
+from googlenet_jax.models import Network, abstract_variables
 
 Shapes = dict[str, tuple[int, ...]]
 _NAMED = 500  # more than a network's tensors; further names, of a malicious file, are only counted
@@ -24,13 +21,7 @@ def expected_shapes(model: Network, image_size: int) -> Shapes:
 
   `image_size` only matters for heads, whose fully connected layer has the whole map as input.
   """
-  return dict(_traced_shapes(model, image_size))
-
-
-@functools.lru_cache(16)  # tracing takes most of a second, and reading a file needs it repeatedly
-def _traced_shapes(model: Network, image_size: int) -> Shapes:
-  images = jax.ShapeDtypeStruct((1, image_size, image_size, 3), jnp.float32)
-  return shapes_of(jax.eval_shape(model.init, jax.random.key(0), images))
+  return shapes_of(abstract_variables(model, image_size))
 
 
 def shapes_of(variables: Mapping[str, Any]) -> Shapes:

@@ -179,7 +179,7 @@ def test_naive_modules_alone():
   assert round(modules / 1e9, 1) == 12.1
 
 
-@pytest.mark.parametrize('factor', [1 / 8, 1 / 2, 2])
+@pytest.mark.parametrize('factor', [1 / 8, 2])
 def test_reductions_enter_linearly(factor):
   """FACTS: params = 2,596,696 + 4,401,856 s and MACs = 691.5M + 891.2M s."""
   model = build('googlenet', 'table1', reduction=factor)
@@ -233,7 +233,7 @@ def test_macs_against_the_operations_that_xla_counts(variant, monkeypatch):
     return convolution(x, kernel, window_strides, 'VALID', **settings)
 
   size = GOLDEN[variant].image_size
-  model = build('googlenet', variant, aux=HEADS)
+  model = build('googlenet', variant, aux=HEADS, kernels='plain')
   arguments = abstract_variables(model, size), abstract_images(size)
   expected = 2 * costs.macs(model, size).total
   monkeypatch.setattr(layers.lax, 'conv_general_dilated', padded)

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import loops
 import numpy as np
 import pytest
-from trees import images, paths, random_variables, specs
+from trees import outputs, paths, random_variables, specs, specs_for
 
 from googlenet_jax.errors import UserError
 from googlenet_jax.models import build, top_layers
@@ -127,7 +127,7 @@ def test_the_logits_are_those_of_slow_loops(variant, knobs, stem, groups, lrn):
   # Maps of 10x12 or 11x14 before the first pool, so that windows cross the edge.
   height, width = (11, 14) if variant == 'small' else (43, 54)
   x = np.random.default_rng(1).normal(0, 60, (2, height, width, 3)).astype(np.float32)
-  shapes = jax.eval_shape(model.init, jax.random.key(0), x)
+  shapes = specs_for(model, x)
   assert shapes['params']['conv2']['kernel'].shape[2] * groups == model.architecture.conv1
   rng = np.random.default_rng(0)
   params = jax.tree.map(lambda leaf: rng.normal(0, 0.15, leaf.shape).astype('f4'), shapes)['params']
@@ -156,12 +156,13 @@ def test_dropout_follows_the_random_stream_in_training_only(variant):
   variables = random_variables(model, size)
   x = np.random.default_rng(1).normal(size=(2, size, size, 3)).astype(np.float32)
   train = jax.jit(lambda key: model.apply(variables, x, train=True, rngs={'dropout': key}).logits)
-  still = np.asarray(model.apply(variables, x).logits)
+  still = np.asarray(jax.jit(model.apply)(variables, x).logits)
   one, same, other = (np.asarray(train(jax.random.key(seed))) for seed in (0, 0, 1))
   np.testing.assert_array_equal(one, same)
   assert (one != other).all() and (one != still).all()
   never = build('alexnet', variant, width=0.05, classes=5, dropout=0.0)
-  np.testing.assert_array_equal(never.apply(variables, x, train=True).logits, still)
+  learning = jax.jit(functools.partial(never.apply, train=True))
+  np.testing.assert_array_equal(learning(variables, x).logits, still)
 
 
 def test_knobs_override_the_variant():
@@ -205,11 +206,10 @@ def test_a_refusal_names_the_knob_and_what_is_accepted(knobs, message):
 @pytest.mark.parametrize(('variant', 'least'), [('two_tower', 35), ('one_tower', 35), ('small', 8)])
 def test_least_image_size(variant, least):
   model = build('alexnet', variant, classes=7)
-  run = functools.partial(jax.eval_shape, model.init_with_output, jax.random.key(0))
-  assert run(images(least))[0].logits.shape == (2, 7)
+  assert outputs(model, least).logits.shape == (1, 7)
   for size, pool in ((least - 1, 'pool5'), (1, 'pool1')):
     with pytest.raises(UserError) as error:
-      run(images(size))
+      outputs(model, size)
     assert str(error.value) == (
       f'image_size={size}x{size}: too small for the max pools (nothing left to pool at {pool}); '
       f'at least {least}x{least} is accepted'

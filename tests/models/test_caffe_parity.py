@@ -4,11 +4,10 @@ import functools
 
 import caffe
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from googlenet_jax.models import build, endpoints
+from googlenet_jax.models import abstract_variables, build, endpoints
 
 # Our endpoints and the keys of reference.npz, where `pool5/7x7_s1` keeps its 1x1 map and
 # `conv1/7x7_s2` is recorded before its ReLU.
@@ -45,8 +44,7 @@ def reference(shared_data):
 
 @pytest.fixture(scope='module')
 def params(shared_data):
-  images = jax.ShapeDtypeStruct((1, 224, 224, 3), jnp.float32)
-  tree = jax.eval_shape(build('googlenet', 'bvlc').init, jax.random.key(0), images)['params']
+  tree = abstract_variables(build('googlenet', 'bvlc'), 224)['params']
   layers = caffe.read(shared_data / 'bvlc_googlenet' / 'bvlc_googlenet.caffemodel')
   paths = [path for path, _ in jax.tree_util.tree_leaves_with_path(tree)]
   ours = {caffe.caffe_name('/'.join(key.key for key in path[:-1])) for path in paths}

@@ -1,6 +1,5 @@
 """Networks that are a single chain of layers: their order, and their logits against slow loops."""
 
-import functools
 import math
 
 import jax
@@ -9,7 +8,7 @@ import numpy as np
 import pytest
 from chains import CHAINS, KERNELS, PARAMETERS
 from flax import traverse_util
-from trees import images, random_variables, specs
+from trees import outputs, random_variables, specs, specs_for
 
 from googlenet_jax.errors import UserError
 from googlenet_jax.models import FAMILIES, build, top_layers
@@ -174,8 +173,7 @@ def variables_of(model, x):
     scale = 0.1 if len(leaf.shape) == 1 else (2 / math.prod(leaf.shape[:-1])) ** 0.5
     return rng.normal(0, scale, leaf.shape).astype(np.float32)
 
-  shapes = jax.eval_shape(model.init, jax.random.key(0), x)
-  return jax.tree_util.tree_map_with_path(value, shapes)
+  return jax.tree_util.tree_map_with_path(value, specs_for(model, x))
 
 
 @pytest.mark.parametrize(
@@ -193,10 +191,9 @@ def variables_of(model, x):
 )
 def test_least_image_size(name, variant, least, starved):
   model = build(name, variant, classes=7)
-  run = functools.partial(jax.eval_shape, model.init_with_output, jax.random.key(0))
-  assert run(images(least))[0].logits.shape == (2, 7)
+  assert outputs(model, least).logits.shape == (1, 7)
   with pytest.raises(UserError) as error:
-    run(images(least - 1))
+    outputs(model, least - 1)
   assert str(error.value) == (
     f'image_size={least - 1}x{least - 1}: too small for the max pools (nothing left to pool at '
     f'{starved}); at least {least}x{least} is accepted'

@@ -4,6 +4,7 @@ import jax
 import loops
 import numpy as np
 import pytest
+from short_networks import shortened
 from trees import random_variables
 
 from googlenet_jax.analysis import costs
@@ -50,20 +51,18 @@ class Forward:
     return x.mean((1, 2)) @ classifier['kernel'] + classifier['bias']
 
 
-UVA = '3a 3b pool 4a 4b 4c 4d pool 5a 5b'
-TABLE1 = '3a 3b pool 4a 4b 4c 4d 4e pool 5a 5b'
-
-
 @pytest.mark.parametrize(
   ('variant', 'width', 'modules', 'padding', 'second'),
   [
     # `uva` itself is compared with Flax's own layers in tests/weights/test_flax.py.
-    ('uva_pool', 0.5, UVA, 'valid', False),
-    ('kuangliu', 0.25, TABLE1, 'torch', True),
+    # The modules on both sides of each pool; their numbers and widths are counted below.
+    ('uva_pool', 0.5, '3b pool 4a 4d pool 5a', 'valid', False),
+    ('kuangliu', 0.25, '3b pool 4a 4e pool 5a', 'torch', True),
   ],
 )
 def test_logits_are_those_of_the_published_code(variant, width, modules, padding, second):
-  model = build('googlenet', variant, classes=5, width=width)
+  kept = [name for name in modules.split() if name != 'pool']
+  model = shortened(build('googlenet', variant, classes=5, width=width), *kept)
   variables = random_variables(model, 10)
   with jax.default_matmul_precision('float32'):
     ours = np.asarray(jax.jit(model.apply)(variables, IMAGES).logits)

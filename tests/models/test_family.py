@@ -6,7 +6,8 @@ import functools
 import jax
 import numpy as np
 import pytest
-from trees import FLOAT32, images, random_variables, specs
+from short_networks import shortened
+from trees import FLOAT32, outputs, random_variables, specs
 from variants import variants
 
 from googlenet_jax.errors import UserError
@@ -66,17 +67,15 @@ def test_the_modules_and_types_that_other_rooms_count_on(name, variant):
   model = build(name, variant, classes=7, dtype='bfloat16')
   variables = specs(model, size)
   assert {leaf.dtype for leaf in jax.tree.leaves(variables)} == {FLOAT32}
-  run = functools.partial(model.apply, capture_intermediates=True, mutable=['intermediates'])
-  (logits, aux), state = jax.eval_shape(run, variables, images(size))
-  assert (logits.shape, logits.dtype, aux) == ((2, 7), FLOAT32, {})
-  state['intermediates'].pop('__call__')  # the network's own outputs
-  maps = {module: found['__call__'][0] for module, found in state['intermediates'].items()}
-  assert maps[CLASSIFIER].shape == (2, 7)
+  logits, aux = outputs(model, size)
+  assert (logits.shape, logits.dtype, aux) == ((1, 7), FLOAT32, {})
+  maps = {layer.name: layer.after for layer in top_layers(model, size)}
+  assert maps[CLASSIFIER] == (7,)
   first = family.first_convolution(model.architecture)
   assert variables['params'][first]['kernel'].shape[2] in (1, 3)  # depthwise, or all three colors
   if (last := family.last_map(model.architecture)) is not None:
-    assert maps[last].ndim == 4
-    assert variables['params'][CLASSIFIER]['kernel'].shape == (maps[last].shape[3], 7)
+    assert len(maps[last]) == 3
+    assert variables['params'][CLASSIFIER]['kernel'].shape == (maps[last][2], 7)
 
 
 @pytest.mark.parametrize('name', FAMILIES)
@@ -130,9 +129,8 @@ def test_heads_attach_where_the_family_says(name, variant):
   size = default_size(name, variant)
   places = places_of(name, variant)
   model = build(name, variant, classes=7, aux=places)
-  run = functools.partial(jax.eval_shape, model.init_with_output, jax.random.key(0))
-  outputs, variables = run(images(size))
-  assert tuple(outputs.aux) == places
+  variables = specs(model, size)
+  assert tuple(outputs(model, size).aux) == places
   heads = {module for module in variables['params'] if module.startswith(PREFIX)}
   assert heads == {f'{PREFIX}{place}' for place in places}
   assert without_heads(variables) == specs(build(name, variant, classes=7), size)
@@ -145,9 +143,15 @@ FEW_MODULES = {
 }
 
 
+def short(name, **knobs):
+  """The family's variant for the smallest images, with few modules."""
+  model = build(name, smallest(name), classes=3, **knobs, **FEW_MODULES.get(name, {}))
+  return shortened(model, '3a', '4a', '5b') if name == 'googlenet' else model
+
+
 @pytest.mark.parametrize('name', [name for name in FAMILIES if last_map(name)])
 def test_the_last_map_is_averaged_for_the_classifier(name):
-  model = build(name, smallest(name), classes=3, width=0.25, **FEW_MODULES.get(name, {}))
+  model = short(name, width=0.25)
   size = default_size(name, smallest(name))
   variables, last = random_variables(model, size), last_map(name)
 
@@ -164,9 +168,8 @@ def test_the_last_map_is_averaged_for_the_classifier(name):
 @pytest.mark.parametrize('name', FAMILIES)
 def test_kernels_change_no_network(name):
   """Every family passes them on: the plain forms give the same as the platform's."""
-  knobs = {'classes': 3, 'width': 0.125, **FEW_MODULES.get(name, {})}
-  variant, size = smallest(name), default_size(name, smallest(name))
-  preferred, plain = (build(name, variant, kernels=k, **knobs) for k in ('auto', 'plain'))
+  size = default_size(name, smallest(name))
+  preferred, plain = (short(name, width=0.125, kernels=k) for k in ('auto', 'plain'))
   variables = random_variables(preferred, size)
   pixels = np.random.default_rng(1).normal(size=(2, size, size, 3)).astype(np.float32)
   lowered = [jax.jit(model.apply).lower(variables, pixels) for model in (preferred, plain)]

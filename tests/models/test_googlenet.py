@@ -8,7 +8,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from trees import FLOAT32, images, paths, random_variables, specs
+from short_networks import shortened
+from trees import FLOAT32, images, outputs, paths, random_variables, specs
 
 from googlenet_jax.errors import UserError
 from googlenet_jax.models import build, endpoint_names, endpoints, without_heads
@@ -23,10 +24,9 @@ BRANCHES = tuple(field.name for field in dataclasses.fields(Widths))
 )
 def test_a_head_on_every_module_down_to_maps_of_one_pixel(variant, size):
   model = build('googlenet', variant, classes=7, aux=MODULES)
-  outputs, _ = jax.eval_shape(model.init_with_output, jax.random.key(0), images(size))
-  assert tuple(outputs.aux) == MODULES
-  assert {head.shape for head in outputs.aux.values()} == {(2, 7)}
-  assert {head.dtype for head in outputs.aux.values()} == {FLOAT32}
+  aux = outputs(model, size).aux
+  assert tuple(aux) == MODULES
+  assert {(head.shape, head.dtype) for head in aux.values()} == {((1, 7), FLOAT32)}
 
 
 def test_heads_are_sorted_and_single():
@@ -36,9 +36,9 @@ def test_heads_are_sorted_and_single():
 
 @pytest.mark.parametrize('variant', ['table1', 'bn'])  # without and with `batch_stats`
 def test_without_heads_is_the_inference_network(variant):
-  trained = specs(build('googlenet', variant, aux=MODULES))
+  trained = specs(build('googlenet', variant, aux=['4a']), 224)
   assert any(path.startswith('params/aux_') for path in paths(trained))
-  assert without_heads(trained) == specs(build('googlenet', variant))
+  assert without_heads(trained) == specs(build('googlenet', variant), 224)
 
 
 def expected_paths(variant):
@@ -63,7 +63,7 @@ def expected_paths(variant):
 
 @pytest.mark.parametrize('variant', VARIANTS)
 def test_parameters_are_named_after_the_paper(variant):
-  assert paths(specs(build('googlenet', variant, aux=['4a']))) == expected_paths(variant)
+  assert paths(specs(build('googlenet', variant, aux=['4a']), 224)) == expected_paths(variant)
 
 
 @pytest.mark.parametrize(
@@ -96,8 +96,8 @@ def test_bfloat16_is_for_computing_only(variant):
   model = build('googlenet', variant, dtype='bfloat16', aux=['4a'])
   variables = specs(model)
   assert {leaf.dtype for leaf in jax.tree.leaves(variables)} == {FLOAT32}
-  outputs = jax.eval_shape(functools.partial(model.apply, train=False), variables, images(64))
-  assert outputs.logits.dtype == outputs.aux['4a'].dtype == FLOAT32
+  logits, aux = outputs(model, 64)
+  assert logits.dtype == aux['4a'].dtype == FLOAT32
   names = endpoint_names(model, 64)
   found = jax.eval_shape(lambda v, x: endpoints(model, v, x, names), variables, images(64))
   own = {name for name, leaf in found.items() if leaf.dtype != jnp.bfloat16}
@@ -106,8 +106,8 @@ def test_bfloat16_is_for_computing_only(variant):
 
 def test_hidden_biases_start_at_the_variants_constant_and_classifiers_at_zero():
   for model, hidden in (
-    (build('googlenet', 'bvlc', aux=['4a']), 0.2),
-    (build('googlenet', bias_init=0.0), 0.0),
+    (build('googlenet', 'bvlc', aux=['4a'], kernels='plain'), 0.2),
+    (build('googlenet', bias_init=0.0, kernels='plain'), 0.0),
   ):
 
     def biases(key, model=model):
@@ -131,22 +131,28 @@ def test_hidden_biases_start_at_the_variants_constant_and_classifiers_at_zero():
   ],
 )
 def test_each_dropout_rate_reaches_its_layer(rates, random):
-  model = build('googlenet', aux=['4a'], **rates)
+  model = build('googlenet', aux=['4a'], kernels='plain', **rates)
+  variables = specs(build('googlenet', aux=['4a']), 224)  # no rate changes them
   train = functools.partial(model.apply, train=True)
   if random:
     with pytest.raises(flax.errors.InvalidRngError, match='dropout'):
-      jax.eval_shape(train, specs(model), images(64))
+      jax.eval_shape(train, variables, images(224))
   else:
-    jax.eval_shape(train, specs(model), images(64))
+    jax.eval_shape(train, variables, images(224))
 
 
-SMALL = functools.partial(build, 'googlenet', classes=5, width=0.125, dropout=0.5, aux_dropout=0.5)
 PHOTOS = np.random.default_rng(1).normal(size=(2, 33, 40, 3)).astype(np.float32)
+
+
+def small(**knobs):
+  """A network that is quick to trace: four modules, and one form of each kernel."""
+  knobs |= {'classes': 5, 'width': 0.125, 'dropout': 0.5, 'aux_dropout': 0.5, 'kernels': 'plain'}
+  return shortened(build('googlenet', **knobs), '3a', '4a', '4d', '5b')
 
 
 @pytest.fixture(scope='module')
 def variables():
-  return random_variables(SMALL(aux=['4a', '4d']), 40)
+  return random_variables(small(aux=['4a', '4d']), 40)
 
 
 def runner(model):
@@ -163,7 +169,7 @@ def runner(model):
 
 @pytest.fixture(scope='module')
 def with_heads(variables):
-  run = runner(SMALL(aux=['4a', '4d']))
+  run = runner(small(aux=['4a', '4d']))
   return [run(variables, jax.random.key(seed)) for seed in (0, 0, 1)]
 
 
@@ -181,7 +187,7 @@ def test_dropout_follows_the_random_stream_in_training_only(with_heads):
 
 def test_heads_change_neither_the_logits_nor_the_dropout_of_the_trunk(variables, with_heads):
   still, moving, _ = with_heads[0]
-  bare = runner(SMALL())(without_heads(variables), jax.random.key(0))
+  bare = runner(small())(without_heads(variables), jax.random.key(0))
   assert bare[0].aux == {}
   scale = np.abs(still.logits).max()
   np.testing.assert_allclose(bare[0].logits, still.logits, atol=1e-6 * scale)
@@ -195,11 +201,11 @@ def test_the_classifier_endpoint_is_the_logits(with_heads):
 
 @pytest.mark.parametrize('variant', ['table1', 'bn', 'small'])
 def test_endpoint_names(variant):
-  names = endpoint_names(build('googlenet', variant, aux=['4d']), 64)
+  names = endpoint_names(build('googlenet', variant, aux=['4a']), 224)
   modules = [f'inception_{module}' for module in MODULES]
   expected = {*modules, *(f'{module}/{branch}' for module in modules for branch in BRANCHES)}
   expected |= {'conv1', 'conv2_reduce', 'conv2', 'avg_pool', 'dropout', 'classifier'}
-  expected |= {'aux_4d', *(f'aux_4d/{layer}' for layer in ('conv', 'fc', 'dropout', 'classifier'))}
+  expected |= {'aux_4a', *(f'aux_4a/{layer}' for layer in ('conv', 'fc', 'dropout', 'classifier'))}
   expected |= {'pool2', 'pool3', 'pool4'} | (set() if variant == 'small' else {'pool1'})
   expected |= {'norm1', 'norm2'} if variant == 'table1' else set()
   units = {name for name in expected if name.rpartition('/')[2] in (*BRANCHES, 'conv')}
@@ -213,10 +219,10 @@ def test_endpoint_names(variant):
 def test_an_unknown_endpoint_names_itself_and_the_known():
   model = build('googlenet')
   with pytest.raises(UserError) as error:
-    endpoints(model, specs(model), images(64), ['pool1', 'inception_6a'])
+    endpoints(model, specs(model, 224), images(224), ['pool1', 'inception_6a'])
   message = str(error.value)
   assert "'inception_6a'" in message
-  assert ', '.join(endpoint_names(model, 64)) in message
+  assert ', '.join(endpoint_names(model, 224)) in message
 
 
 # Multiply-adds at 224x224 up to the endpoint: rows of Table 1 as computed in FACTS, and for one
@@ -233,8 +239,8 @@ PARTS = {
 @pytest.mark.skipif(jax.default_backend() != 'cpu', reason='other compilers count otherwise')
 @pytest.mark.parametrize(('name', 'macs'), PARTS.items())
 def test_an_early_endpoint_costs_only_its_part(name, macs):
-  model = build('googlenet')
+  model = build('googlenet', kernels='plain')
   run = jax.jit(lambda variables, x: endpoints(model, variables, x, [name]))
-  compiled = run.lower(specs(model), images(224, 1)).compile()
+  compiled = run.lower(specs(build('googlenet'), 224), images(224, 1)).compile()
   # XLA does not count products with padding, but counts elementwise work: both are small.
   assert compiled.cost_analysis()['flops'] == pytest.approx(2 * macs, rel=0.02)

@@ -72,7 +72,7 @@ def test_the_branch_of_cnds():
     for name in ('fc', 'fc2'):
       hidden = np.maximum(hidden @ params[name]['kernel'] + params[name]['bias'], 0)
     expected = hidden @ params['classifier']['kernel'] + params['classifier']['bias']
-    ours = model.apply({'params': params}, x)
+    ours = jax.jit(model.apply)({'params': params}, x)
     np.testing.assert_allclose(ours, expected, rtol=1e-4, atol=1e-4)
 
 
@@ -169,15 +169,14 @@ def test_batch_normalization_of_a_head_reaches_its_fully_connected_layers(trunk)
   conv = functools.partial(ConvUnit, batch_norm=trunk, bias_init=0.2)
   model = AuxiliaryHead(structure, 5, conv, 'lecun_uniform', 0.2)
   x = np.random.default_rng(0).normal(size=(8, 2, 2, 4)).astype(np.float32)
-  variables = model.init(jax.random.key(0), x)
+  variables = jax.jit(model.init)(jax.random.key(0), x)
   params = random_params(model, x)
   epsilon = (trunk or BatchNorm()).epsilon
   y = normalized(x @ params['conv']['kernel'][0, 0], params['conv'], epsilon).reshape(8, -1)
   y = normalized(y @ params['fc']['kernel'][0, 0], params['fc'], epsilon)
   expected = y @ params['classifier']['kernel'] + params['classifier']['bias']
-  ours, updated = model.apply(
-    {'params': params, 'batch_stats': variables['batch_stats']}, x, True, mutable=['batch_stats']
-  )
+  learning = jax.jit(lambda variables: model.apply(variables, x, True, mutable=['batch_stats']))
+  ours, updated = learning({'params': params, 'batch_stats': variables['batch_stats']})
   np.testing.assert_allclose(ours, expected, rtol=1e-4, atol=1e-4)
   assert set(updated['batch_stats']) == {'conv', 'fc'}
 

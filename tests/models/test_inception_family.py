@@ -8,7 +8,7 @@ import loops
 import numpy as np
 import pytest
 from flax import traverse_util
-from trees import images
+from trees import outputs, specs_for
 
 from googlenet_jax.errors import UserError
 from googlenet_jax.models import FAMILIES, build, top_layers
@@ -234,7 +234,7 @@ def random_variables(model, x):
     scale = (2 / math.prod(leaf.shape[:-1])) ** 0.5
     return rng.normal(0, scale, leaf.shape).astype(np.float32)
 
-  return jax.tree_util.tree_map_with_path(value, jax.eval_shape(model.init, jax.random.key(0), x))
+  return jax.tree_util.tree_map_with_path(value, specs_for(model, x))
 
 
 def inception_v3(hand, x):
@@ -409,4 +409,4 @@ def test_least_image_size(name, variant, least, starved):
   model = build(name, variant, classes=7, width=0.1, skip=skip)
   assert top_layers(model, least)[-1].after == (7,)
   with pytest.raises(UserError, match=rf'^image_size={least - 1}x.*{starved}\); at least {least}x'):
-    jax.eval_shape(model.init, jax.random.key(0), images(least - 1))
+    outputs(model, least - 1)

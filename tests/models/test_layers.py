@@ -94,9 +94,8 @@ def test_max_pool_in_bfloat16_keeps_type_and_values():
   [('slices', [[1, 1], [1, 1]]), ('blocks', [[1, 1], [1, 1]]), ('window', [[4, 0], [0, 0]])],
 )
 def test_equal_maxima_share_the_gradient_of_their_window_or_the_first_has_it(form, expected):
-  gradient = jax.grad(
-    lambda x: (kernels.max_pool(x, 2, 2, 'same', Forms(max_pool=form)) * 4).sum()
-  )(jnp.zeros((1, 4, 4, 1)))
+  total = jax.jit(lambda x: (kernels.max_pool(x, 2, 2, 'same', Forms(max_pool=form)) * 4).sum())
+  gradient = jax.grad(total)(jnp.zeros((1, 4, 4, 1)))
   np.testing.assert_array_equal(gradient[0, :, :, 0], np.tile(expected, (2, 2)))
 
 
@@ -132,7 +131,8 @@ def test_local_response_norm(lrn, channels, form):
   # Activations of the trained network before its first normalization reach several thousand.
   x = np.random.default_rng(0).normal(0, 1, (2, 3, 2, channels)) * [[[[1]]], [[[3000]]]]
   x = x.astype(np.float32)
-  normalized = kernels.local_response_norm(jnp.asarray(x), lrn, Forms(lrn=form))
+  normalize = jax.jit(kernels.local_response_norm, static_argnums=(1, 2))
+  normalized = normalize(x, lrn, Forms(lrn=form))
   np.testing.assert_allclose(normalized, loops.local_response_norm(x, lrn), rtol=2e-6)
 
 
@@ -143,6 +143,7 @@ def test_gradient_of_local_response_norm(lrn, form):
   x, weights = rng.normal(0, 2, (2, 1, 1, 1, 7)).astype(np.float32)
   x[..., 2] = 0  # as after a ReLU
 
+  @jax.jit
   def normalize(x):
     return kernels.local_response_norm(x, lrn, Forms(lrn=form))
 
@@ -160,7 +161,7 @@ def test_gradient_of_local_response_norm(lrn, form):
     / (2 * step)
     for unit in np.eye(7)
   ]
-  ours = jax.grad(lambda x: (normalize(x) * weights).sum())(x)
+  ours = jax.jit(jax.grad(lambda x: (normalize(x) * weights).sum()))(x)
   np.testing.assert_allclose(ours.ravel(), numeric, rtol=1e-5, atol=1e-6)
 
 

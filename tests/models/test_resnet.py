@@ -11,7 +11,7 @@ import loops
 import numpy as np
 import pytest
 from flax import traverse_util
-from trees import images, paths, random_variables, specs
+from trees import outputs, paths, random_variables, specs
 
 from googlenet_jax.errors import UserError
 from googlenet_jax.models import build, top_layers
@@ -62,7 +62,15 @@ def test_every_variant_has_a_count():
   assert set(TOTALS) == set(VARIANTS)
 
 
-@pytest.mark.parametrize('variant', VARIANTS)
+# Also counted elsewhere: tests/analysis/test_papers.py has resnet32, 44, 101 and 152, and
+# tests/weights/others those of torchvision, tensor by tensor.
+ELSEWHERE = ('resnet32', 'resnet44', 'resnet101', 'resnet152', 'resnet34_v1_5', 'resnet101_v1_5')
+
+
+@pytest.mark.parametrize(
+  'variant',
+  [pytest.param(v, marks=[pytest.mark.long] if v in ELSEWHERE else []) for v in VARIANTS],
+)
 def test_parameters_and_depth(variant):
   params = specs(network(variant), VARIANTS[variant].image_size)['params']
   assert sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(params)) == TOTALS[variant]
@@ -269,8 +277,8 @@ def test_statistics_are_shared_over_a_mapped_axis():
 def test_bfloat16_computes_about_the_same():
   model = ResNet(architecture=CASES['basic'], classes=5)
   variables = random_variables(model)
-  exact = model.apply(variables, PHOTOS).logits
-  logits = model.clone(dtype=jnp.bfloat16).apply(variables, PHOTOS).logits
+  exact = jax.jit(model.apply)(variables, PHOTOS).logits
+  logits = jax.jit(model.clone(dtype=jnp.bfloat16).apply)(variables, PHOTOS).logits
   assert logits.dtype == jnp.float32
   np.testing.assert_allclose(logits, exact, atol=0.05 * np.abs(exact).max())
   assert (logits != exact).any()
@@ -313,11 +321,10 @@ def test_an_architecture_that_cannot_be(changes, message):
 @pytest.mark.parametrize(('variant', 'least'), [('resnet18', 3), ('resnet50', 3), ('resnet20', 1)])
 def test_least_image_size(variant, least):
   model = network(variant)
-  run = functools.partial(jax.eval_shape, model.init_with_output, jax.random.key(0))
-  assert run(images(least))[0].logits.shape == (2, model.classes)
+  assert outputs(model, least).logits.shape == (1, model.classes)
   if least > 1:
     with pytest.raises(UserError) as error:
-      run(images(least - 1))
+      outputs(model, least - 1)
     assert str(error.value) == (
       'image_size=2x2: too small for the max pools (nothing left to pool at pool1); '
       'at least 3x3 is accepted'

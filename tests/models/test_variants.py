@@ -14,7 +14,7 @@ from googlenet_jax.models import build
 from googlenet_jax.models.family import LRNKnobs
 from googlenet_jax.models.googlenet.inception import MODULES, TABLE1, Widths
 from googlenet_jax.models.googlenet.variants import VARIANTS, replace_widths, scale
-from googlenet_jax.models.kernels import LRN
+from googlenet_jax.models.kernels import LRN, PLAIN
 from googlenet_jax.models.layers import BatchNorm
 
 FIELDS = tuple(field.name for field in dataclasses.fields(Widths))
@@ -49,6 +49,7 @@ def channels(architecture):
 
 def traced(model, height, width):
   """Shapes of the outputs; nothing is computed."""
+  model = model.clone(forms=PLAIN)  # quicker to trace
   images = jax.ShapeDtypeStruct((2, height, width, 3), jnp.float32)
   return jax.eval_shape(model.init_with_output, jax.random.key(0), images)[0]
 
@@ -246,7 +247,7 @@ def test_every_variant_has_a_least_size():
 def test_least_image_size(variant, least):
   model = build('googlenet', variant, classes=7)
   assert traced(model, least, least).logits.shape == (2, 7)
-  for height, width in ((least - 1, least - 1), (least - 1, 64), (64, least - 1), (1, 1)):
+  for height, width in ((least - 1, 64), (64, least - 1), (1, 1)):
     with pytest.raises(UserError) as error:
       traced(model, height, width)
     assert str(error.value).startswith(f'image_size={height}x{width}: too small')
@@ -273,7 +274,7 @@ def test_odd_and_oblong_images(variant, height, width):
 def test_maps_of_an_odd_oblong_image(variant, modules):
   # The 7x7/2 makes 23x40 of 45x79. SAME pools then round up, 12x20 -> 6x10 -> 3x5 -> 2x3; ceil
   # mode gives floor(n / 2) with a window of 3 and ceil(n / 2) with torchvision's last one of 2.
-  model = build('googlenet', variant)
+  model = build('googlenet', variant, kernels='plain')
   images = jax.ShapeDtypeStruct((1, 45, 79, 3), jnp.float32)
   run = functools.partial(model.init_with_output, capture_intermediates=True)
   variables = jax.eval_shape(run, jax.random.key(0), images)[1]

@@ -1,10 +1,11 @@
 """Trees of a network's variables: shapes, names and random values."""
 
-import functools
-
 import jax
 import jax.numpy as jnp
 import numpy as np
+
+from googlenet_jax.models import abstract_variables, traced
+from googlenet_jax.models.kernels import PLAIN
 
 FLOAT32 = jnp.dtype(jnp.float32)
 
@@ -14,10 +15,20 @@ def images(size, count=2):
   return jax.ShapeDtypeStruct((count, size, size, 3), jnp.float32)
 
 
-@functools.cache
 def specs(model, size=64):
   """Shapes and types of the variables; nothing is computed."""
-  return jax.eval_shape(model.init, jax.random.key(0), images(size))
+  return abstract_variables(model, size)
+
+
+def specs_for(model, x):
+  """Shapes and types of the variables for these images, which need not be square."""
+  plain = model.clone(forms=PLAIN)  # quicker to trace
+  return jax.eval_shape(plain.init, jax.random.key(0), x)
+
+
+def outputs(model, size):
+  """Shapes and types of the outputs for one image; nothing is computed."""
+  return traced(model, size).calls[0].output
 
 
 def random_variables(model, size=64):

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from googlenet_jax.errors import UserError
-from googlenet_jax.models import build
+from googlenet_jax.models import abstract_variables, build
 from googlenet_jax.models.family import LRNKnobs
 from googlenet_jax.normalization import Normalization
 from googlenet_jax.weights import bundle as bundles
@@ -27,8 +27,7 @@ from googlenet_jax.weights.tensors import flatten
 
 def random_bundle(image_size=224, **knobs):
   model = build('googlenet', **{'width': 0.1, 'classes': 4, **knobs})
-  images = jax.ShapeDtypeStruct((1, image_size, image_size, 3), np.float32)
-  tree = jax.eval_shape(model.init, jax.random.key(0), images)
+  tree = abstract_variables(model, image_size)
   random = np.random.default_rng(0)
   variables = jax.tree.map(lambda leaf: random.normal(size=leaf.shape).astype('f4'), tree)
   normalization = Normalization((1.0, 2.5, 1 / 3), (1, 2, 3), 'bgr')

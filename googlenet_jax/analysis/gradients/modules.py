@@ -9,8 +9,8 @@ from googlenet_jax.models import (
   PREFIX,
   Network,
   abstract_variables,
-  calls,
   family_of,
+  traced,
 )
 
 
@@ -41,7 +41,7 @@ def modules_of(model: Network, image_size: int) -> tuple[Module, ...]:
     if path.endswith('/kernel')
   }
   found: dict[str, dict[str, int]] = {}
-  for call in calls(model, image_size):
+  for call in traced(model, image_size).calls:
     path = '/'.join(call.path)
     if path in sizes:
       found.setdefault(call.path[0], {})[path] = sizes[path]

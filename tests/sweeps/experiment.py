@@ -29,5 +29,9 @@ def sweep_seeds():
   return sweep('seed', [0, 1])
 
 
+def sweep_single():
+  return sweep('seed', [1])
+
+
 def sweep_one_bad():
   return zipit([sweep('data.eval_split', ['nowhere', 'test']), sweep('duration', ['1 step'] * 2)])

@@ -361,7 +361,14 @@ def test_divergence_names_the_step(folder, tmp_path, capsys, caplog):
 )
 def test_dry_run_counts_and_computes_nothing(network, heads, tmp_path, capsys, monkeypatch):
   monkeypatch.setenv('GOOGLENET_CACHE', str(tmp_path / 'cache'))
-  arguments = ['train', DIGITS, *network, '--dry_run', '--format=json', '--config.loss.aux_weight=0']
+  arguments = [
+    'train',
+    DIGITS,
+    *network,
+    '--dry_run',
+    '--format=json',
+    '--config.loss.aux_weight=0',
+  ]
   assert cli.main(arguments) == 0
   found = json.loads(capsys.readouterr().out)
   assert found['images'] == {'train': 1438, 'test': 359} and found['classes'] == 10

@@ -31,7 +31,9 @@ ALONE = ('peers',)  # two processes at once are enough
 def main(argv: list[str] | None = None) -> int:
   parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
   parser.add_argument('--short', action='store_true', help='each fault once or a few times')
-  parser.add_argument('--kills', type=int, help='kills at random moments (50, in the short drill 2)')
+  parser.add_argument(
+    '--kills', type=int, help='kills at random moments (50, in the short drill 2)'
+  )
   parser.add_argument(
     '--seed', type=int, default=0, help='seed for moments, places and bits (default: %(default)s)'
   )

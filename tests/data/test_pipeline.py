@@ -110,8 +110,9 @@ from googlenet_jax.data.pipeline import train_batches
 from googlenet_jax.data.sources import open_split
 if __name__ == '__main__':
   split = open_split('synthetic:50', 'train', cache_dir=None)
+  workers = int(sys.argv[1])
   batches = train_batches(
-    split, image_size=8, augmentation=PRESETS['none'], batch_size=4, seed=0, workers=int(sys.argv[1])
+    split, image_size=8, augmentation=PRESETS['none'], batch_size=4, seed=0, workers=workers
   )
   next(batches)
   print('started', flush=True)

@@ -9,6 +9,8 @@ import sys
 
 import pytest
 
+from googlenet_jax import cli
+
 EXPERIMENTS = pathlib.Path(__file__).parents[2] / 'experiments'
 # A network that compiles in seconds.
 SMALL = (
@@ -20,15 +22,19 @@ SMALL = (
 )
 
 
-def run(*arguments, status=0):
-  command = [sys.executable, '-m', 'googlenet_jax', 'compile', *SMALL, *arguments]
-  done = subprocess.run(command, capture_output=True, text=True, env=os.environ, check=False)
-  assert done.returncode == status, done.stderr
-  return done
+@pytest.fixture
+def run(capsys):
+  """Runs the command; returns what it printed."""
+
+  def compiled(*arguments, status=0):
+    assert cli.main(['compile', *SMALL, *arguments]) == status
+    return capsys.readouterr()
+
+  return compiled
 
 
-def test_both_steps_for_this_machine():
-  found = json.loads(run('--target=here', '--classes=7', '--format=json').stdout)
+def test_both_steps_for_this_machine(run):
+  found = json.loads(run('--target=here', '--classes=7', '--format=json').out)
   assert (found['chips'], found['chip'], found['fits_with']) == (1, None, None)
   for step, images in (('train', 32), ('evaluate', 360)):
     assert found[step]['images'] == images
@@ -51,18 +57,26 @@ def test_both_steps_for_this_machine():
     (('--target=here', '--config.nothing=1'), 'config.nothing: no such key'),
   ],
 )
-def test_what_cannot_be_is_one_line(arguments, said):
+def test_what_cannot_be_is_one_line(arguments, said, run):
   arguments = (arguments,) if isinstance(arguments, str) else arguments
-  error = run(*arguments, '--classes=7', status=1).stderr.strip()
+  error = run(*arguments, '--classes=7', status=1).err.strip()
   assert error.startswith('googlenet compile: ')
   assert said in error
   assert '\n' not in error
 
 
+def run_apart(*arguments, status=0):
+  """Runs the command in a process of its own, which loads libtpu."""
+  command = [sys.executable, '-m', 'googlenet_jax', 'compile', *SMALL, *arguments]
+  done = subprocess.run(command, capture_output=True, text=True, env=os.environ, check=False)
+  assert done.returncode == status, done.stderr
+  return done.stdout or done.stderr
+
+
 @pytest.mark.skipif(not importlib.util.find_spec('libtpu'), reason='needs libtpu')
 def test_a_tpu_that_is_not_here():
   found = json.loads(
-    run('--target=tpu:v5e:2x2', '--classes=7', '--config.batch_size=64', '--format=json').stdout
+    run_apart('--target=tpu:v5e:2x2', '--classes=7', '--config.batch_size=64', '--format=json')
   )
   train = found['train']
   assert found['chips'] == 4
@@ -72,5 +86,5 @@ def test_a_tpu_that_is_not_here():
   assert sum(exchange['count'] for exchange in exchanges) <= 2
   assert train['predicted']['cycles'] > 0
   assert 0 < train['memory']['temporaries'] < 64 * 2**20
-  refused = run('--target=tpu:v5e:2x2', '--classes=7', '--config.batch_size=30', status=1).stderr
+  refused = run_apart('--target=tpu:v5e:2x2', '--classes=7', '--config.batch_size=30', status=1)
   assert 'config.batch_size=30: accepted: a multiple of 4' in refused

@@ -54,9 +54,21 @@ def _prepare(folder):
   return len(open_split('digits', 'train', cache_dir=folder).records)
 
 
+def _prepare_at_once(folder, barrier, found):
+  barrier.wait()
+  found.put(_prepare(folder))
+
+
 def test_two_processes_prepare_digits_at_once(tmp_path):
-  with multiprocessing.get_context('spawn').Pool(2) as pool:
-    assert pool.map(_prepare, [tmp_path, tmp_path]) == [1438, 1438]
+  """This one, and another that has started up before either begins."""
+  spawning = multiprocessing.get_context('spawn')
+  barrier, found = spawning.Barrier(2), spawning.SimpleQueue()
+  other = spawning.Process(target=_prepare_at_once, args=(tmp_path, barrier, found))
+  other.start()
+  barrier.wait()
+  assert _prepare(tmp_path) == 1438
+  other.join()
+  assert other.exitcode == 0 and found.get() == 1438
   assert [path.name for path in (tmp_path / 'digits').iterdir()] == [digits.VERSION]
 
 

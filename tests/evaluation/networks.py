@@ -21,6 +21,10 @@ _LEAN = ','.join(f'{m}.reduce_3x3=none,{m}.reduce_5x5=none,{m}.pool_proj=none' f
 _KNOBS = {
   # It compiles in a second or two: for tests that do not depend on the network.
   'alexnet': {'width': 0.0625, 'lrn': LRNKnobs(enabled=False)},
+  # The same with a head on conv4.
+  'cnds': {'width': 0.0625},
+  # The same with a map that is averaged for the classifier, which can be shown.
+  'dsn': {'width': 0.25},
   'googlenet': {'width': 0.06, 'widths': _LEAN},
 }
 

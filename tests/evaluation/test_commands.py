@@ -118,7 +118,7 @@ def test_an_ensemble_at_once_is_its_members_one_by_one(work, capsys):
 
 def test_predict_reads_what_it_can(work, capsys, caplog):
   (work / 'bad.png').write_text('no image')
-  bundles.save(networks.bundle(0, family='googlenet'), work / 'one.safetensors')
+  bundles.save(networks.bundle(0, family='dsn', variant='cifar'), work / 'one.safetensors')
   weights = f'--weights={work}/one.safetensors'
   files = [work / 'images', work / 'bad.png']
   shown = run(

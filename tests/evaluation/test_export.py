@@ -18,7 +18,7 @@ from googlenet_jax.evaluation.export import export
 from googlenet_jax.models import without_heads
 from googlenet_jax.weights.bundle import save
 
-# README shows this loader.
+# README shows this loader, for one file and one batch. Arguments: file, images, result; and so on.
 LOADER = """
 import sys
 
@@ -26,9 +26,10 @@ sys.modules['googlenet_jax'] = None  # nothing of the package can be imported
 import jax
 import numpy as np
 
-network = jax.export.deserialize(bytearray(open(sys.argv[1], 'rb').read()))
-images = np.load(sys.argv[2])
-np.save(sys.argv[3], network.call(images))
+for exported, images, probabilities in zip(*[iter(sys.argv[1:])] * 3):
+  network = jax.export.deserialize(bytearray(open(exported, 'rb').read()))
+  batches = np.load(images).values()
+  np.savez(probabilities, *(network.call(batch) for batch in batches))
 """
 
 TENSORFLOW = """
@@ -46,14 +47,26 @@ np.savez(sys.argv[3], *(serve(images=tf.constant(images))['probabilities'] for i
 
 @pytest.fixture(scope='module')
 def bundle():
-  return networks.bundle(family='googlenet', aux=('4a',))
+  return networks.bundle(family='cnds', aux=('conv4',))
 
 
-def run(path, images, tmp_path):
-  np.save(tmp_path / 'in.npy', images)
-  arguments = [path, tmp_path / 'in.npy', tmp_path / 'out.npy']
+def run(given, tmp_path):
+  """What exported networks say of batches of images, in a process without the package.
+
+  Args:
+    given: batches by file.
+    tmp_path: a folder for the process.
+
+  Returns:
+    The probabilities of each batch, by file.
+  """
+  arguments, results = [], {}
+  for number, (path, batches) in enumerate(given.items()):
+    images, results[path] = (tmp_path / f'{name}{number}.npz' for name in ('in', 'out'))
+    np.savez(images, *batches)
+    arguments += [path, images, results[path]]
   subprocess.run([sys.executable, '-c', LOADER, *map(str, arguments)], check=True, cwd=tmp_path)
-  return np.load(tmp_path / 'out.npy')
+  return {path: list(np.load(result).values()) for path, result in results.items()}
 
 
 def expected(bundle, images):
@@ -66,25 +79,20 @@ def pixels(bundle, count):
   return np.random.default_rng(count).integers(0, 256, (count, size, size, 3), np.uint8)
 
 
-def test_any_number_of_images_with_preprocessing(tmp_path):
+def test_exported_networks_run_without_the_package(tmp_path):
+  """Any number of images with preprocessing, and a fixed number of normalized images."""
   bundle = networks.bundle()
-  path = tmp_path / '가 b.stablehlo'
-  export(bundle, path, preprocessing=True)
-  assert b'.py' not in path.read_bytes()  # no names of this machine's source files
-  for count in (1, 3):
-    images = pixels(bundle, count)
-    np.testing.assert_allclose(run(path, images, tmp_path), expected(bundle, images), atol=1e-6)
-
-
-def test_normalized_images_and_a_fixed_number(tmp_path):
-  bundle = networks.bundle()
-  path = tmp_path / 'a.stablehlo'
-  about = export(bundle, path, batch=2)
-  images = pixels(bundle, 2)
-  normalized = np.asarray(bundle.preprocessing.normalization(images))
-  np.testing.assert_allclose(run(path, normalized, tmp_path), expected(bundle, images), atol=1e-6)
+  anything, fixed = tmp_path / '가 b.stablehlo', tmp_path / 'a.stablehlo'
+  export(bundle, anything, preprocessing=True)
+  assert b'.py' not in anything.read_bytes()  # no names of this machine's source files
+  about = export(bundle, fixed, batch=2)
+  batches = [pixels(bundle, count) for count in (1, 3, 2)]
+  normalized = np.asarray(bundle.preprocessing.normalization(batches[2]))
+  said = run({anything: batches[:2], fixed: [normalized]}, tmp_path)
+  for images, probabilities in zip(batches, said[anything] + said[fixed], strict=True):
+    np.testing.assert_allclose(probabilities, expected(bundle, images), atol=1e-6)
   assert about == json.loads((tmp_path / 'a.json').read_text())
-  assert about['input'] == {'shape': [2, *images.shape[1:]], 'dtype': 'float32'}
+  assert about['input'] == {'shape': [2, *batches[2].shape[1:]], 'dtype': 'float32'}
   assert about['classes'] == list(bundle.classes)
 
 
@@ -99,14 +107,14 @@ def test_no_head_is_in_the_file(bundle, tmp_path):
     changed = dataclasses.replace(bundle, variables={**bundle.variables, 'params': params})
     export(changed, tmp_path / 'a.stablehlo')
     data = (tmp_path / 'a.stablehlo').read_bytes()
-    assert b'aux_4a' not in data
+    assert b'aux_conv4' not in data
     made = jax.export.deserialize(bytearray(data))
     assert made.platforms == ('cpu', 'cuda', 'tpu')
     text = made.mlir_module()  # constants and all, and from which lines of code
     return [line for line in text.splitlines() if not line.startswith('#loc')]
 
   whole = exported('nothing')
-  assert exported('aux_4a') == whole != exported('inception_4a')
+  assert exported('aux_conv4') == whole != exported('conv4')
 
 
 # On odd sizes, Caffe's ceil mode pads differently from SAME; `small` has batch normalization.

@@ -97,10 +97,10 @@ def test_an_image_that_cannot_be_read_stops_or_is_left_out(caplog):
 
 
 def test_heads_are_scored_beside_the_classifier():
-  bundle = networks.bundle(0, size=64, resize=64, family='googlenet', aux=('4a',))
+  bundle = networks.bundle(0, family='cnds', aux=('conv4',))
   image, *_ = score([bundle], networks.Images(((70, 80),)), (1,))
-  assert set(image.log_probabilities) == {'main', 'aux_4a'}
-  assert image.log_probabilities['aux_4a'].shape == (1, 1, len(networks.CLASSES))
+  assert set(image.log_probabilities) == {'main', 'aux_conv4'}
+  assert image.log_probabilities['aux_conv4'].shape == (1, 1, len(networks.CLASSES))
 
 
 def test_the_mean_of_tiny_probabilities_does_not_vanish():

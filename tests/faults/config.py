@@ -1,6 +1,6 @@
 """The run that the fault drill attacks: tiny, with everything that a state can contain.
 
-In the short drill it is shorter, and its network compiles in seconds.
+In the short drill it is shorter, its network compiles in seconds, and images need no preparation.
 
 python tests/faults/drill.py --short
 """
@@ -30,7 +30,7 @@ def get_config(arg: str = ''):
     config.model.widths = ','.join(f'{m}.{w}=none' for m in MODULES for w in NO_REDUCTION)
     config.model.aux_dropout = 0.7
 
-  config.data.source = 'digits'
+  config.data.source = 'synthetic:64' if arg else 'digits'
   config.data.image_size = 16
   config.data.resize = 16
   config.data.augment.preset = 'small'
@@ -41,7 +41,7 @@ def get_config(arg: str = ''):
   config.schedule.warmup = '10 steps'
   config.ema.kind = 'exponential'
   config.evaluation.every = '10 steps' if arg else '20 steps'
-  config.evaluation.batch_size = 360
+  config.evaluation.batch_size = 64 if arg else 360
   config.checkpoint.every = '5 steps'
   config.checkpoint.keep = 3
   return config

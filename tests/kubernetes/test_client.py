@@ -63,21 +63,32 @@ def check_pod(pod, root, config_map):
   return {variable.name: variable.value for variable in container.env}
 
 
-def test_the_reduction_study(written, tmp_path):
-  digits = f'{HERE.parents[1] / "experiments/digits.py"}:study'
+@pytest.mark.parametrize(
+  ('config', 'name', 'members'),
+  [
+    (HERE.parent / 'sweeps/experiment.py', 'seeds', 2),
+    pytest.param(
+      f'{HERE.parents[1] / "experiments/digits.py"}:study',
+      'reduction',
+      15,
+      marks=pytest.mark.long,
+    ),
+  ],
+)
+def test_a_study(config, name, members, written, tmp_path):
   gpu = ('--kubernetes=nvidia.com/gpu=1', '--kubernetes=memory=16Gi')
-  documents = written(digits, '--sweep=reduction', *gpu, '--parallel=4', '--retries=3')
+  documents = written(config, f'--sweep={name}', *gpu, '--parallel=4', '--retries=3')
   config_map, job = read(documents[0], 'V1ConfigMap'), read(documents[1], 'V1Job')
-  assert config_map.immutable and config_map.data['members.tsv'].count('\n') == 15
+  assert config_map.immutable and config_map.data['members.tsv'].count('\n') == members
   spec = job.spec
-  assert (spec.completions, spec.parallelism, spec.backoff_limit_per_index) == (15, 4, 3)
+  assert (spec.completions, spec.parallelism, spec.backoff_limit_per_index) == (members, 4, 3)
   assert spec.backoff_limit is None
   check_policy(job)
   environment = check_pod(spec.template.spec, tmp_path / 'root', config_map)
   assert environment == {'GOOGLENET_CACHE': str(tmp_path / 'root/cache')}
   resources = spec.template.spec.containers[0].resources
   assert resources.limits == resources.requests == {'nvidia.com/gpu': '1', 'memory': '16Gi'}
-  assert len(json.loads(job.metadata.annotations['googlenet-jax/members'])) == 15
+  assert len(json.loads(job.metadata.annotations['googlenet-jax/members'])) == members
 
 
 def test_members_of_two_hosts(written, tmp_path):

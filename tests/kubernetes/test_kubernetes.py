@@ -17,6 +17,7 @@ import yaml
 from ports import held_port
 from waiting import wait_until
 
+from googlenet_jax import cli
 from googlenet_jax.training.run.metrics import read_metrics
 
 HERE = pathlib.Path(__file__).parent
@@ -62,23 +63,25 @@ def programs(tmp_path):
 
 
 @pytest.fixture
-def environment(cache, programs):
-  path = f'{programs}:{os.environ["PATH"]}'
-  return {**os.environ, 'GOOGLENET_CACHE': str(cache), 'PATH': path, 'KUBECONFIG': os.devnull}
+def environment(cache, programs, monkeypatch):
+  """The environment of this process and of pods, in which no cluster is configured."""
+  monkeypatch.setenv('GOOGLENET_CACHE', str(cache))
+  monkeypatch.setenv('PATH', f'{programs}:{os.environ["PATH"]}')
+  monkeypatch.setenv('KUBECONFIG', os.devnull)
+  return dict(os.environ)
 
 
 @pytest.fixture
-def sweep(tmp_path, environment):
+def sweep(tmp_path, environment, capsys):
   """Runs `googlenet sweep --on=kubernetes`; returns the documents it wrote, and what it said."""
 
   def run(*more, config=EXPERIMENT, usual=USUAL, status=0):
     arguments = [f'--config={config}', f'--root={tmp_path / "root"}', *usual, *more]
-    command = [sys.executable, '-m', 'googlenet_jax', 'sweep', '--on=kubernetes', *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
-    assert done.returncode == status, f'{done.stdout}\n{done.stderr}'
+    assert cli.main(['sweep', '--on=kubernetes', *arguments]) == status
+    said = capsys.readouterr()
     written = sorted((tmp_path / 'root').glob('*/kubernetes/*/study.yaml'))
     found = list(yaml.safe_load_all(written[-1].read_text())) if written else []
-    return found, ' '.join((done.stdout + done.stderr).split())
+    return found, ' '.join((said.out + said.err).split())
 
   return run
 
@@ -104,14 +107,22 @@ def started(documents, folder, environment, **of_the_cluster):
   )
 
 
-def test_manifests_of_the_reduction_study(sweep):
+@pytest.mark.parametrize(
+  ('config', 'name', 'members'),
+  [
+    (EXPERIMENT, 'seeds', 2),
+    pytest.param(DIGITS, 'reduction', 15, marks=pytest.mark.long),
+  ],
+)
+def test_manifests_of_a_study(config, name, members, sweep):
   gpu = '--kubernetes=nvidia.com/gpu=1'
-  (config_map, job), said = sweep('--sweep=reduction', gpu, '--parallel=4', config=DIGITS)
+  (config_map, job), said = sweep(f'--sweep={name}', gpu, '--parallel=4', config=config)
   valid(config_map, job)
-  assert 'wrote manifests of 15 members' in said and 'kubectl create --filename=' in said
-  assert config_map['data']['members.tsv'].count('\n') == 15
+  assert f'wrote manifests of {members} members' in said and 'kubectl create --filename=' in said
+  assert config_map['data']['members.tsv'].count('\n') == members
   spec = job['spec']
-  assert (spec['completions'], spec['parallelism'], spec['completionMode']) == (15, 4, 'Indexed')
+  counts = (spec['completions'], spec['parallelism'], spec['completionMode'])
+  assert counts == (members, 4, 'Indexed')
   assert spec['backoffLimitPerIndex'] == 2
   (container,) = spec['template']['spec']['containers']
   assert container['resources']['limits'] == {'nvidia.com/gpu': '1'}
@@ -203,6 +214,7 @@ def test_a_pod_that_fails_leaves_a_note(sweep, tmp_path, environment):
   assert line['attempt'] == 1 and 'nowhere' in line['message']
 
 
+@pytest.mark.long
 def test_the_pods_of_a_member_find_each_other(sweep, tmp_path, environment):
   two = ('--kubernetes=hosts=2', '--config.duration=3 steps')
   documents, _ = sweep('--sweep=seeds', *two)
@@ -216,6 +228,27 @@ def test_the_pods_of_a_member_find_each_other(sweep, tmp_path, environment):
   assert [pod.returncode for pod in pods] == [0, 0], said
   result = json.loads((tmp_path / 'root/seeds/members/seed=1/result.json').read_text())
   assert (result['processes'], result['steps']) == (2, 3)
+
+
+def test_the_pods_of_a_member_are_told_of_each_other(sweep, tmp_path, environment, programs):
+  """Each pod's command names one coordinator, the number of pods and its own; the same otherwise.
+
+  What processes do with these flags is tested in training/.
+  """
+  documents, _ = sweep('--sweep=seeds', '--kubernetes=hosts=2')
+  (programs / 'python').write_text('#!/bin/sh\nfor word; do echo "$word"; done\n')
+  commands = []
+  for index in range(2):
+    pod = started(documents, tmp_path / 'mount', environment, JOB_COMPLETION_INDEX=str(index))
+    said, _ = pod.communicate()
+    assert pod.returncode == 0
+    commands.append(said.splitlines())
+  name = documents[-1]['metadata']['name']
+  for index, command in enumerate(commands):
+    own = {f'--coordinator={name}-hosts-0-0.{name}:8476', '--processes=2', f'--process={index}'}
+    assert own < set(command)
+  assert [*commands[0]] == [word.replace('--process=1', '--process=0') for word in commands[1]]
+  assert commands[0][:3] == ['-m', 'googlenet_jax', 'train'] and '--config.seed=1' in commands[0]
 
 
 def test_what_is_in_the_cluster_is_not_created_again(sweep, tmp_path, programs):

@@ -2,17 +2,16 @@
 
 import contextlib
 import json
-import os
 import pathlib
 import signal
 import subprocess
-import sys
 import time
 
 import cluster
 import pytest
 from waiting import has_pending, is_paused, paused, wait_until
 
+from googlenet_jax import cli
 from googlenet_jax.training.run.metrics import read_metrics
 
 EXPERIMENT = pathlib.Path(__file__).parents[1] / 'sweeps/experiment.py'
@@ -35,16 +34,15 @@ def cache(tmp_path_factory):
 
 
 @pytest.fixture
-def sweep(tmp_path, cache):
+def sweep(tmp_path, cache, monkeypatch, capsys):
   """Runs `googlenet sweep --on=slurm` with more arguments; returns what it printed."""
+  monkeypatch.setenv('GOOGLENET_CACHE', str(cache))
 
   def run(*more, status=0):
     arguments = [f'--config={EXPERIMENT}', f'--root={tmp_path / "연구 1"}', *more]
-    command = [sys.executable, '-m', 'googlenet_jax', 'sweep', '--on=slurm', *arguments]
-    environment = {**os.environ, 'GOOGLENET_CACHE': str(cache)}
-    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
-    assert done.returncode == status, f'{done.stdout}\n{done.stderr}'
-    return ' '.join((done.stdout + done.stderr).split())
+    assert cli.main(['sweep', '--on=slurm', *arguments]) == status
+    said = capsys.readouterr()
+    return ' '.join((said.out + said.err).split())
 
   return run
 
@@ -65,7 +63,7 @@ def queue_is_empty():
   return not queue.stdout.strip()
 
 
-def test_an_array_with_a_preempted_member(sweep, tmp_path, cache):
+def test_an_array_with_a_preempted_member(sweep, tmp_path):
   study = tmp_path / '연구 1' / 'seeds'
   members = [study / 'members' / f'seed={seed}' for seed in range(2)]
   assert 'submitted 2 members as job' in sweep('--sweep=seeds', '--parallel=1')
@@ -85,22 +83,18 @@ def test_an_array_with_a_preempted_member(sweep, tmp_path, cache):
   assert '2 of 2 done' in sweep('--sweep=seeds', '--status')
   assert 'nothing to submit: 2 of 2 done' in sweep('--sweep=seeds')
   # It ends with the figures of a run that nobody disturbed.
-  alone = [sys.executable, '-m', 'googlenet_jax', 'train', f'--config={EXPERIMENT}']
-  environment = {**os.environ, 'GOOGLENET_CACHE': str(cache)}
-  alone.append(f'--workdir={tmp_path / "alone"}')
-  subprocess.run(alone, check=True, capture_output=True, env=environment)
+  assert cli.main(['train', f'--config={EXPERIMENT}', f'--workdir={tmp_path / "alone"}']) == 0
   figures = [json.loads((p / 'result.json').read_text()) for p in (members[0], tmp_path / 'alone')]
   assert figures[0]['test'] == figures[1]['test']
 
 
 def test_two_processes_of_a_member_find_each_other(sweep, tmp_path):
-  study = tmp_path / '연구 1' / 'seeds'
-  sweep('--sweep=seeds', '--slurm=ntasks=2', '--config.duration=5 steps', '--parallel=1')
-  results = [study / 'members' / f'seed={seed}' / 'result.json' for seed in range(2)]
-  wait(lambda: all(result.exists() for result in results), study)
-  for result in results:
-    figures = json.loads(result.read_text())
-    assert (figures['processes'], figures['devices'], figures['steps']) == (2, 2, 5)
+  study = tmp_path / '연구 1' / 'single'
+  sweep('--sweep=single', '--slurm=ntasks=2', '--config.duration=5 steps')
+  result = study / 'members/seed=1/result.json'
+  wait(result.exists, study)
+  figures = json.loads(result.read_text())
+  assert (figures['processes'], figures['devices'], figures['steps']) == (2, 2, 5)
 
 
 def test_a_member_that_fails_stops_no_other(sweep, tmp_path):

@@ -3,6 +3,7 @@
 import contextlib
 import fcntl
 import importlib.machinery
+import io
 import json
 import os
 import pathlib
@@ -30,6 +31,7 @@ from googlenet_jax.sweeps.status import (
 )
 
 EXPERIMENT = pathlib.Path(__file__).with_name('experiment.py')
+ONE_BAD = ('--sweep=one_bad', '--retries=1', '--parallel=1')
 
 
 def test_slots_share_the_cores(monkeypatch):
@@ -243,19 +245,44 @@ def test_stopped_killed_and_started_again(tmp_path, cache):
   assert again.returncode == 0 and 'started' not in out
 
 
-def test_a_member_that_fails_is_tried_again_and_stops_no_other(tmp_path, cache, run_here):
-  arguments = ('--sweep=one_bad', '--retries=1', '--parallel=1')
-  out, _ = (launcher := start(tmp_path, cache, *arguments)).communicate()
-  assert launcher.returncode == 1, out
-  assert 'failed (1; again in 5 s)' in out and 'failed (2; given up)' in out
-  assert '1 of 2 done, 1 failed' in out
-  bad, good = sorted((tmp_path / 'one_bad/members').iterdir())
+@pytest.fixture(scope='module')
+def one_bad(tmp_path_factory, cache):
+  """A study of which one member fails twice and the other is done: its root, and what was said."""
+  root = tmp_path_factory.mktemp('root') / '가 나'
+  said = io.StringIO()
+  with contextlib.ExitStack() as stack:
+    stack.enter_context(pytest.MonkeyPatch.context()).setenv('GOOGLENET_CACHE', str(cache))
+    stack.enter_context(contextlib.redirect_stdout(said))
+    stack.enter_context(contextlib.redirect_stderr(said))
+    assert cli.main(['sweep', f'--config={EXPERIMENT}', f'--root={root}', *ONE_BAD]) == 1
+  return root, said.getvalue()
+
+
+def test_a_member_that_fails_is_tried_again_and_stops_no_other(one_bad, run_here):
+  root, said = one_bad
+  assert 'failed (1; again in 5 s)' in said and 'failed (2; given up)' in said
+  assert '1 of 2 done, 1 failed' in said
+  bad, good = sorted((root / 'one_bad/members').iterdir())
   lines = [json.loads(line) for line in (bad / 'failures.jsonl').read_text().splitlines()]
   assert [line['attempt'] for line in lines] == [1, 2]
   assert all('nowhere' in line['message'] for line in lines)
   assert (good / 'DONE').exists()
-  status, out, _ = run_here(tmp_path, *arguments, '--status')
+  status, out, _ = run_here(root, *ONE_BAD, '--status')
   assert status == 1 and '1 of 2 done, 1 failed' in out
+
+
+def test_print_gives_commands_that_run(one_bad, cache, run_here):
+  """The command of the member that is done finds it done, by the same config."""
+  root, _ = one_bad
+  status, out, _ = run_here(root, '--sweep=one_bad', '--on=print')
+  assert status == 0
+  commands = [line for line in out.splitlines() if ' train ' in line]
+  assert len(commands) == 2
+  environment = {**os.environ, 'GOOGLENET_CACHE': str(cache)}
+  again = subprocess.run(
+    commands[1], shell=True, check=True, env=environment, capture_output=True, text=True
+  )
+  assert again.stdout.startswith('already done')
 
 
 @pytest.mark.parametrize(
@@ -268,7 +295,7 @@ def test_a_member_that_fails_is_tried_again_and_stops_no_other(tmp_path, cache, 
     (['--slurm=partition=x'], '--slurm: accepted: with --on=slurm'),
     (['--sampler=optuna'], '--sampler: accepted: with --on=local and --trials=N'),
     (['--config.sead=1'], 'config.sead: no such key'),
-    (['--sweep=nothing'], '--sweep=nothing: accepted: seeds, one_bad'),
+    (['--sweep=nothing'], '--sweep=nothing: accepted: seeds, single, one_bad'),
   ],
 )
 def test_bad_input_starts_nothing(more, said, tmp_path, monkeypatch, run_here):
@@ -291,14 +318,3 @@ def test_a_root_that_cannot_be_written(tmp_path, run_here):
   status, out, err = run_here(tmp_path / 'file', '--sweep=seeds')
   assert status == 1 and not out
   assert 'cannot be written: Not a directory' in err and err.count('\n') == 1
-
-
-def test_print_gives_commands_that_run(tmp_path, cache, run_here):
-  status, out, _ = run_here(tmp_path / '가 나', '--sweep=one_bad', '--on=print')
-  assert status == 0
-  commands = [line for line in out.splitlines() if ' train ' in line]
-  assert len(commands) == 2
-  environment = {**os.environ, 'GOOGLENET_CACHE': str(cache)}
-  subprocess.run(commands[1], shell=True, check=True, env=environment, capture_output=True)
-  done = list((tmp_path / '가 나/one_bad/members').glob('*/DONE'))
-  assert len(done) == 1

@@ -12,11 +12,6 @@ from googlenet_jax.training.run.workdir import WorkDirectory
 
 
 @pytest.fixture(scope='session')
-def cache(tmp_path_factory):
-  return tmp_path_factory.mktemp('cache')
-
-
-@pytest.fixture(scope='session')
 def local(tmp_path_factory, cache):
   """The run that others must equal."""
   folder = tmp_path_factory.mktemp('local')

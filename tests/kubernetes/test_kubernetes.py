@@ -47,11 +47,6 @@ spec:
 """
 
 
-@pytest.fixture(scope='module')
-def cache(tmp_path_factory):
-  return tmp_path_factory.mktemp('cache')
-
-
 @pytest.fixture
 def programs(tmp_path):
   """A folder that is first on the PATH, where programs may be put in place of the real ones."""

@@ -28,11 +28,6 @@ def slurm(tmp_path_factory):
     yield
 
 
-@pytest.fixture(scope='module')
-def cache(tmp_path_factory):
-  return tmp_path_factory.mktemp('cache')
-
-
 @pytest.fixture
 def sweep(tmp_path, cache, monkeypatch, capsys):
   """Runs `googlenet sweep --on=slurm` with more arguments; returns what it printed."""

@@ -158,11 +158,6 @@ def test_the_last_line_says_what_went_wrong(tmp_path):
 # --- with real members ---
 
 
-@pytest.fixture(scope='module')
-def cache(tmp_path_factory):
-  return tmp_path_factory.mktemp('cache')
-
-
 def start(root, cache, *more):
   arguments = [f'--config={EXPERIMENT}', f'--root={root}', *more]
   return subprocess.Popen(

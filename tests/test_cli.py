@@ -98,11 +98,6 @@ def lines(workdir):
 
 
 @pytest.fixture(scope='module')
-def cache(tmp_path_factory):
-  return tmp_path_factory.mktemp('test') / '캐시 폴더'
-
-
-@pytest.fixture(scope='module')
 def whole(cache, tmp_path_factory):
   """A run that was not interrupted."""
   workdir = tmp_path_factory.mktemp('test') / 'whole'

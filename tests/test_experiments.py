@@ -11,7 +11,7 @@ import pytest
 from googlenet_jax.analysis import costs
 from googlenet_jax.data.augment import from_config
 from googlenet_jax.errors import UserError
-from googlenet_jax.models import FAMILIES, build
+from googlenet_jax.models import FAMILIES, abstract_variables, build
 from googlenet_jax.models.googlenet.variants import VARIANTS
 from googlenet_jax.normalization import Normalization
 from googlenet_jax.sweeps.study import Study
@@ -19,7 +19,7 @@ from googlenet_jax.training.config.flags import parse_config
 from googlenet_jax.training.config.network import build_model
 from googlenet_jax.training.config.schema import validate
 from googlenet_jax.training.step.optimizer import frozen_modules, module_rates
-from googlenet_jax.training.step.state import create_state
+from googlenet_jax.training.step.state import abstract_state
 from googlenet_jax.weights.bundle import Bundle, Preprocessing, save
 
 FOLDER = pathlib.Path(__file__).resolve().parents[1] / 'experiments'
@@ -53,7 +53,7 @@ def test_an_experiment_builds_its_network(name, argument):
   validate(config)
   from_config(config.data.augment)
   model = build_model(config.model, 10)
-  state = jax.eval_shape(lambda key: create_state(model, config, key), jax.random.key(0))
+  state = abstract_state(model, config)
   assert (state.ema is None) == (config.ema.kind == 'none')
 
 
@@ -92,8 +92,7 @@ def test_finetuning_takes_everything_from_its_weights(tmp_path):
 def test_finetuning_freezes_the_stem_of_every_family_and_nothing_else(family):
   text = runpy.run_path(str(FOLDER / 'finetune.py'))['RATES'][family]
   model = build(family)
-  images = jax.ShapeDtypeStruct((1, 224, 224, 3), np.float32)
-  modules = jax.eval_shape(model.init, jax.random.key(0), images)['params']
+  modules = abstract_variables(model, 224)['params']
   frozen = frozen_modules(module_rates(text, modules))
   assert FAMILIES[family].first_convolution(model.architecture) in frozen
   stems = r'conv\d(_reduce|_depthwise)?|conv1_1'

@@ -28,7 +28,7 @@ from googlenet_jax.training.step.initial import begin_with, open_weights
 from googlenet_jax.training.step.optimizer import frozen_modules, module_rates, modules_by
 from googlenet_jax.training.step.reach import modules_reached
 from googlenet_jax.training.step.shares import make_shares_step, teaching_heads
-from googlenet_jax.training.step.state import TrainState, create_state
+from googlenet_jax.training.step.state import TrainState, abstract_state, create_state
 from googlenet_jax.training.step.statistics import make_statistics_step
 from googlenet_jax.training.step.step import make_eval_step, make_train_step
 from googlenet_jax.weights.bundle import Bundle
@@ -89,11 +89,10 @@ class Experiment:
       return state
     return begin_with(state, self.weights, tuple(self.train_split.classes))
 
-  @functools.cached_property  # tracing takes a second or more, and there are several callers
+  @functools.cached_property
   def abstract_state(self) -> TrainState:
     """The shapes and types of the state; nothing is computed."""
-    create = functools.partial(create_state, self.model, self.config)
-    return jax.eval_shape(create, jax.random.key(0))
+    return abstract_state(self.model, self.config)
 
   def train_step(self) -> Callable:
     """The training step, (state, batch, hyper) -> (state, metrics), to be compiled."""

@@ -19,9 +19,11 @@ def plot(metrics: pathlib.Path, out: pathlib.Path) -> bool:
     return [step for step, _ in points], [value for _, value in points]
 
   names = sorted({name for line in lines for name in line})
-  figure = Figure(figsize=(10, 4), layout='constrained')
+  figure = Figure(figsize=(10, 4))
   FigureCanvasAgg(figure)
-  losses, errors = figure.subplots(1, 2)
+  # Matplotlib's own search for margins takes longer than all the drawing.
+  margins = {'left': 0.07, 'right': 0.985, 'bottom': 0.13, 'top': 0.92, 'wspace': 0.18}
+  losses, errors = figure.subplots(1, 2, gridspec_kw=margins)
   parts = [name for name in names if name.startswith('train/loss_')]
   for index, name in enumerate(sorted(parts, key=lambda name: name != 'train/loss_main')):
     label = name.removeprefix('train/loss_').replace('_', ' ')

@@ -1,6 +1,7 @@
 """The state that a step updates: parameters, batch statistics, optimizer state and averages."""
 
-from collections.abc import Collection
+import functools
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import jax
@@ -8,7 +9,7 @@ import jax.numpy as jnp
 from flax import struct
 from ml_collections import ConfigDict
 
-from googlenet_jax.models import Network, probe_modules
+from googlenet_jax.models import Network, abstract_variables, probe_modules
 from googlenet_jax.models.kernels import PLAIN
 from googlenet_jax.training.step.optimizer import make_optimizer, scalars
 
@@ -54,7 +55,7 @@ def renewed(state: TrainState, fresh: TrainState, modules: Collection[str]) -> T
 
 
 def create_state(model: Network, config: ConfigDict, key: jax.Array) -> TrainState:
-  """The state before the first step; call it under `jit`, or under `eval_shape` for its shapes.
+  """The state before the first step; call it under `jit`.
 
   Args:
     model: the network.
@@ -64,6 +65,16 @@ def create_state(model: Network, config: ConfigDict, key: jax.Array) -> TrainSta
   size = config.data.image_size
   # Parameters do not depend on the kernels' forms; with the plain ones, only one form is traced.
   variables = model.clone(forms=PLAIN).init(key, jnp.zeros((1, size, size, 3)))
+  return _first_state(model, config, variables)
+
+
+def abstract_state(model: Network, config: ConfigDict) -> TrainState:
+  """The shapes and types of what `create_state` makes; nothing is computed."""
+  variables = abstract_variables(model, config.data.image_size)
+  return jax.eval_shape(functools.partial(_first_state, model, config), variables)
+
+
+def _first_state(model: Network, config: ConfigDict, variables: Mapping[str, Any]) -> TrainState:
   params, batch_stats = variables['params'], variables.get('batch_stats', {})
   # The initial state depends only on which transformations there are, not on these numbers.
   hyper = {name: jnp.float32(value) for name, value in scalars(config.optimizer).items()}

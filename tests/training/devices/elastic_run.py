@@ -37,8 +37,10 @@ def compute_in_float64():
   """A config offers float32 and bfloat16, in whose rounding an error of ours could hide."""
   jax.config.update('jax_enable_x64', True)
   build_model, create_state = experiment.build_model, experiment.create_state
+  abstract_state = experiment.abstract_state
   experiment.build_model = lambda *a: build_model(*a).clone(dtype=jnp.float64)
   experiment.create_state = lambda *a: in_float64(create_state(*a))
+  experiment.abstract_state = lambda *a: jax.eval_shape(in_float64, abstract_state(*a))
 
 
 def main(family, cache, *folders):

@@ -13,7 +13,7 @@ from googlenet_jax.training.config import defaults
 from googlenet_jax.training.config.durations import Durations
 from googlenet_jax.training.config.hyperparameters import hyperparameters
 from googlenet_jax.training.devices.parallelism import parallel_by
-from googlenet_jax.training.step.state import create_state
+from googlenet_jax.training.step.state import abstract_state
 from googlenet_jax.training.step.step import make_train_step
 
 SIZE, IMAGES, CLASSES, STEPS = 8, 16, 8, 2
@@ -81,7 +81,7 @@ class _Run:
     step = make_train_step(model, config, {'conv1': 0.0}, parallel.axis_name)
     numbers = hyperparameters(config, Durations(STEPS), Normalization((120.0,) * 3, (60.0,) * 3))
     self._hyper = parallel.replicate(numbers)
-    shapes = jax.eval_shape(lambda key: create_state(model, config, key), jax.random.key(0))
+    shapes = abstract_state(model, config)
     self._state = jax.tree.map(_drawn, shapes)
     self.exchanges = {}
     if kind == 'pmap':

@@ -27,7 +27,7 @@ from googlenet_jax.training.devices.device_data import device_batches
 from googlenet_jax.training.devices.parallelism import parallel_by
 from googlenet_jax.training.run.checkpoints import Checkpoints, restore_newest
 from googlenet_jax.training.run.figures import run_evaluation
-from googlenet_jax.training.step.state import create_state
+from googlenet_jax.training.step.state import abstract_state
 from googlenet_jax.training.step.step import make_eval_step, make_train_step
 
 DEVICES, BATCH, CLASSES, STEPS = 4, 16, 7, 3
@@ -75,7 +75,7 @@ def batch(size, seed, count=BATCH):
 
 def initial_state(model, config, dtype):
   """The state before the first step, drawn by NumPy, because linen's takes long to compile."""
-  abstract = jax.eval_shape(lambda key: create_state(model, config, key), jax.random.key(0))
+  abstract = abstract_state(model, config)
 
   def value(path, leaf):
     name = jax.tree_util.keystr(path)

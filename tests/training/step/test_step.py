@@ -18,7 +18,7 @@ from googlenet_jax.training.config.hyperparameters import hyperparameters
 from googlenet_jax.training.config.network import build_model
 from googlenet_jax.training.run.figures import run_evaluation
 from googlenet_jax.training.step.optimizer import module_rates
-from googlenet_jax.training.step.state import create_state
+from googlenet_jax.training.step.state import abstract_state
 from googlenet_jax.training.step.step import make_eval_step, make_train_step
 
 SIZE = 32
@@ -67,7 +67,7 @@ def hyper_of(config, steps=10):
 
 def initial_state(model, config):
   """The state before the first step, drawn by NumPy, because linen's takes long to compile."""
-  abstract = jax.eval_shape(lambda key: create_state(model, config, key), jax.random.key(0))
+  abstract = abstract_state(model, config)
 
   def value(path, leaf):
     name = jax.tree_util.keystr(path)

@@ -54,7 +54,7 @@ class Mirror:
     self._thread.start()
 
   def await_folder(self, name: str) -> None:
-    """Announces a folder that will soon be finished; it is sent to the bucket as soon as it is."""
+    """Announces a folder, which is sent to the bucket as soon as it is finished."""
     with self._changed:
       self._awaited = name
       self._stored[name] = False

@@ -11,13 +11,13 @@ COMPILATION = 20.0  # core-seconds before the first step; less if another seed h
 
 
 def seconds(costs: Costs, rate: float, step: int = 0) -> float:
-  """Seconds of training from `step` on at `rate` multiply-adds a second, without compilation."""
+  """Seconds of training from `step` on at `rate` multiply-adds per second, without compilation."""
   left = max(0.0, 1 - step / costs.steps)
   return BACKWARD * costs.training_macs * costs.images * left / rate
 
 
 def measured_rate(costs: dict[str, Costs], statuses: dict[str, Status]) -> float | None:
-  """Median multiply-adds a second of the members that are done; None if none is."""
+  """Median multiply-adds per second of the members that are done; None if none is."""
   rates = [
     BACKWARD * costs[name].training_macs * status.images_per_second
     for name, status in statuses.items()
@@ -28,7 +28,7 @@ def measured_rate(costs: dict[str, Costs], statuses: dict[str, Status]) -> float
 
 @functools.cache
 def cpu_rate() -> float:
-  """Multiply-adds a second that this process's cores reach in a training step (a rough guess).
+  """Multiply-adds per second that this process's cores reach in a training step (a rough guess).
 
   Measured with a convolution of the size found in Inception modules.
   """

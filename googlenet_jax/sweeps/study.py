@@ -100,7 +100,7 @@ class Study:
         raise UserError(f'sweep {self.name}, member {member.name}: {error}') from error
 
   def config_of(self, member: Member) -> ConfigDict:
-    """The config of one member, the same as its command gives."""
+    """The config of one member, the same that its command trains."""
     return override(self._file.config, {**self._overrides, **member.overrides})
 
   def workdir(self, member: Member) -> pathlib.Path:

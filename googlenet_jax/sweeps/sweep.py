@@ -184,7 +184,7 @@ def _slots(options: Options, members: int) -> int:
 def _rate(
   costs: dict[str, Costs], statuses: dict[str, Status], options: Options
 ) -> tuple[float | None, str]:
-  """Multiply-adds a second of one member (None if unknown), and the source of that number."""
+  """Multiply-adds per second of one member (None if unknown), and the source of that number."""
   rate = estimate.measured_rate(costs, statuses)
   if rate is not None:
     return rate, 'from the members that are done'

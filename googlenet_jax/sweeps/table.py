@@ -35,12 +35,12 @@ def console(stderr: bool = False) -> Console:
 def plan(
   costs: Mapping[str, Costs], statuses: Mapping[str, Status], rate: float | None, console: Console
 ) -> Table:
-  """Members with their costs and the time that each will take at `rate` multiply-adds a second.
+  """Members with their costs and the time that each will take at `rate` multiply-adds per second.
 
   Args:
     costs: costs of the members, by name.
     statuses: statuses of the same members.
-    rate: multiply-adds a second; None if unknown.
+    rate: multiply-adds per second; None if unknown.
     console: the console whose width the table has to fit.
   """
 
@@ -98,7 +98,7 @@ def live(
   last: str,
   console: Console,
 ) -> RenderableType:
-  """`progress` and a last line, cut to the terminal's height: members that are done go first.
+  """`progress` and a last line; if the terminal is too small, finished members are left out first.
 
   Args:
     costs: costs of the members, by name.

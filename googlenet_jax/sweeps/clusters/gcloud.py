@@ -20,7 +20,7 @@ WAITING = ('CREATING', 'ACCEPTED', 'WAITING_FOR_RESOURCES', 'PROVISIONING')
 STOP = 'kill -TERM "$(cat ~/.googlenet_jax.pid)"'
 """The command that makes the member on a host save and end."""
 
-# A member that an earlier launcher left running first saves and ends. The setup runs only once.
+# If an earlier launcher left a member running, that first saves and ends. The setup runs only once.
 _RUN = (
   'pid=~/.googlenet_jax.pid; '
   'if old=$(cat "$pid" 2> /dev/null) && kill -TERM "$old" 2> /dev/null; then '
@@ -133,7 +133,7 @@ class Request:
     """All requests whose names begin with a prefix.
 
     Raises:
-      GcloudError: gcloud refused; has its message.
+      GcloudError: gcloud refused; quotes its message.
     """
     command = ['gcloud', 'compute', 'tpus', 'queued-resources', 'list', '--format=json']
     answer = json.loads(ask([*command, *self._place]) or '[]')
@@ -183,7 +183,7 @@ def ask(command: Sequence[str]) -> str:
   """Runs a gcloud command and returns its output.
 
   Raises:
-    GcloudError: gcloud refused; has its message.
+    GcloudError: gcloud refused; quotes its message.
   """
   done = subprocess.run(
     command,

@@ -62,7 +62,7 @@ class _Pod:
 
 
 class Launcher:
-  """Runs members on pods until each is done or has failed too often, or until a signal."""
+  """Runs members on pods until each is done or has failed too often, or a signal stops them."""
 
   def __init__(
     self, study: Study, request: Request, parallel: int, retries: int, say: Callable[[str], None]

@@ -17,7 +17,7 @@ def page(studies: Sequence[StudyResult], title: str, about: str) -> str:
   """The page as HTML text.
 
   Args:
-    studies: one or more studies.
+    studies: the studies, at least one.
     title: the page's heading.
     about: a line below the heading.
   """

@@ -36,7 +36,7 @@ class MemberResult:
     return bool(self.result)
 
   def figure(self, name: str, classifier: str = 'main') -> float | None:
-    """`top1_error`, `top5_error` (shares of 1) or `loss` (nats); None if absent or not finite."""
+    """`top1_error`, `top5_error` (fractions) or `loss` (nats); None if absent or not finite."""
     return _finite(self.result.get('test', {}).get(classifier, {}).get(name))
 
   @property

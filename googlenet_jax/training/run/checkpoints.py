@@ -158,8 +158,8 @@ class Checkpoints:
 def _whole_arrays() -> ocp.PyTreeCheckpointHandler:
   """A handler that saves each array from a single replica.
 
-  By default every device saves a slice, and slicing compiles a program for each shape: this takes
-  3 s, in which a run that was told to stop is not saved yet.
+  By default every device saves a slice, and slicing compiles a program for each shape, which delays
+  the saving of a run that was told to stop by 3 s.
   """
   types = ocp.type_handlers
   registry = types.create_type_handler_registry(
@@ -169,7 +169,7 @@ def _whole_arrays() -> ocp.PyTreeCheckpointHandler:
 
 
 def steps(path: pathlib.Path) -> list[int]:
-  """Steps with a complete checkpoint, in order; it may still be damaged."""
+  """Steps with complete checkpoints, in order; these may still be damaged."""
   if not path.is_dir():
     return []
   return sorted(int(entry.name) for entry in path.iterdir() if entry.name.isdecimal())
@@ -259,7 +259,7 @@ def _restore(folder: pathlib.Path, abstract: TrainState, sharding: jax.sharding.
       state = reader.restore(folder.absolute() / _STATE, jax.tree.map(placed, abstract))
   except jax.errors.JaxRuntimeError:
     raise  # an error of the devices, such as too little memory
-  except Exception as error:  # Orbax and TensorStore have no class for this
+  except Exception as error:  # Orbax and TensorStore define no class for it
     raise _DamagedError(f'cannot be read: {_reason(error)}') from error
   differing = [name for name, leaf in _checksums(state).items() if leaf != leaves[name]]
   if differing:

@@ -39,7 +39,7 @@ class Guesses:
   """The state of the alarm, in steps and sums of losses, which JSON stores exactly.
 
   Attributes:
-    count: steps since the last judgement.
+    count: steps since the last judgment.
     sums: sums of the losses in these steps, by classifier.
     first: the step at which the first classifier had learned; None if none has.
     since: the step since which each classifier has been guessing.
@@ -88,7 +88,7 @@ class CollapseAlarm:
 
     Args:
       guess: the loss of a guess, such as ln(classes).
-      every: steps between two judgements.
+      every: steps between two judgments.
       taught: whether a classifier is trained in a step; takes its name and the step, from 1.
       remembered: the result of `remember`; None to start.
     """
@@ -122,7 +122,7 @@ class CollapseAlarm:
     return self.judge(step, means)
 
   def judge(self, step: int, losses: dict[str, float]) -> Collapse | None:
-    """Judges the mean losses of the steps since the last judgement.
+    """Judges the mean losses of the steps since the last judgment.
 
     A classifier has collapsed if it has guessed for `PATIENCE` times as many steps as the first
     classifier took to learn, and another one has learned. The count restarts after an alarm, and

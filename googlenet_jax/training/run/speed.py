@@ -28,7 +28,7 @@ Figures = dict[str, dict[str, float]]
 
 
 def experiment_of(name: str, batch_size: int, chips: Sequence[Any] | None = None) -> Experiment:
-  """An experiment with a given number of images of the network's own size, but without the images.
+  """An experiment with ImageNet's number of images, in the network's own size, but without data.
 
   Args:
     name: the network, such as `googlenet/table1`.

@@ -136,7 +136,7 @@ class StagedRun(WorkDirectory):
     Bucket(self.url, LONG_PATIENCE).write('DONE', b'')
 
   def _of_the_dead(self) -> str | None:
-    """The token of the ended run that had this folder before, since its lock is now ours."""
+    """The token of the folder's previous run, which has ended, since the lock is now ours."""
     if not files.is_locked(self.path / 'lock'):  # a file system without locks
       return None
     try:

@@ -50,7 +50,7 @@ copying=$!
 bash -c "exec $command \\"\\$@\\"" member "${{peers[@]}}" >&3 2>&1 3>&- &
 member=$!
 trap 'kill -TERM "$member"' TERM INT
-while kill -0 "$member" 2> /dev/null; do wait "$member"; done  # a signal ends the wait alone
+while kill -0 "$member" 2> /dev/null; do wait "$member"; done  # a signal ends only the wait
 wait "$member"
 status=$?
 exec 3>&-
@@ -78,7 +78,7 @@ class Kubernetes:
   attended = False
 
   def queued(self, study: Study) -> set[str]:
-    """Names of members that the cluster has; none without `apply`, when it is not asked."""
+    """Names of members that the cluster has; none without `apply`, as it is not asked then."""
     return _queued(study, self.pods) if self.apply else set()
 
   def submit(

@@ -12,9 +12,9 @@ pick() {  # TABLE ROW, from 0: sets $name, $workdir and $command
   IFS=$'\\t' read -r name workdir command <<< "$(sed -n "$(($2 + 1))p" "$1")"
 }
 
-note_failure() {  # LOG BYTES STATUS: a line about an attempt, which began behind so many bytes
+note_failure() {  # LOG BYTES STATUS: records a failed attempt, whose output begins after BYTES
   local new said message before
-  # What this attempt printed, without what JSON does not hold.
+  # The output of this attempt, without characters that JSON does not allow.
   new=$(tail -c "+$(($2 + 1))" "$1" | tail -c 4096 | tr -d '\\000-\\011\\013-\\037')
   said=$(grep '^googlenet train: ' <<< "$new" || grep . <<< "$new")
   message=$(tail -n 1 <<< "$said" | cut -c 1-300 | sed 's/\\\\/\\\\\\\\/g; s/"/\\\\"/g')

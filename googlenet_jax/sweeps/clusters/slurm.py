@@ -33,7 +33,7 @@ cd {folder} || exit 1
 log={logs}/"$name".log
 for attempt in $(seq 0 {retries}); do
   before=$(bytes_of "$log")
-  # SLURM signals the steps of a job: the member has to be one.
+  # SLURM signals the steps of a job, so the member has to be one.
   srun --kill-on-bad-exit=1 bash -c "exec $command" >> "$log" 2>&1
   status=$?
   [ "$status" -eq 0 ] && exit 0

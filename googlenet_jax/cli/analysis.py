@@ -18,12 +18,12 @@ def add_table(commands: Any) -> None:
     commands,
     'table',
     _table,
-    "Count a network's parameters and multiply-adds beside the figures that its paper prints.",
+    "Count a network's parameters and multiply-adds, next to the figures in its paper.",
     takes_more=True,
     usage='googlenet table [--family=FAMILY] [--variant=VARIANT] [--KEY=VALUE ...] '
     '[--image_size=PIXELS] [--classes=N] [--format=FORMAT]',
     epilog='KEY is a key of config.model for the family, as in --width=0.5, --reduction=0.25 or '
-    '--widths=3a.reduce_3x3=64; an unknown key is answered with the list of keys.',
+    '--widths=3a.reduce_3x3=64; an unknown key prints the list of keys.',
   )
   table.add_argument(
     '--family', default='googlenet', help='family of networks (default: %(default)s)'
@@ -75,35 +75,35 @@ def add_compare(commands: Any) -> None:
     commands,
     'compare',
     _compare,
-    'Put networks beside each other: depth, parameters, multiply-adds and reported errors.',
+    'Compare networks: depth, parameters, multiply-adds and reported errors.',
     epilog='NETWORK is a family, FAMILY/VARIANT, or a variant whose name only one family has; '
-    'without any, the networks that speak for each family are compared.',
+    'by default, representative networks of each family are compared.',
   )
   parser.add_argument('networks', nargs='*', metavar='NETWORK', help='network to compare')
   parser.add_argument(
-    '--figures', type=pathlib.Path, metavar='DIR', help='folder to draw pictures into, as SVG'
+    '--figures', type=pathlib.Path, metavar='DIR', help='folder for SVG pictures of the networks'
   )
-  parser.add_argument('--png', action='store_true', help='draw each picture as PNG too')
+  parser.add_argument('--png', action='store_true', help='also draw each picture as PNG')
   parser.add_argument(
     '--document',
     type=pathlib.Path,
     metavar='FILE.md',
-    help='page to write, with the pictures of --figures and each statement of the papers',
+    help="page to write, with the pictures from --figures and the papers' statements",
   )
   parser.add_argument(
     '--measure',
     action='store_true',
-    help='measure inference and training on this machine, in turns (minutes)',
+    help='measure the speed of inference and training on this machine (takes minutes)',
   )
   parser.add_argument(
     '--target',
-    help='machine to predict a training step for, as in `googlenet compile` (minutes)',
+    help='machine to predict training speed for, as in `googlenet compile` (takes minutes)',
   )
   parser.add_argument(
     '--batch_size',
     type=flags.positive,
     default=8,
-    help='images of a step with --measure and --target (default: %(default)s)',
+    help='images per step with --measure and --target (default: %(default)s)',
   )
   flags.add_format(parser, 'markdown', 'csv')
 
@@ -168,27 +168,27 @@ def add_probe(commands: Any) -> None:
     takes_more=True,
     usage='googlenet probe --config=FILE.py[:ARGUMENT] [--iterations=N] [--seeds=N] '
     '[--config.KEY=VALUE ...]',
-    epilog='Nothing is saved but what --out and --figure name. docs/probe.md defines each figure '
-    'and both rules.',
+    epilog='Only the files of --out and --figure are saved. docs/probe.md defines all figures and '
+    'both rules.',
   )
   parser.add_argument(
     '--iterations',
     type=flags.positive,
     default=30,
-    help='iterations of each run (default: %(default)s; 1505.02496 looks at 10 to 50)',
+    help='iterations per run (default: %(default)s; 1505.02496 considers 10 to 50)',
   )
   parser.add_argument(
     '--seeds',
     type=flags.positive,
     default=3,
-    help="number of seeds, the config's own and those after it (default: %(default)s)",
+    help="number of seeds, starting with the config's own (default: %(default)s)",
   )
   parser.add_argument(
     '--attach',
     nargs='?',
     const='relative',
     choices=('relative', 'cnds'),
-    help='print nothing but the override that attaches heads where this rule wants them '
+    help='print only the override that attaches heads where this rule suggests them '
     '(default: relative)',
   )
   parser.add_argument(
@@ -198,7 +198,7 @@ def add_probe(commands: Any) -> None:
     '--figure',
     type=pathlib.Path,
     metavar='FILE.svg',
-    help='picture to draw, as FILE-light.svg and FILE-dark.svg',
+    help='picture to draw, saved as FILE-light.svg and FILE-dark.svg',
   )
   flags.add_cache_dir(parser)
   flags.add_format(parser)

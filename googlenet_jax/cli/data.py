@@ -31,7 +31,8 @@ def add_prepare(commands: Any) -> None:
   prepare.add_argument(
     '--short_side',
     type=flags.positive,
-    help='shrink images whose shorter side has more pixels, such as 256 (default: shrink none)',
+    help='shrink images until the shorter side has this many pixels, such as 256; smaller images '
+    'are not changed (default: no shrinking)',
   )
   prepare.add_argument(
     '--strict', action='store_true', help='stop at the first bad image instead of leaving it out'

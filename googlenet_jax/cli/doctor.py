@@ -15,7 +15,7 @@ def add_doctor(commands: Any) -> None:
     'doctor',
     _doctor,
     'Check this installation and machine, and train two steps on each device.',
-    epilog='Its last line is for issues. The exit status is 1 if something that is needed is '
+    epilog='Paste the last line into issue reports. The exit status is 1 if something required is '
     'broken.',
   )
   flags.add_format(doctor)

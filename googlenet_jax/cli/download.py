@@ -25,7 +25,7 @@ def add_download(commands: Any) -> None:
     _download,
     'Download published images or weights, check them, and prepare or convert them for use.',
     epilog=f'NAME is one of {", ".join(PUBLISHED)}. Proxies are taken from the environment '
-    '(HTTPS_PROXY, NO_PROXY). A download that was cut off is continued by the same command.',
+    '(HTTPS_PROXY, NO_PROXY). To continue an interrupted download, run the same command again.',
   )
   download.add_argument('name', metavar='NAME', choices=PUBLISHED, help='what to download')
   where = download.add_mutually_exclusive_group()

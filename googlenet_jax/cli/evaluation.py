@@ -30,7 +30,7 @@ def add_evaluate(commands: Any) -> None:
   evaluate.add_argument(
     '--table3',
     action='store_true',
-    help="measure with 1, 10 and 144 crops, beside the paper's Table 3",
+    help="use 1, 10 and 144 crops, and print the results next to the paper's Table 3",
   )
   evaluate.add_argument(
     '--predictions',
@@ -85,7 +85,7 @@ def add_predict(commands: Any) -> None:
     commands,
     'predict',
     _predict,
-    'Classify images: print, or draw, the five most likely classes of each.',
+    'Classify images: print or draw the five most likely classes of each.',
   )
   predict.add_argument('images', nargs='+', metavar='IMAGES', help='image files, folders or globs')
   flags.add_networks(predict)

@@ -17,7 +17,7 @@ from googlenet_jax.storage.urls import place
 CROPS: Any = {'type': int, 'choices': (1, 10, 144)}
 PARAMETERS: Any = {
   'choices': ('raw', 'ema'),
-  'help': "use a run's raw parameters or their average (default: as the run's config says)",
+  'help': "use a run's raw parameters or their average (default: as in the run's config)",
 }
 
 

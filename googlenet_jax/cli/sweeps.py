@@ -18,7 +18,7 @@ def add_sweep(commands: Any) -> None:
     commands,
     'sweep',
     _sweep,
-    'Train all members of a sweep, here or on a cluster; run the same command again to continue.',
+    'Train all members of a sweep on this machine or a cluster; run it again to continue.',
     takes_more=True,
     usage='googlenet sweep --config=FILE.py[:ARGUMENT] --sweep=NAME --root=DIR '
     '[--on=print|local|slurm|kubernetes|tpu] [--config.KEY=VALUE ...]',
@@ -34,7 +34,7 @@ def add_sweep(commands: Any) -> None:
     '--root',
     type=place,
     required=True,
-    help='folder for studies, or its place in a bucket: s3://BUCKET/PATH, gs://BUCKET/PATH',
+    help='folder for studies, or its URL in a bucket: s3://BUCKET/PATH or gs://BUCKET/PATH',
   )
   sweep.add_argument(
     '--on',
@@ -45,11 +45,11 @@ def add_sweep(commands: Any) -> None:
   sweep.add_argument(
     '--parallel',
     type=flags.positive,
-    help='members to run at a time (default with --on=local: one per GPU, else one per core; '
-    'with --on=tpu: 1)',
+    help='number of members to run at a time (default with --on=local: one per GPU or TPU, else '
+    'one per core; with --on=tpu: 1)',
   )
   sweep.add_argument(
-    '--retries', type=flags.natural, help='retries of a member that fails (default: 2)'
+    '--retries', type=flags.natural, help='how often to retry a failed member (default: 2)'
   )
   sweep.add_argument('--status', action='store_true', help='only print the status of the study')
   sweep.add_argument(
@@ -62,7 +62,7 @@ def add_sweep(commands: Any) -> None:
   sweep.add_argument(
     '--template',
     type=pathlib.Path,
-    help='bash script for sbatch, with a line @MEMBER@ where the member runs; for Kubernetes a '
+    help='for SLURM, a bash script with a line @MEMBER@ where the member runs; for Kubernetes, a '
     'Job in YAML whose pod has a container named member',
   )
   sweep.add_argument(
@@ -70,22 +70,22 @@ def add_sweep(commands: Any) -> None:
     action='append',
     default=[],
     metavar='NAME=VALUE',
-    help='image, claim (of a volume, mounted at the root), namespace, hosts (of a member), tpu '
-    '(ACCELERATOR:TOPOLOGY) or a resource such as nvidia.com/gpu; may be repeated',
+    help='image, claim (PersistentVolumeClaim to mount at --root), namespace, hosts (per member), '
+    'tpu (ACCELERATOR:TOPOLOGY) or a resource such as nvidia.com/gpu; may be repeated',
   )
   sweep.add_argument(
     '--apply',
     action='store_true',
-    help='with --on=kubernetes: create what is written, by kubectl; with --on=tpu: run the '
-    'commands that are printed otherwise, by gcloud, until all members are done',
+    help='with --on=kubernetes: create the written objects with kubectl; with --on=tpu: run the '
+    'gcloud commands, instead of printing them, until all members are done',
   )
   sweep.add_argument(
     '--tpu',
     action='append',
     default=[],
     metavar='NAME=VALUE',
-    help='accelerator (such as v5litepod-16), runtime, zone, project, spot=yes, setup (a command, '
-    'once on each host), folder and python (on the hosts), or a flag of gcloud; may be repeated',
+    help='accelerator (such as v5litepod-16), runtime, zone, project, spot=yes, setup (a command '
+    'to run once per host), folder and python (on the hosts), or a gcloud flag; may be repeated',
   )
   sweep.add_argument(
     '--sampler', choices=('optuna',), help='sample members instead of running the grid'
@@ -113,7 +113,7 @@ def add_report(commands: Any) -> None:
     commands,
     'report',
     _report,
-    'Summarize studies, finished or not, as CSV, Markdown and an HTML page.',
+    'Summarize finished or unfinished studies as CSV, Markdown and an HTML page.',
   )
   report.add_argument(
     'root', type=place, metavar='ROOT', help='folder of one study or of several, or a URL'

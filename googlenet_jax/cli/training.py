@@ -29,7 +29,8 @@ def add_train(commands: Any) -> None:
   train.add_argument(
     '--workdir',
     type=place,
-    help='folder of the run, new or to be resumed, or its place in a bucket: s3://BUCKET/PATH, gs://',
+    help='folder of the run (new, or to resume), or its URL in a bucket: s3://BUCKET/PATH or '
+    'gs://BUCKET/PATH',
   )
   train.add_argument(
     '--dry_run', action='store_true', help='print sizes, costs, memory and warnings; train nothing'
@@ -37,7 +38,7 @@ def add_train(commands: Any) -> None:
   train.add_argument(
     '--change_config',
     action='store_true',
-    help='continue a run under this config instead of its own',
+    help='continue a run with this config instead of its own',
   )
   flags.add_processes(train)
   flags.add_cache_dir(train)
@@ -50,16 +51,16 @@ def add_demo(commands: Any) -> None:
     commands,
     'demo',
     _demo,
-    'Train GoogLeNet on handwritten digits (minutes on a CPU); nothing has to be downloaded.',
+    'Train GoogLeNet on handwritten digits (minutes on a CPU); downloads nothing.',
     takes_more=True,
     usage='googlenet demo [--workdir=DIR] [--config.KEY=VALUE ...]',
-    epilog='It is `googlenet train` with a config that comes with the package.',
+    epilog='This is `googlenet train` with a config that is part of the package.',
   )
   demo.add_argument(
     '--workdir',
     type=place,
     default=pathlib.Path('runs/digits'),
-    help='folder of the run, new or to be resumed (default: %(default)s)',
+    help='folder of the run (new, or to resume; default: %(default)s)',
   )
   demo.add_argument(
     '--dry_run', action='store_true', help='print sizes, costs and memory; train nothing'
@@ -127,15 +128,15 @@ def add_config(commands: Any) -> None:
     commands,
     'config',
     _config,
-    "Print a config's keys, only those not at their default, or a description of all keys.",
+    'Print a config, its differences from the defaults, or a description of all keys.',
     takes_more=True,
     usage='googlenet config --config=FILE.py[:ARGUMENT] [--config.KEY=VALUE ...] [--diff]\n'
     '       googlenet config --keys [--format=FORMAT]',
-    epilog='The text consists of lines for an experiment file. With --diff, json gives the default '
-    'and the value of each key.',
+    epilog='The text format prints lines for an experiment file. With --diff, the JSON has the '
+    'default and the value of each key.',
   )
   parser.add_argument(
-    '--diff', action='store_true', help='leave out keys that are at their default'
+    '--diff', action='store_true', help='print only keys that differ from their default'
   )
   parser.add_argument(
     '--keys', action='store_true', help='describe every key with its type, default and meaning'
@@ -183,9 +184,9 @@ def add_profile(commands: Any) -> None:
     commands,
     'profile',
     _profile,
-    "Print the share of time of each module of a run's network, and what the device waited for.",
-    epilog='Reads the newest trace in WORKDIR/profile, which --config.profile=100:105 makes; with '
-    '--steps it asks a run that is under way for one, which begins when the run logs next.',
+    "Print each module's share of a run's time, and what the device waited for.",
+    epilog='Reads the newest trace in WORKDIR/profile, made by --config.profile=100:105, for '
+    'example. With --steps, asks a run in progress for one, which starts when the run next logs.',
   )
   parser.add_argument(
     'workdir',
@@ -194,7 +195,7 @@ def add_profile(commands: Any) -> None:
     help="the run's folder, or its URL in a bucket; with --steps the run must be on this machine",
   )
   parser.add_argument(
-    '--steps', type=flags.positive, help='trace so many steps of the run that is under way'
+    '--steps', type=flags.positive, help='trace this many steps of a run in progress'
   )
   flags.add_cache_dir(parser)
   flags.add_format(parser)
@@ -230,24 +231,24 @@ def add_compile(commands: Any) -> None:
     commands,
     'compile',
     _compile,
-    "Compile a config's steps for a machine that need not be here; predict memory and speed.",
+    "Compile a config's steps for this or another machine, and predict memory and speed.",
     takes_more=True,
     usage='googlenet compile --config=FILE.py[:ARGUMENT] --target=TARGET [--config.KEY=VALUE ...]',
-    epilog='TARGET is here, tpu:CHIP:TOPOLOGY (tpu:v5e:4x4, two slices: tpu:v5e:4x4*2) or '
+    epilog='TARGET is "here", tpu:CHIP:TOPOLOGY (tpu:v5e:4x4, or tpu:v5e:4x4*2 for two slices) or '
     'gpu:CHIP:HOSTSxGPUS (gpu:h200:2x8). TPUs need the extra googlenet_jax[tpu], GPUs '
-    'googlenet_jax[cuda], and neither needs the chips. Nothing is trained.',
+    'googlenet_jax[cuda], but neither needs the chips. Nothing is trained.',
   )
   parser.add_argument('--target', required=True, help='machine to compile for')
   parser.add_argument(
     '--classes',
     type=flags.positive,
-    help="number of classes; the config's data are not opened then",
+    help="number of classes; with it, the config's data are not opened",
   )
   parser.add_argument(
     '--images',
     type=flags.positive,
     default=1_281_167,
-    help="training images, with --classes (default: %(default)s, ImageNet's)",
+    help="number of training images, with --classes (default: %(default)s, ImageNet's)",
   )
   flags.add_cache_dir(parser)
   flags.add_format(parser)

@@ -24,7 +24,7 @@ def add_convert(commands: Any) -> None:
     metavar='SRC',
     type=place,
     help='input: .caffemodel, .pth, .npz, .safetensors or Flax msgpack, the folder of a run, or '
-    'the URL of either',
+    'the URL of any of these',
   )
   convert.add_argument(
     'destination',

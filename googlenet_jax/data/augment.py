@@ -23,16 +23,16 @@ class Augmentation:
   """What may happen to a training image; the defaults do nothing.
 
   Attributes:
-    crop: 'none' resizes the shorter side and takes the central square; 'pad' then pads with black
-      and cuts the size again at random; 'area' cuts a random box first and resizes that.
+    crop: 'none' resizes the shorter side and takes the central square; 'pad' then pads it with
+      black and cuts out a random square of the old size; 'area' resizes a random box.
     pad: pixels that 'pad' adds on each side.
-    area: least and greatest share of the image that 'area' cuts.
-    aspect: least and greatest width / height of that box.
-    interpolation: 'linear', 'area', 'nearest', 'cubic', 'random' (one of these four, equal odds) or
-      'auto' ('area' to shrink, 'linear' to enlarge).
-    flip: mirror left and right half of the time.
+    area: smallest and largest fraction of the image that 'area' cuts out.
+    aspect: smallest and largest width / height of that box.
+    interpolation: 'linear', 'area', 'nearest', 'cubic', 'random' (one of these four, with equal
+      probability) or 'auto' ('area' to shrink, 'linear' to enlarge).
+    flip: mirror the image, left to right, with probability 1/2.
     brightness, contrast, saturation: strength s draws a factor uniform in [1 - s, 1 + s].
-    hue: strength s draws a turn uniform in [-s, s] full turns.
+    hue: strength s draws a rotation of the hue uniform in [-s, s] full turns.
     lighting: standard deviation of the noise along the principal components of ImageNet's colors.
 
   Raises:

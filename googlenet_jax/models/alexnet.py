@@ -172,15 +172,15 @@ def starved_pool(architecture: Architecture, size: int) -> str | None:
 class AlexNetKnobs(Knobs):
   """The knobs of AlexNet; each composes with every variant."""
 
-  variant: str = knob('two_tower', 'the network to start from, an entry of the variant table')
+  variant: str = knob('two_tower', 'the variant to start from')
   width: float = knob(1.0, 'multiplies the channels of each tower and of the hidden layers')
-  groups: int | None = knob(None, 'towers side by side; none: as the variant has it')
-  dropout: float | None = knob(None, 'rate at the hidden layers; none: as the variant has it')
+  groups: int | None = knob(None, 'number of parallel towers; None: as in the variant')
+  dropout: float | None = knob(None, 'dropout rate in the hidden layers; None: as in the variant')
   kernel_init: str | None = knob(
-    None, f'{", ".join(KERNEL_INITIALIZERS)}; none: as the variant has it'
+    None, f'initializer of kernels: {", ".join(KERNEL_INITIALIZERS)}; None: as in the variant'
   )
   bias_init: float | None = knob(
-    None, 'value that biases start at which the paper starts at 1; none: as the variant has it'
+    None, 'initial value of the biases that the paper initializes to 1; None: as in the variant'
   )
   lrn: LRNKnobs = dataclasses.field(default=LRNKnobs())
 

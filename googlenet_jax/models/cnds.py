@@ -152,13 +152,13 @@ def starved_pool(architecture: Architecture, size: int) -> str | None:
 class CNDSKnobs(HeadKnobs):
   """The knobs of CNN-8 and CNDS-8; each composes with every variant."""
 
-  variant: str = knob('cnn8', 'the network to start from, an entry of the variant table')
-  width: float = knob(1.0, 'multiplies the channels of every layer, those of the heads too')
-  aux: tuple[str, ...] = knob((), 'convolutions (conv1 to conv8) that carry a head')
-  batch_norm: bool = knob(False, "batch normalization in place of the convolutions' biases")
-  dropout: float | None = knob(None, 'rate at the hidden layers; none: as the variant has it')
+  variant: str = knob('cnn8', 'the variant to start from')
+  width: float = knob(1.0, 'multiplies the channels of every layer, including the heads')
+  aux: tuple[str, ...] = knob((), 'convolutions (conv1 to conv8) with a head in training')
+  batch_norm: bool = knob(False, "use batch normalization instead of the convolutions' biases")
+  dropout: float | None = knob(None, 'dropout rate in the hidden layers; None: as in the variant')
   kernel_init: str | None = knob(
-    None, f'{", ".join(KERNEL_INITIALIZERS)}; none: as the variant has it'
+    None, f'initializer of kernels: {", ".join(KERNEL_INITIALIZERS)}; None: as in the variant'
   )
 
 

@@ -46,7 +46,7 @@ class DSN(NIN):
 class DSNKnobs(NINKnobs):
   """The knobs of deeply-supervised nets: those of Network in Network."""
 
-  variant: str = knob('cifar', 'the network to start from, an entry of the variant table')
+  variant: str = knob('cifar', 'the variant to start from')
 
 
 FAMILY = Family(

@@ -128,18 +128,18 @@ class Knobs:
   knobs, which becomes a section of the config.
   """
 
-  variant: str = knob('', "the network to start from, an entry of the family's variants")
-  aux: tuple[str, ...] = knob((), 'places that carry an auxiliary head in training')
-  dtype: str = knob('float32', 'type of computation, float32 or bfloat16; parameters are float32')
+  variant: str = knob('', "the variant to start from, one of the family's")
+  aux: tuple[str, ...] = knob((), 'places with an auxiliary head in training')
+  dtype: str = knob('float32', 'dtype of computations, float32 or bfloat16; parameters are float32')
   batch_norm_group: int | None = knob(
-    None, 'consecutive images that share batch statistics; none: all of a batch'
+    None, 'number of consecutive images that share batch statistics; None: the whole batch'
   )
   kernels: str = knob(
     'auto',
-    'forms of kernels: auto (by platform), cpu, gpu, tpu, plain, or by part: max_pool=window',
+    'form of each kernel: auto (by platform), cpu, gpu, tpu, plain, or by name: max_pool=window',
   )
   remat: str = knob(
-    '', "modules to compute anew for the gradient, to save memory, by pattern: 'inception_*,conv2'"
+    '', "patterns of modules to recompute in the backward pass to save memory: 'inception_*,conv2'"
   )
 
 
@@ -147,11 +147,11 @@ class Knobs:
 class LRNKnobs:
   """Local response normalization, in families that have it; None keeps the variant's value."""
 
-  enabled: bool | None = knob(None, 'whether there is any')
-  size: int | None = knob(None, 'channels in a window')
-  alpha: float | None = knob(None, 'factor of the sum of squares, divided by `size` as in Caffe')
+  enabled: bool | None = knob(None, 'use local response normalization; None: as in the variant')
+  size: int | None = knob(None, 'number of channels in the window')
+  alpha: float | None = knob(None, 'factor on the sum of squares, divided by `size` as in Caffe')
   beta: float | None = knob(None, 'exponent')
-  k: float | None = knob(None, 'what is added to the sum')
+  k: float | None = knob(None, 'constant added to the sum')
 
   def apply(self, variant: LRN | None, paper: LRN) -> LRN | None:
     """The variant's constants, or the paper's if it has none, with the knobs' changes.

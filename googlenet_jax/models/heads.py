@@ -183,16 +183,16 @@ class HeadKnobs(Knobs):
   """The knobs of auxiliary heads, in families that have them."""
 
   aux_probes: tuple[str, ...] = knob(
-    (), 'heads of `aux` that measure and do not teach: no gradient leaves them for the trunk'
+    (), 'heads in `aux` that only measure: their gradients do not reach the trunk'
   )
   aux_structure: str | None = knob(
-    None, f'{", ".join(STRUCTURES)}; none: as the variant has it; width multiplies their channels'
+    None, f'structure of the heads: {", ".join(STRUCTURES)}; None: as in the variant'
   )
-  aux_width: float = knob(1.0, 'multiplies the channels of the heads, beside `width`')
+  aux_width: float = knob(1.0, 'multiplies the channels of the heads, in addition to `width`')
   aux_batch_norm: bool | None = knob(
-    None, "batch normalization of the heads' hidden layers; none: as the variant has it"
+    None, "use batch normalization in the heads' hidden layers; None: as in the variant"
   )
-  aux_dropout: float | None = knob(None, 'rate in the heads; none: as the variant has it')
+  aux_dropout: float | None = knob(None, 'dropout rate in the heads; None: as in the variant')
 
   def __post_init__(self) -> None:
     for place in self.aux_probes:

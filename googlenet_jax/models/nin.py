@@ -164,12 +164,12 @@ def starved_pool(architecture: Architecture, size: int) -> str | None:
 class NINKnobs(HeadKnobs):
   """The knobs of Network in Network; each composes with every variant."""
 
-  variant: str = knob('imagenet', 'the network to start from, an entry of the variant table')
-  width: float = knob(1.0, 'multiplies every number of filters, those of the heads too')
-  aux: tuple[str, ...] = knob((), 'convolutions (conv1, conv2 and so on) that carry a head')
-  dropout: float | None = knob(None, 'rate of dropout; none: as the variant has it')
+  variant: str = knob('imagenet', 'the variant to start from')
+  width: float = knob(1.0, 'multiplies all numbers of filters, including those of the heads')
+  aux: tuple[str, ...] = knob((), 'convolutions (conv1, conv2, ...) with a head in training')
+  dropout: float | None = knob(None, 'dropout rate; None: as in the variant')
   kernel_init: str | None = knob(
-    None, f'{", ".join(KERNEL_INITIALIZERS)}; none: as the variant has it'
+    None, f'initializer of kernels: {", ".join(KERNEL_INITIALIZERS)}; None: as in the variant'
   )
 
 

@@ -38,7 +38,7 @@ from googlenet_jax.models.layers import (
 
 Shortcut = Literal['plain', 'A', 'B', 'C']
 SHORTCUTS: dict[str, str] = {
-  'plain': 'without',
+  'plain': 'none',
   'A': 'identities, with zeros for new channels',
   'B': 'projections where the shape changes, else identities',
   'C': 'projections',
@@ -242,15 +242,15 @@ def starved_pool(architecture: Architecture, size: int) -> str | None:
 class ResNetKnobs(Knobs):
   """The knobs of ResNet; each composes with every variant."""
 
-  variant: str = knob('resnet50', 'the network to start from, an entry of the variant table')
-  width: float = knob(1.0, 'multiplies every number of filters')
+  variant: str = knob('resnet50', 'the variant to start from')
+  width: float = knob(1.0, 'multiplies all numbers of filters')
   shortcut: str | None = knob(
     None,
-    f'shortcuts ({"; ".join(f"{kind}: {what}" for kind, what in SHORTCUTS.items())}); none: as the '
-    'variant has them',
+    f'shortcuts ({"; ".join(f"{kind}: {what}" for kind, what in SHORTCUTS.items())}); None: as in '
+    'the variant',
   )
   kernel_init: str | None = knob(
-    None, f'{", ".join(KERNEL_INITIALIZERS)}; none: as the variant has it'
+    None, f'initializer of kernels: {", ".join(KERNEL_INITIALIZERS)}; None: as in the variant'
   )
 
 

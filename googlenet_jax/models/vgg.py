@@ -183,14 +183,14 @@ def starved_pool(size: int) -> str | None:
 class VGGKnobs(Knobs):
   """The knobs of VGG; each composes with every variant."""
 
-  variant: str = knob('vgg16', 'the network to start from, an entry of the variant table')
+  variant: str = knob('vgg16', 'the variant to start from')
   width: float = knob(1.0, 'multiplies the channels of every layer')
   batch_norm: bool | None = knob(
-    None, 'batch normalization in place of biases; none: as the variant has it'
+    None, 'use batch normalization instead of biases; None: as in the variant'
   )
-  dropout: float | None = knob(None, 'rate at the hidden layers; none: as the variant has it')
+  dropout: float | None = knob(None, 'dropout rate in the hidden layers; None: as in the variant')
   kernel_init: str | None = knob(
-    None, f'{", ".join(KERNEL_INITIALIZERS)}; none: as the variant has it'
+    None, f'initializer of kernels: {", ".join(KERNEL_INITIALIZERS)}; None: as in the variant'
   )
   lrn: LRNKnobs = dataclasses.field(default=LRNKnobs())
 

@@ -150,11 +150,11 @@ def starved_pool(architecture: Architecture, size: int) -> str | None:
 class ZFNetKnobs(Knobs):
   """The knobs of ZFNet; each composes with every variant."""
 
-  variant: str = knob('figure3', 'the network to start from, an entry of the variant table')
+  variant: str = knob('figure3', 'the variant to start from')
   width: float = knob(1.0, 'multiplies the channels of every layer')
-  dropout: float | None = knob(None, 'rate at the hidden layers; none: as the variant has it')
+  dropout: float | None = knob(None, 'dropout rate in the hidden layers; None: as in the variant')
   kernel_init: str | None = knob(
-    None, f'{", ".join(KERNEL_INITIALIZERS)}; none: as the variant has it'
+    None, f'initializer of kernels: {", ".join(KERNEL_INITIALIZERS)}; None: as in the variant'
   )
   lrn: LRNKnobs = dataclasses.field(default=LRNKnobs())
 

@@ -1,1 +1,1 @@
-"""Object storage: `s3://` and `gs://` places, staged in a local folder and mirrored back."""
+"""Object storage: `s3://` and `gs://` URLs, staged in a local folder and mirrored back."""

@@ -1,4 +1,4 @@
-"""Objects under a URL: whole reads and writes, tried again while a server is gone."""
+"""Objects under a URL: reads and writes of whole objects, retried while the server is away."""
 
 import contextlib
 import dataclasses
@@ -22,12 +22,12 @@ logger = logging.getLogger('googlenet_jax')
 T = TypeVar('T')
 
 PATIENCE = 30.0
-"""Seconds for which a request is tried again before its failure counts."""
+"""Seconds for which a request is retried before it counts as failed."""
 LONG_PATIENCE = 600.0
-"""The same for what is at work for hours, and would stop."""
-_PAUSES = (0.5, 1.0, 2.0, 5.0)  # seconds between tries, the last one for all that follow
-_AT_ONCE = 32  # reads
-_LATER = (408, 409, 429)  # of the 4xx that may be gone the next time
+"""The same for processes that run for hours and would end with an error."""
+_PAUSES = (0.5, 1.0, 2.0, 5.0)  # seconds between tries; the last value repeats
+_AT_ONCE = 32  # concurrent reads
+_LATER = (408, 409, 429)  # the 4xx statuses worth a retry
 _OF_THE_NET = {'ConnectionError', 'HTTPClientError', 'ClientError', 'TransportError'}
 _OF_THE_NET |= {'ChecksumError', 'TimeoutError', 'FSTimeoutError', 'ResponseParserError'}
 _OF_THE_DRIVERS = {'BotoCoreError', 'GoogleAuthError', 'HttpError'}
@@ -35,17 +35,17 @@ _OF_THE_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES)
 
 
 class GoneError(UserError):
-  """The server stayed away for longer than the patience."""
+  """The server did not answer within the patience."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Stored:
-  """An object as a listing has it.
+  """An object as it appears in a listing.
 
   Attributes:
     size: bytes.
     modified: when it was written, in seconds since the epoch, by the server's clock.
-    version: what changes with each write.
+    version: a string that changes with each write.
   """
 
   size: int
@@ -54,10 +54,10 @@ class Stored:
 
 
 class Bucket:
-  """Objects below a URL, by their names there."""
+  """Objects below a URL, by their names relative to it."""
 
   def __init__(self, url: Url, patience: float = PATIENCE) -> None:
-    """Loads the driver; nothing is asked yet.
+    """Loads the driver; makes no request yet.
 
     Raises:
       UserError: the scheme is unknown, or its driver is not installed.
@@ -71,8 +71,8 @@ class Bucket:
     """All objects, or those whose names begin with `below` and a slash.
 
     Raises:
-      UserError: here as in all others: there is no such bucket, it may not be used, or the server
-        stayed away for longer than the patience; one line that names the URL and the reason.
+      UserError: the bucket does not exist, access is denied, or the server did not answer within
+        the patience; one line that names the URL and the reason. All methods raise it.
     """
     root = f'{self._root}/{below}' if below else self._root
 
@@ -91,28 +91,28 @@ class Bucket:
     return {name: _stored(entry) for name, entry in files.items() if entry['type'] == 'file'}
 
   def read(self, name: str, tail: int | None = None) -> bytes | None:
-    """An object, or its last bytes; None where it is absent."""
+    """Returns an object or its last `tail` bytes; None if the object does not exist."""
     options: dict[str, Any] = {} if tail is None else {'start': -tail}
     if self.url.scheme == 's3':
-      options['max_concurrency'] = 1  # with more, s3fs first asks for the size
+      options['max_concurrency'] = 1  # with more, s3fs asks for the size first
     read = functools.partial(self._driver.cat_file, **options)
     try:
       data = self._try(f'{name} cannot be read', read, self._path(name))
     except FileNotFoundError:
       return None
-    return data if tail is None else data[-tail:]  # some servers send all
+    return data if tail is None else data[-tail:]  # some servers send everything
 
   def read_all(self, wanted: Iterable[tuple[str, int | None]]) -> list[bytes | None]:
-    """Many small objects at once: names, each with the number of its last bytes or None for all."""
+    """Reads many small objects at once; each is given by the arguments of `read`."""
     with ThreadPoolExecutor(_AT_ONCE) as pool:
       return list(pool.map(lambda one: self.read(*one), wanted))
 
   def write(self, name: str, data: bytes) -> None:
-    """Writes a small object whole."""
+    """Writes a small object in one request."""
     self._put(name, lambda: self._driver.pipe_file(self._path(name), data))
 
   def create(self, name: str, data: bytes) -> bool:
-    """Writes a small object where there is none, which the server decides; else False."""
+    """Writes a small object unless it exists, as decided by the server; returns whether it did."""
 
     def put() -> bool:
       try:
@@ -120,7 +120,7 @@ class Bucket:
       except FileExistsError:
         return False
       except OSError as error:
-        if _status(error) == 412:  # servers that do not name the condition
+        if _status(error) == 412:  # servers that do not name the condition that failed
           return False
         raise
       return True
@@ -128,15 +128,15 @@ class Bucket:
     return self._put(name, put)
 
   def upload(self, path: pathlib.Path, name: str) -> None:
-    """Writes a file as an object, which is there whole or not at all."""
+    """Writes a file as an object, which appears complete or not at all."""
     self._put(name, lambda: self._driver.put_file(str(path), self._path(name)))
 
   def download(self, name: str, path: pathlib.Path) -> None:
-    """Reads an object into a file; raises FileNotFoundError where it is absent."""
+    """Reads an object into a file; raises FileNotFoundError if the object does not exist."""
     self._try(f'{name} cannot be read', self._driver.get_file, self._path(name), str(path))
 
   def remove(self, name: str) -> None:
-    """Removes an object, if it is there."""
+    """Removes an object if it exists."""
     with contextlib.suppress(FileNotFoundError):
       self._try(f'{name} cannot be removed', self._driver.rm_file, self._path(name))
 
@@ -150,7 +150,7 @@ class Bucket:
       raise UserError(f'{self.url}: no such bucket') from error
 
   def _try(self, what: str, call: Callable[..., T], *arguments: Any) -> T:
-    """Calls until it works, is refused for good, or the patience is at its end."""
+    """Repeats a call until it succeeds, fails for good, or the patience runs out."""
     began, tries = time.monotonic(), 0
     while True:
       try:
@@ -176,20 +176,20 @@ class Bucket:
 
 @functools.cache
 def _driver(scheme: str) -> Any:
-  """The file system of a scheme, which keeps no listings: other processes write too."""
+  """The file system of a scheme; it caches no listings, because other processes write too."""
   package = DRIVERS[scheme]
   if importlib.util.find_spec(package) is None:
     extra = f'pip install googlenet_jax[{EXTRAS[scheme]}]'
     raise UserError(f'{scheme}://: {package} is not installed; accepted: {extra}')
   options: dict[str, Any] = {'use_listings_cache': False, 'skip_instance_cache': True}
-  if scheme == 's3':  # s3fs tries again too, and so do we
+  if scheme == 's3':  # s3fs retries by itself, and so do we
     import s3fs
 
     return s3fs.S3FileSystem(config_kwargs={'retries': {'total_max_attempts': 1}}, **options)
-  # Not its newer kind, which asks another service by gRPC what kind of bucket each is.
+  # Not gcsfs's newer class, which asks another service over gRPC for the type of each bucket.
   from gcsfs.core import GCSFileSystem
 
-  logging.getLogger('gcsfs').setLevel(logging.CRITICAL)  # it logs pages about what it raises
+  logging.getLogger('gcsfs').setLevel(logging.CRITICAL)  # it logs pages about each error
   if os.environ.get('STORAGE_EMULATOR_HOST'):
     options['token'] = 'anon'
   return GCSFileSystem(requests_timeout=60, **options)
@@ -204,10 +204,10 @@ def _stored(entry: dict[str, Any]) -> Stored:
 
 
 def _judged(error: BaseException) -> tuple[bool, str]:
-  """Whether an error may pass by itself, and its reason in one line.
+  """Whether an error may go away by itself, and its reason in one line.
 
   Raises:
-    BaseException: the error itself, where it is a bug.
+    BaseException: the error itself, if it is a bug.
   """
   response = _response(error)
   told = f'{error} ({response["Error"].get("Code")})' if 'Error' in response else str(error)
@@ -228,20 +228,20 @@ def _judged(error: BaseException) -> tuple[bool, str]:
 
 
 def _status(error: BaseException | None) -> int | None:
-  """The HTTP status that a server answered, if one is behind this error."""
+  """The HTTP status that caused an error, if any."""
   while error is not None:
     code = _response(error).get('ResponseMetadata', {}).get('HTTPStatusCode')
     code = code or getattr(error, 'code', None) or getattr(error, 'status', None)
     if isinstance(code, int):
       return code
-    if type(error) is OSError and str(error).startswith('Forbidden'):  # gcsfs has no more of it
+    if type(error) is OSError and str(error).startswith('Forbidden'):  # no status is kept
       return 403
     error = error.__cause__
   return None
 
 
 def _response(error: BaseException) -> dict[str, Any]:
-  """What botocore keeps of an answer, of this error or the one behind it."""
+  """The server's answer as botocore attaches it to this error or to its cause."""
   for one in (error, error.__cause__):
     if isinstance(response := getattr(one, 'response', None), dict):
       return response

@@ -1,9 +1,9 @@
 """Folders in a bucket: one object with the files, then a small one that makes it valid.
 
-`NAME-DIGEST.tar` holds the files of a folder and `NAME.json`, its manifest, the size and the
-SHA-256 of that object. What has no manifest is never read, and a folder is removed manifest first.
-The digest in the name keeps a second folder of the same name apart from the first until the
-manifest, which is replaced at once, names it.
+`NAME-DIGEST.tar` holds the files of a folder; `NAME.json`, its manifest, holds the size and the
+SHA-256 of that object. An archive without a manifest is never read, and a folder's manifest is
+removed first. When a folder is replaced, the digest in the name keeps the new archive apart from
+the old one until the manifest, which is replaced in one step, names the new one.
 """
 
 import json
@@ -20,11 +20,11 @@ FORMAT = 1
 
 
 class DamagedError(Exception):
-  """A folder in a bucket is not what was written."""
+  """A folder in a bucket differs from what was written."""
 
 
 class Folders:
-  """The folders below one name of a bucket."""
+  """The folders below one name in a bucket."""
 
   def __init__(self, bucket: Bucket, below: str) -> None:
     self._bucket, self._below = bucket, below
@@ -41,8 +41,8 @@ class Folders:
     Args:
       name: its name in the bucket.
       folder: the files.
-      scratch: an existing local folder with room for them once more.
-      before: called when the files are there, before the manifest makes them valid.
+      scratch: an existing local folder with room for a copy of the files.
+      before: called once the files are in the bucket, before the manifest makes them valid.
     """
     packed = scratch / f'{name}.tar'
     try:
@@ -58,10 +58,10 @@ class Folders:
     self._bucket.write(f'{self._below}/{name}.json', (json.dumps(manifest) + '\n').encode())
 
   def read(self, name: str, folder: pathlib.Path) -> None:
-    """Reads a folder, which is then there whole or not at all.
+    """Copies a folder from the bucket, completely or not at all.
 
     Raises:
-      DamagedError: it is not what was written; says how.
+      DamagedError: it differs from what was written; says how.
     """
     scratch = folder.with_name(f'.{folder.name}.{os.getpid()}')
     shutil.rmtree(scratch, ignore_errors=True)
@@ -89,7 +89,7 @@ class Folders:
       shutil.rmtree(scratch, ignore_errors=True)
 
   def is_copied(self, name: str, folder: pathlib.Path) -> bool:
-    """Whether a folder is what `read` would give."""
+    """Whether a local folder equals what `read` would give."""
     try:
       manifest = json.loads(self._bucket.read(f'{self._below}/{name}.json') or b'{}')
       return manifest.get('sha256') == self._copied(folder).read_text()
@@ -106,7 +106,7 @@ class Folders:
     self.remove_strays()
 
   def remove_strays(self) -> None:
-    """Removes the files of folders that were not finished, not wholly removed, or replaced."""
+    """Removes archives of folders that were unfinished, partly removed, or replaced."""
     objects = self._objects()
     packed = [name for name in objects if name.endswith('.tar')]
     for name in packed:

@@ -1,8 +1,9 @@
-"""The lock of a bucket: an object that is created only where it is absent, and renewed.
+"""The lock of a bucket: an object that is created only if it does not exist, then renewed.
 
-Leases are numbered, and the highest number holds. Whoever takes one that ran out creates the next
-number, which the server grants to one alone; the one before finds it at its next renewal. Whether a
-lease is renewed is watched by one's own clock, so that hosts need not agree on the time.
+Leases are numbered, and the highest number is the valid one. To take over a lease that ran out, a
+process creates the next number, which the server grants to one process only; the previous holder
+notices at its next renewal. Each process watches with its own clock whether a lease is renewed, so
+hosts need not agree on the time.
 """
 
 import contextlib
@@ -23,20 +24,20 @@ logger = logging.getLogger('googlenet_jax')
 
 FOLDER = 'lease'
 RENEWED = 15.0  # seconds from one renewal to the next
-LASTS = 60.0  # seconds without a renewal after which a lease has run out
-_LONG_AGO = 600.0  # seconds by which no clock is wrong
-_LOOK = 1.0  # seconds
+LASTS = 60.0  # seconds without a renewal after which a lease runs out
+_LONG_AGO = 600.0  # seconds; no clock is off by that much
+_LOOK = 1.0  # seconds between two checks
 
 
 class Lease:
-  """A lease that this process holds while it is entered."""
+  """A lease that this process holds within a `with` block."""
 
   def __init__(self, bucket: Bucket, *, lasts: float = LASTS, renewed: float = RENEWED) -> None:
-    """Nothing is asked yet.
+    """Makes no request yet.
 
     Args:
       bucket: the place that the lease is for.
-      lasts: seconds without a renewal after which it has run out.
+      lasts: seconds without a renewal after which it runs out.
       renewed: seconds from one renewal to the next.
     """
     self.token = uuid.uuid4().hex
@@ -52,10 +53,11 @@ class Lease:
     """Takes the lease, renews it until the block ends, and gives it back.
 
     Args:
-      dead: the token of a lease whose holder is known to have ended; it need not run out.
+      dead: the token of a lease whose holder is known to have ended; such a lease is taken over
+        without waiting until it runs out.
 
     Raises:
-      UserError: another process holds it; names the holder and the age.
+      UserError: another process holds the lease; names the holder and the lease's age.
     """
     self._take(dead)
     thread = threading.Thread(target=self._keep, name='lease', daemon=True)
@@ -65,20 +67,20 @@ class Lease:
     finally:
       self._end.set()
       thread.join(_LOOK)
-      if self._lost is None and not thread.is_alive():  # alive: the server is gone
-        with contextlib.suppress(UserError):  # it runs out by itself
+      if self._lost is None and not thread.is_alive():  # alive: the server does not answer
+        with contextlib.suppress(UserError):  # the lease runs out by itself
           self._bucket.remove(self._name(self._number))
 
   def check(self) -> None:
-    """Raises UserError where the lease was lost."""
+    """Raises UserError if the lease was lost."""
     if self._lost is not None:
       raise self._lost
 
   def verify(self) -> None:
-    """Asks the server whether this process still holds it, and renews it.
+    """Asks the server whether this process still holds the lease, and renews it.
 
     Raises:
-      UserError: another process has taken it.
+      UserError: another process has taken the lease.
     """
     with self._writing:
       self.check()
@@ -96,7 +98,7 @@ class Lease:
     while not self._end.wait(self._renewed):
       try:
         self.verify()
-      except GoneError as error:  # nobody else can take it meanwhile
+      except GoneError as error:  # no other process can take it meanwhile
         logger.warning('%s', error)
       except UserError as error:
         self._lost = error
@@ -115,7 +117,7 @@ class Lease:
         self._bucket.remove(self._name(number))
 
   def _outlive(self, number: int, dead: str | None) -> None:
-    """Returns when a lease has run out or is gone; raises UserError where it is renewed."""
+    """Returns once a lease has run out or is gone; raises UserError if it is renewed."""
     first = self._read(number)
     if first is None or (dead and first.get('token') == dead):
       return
@@ -167,7 +169,7 @@ class Lease:
 
 
 def _holder(found: dict[str, Any] | None) -> str:
-  """Who holds a lease and since when, for people."""
+  """Who holds a lease and for how long, for messages."""
   if not found:
     return 'unknown'
   taken = found.get('taken')

@@ -1,7 +1,8 @@
-"""Copies a local folder to a bucket while its owner goes on: small files, and finished folders.
+"""Copies a local folder to a bucket in the background: small files and finished folders.
 
-A thread has one upload in flight. When it ends, the newest folder is next: those that were written
-and replaced meanwhile are left out, so that nothing ever waits for a slow bucket but the end.
+A thread uploads one folder at a time. When an upload ends, the newest folder is next: those that
+were written and replaced in the meantime are skipped, so only the end of a run ever waits for a
+slow bucket.
 """
 
 import os
@@ -14,11 +15,11 @@ from googlenet_jax.storage.bucket import Bucket
 from googlenet_jax.storage.folders import Folders
 from googlenet_jax.storage.lease import Lease
 
-_LOOK = 0.1  # seconds between looks whether a folder is finished
+_LOOK = 0.1  # seconds between checks whether a folder is finished
 
 
 class Mirror:
-  """A local folder whose content goes to a bucket, as long as its lease is held."""
+  """A local folder that is copied to a bucket as long as the bucket's lease is held."""
 
   def __init__(
     self,
@@ -30,15 +31,15 @@ class Mirror:
     below: str,
     good: Iterable[str],
   ) -> None:
-    """Starts the thread, which waits to be told of a folder.
+    """Starts the thread, which waits for `await_folder`.
 
     Args:
       path: the local folder.
-      bucket: where it goes.
-      lease: asked before anything is written.
-      files: globs of small files, in the order in which they go.
-      below: name of a folder in both that holds folders with numbers for names.
-      good: numbers of the folders that are in the bucket, as they are here.
+      bucket: the bucket that it is copied to.
+      lease: verified before anything is written.
+      files: globs of small files, in the order in which they are sent.
+      below: name of a subfolder, here and in the bucket, whose folders have numbers as names.
+      good: numbers of the folders that are the same in the bucket and here.
     """
     self._path, self._bucket, self._lease = path, bucket, lease
     self._globs, self._local = files, path / below
@@ -53,23 +54,23 @@ class Mirror:
     self._thread.start()
 
   def await_folder(self, name: str) -> None:
-    """Says that a folder of this name is about to be finished; it goes to the bucket then."""
+    """Announces a folder, which is sent to the bucket as soon as it is finished."""
     with self._changed:
       self._awaited = name
       self._stored[name] = False
       self._changed.notify()
 
   def check(self) -> None:
-    """Raises what an upload has failed with, or UserError where the lease was lost."""
+    """Raises the error of a failed upload, or UserError if the lease was lost."""
     self._lease.check()
     if self._failure:
       raise self._failure
 
   def flush(self) -> None:
-    """Ends the thread, and makes the bucket equal to the folder.
+    """Ends the thread and brings the bucket up to date with the folder.
 
     Raises:
-      UserError: something cannot be written there, or the lease was lost.
+      UserError: something cannot be written to the bucket, or the lease was lost.
     """
     with self._changed:
       self._ending = True
@@ -85,7 +86,7 @@ class Mirror:
       self._prune()
       self._folders.remove_strays()
     except Exception as error:
-      self._failure = error  # not to be tried for as long again
+      self._failure = error  # so that it is not retried for that long again
       raise
 
   def _work(self) -> None:
@@ -100,7 +101,7 @@ class Mirror:
         return
 
   def _next(self) -> str | None:
-    """Waits for the folder that is awaited; None at the end."""
+    """Waits for the announced folder and returns its name; None at the end."""
     with self._changed:
       while not self._ending:
         name = self._awaited
@@ -117,7 +118,7 @@ class Mirror:
     return sorted(names, key=int)
 
   def _send_files(self) -> None:
-    """Sends files that have changed, without a last line that is being written."""
+    """Sends files that have changed; in logs, a last line that is incomplete is left out."""
     for glob in self._globs:
       for path in sorted(path for path in self._path.glob(glob) if path.is_file()):
         status = path.stat()
@@ -131,11 +132,11 @@ class Mirror:
         self._sent[path] = version
 
   def _send_folder(self, name: str, sure: bool) -> bool:
-    """Sends a folder; False where it was removed meanwhile, as the newest one never is.
+    """Sends a folder; False if it was removed meanwhile (the newest one never is).
 
     Args:
-      name: its name.
-      sure: whether nothing is removed at this time.
+      name: the folder's name.
+      sure: whether it is certain that nothing is removed meanwhile.
     """
     links = self._scratch / name
     shutil.rmtree(self._scratch, ignore_errors=True)
@@ -155,14 +156,14 @@ class Mirror:
       shutil.rmtree(self._scratch, ignore_errors=True)
 
   def _prune(self) -> None:
-    """Removes folders that are no longer here."""
+    """Removes folders from the bucket that no longer exist here."""
     for name in set(self._stored) - set(self._names()):
       self._folders.remove(name)
       del self._stored[name]
 
 
 def _link(source: str, target: str) -> None:
-  """A second name for a file that is not written any more, or a copy where there are no links."""
+  """Hard-links a file that is no longer written to, or copies it if links are not supported."""
   try:
     os.link(source, target)
   except OSError:

@@ -1,4 +1,4 @@
-"""Local copies of objects for those who only read."""
+"""Local copies of objects, for readers."""
 
 import contextlib
 import json
@@ -14,15 +14,15 @@ _VERSIONS = '.versions.json'
 
 
 def staged_path(url: Url, cache_dir: pathlib.Path, kind: str) -> pathlib.Path:
-  """The local folder of a URL, one for those who write and others for those who read."""
+  """The local folder of a URL; `kind` keeps the copies of writers and readers apart."""
   return cache_dir.absolute().joinpath('buckets', kind, url.scheme, url.bucket, *url.parts)
 
 
 def local_file(place: Place, cache_dir: pathlib.Path) -> pathlib.Path:
-  """A file, or a local copy of an object.
+  """The path itself, or that of a local copy of an object.
 
   Raises:
-    UserError: there is no such object, or the bucket cannot be used.
+    UserError: the object does not exist, or the bucket cannot be used.
   """
   if not isinstance(place, Url):
     return place
@@ -45,15 +45,16 @@ def copy_changed(
   below: str = '',
   tail: Callable[[str], int | None] = lambda name: None,
 ) -> None:
-  """Makes the files of a folder equal to objects, all that changed at once.
+  """Updates local copies of objects; all that changed are read at once.
 
   Args:
     bucket: where the objects are.
-    listed: what is there, as `Bucket.objects` gives it; what is not there is removed here.
-    folder: the local folder, whose copies of objects of these names are replaced.
-    wanted: whether an object of a name is to be copied; others stay as they are.
-    below: the folder in it that all such names are in.
-    tail: how many of an object's last bytes are enough; None for all.
+    listed: the objects, as `Bucket.objects` returns them; copies of objects that are no longer
+      among them are removed.
+    folder: the local folder with the copies.
+    wanted: whether to copy an object, by its name; other files are left alone.
+    below: the subfolder that contains all wanted names.
+    tail: how many of an object's last bytes to copy, by its name; None for all.
   """
   folder.mkdir(parents=True, exist_ok=True)
   before: dict[str, str] = {}

@@ -6,14 +6,14 @@ import pathlib
 from googlenet_jax.errors import UserError
 
 DRIVERS = {'s3': 's3fs', 'gs': 'gcsfs'}
-"""By scheme: the package that reaches it."""
+"""By scheme: the package that gives access to it."""
 EXTRAS = {'s3': 's3', 'gs': 'gcs'}
-"""By scheme: the extra that brings the package."""
+"""By scheme: the extra that installs the package."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Url:
-  """Where objects are: `s3://bucket/runs/x`; joined by `/` as paths are."""
+  """The location of objects, such as `s3://bucket/runs/x`; joined by `/` like paths."""
 
   scheme: str
   bucket: str
@@ -32,7 +32,7 @@ class Url:
 
   @property
   def parent(self) -> 'Url':
-    """Without the last part."""
+    """The URL without its last part."""
     return dataclasses.replace(self, parts=self.parts[:-1])
 
 
@@ -40,7 +40,7 @@ Place = pathlib.Path | Url
 
 
 def place(text: str) -> Place:
-  """The type of flags that take a path or a URL; what is wrong with a URL is said at its use."""
+  """Parses flags that take a path or a URL; a URL is not checked before it is used."""
   scheme, found, rest = text.partition('://')
   if not found or '/' in scheme:
     return pathlib.Path(text)
@@ -49,7 +49,7 @@ def place(text: str) -> Place:
 
 
 def check(url: Url) -> None:
-  """Raises UserError for a URL that cannot be staged, naming what is accepted."""
+  """Raises UserError, naming what is accepted, for a URL that cannot be used."""
   if url.scheme not in DRIVERS:
     accepted = ', '.join(f'{scheme}://' for scheme in DRIVERS)
     raise UserError(f'{url}: unknown scheme; accepted: {accepted}, or a local path')

@@ -1,1 +1,1 @@
-"""Studies: grids of overrides, launchers on a machine or a cluster, and their report."""
+"""Studies: grids of overrides, launchers for a machine or a cluster, and reports."""

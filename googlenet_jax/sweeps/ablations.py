@@ -1,8 +1,8 @@
-"""The studies of this network, for any experiment file: import them there by name.
+"""Studies of this network for any experiment file, which imports them by name.
 
-Each takes the file's config and gives points of `model.*` and `loss.*` under three seeds. The
-questions are the paper's (section 4: reductions; section 5: auxiliary classifiers) and those that
-later papers put (batch normalization, without which the heads were thought to be needed).
+Each gives points of `model.*` and `loss.*` under three seeds; some take the file's config. The
+questions are those of the paper (section 4: reductions; section 5: auxiliary classifiers) and of
+later papers (batch normalization, without which the heads were thought to be needed).
 """
 
 from collections.abc import Iterator
@@ -16,7 +16,7 @@ from googlenet_jax.sweeps.grids import Point, chainit, product, repeat, sweep
 from googlenet_jax.training.config.network import build_model
 
 SCALES = (0.125, 0.25, 0.5, 1.0, 2.0)
-_CLASSES = 10  # the classifier's part in the costs is small, however many there are
+_CLASSES = 10  # however many there are, the classifier's share of the costs is small
 
 
 def sweep_aux_weight() -> Iterator[Point]:
@@ -25,53 +25,54 @@ def sweep_aux_weight() -> Iterator[Point]:
 
 
 def sweep_aux_placement() -> Iterator[Point]:
-  """Where heads attach: nowhere, at one of the paper's places, at both, elsewhere."""
+  """Where the heads attach: nowhere, at one of the paper's places, at both, or elsewhere."""
   places = [(), ('4a',), ('4d',), ('4a', '4d'), ('3b',), ('4b', '4e'), ('3a', '4a', '4d', '5a')]
   return repeat(sweep('model.aux', places))
 
 
 def sweep_reduction() -> Iterator[Point]:
-  """Scale of both 1x1 reductions of every module."""
+  """Scale of both 1x1 reductions in every module."""
   return repeat(sweep('model.reduction', SCALES))
 
 
 def sweep_reduction_apart() -> Iterator[Point]:
-  """Scale of the 3x3 branch's reductions, and of the 5x5 branch's, the other left alone."""
+  """Scale of the 3x3 branch's reductions or of the 5x5 branch's, with the other unchanged."""
   grids = [sweep(f'model.reduction_{branch}', SCALES) for branch in ('3x3', '5x5')]
   return repeat(chainit(grids))
 
 
 def sweep_matched_cost(config: ConfigDict) -> Iterator[Point]:
-  """Wider networks with narrower reductions, and the other way, at equal multiply-adds."""
+  """Wider networks with narrower reductions, and vice versa, at equal multiply-adds."""
   return repeat(
     {'model.reduction': scale, 'model.width': matched_width(config, scale)} for scale in SCALES
   )
 
 
 def sweep_naive() -> Iterator[Point]:
-  """Modules with reductions (Figure 2b), without them, and without the projection too (2a)."""
+  """Modules with reductions (Figure 2b), without them, and also without the projection (2a)."""
   none = 'reduce_3x3=none,reduce_5x5=none'
   return repeat(sweep('model.widths', ['', none, f'{none},pool_proj=none']))
 
 
 def sweep_batch_norm() -> Iterator[Point]:
-  """Batch normalization with and without the heads' losses."""
+  """Batch normalization on and off, with and without the heads' losses."""
   grids = [sweep('model.batch_norm', [False, True]), sweep('loss.aux_weight', [0.0, 0.3])]
   return repeat(product(grids))
 
 
 def sweep_lrn() -> Iterator[Point]:
-  """Local response normalization in the stem, on and off; without batch normalization."""
+  """Local response normalization in the stem on and off, without batch normalization."""
   grids = [sweep('model.lrn.enabled', [False, True]), sweep('model.batch_norm', [False])]
   return repeat(product(grids))
 
 
 def sweep_ensemble(config: ConfigDict) -> Iterator[Point]:
-  """The seven networks of section 7, to be evaluated together.
+  """The seven networks of section 7, which are evaluated together.
 
-  They begin with the same weights and differ in the order of the images and in how these are
-  sampled; the last is wider. How is not published: here the smallest area of a random crop (or, of
-  padded images, the padding) takes three values, and the wider network has 1.25 times the channels.
+  They start from the same weights and differ in the order and the sampling of the images; the last
+  one is wider. The paper does not give the details: here the smallest area of a random crop (or,
+  for padded images, the padding) takes three values, and the wider network has 1.25 times the
+  channels.
   """
   crop = augment.from_config(config.data.augment).crop
   samplings: dict[str, list[Point]] = {
@@ -85,12 +86,12 @@ def sweep_ensemble(config: ConfigDict) -> Iterator[Point]:
 
 
 def matched_width(config: ConfigDict, reduction: float) -> float:
-  """The width at which reductions of a scale cost what the config's network costs, within 1%.
+  """The width at which a network with scaled reductions costs as much as the config's, within 1%.
 
-  Multiply-adds grow about as the square of the width, from which each guess follows.
+  Multiply-adds grow roughly with the square of the width; each new guess is based on that.
 
   Raises:
-    UserError: there is none.
+    UserError: no such width was found.
   """
   size = config.data.image_size
 

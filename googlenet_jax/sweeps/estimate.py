@@ -1,4 +1,4 @@
-"""How long members will take: from those that are done, else from the speed of this CPU."""
+"""Estimates how long members will take, from finished ones or else from this CPU's speed."""
 
 import functools
 import time
@@ -7,17 +7,17 @@ from googlenet_jax.sweeps.status import DONE, Status
 from googlenet_jax.sweeps.study import Costs
 
 BACKWARD = 3  # a training step costs about three forward passes
-COMPILATION = 20.0  # seconds of one core before the first step; less where a seed has gone before
+COMPILATION = 20.0  # core-seconds before the first step; less if another seed has already run
 
 
 def seconds(costs: Costs, rate: float, step: int = 0) -> float:
-  """Seconds that training from a step on takes at `rate` multiply-adds a second, compiled."""
+  """Seconds of training from `step` on at `rate` multiply-adds per second, without compilation."""
   left = max(0.0, 1 - step / costs.steps)
   return BACKWARD * costs.training_macs * costs.images * left / rate
 
 
 def measured_rate(costs: dict[str, Costs], statuses: dict[str, Status]) -> float | None:
-  """Multiply-adds a second of the members that are done, None where none is."""
+  """Median multiply-adds per second of the members that are done; None if none is."""
   rates = [
     BACKWARD * costs[name].training_macs * status.images_per_second
     for name, status in statuses.items()
@@ -28,7 +28,10 @@ def measured_rate(costs: dict[str, Costs], statuses: dict[str, Status]) -> float
 
 @functools.cache
 def cpu_rate() -> float:
-  """Multiply-adds a second of this process's cores in a convolution of Inception's size."""
+  """Multiply-adds per second that this process's cores reach in a training step (a rough guess).
+
+  Measured with a convolution of the size found in Inception modules.
+  """
   import jax
   import jax.numpy as jnp
 
@@ -45,5 +48,5 @@ def cpu_rate() -> float:
     convolve(images, kernel).block_until_ready()
     count += 1
   macs = 32 * 28 * 28 * 9 * 96 * 128
-  # Narrow layers, pools and the input reach about a fifth of it in a whole step.
+  # With its narrow layers, pools and input, a whole step reaches about a fifth of this rate.
   return macs * count / (time.perf_counter() - began) / 5

@@ -1,7 +1,7 @@
-"""Grids of overrides, from which an experiment file's `sweep_*` functions are made.
+"""Grids of overrides, the building blocks of an experiment file's `sweep_*` functions.
 
-A point is a dict of overrides: `{'model.reduction': 0.5, 'seed': 1}`. The names are those of
-big_vision's `get_hyper(h)`, which is handed this module as `h`.
+A point is a dict of overrides: `{'model.reduction': 0.5, 'seed': 1}`. The functions have the names
+that big_vision's `get_hyper(h)` expects; it is called with this module as `h`.
 """
 
 import itertools
@@ -14,17 +14,17 @@ Point = dict[str, Any]
 
 
 def sweep(key: str, values: Iterable[Any]) -> list[Point]:
-  """A point for each value of one key."""
+  """One point for each value of a key."""
   return [{key: value} for value in values]
 
 
 def fixed(key: str, value: Any, length: int = 1) -> list[Point]:
-  """One value of a key, once or `length` times."""
+  """A single value of a key, once or `length` times."""
   return [{key: value}] * length
 
 
 def product(grids: Iterable[Iterable[Point]]) -> list[Point]:
-  """Every combination of a point of each grid; the last one varies fastest."""
+  """All combinations of one point from each grid; the last grid varies fastest."""
   return [_merged(points) for points in itertools.product(*map(list, grids))]
 
 
@@ -32,7 +32,7 @@ def zipit(grids: Iterable[Iterable[Point]]) -> list[Point]:
   """The first points of all grids merged, then the second, and so on.
 
   Raises:
-    UserError: the grids are of different lengths.
+    UserError: the grids have different lengths.
   """
   lists = [list(grid) for grid in grids]
   if len(set(map(len, lists))) > 1:
@@ -49,8 +49,8 @@ def repeat(points: Iterable[Point], seeds: int | Iterable[int] = 3) -> Iterator[
   """Each point under several seeds; all points of one seed come first.
 
   Args:
-    points: the points under one seed.
-    seeds: the number of seeds, which count from 0, or the seeds themselves.
+    points: the points to repeat.
+    seeds: the number of seeds, counted from 0, or the seeds themselves.
   """
   points = list(points)
   for seed in range(seeds) if isinstance(seeds, int) else seeds:

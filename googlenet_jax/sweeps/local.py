@@ -1,4 +1,4 @@
-"""Members on this machine: slots with cores or a chip of their own, retries, and a clean stop."""
+"""Runs members on this machine: slots with their own cores or chip, retries, a clean stop."""
 
 import collections
 import dataclasses
@@ -19,11 +19,11 @@ from googlenet_jax.sweeps.status import DONE, FAILED, RUNNING
 from googlenet_jax.sweeps.study import Study
 
 POLL = 0.2  # seconds
-BACK_OFF = 5.0  # seconds before the first retry, doubled for each one after it
+BACK_OFF = 5.0  # seconds before the first retry; doubles with each further one
 LONGEST_WAIT = 300.0  # seconds
-GPU_MEMORY = 0.9  # share of a GPU's memory that its members divide among them
+GPU_MEMORY = 0.9  # share of a GPU's memory that its members divide among themselves
 
-# What libtpu reads: the process has one chip and no peers, and others may load the library too.
+# For libtpu: the process has one chip and no peers, and other processes may load the library too.
 _ONE_TPU = {
   'TPU_CHIPS_PER_PROCESS_BOUNDS': '1,1,1',
   'TPU_PROCESS_BOUNDS': '1,1,1',
@@ -31,16 +31,16 @@ _ONE_TPU = {
 }
 
 
-@dataclasses.dataclass(frozen=True, eq=False)  # slots that share a core are two all the same
+@dataclasses.dataclass(frozen=True, eq=False)  # slots on the same core are still different
 class Slot:
-  """Where one member runs at a time: cores, and the GPU or TPU if there is one."""
+  """A place for one member at a time: its cores, and its GPU or TPU if it has one."""
 
   cores: tuple[int, ...]
   environment: Mapping[str, str]
 
   @property
   def place(self) -> str:
-    """Such as `GPU 0`, `TPU 0` or `cores 0-3`."""
+    """The slot's name, such as `GPU 0`, `TPU 0` or `cores 0-3`."""
     if gpu := self.environment.get('CUDA_VISIBLE_DEVICES'):
       return f'GPU {gpu}'
     if tpu := self.environment.get('TPU_VISIBLE_CHIPS'):
@@ -50,13 +50,13 @@ class Slot:
 
 
 def slots(parallel: int | None, members: int) -> list[Slot]:
-  """Divides this machine's cores and its GPUs or TPUs.
+  """Divides this machine's cores and its GPUs or TPUs into slots.
 
-  A GPU is shared where there are more slots than GPUs; a TPU is not, as it serves one process.
+  GPUs are shared if there are more slots than GPUs; a TPU is not, since it serves one process.
 
   Args:
-    parallel: number of slots; None for one per GPU or TPU, or one per core where there is neither.
-    members: number of members; there are never more slots.
+    parallel: number of slots; None for one per GPU or TPU, or one per core if there is neither.
+    members: number of members, which limits the number of slots.
   """
   cores, gpus, tpus = sorted(os.sched_getaffinity(0)), visible_gpus(), visible_tpus()
   count = max(1, min(parallel or len(gpus) or len(tpus) or len(cores), members))
@@ -78,7 +78,7 @@ def slots(parallel: int | None, members: int) -> list[Slot]:
 
 
 def visible_gpus() -> list[str]:
-  """NVIDIA GPUs that members may use; CUDA_VISIBLE_DEVICES narrows them down."""
+  """The NVIDIA GPUs that members may use; CUDA_VISIBLE_DEVICES narrows them down."""
   if 'CUDA_VISIBLE_DEVICES' in os.environ:
     return [gpu for gpu in os.environ['CUDA_VISIBLE_DEVICES'].split(',') if gpu not in ('', '-1')]
   if os.environ.get('JAX_PLATFORMS') == 'cpu' or not shutil.which('nvidia-smi'):
@@ -88,10 +88,10 @@ def visible_gpus() -> list[str]:
 
 
 def visible_tpus(devices: pathlib.Path = pathlib.Path('/dev')) -> list[str]:
-  """Chips of this TPU host that members may use; TPU_VISIBLE_CHIPS narrows them down.
+  """The chips of this TPU host that members may use; TPU_VISIBLE_CHIPS narrows them down.
 
   Args:
-    devices: the folder of device files, where drivers put a file for each chip.
+    devices: the folder in which drivers create a device file for each chip.
   """
   if 'TPU_VISIBLE_CHIPS' in os.environ:
     return [chip for chip in os.environ['TPU_VISIBLE_CHIPS'].split(',') if chip]
@@ -107,13 +107,13 @@ class _Running:
   slot: Slot
   process: subprocess.Popen
   log: IO[bytes]
-  log_began: int  # bytes of attempts before this one
+  log_began: int  # bytes written by earlier attempts
   began: float
-  told: int = 0  # how many signals it was sent
+  told: int = 0  # number of signals that it was sent
 
 
 class Launcher:
-  """Runs members until each is done or has failed too often, or a signal stops all of them."""
+  """Runs members until each is done or has failed too often, or until a signal stops them."""
 
   def __init__(
     self,
@@ -123,12 +123,12 @@ class Launcher:
     say: Callable[[str], None] = lambda line: None,
     show: Callable[['Launcher'], None] = lambda launcher: None,
   ) -> None:
-    """Prepares to launch; `run` does it.
+    """Prepares the launch; `run` starts it.
 
     Args:
-      study: the study whose members run.
+      study: the study whose members are run.
       slots: where members run, one at a time in each.
-      retries: how often a member that fails is tried again.
+      retries: how often a failed member is retried.
       say: called with one line for each start and end.
       show: called several times a second.
     """
@@ -141,16 +141,16 @@ class Launcher:
 
   @property
   def running(self) -> dict[str, Slot]:
-    """The slots of the members that this launcher has started, by name."""
+    """The slots of the members that are running under this launcher, by name."""
     return {run.member.name: run.slot for run in self._running}
 
   def run(
     self, members: Sequence[Member], more: Callable[[], Member | None] = lambda: None
   ) -> bool:
-    """Runs members, and those that `more` gives whenever a slot is free.
+    """Runs members, and those that `more` returns whenever a slot is free.
 
     Returns:
-      Whether it came to its end; False where a signal stopped it.
+      True if it ran to the end, False if a signal stopped it.
     """
     self._waiting.extend((0.0, member) for member in members)
     handlers = {n: signal.signal(n, self._stop) for n in (signal.SIGINT, signal.SIGTERM)}
@@ -168,7 +168,7 @@ class Launcher:
         self._show(self)
         time.sleep(POLL)
     finally:
-      for run in self._running:  # an error of our own: nothing may go on unattended
+      for run in self._running:  # if the launcher itself fails, no member may go on unattended
         run.process.terminate()
       for number, handler in handlers.items():
         signal.signal(number, handler)
@@ -180,7 +180,7 @@ class Launcher:
       self._say(f'{signal.Signals(number).name}: {said}')
 
   def _tell(self) -> None:
-    """The first signal has the members save and end, the second ends them at once."""
+    """Passes signals on: after the first, members save and end; the second kills them."""
     for run in self._running:
       if run.told < self._stops:
         run.told = self._stops
@@ -197,7 +197,7 @@ class Launcher:
       self._start(member, next(slot for slot in self._slots if slot not in taken))
 
   def _next(self) -> Member | None:
-    """A member whose time has come, and that nobody else is running."""
+    """The next member that is due and is not run by another process; None if there is none."""
     for _ in range(len(self._waiting)):
       due, member = self._waiting.popleft()
       state = self.study.status(member, self._retries).state
@@ -211,7 +211,7 @@ class Launcher:
   def _start(self, member: Member, slot: Slot) -> None:
     log = log_file(self.study, member).open('ab')
     ours = os.sched_getaffinity(0)
-    os.sched_setaffinity(0, slot.cores)  # which the new process inherits
+    os.sched_setaffinity(0, slot.cores)  # inherited by the new process
     try:
       process = subprocess.Popen(
         [sys.executable, '-m', 'googlenet_jax', *self.study.command(member)],
@@ -219,7 +219,7 @@ class Launcher:
         stdout=log,
         stderr=subprocess.STDOUT,
         env={**os.environ, **slot.environment, 'GOOGLENET_LAUNCHER': str(os.getpid())},
-        start_new_session=True,  # so that Ctrl-C comes to it through us
+        start_new_session=True,  # so that Ctrl-C reaches it only through the launcher
       )
     finally:
       os.sched_setaffinity(0, ours)
@@ -252,10 +252,10 @@ class Launcher:
 def note_failure(
   study: Study, member: Member, code: int, message: str, retries: int
 ) -> tuple[bool, float, str]:
-  """Adds a failure to those of a member.
+  """Records a failure of a member.
 
   Returns:
-    Whether the member is given up, the seconds until it may be tried again, and a line about it.
+    Whether the member is given up, the seconds until its next attempt, and a line of text about it.
   """
   study.record_failure(member, code, message)
   failures = study.status(member, retries).failures
@@ -266,14 +266,14 @@ def note_failure(
 
 
 def log_file(study: Study, member: Member) -> pathlib.Path:
-  """The file that holds what a member prints."""
+  """The file with a member's output."""
   folder = study.path / 'logs'
   folder.mkdir(exist_ok=True)
   return folder / f'{member.name}.log'
 
 
 def last_line(path: pathlib.Path, start: int = 0) -> str:
-  """The last line of a log, from a byte on, that says what went wrong, or anything at all."""
+  """The last error message in a log, from a byte on; without one, the last line of any kind."""
   try:
     with path.open('rb') as file:
       file.seek(max(start, os.fstat(file.fileno()).st_size - 4096))

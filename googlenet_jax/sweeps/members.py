@@ -1,4 +1,4 @@
-"""Members of a study: their names, their ids and the arguments of their commands."""
+"""Members of a study: their names, ids and command arguments."""
 
 import dataclasses
 import hashlib
@@ -14,7 +14,7 @@ from googlenet_jax.errors import UserError
 from googlenet_jax.training.config.overrides import typed
 from googlenet_jax.training.config.schema import keys
 
-_LONGEST = 120  # characters of a name, which is a folder's
+_LONGEST = 120  # characters of a name, which is also a folder's name
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,7 +26,7 @@ class Member:
 
   @property
   def id(self) -> str:
-    """Eight hex digits that follow from the overrides alone."""
+    """Eight hex digits that depend on nothing but the overrides."""
     text = json.dumps(self.overrides, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:8]
 
@@ -37,11 +37,11 @@ class Member:
 
 
 def members(points: Iterable[Mapping[str, Any]], config: ConfigDict) -> list[Member]:
-  """Checks points against the config that they override, and names them.
+  """Checks points against the config that they override, and makes a named member of each.
 
   Raises:
-    UserError: a key is unknown, a value is of another type, two members have one name, or there
-      is none.
+    UserError: a key is unknown, a value has the wrong type, two members have the same name, or
+      there are no points.
   """
   found: list[Member] = []
   for number, point in enumerate(points):
@@ -59,24 +59,24 @@ def members(points: Iterable[Mapping[str, Any]], config: ConfigDict) -> list[Mem
 
 
 def setting(overrides: Mapping[str, Any]) -> dict[str, Any]:
-  """The overrides without the seed: what members that differ in their seed alone share."""
+  """The overrides without the seed; members with the same setting differ only in their seed."""
   return {key: value for key, value in overrides.items() if key != 'seed'}
 
 
 def is_baseline(overrides: Mapping[str, Any], config: ConfigDict) -> bool:
-  """Whether all overrides but the seed are the config's own values, compared as names show them."""
+  """Whether all overrides except the seed have the config's own values, as formatted in names."""
   before = {key: _readable(value) for key, value in keys(config)}
   return all(before.get(key) == _readable(value) for key, value in setting(overrides).items())
 
 
 def setting_name(overrides: Mapping[str, Any], config: ConfigDict) -> str:
-  """The name without the seed."""
+  """The member's name without the seed."""
   return _name(setting(overrides), config)
 
 
 def _name(overrides: Mapping[str, Any], config: ConfigDict) -> str:
-  """`reduction=0.5,seed=1`, `lrn.enabled=false`: keys without their first section."""
-  # Overrides of another family of networks have keys that the config has not.
+  """A name such as `reduction=0.5,seed=1` or `lrn.enabled=false`: keys lose their first section."""
+  # Overrides for another family of networks have keys that are not in the config.
   known = dict.fromkeys([*(key for key, _ in keys(config)), *overrides])
   short = {key: key.partition('.')[2] or key for key in known}
   count = Counter(short.values())

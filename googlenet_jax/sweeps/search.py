@@ -1,4 +1,4 @@
-"""Search beyond grids: Optuna asks for members over the values that a sweep's points hold."""
+"""Search instead of a full grid: Optuna picks members from the values in a sweep's points."""
 
 from collections.abc import Callable
 from typing import Any
@@ -8,11 +8,11 @@ from googlenet_jax.sweeps.members import Member, members
 from googlenet_jax.sweeps.status import DONE, FAILED
 from googlenet_jax.sweeps.study import Study
 
-_NAME = 'name'  # the attribute of a trial that holds its member's name
+_NAME = 'name'  # the trial attribute that holds the member's name
 
 
 class Trials:
-  """Trials of a study, kept in its folder; each is a member with values of the grid's own."""
+  """Trials of a study, stored in its folder; each is a member with values from the grid."""
 
   def __init__(
     self,
@@ -21,11 +21,11 @@ class Trials:
     retries: int,
     write: Callable[[], None],
   ) -> None:
-    """Opens the trials made before, and makes their members those of the study.
+    """Opens the existing trials and replaces the study's members by theirs.
 
     Args:
-      study: its points span the space; its members become those asked for.
-      count: number of trials, with those made before.
+      study: the study, whose points span the search space; `ask` adds to its members.
+      count: total number of trials, including existing ones.
       retries: number of retries; a member with more failures counts as failed.
       write: called after the study's members have changed.
 
@@ -63,7 +63,7 @@ class Trials:
     return [member for member in self._study.members if member.name in running]
 
   def ask(self) -> Member | None:
-    """The next member; None where there are enough."""
+    """The next member; None if there are enough trials."""
     self._tell()
     for _ in range(self._count - len(self._trials.trials)):
       trial = self._trials.ask(self._distributions)
@@ -73,7 +73,7 @@ class Trials:
         self._study.members = [*self._study.members, member]
         self._write()
         return member
-      self._tell()  # the same values again: the same figure, at once
+      self._tell()  # the same values as before: report the known error at once
     return None
 
   def _overrides(self, params: dict[str, int]) -> dict[str, Any]:
@@ -88,7 +88,7 @@ class Trials:
     return {trial.user_attrs.get(_NAME, '') for trial in self._trials.get_trials(states=states)}
 
   def _tell(self) -> None:
-    """Hands over the errors of members that are done."""
+    """Tells Optuna which members are done, with their errors, and which have failed."""
     by_name = {member.name: member for member in self._study.members}
     for trial in self._trials.get_trials(deepcopy=False, states=(self._states.RUNNING,)):
       (member,) = members([self._overrides(trial.params)], self._study.config)
@@ -102,7 +102,7 @@ class Trials:
 
 
 def _space(grid: list[Member]) -> dict[str, list[Any]]:
-  """The values of each key over the members of a grid, in order."""
+  """The values that each key takes in the members of a grid, in order."""
   space: dict[str, list[Any]] = {}
   for member in grid:
     for key, value in member.overrides.items():

@@ -1,4 +1,4 @@
-"""A study in a bucket: a folder here with what the launcher writes, and copies of what it reads."""
+"""A study in a bucket: a local folder with the files that the launcher writes and reads."""
 
 import contextlib
 import pathlib
@@ -13,21 +13,21 @@ from googlenet_jax.sweeps.status import FAILURES, HELD_UNTIL, TAIL
 
 _STATUS = ('DONE', 'result.json', 'metrics.jsonl', FAILURES)
 _REPORTED = ('sweep.json', *_STATUS)
-_FRESH = 3.0  # seconds for which what was read of a member holds
+_FRESH = 3.0  # seconds for which a member's status is not read again
 _SKEW = 30.0  # seconds by which clocks may differ
 
 
 class StagedStudy:
-  """The folder of a study, here and in its bucket."""
+  """The folder of a study, both local and in its bucket."""
 
   def __init__(self, url: Url, cache_dir: pathlib.Path) -> None:
-    """Nothing is asked of the bucket yet; raises UserError for a URL that none could have."""
+    """Makes no request yet; raises UserError if the URL is invalid."""
     self.url, self.path = url, staged_path(url, cache_dir, 'studies')
     self._bucket = Bucket(url)
     self._read: dict[str, float] = {}
 
   def fetch(self, name: str) -> None:
-    """Copies one object here, or removes the copy where there is none."""
+    """Copies one object here, or removes the copy if the object does not exist."""
     data = self._bucket.read(name)
     self.path.mkdir(parents=True, exist_ok=True)
     if data is None:
@@ -36,7 +36,7 @@ class StagedStudy:
       (self.path / name).write_bytes(data)
 
   def send(self, *names: str) -> None:
-    """Copies files to the bucket; removes those there that are not here."""
+    """Copies files to the bucket; if a file does not exist here, removes its object there."""
     for name in names:
       path = self.path / name
       if path.exists():
@@ -46,17 +46,17 @@ class StagedStudy:
 
   @contextlib.contextmanager
   def held(self) -> Iterator[None]:
-    """Keeps other launchers out; the bucket is waited for longer meanwhile."""
+    """Keeps other launchers out; inside the block, requests are retried for longer."""
     self._bucket = Bucket(self.url, LONG_PATIENCE)
     with Lease(Bucket(self.url / 'launcher', LONG_PATIENCE)).held():
       yield
 
   def refresh(self, member: str | None = None, at_once: bool = False) -> None:
-    """Copies what says how members are: one listing, then all that changed.
+    """Copies the files that tell the status of members: one listing, then all that changed.
 
     Args:
-      member: the only one; None for all.
-      at_once: whether what was read a moment ago is read again.
+      member: name of the only member to refresh; None for all.
+      at_once: whether to read again even if it was read a moment ago.
     """
     if member and not at_once and time.monotonic() < self._read.get(member, 0.0) + _FRESH:
       return
@@ -76,13 +76,13 @@ class StagedStudy:
 
 
 def _says_how_it_is(name: str, listed: dict[str, Stored]) -> bool:
-  """Whether a member's state is read in an object: of one that is done, the result says all."""
+  """Whether an object tells a member's status; once a member is done, its log is not needed."""
   folder, _, file = name.rpartition('/')
   return file in _STATUS and not (file == 'metrics.jsonl' and f'{folder}/DONE' in listed)
 
 
 def fetched_studies(url: Url, cache_dir: pathlib.Path) -> pathlib.Path:
-  """A local copy of all that a report reads of a study, or of several."""
+  """A local copy of everything that a report needs about one or more studies."""
   bucket, folder = Bucket(url), staged_path(url, cache_dir, 'reports')
   listed = bucket.objects()
   copy_changed(bucket, listed, folder, wanted=lambda name: name.rpartition('/')[2] in _REPORTED)
@@ -91,7 +91,7 @@ def fetched_studies(url: Url, cache_dir: pathlib.Path) -> pathlib.Path:
 
 
 def _note_leases(folder: pathlib.Path, listed: dict[str, Stored]) -> None:
-  """Writes down until when members have leases, in place of their locks."""
+  """Writes down when the leases of members expire; copies have no locks to look at."""
   held = {}
   for name, entry in listed.items():
     member, found, number = name.partition(f'/{FOLDER}/')
@@ -105,7 +105,7 @@ def _note_leases(folder: pathlib.Path, listed: dict[str, Stored]) -> None:
 
 
 def send_report(url: Url, folder: pathlib.Path) -> list[Place]:
-  """Copies a report's files into the bucket beside what it is about; returns their URLs."""
+  """Copies a report's files into the bucket of its studies; returns their URLs."""
   bucket = Bucket(url)
   sent: list[Place] = []
   for path in sorted(folder.iterdir()):

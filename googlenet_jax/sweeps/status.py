@@ -1,4 +1,4 @@
-"""What the work directories of a study say of its members; nothing else is asked."""
+"""The status of a study's members, read from their work directories and nothing else."""
 
 import dataclasses
 import json
@@ -11,13 +11,13 @@ from googlenet_jax import files
 
 DONE, RUNNING, FAILED, STOPPED, WAITING = 'done', 'running', 'failed', 'stopped', 'waiting'
 FAILURES = 'failures.jsonl'
-HELD_UNTIL = 'held-until'  # beside copies of what is in a bucket: when a member's lease runs out
-TAIL = 8192  # bytes of `metrics.jsonl` that say how far a member is
+HELD_UNTIL = 'held-until'  # in local copies of a bucket: when a member's lease runs out
+TAIL = 8192  # bytes at the end of `metrics.jsonl` that tell a member's progress
 
 
 @dataclasses.dataclass(frozen=True)
 class Status:
-  """A member's state, the steps made, its last training loss and its final error."""
+  """A member's state, steps done, last training loss and final error."""
 
   state: str
   step: int = 0
@@ -29,7 +29,7 @@ class Status:
 
 
 def status_of(workdir: pathlib.Path, retries: int) -> Status:
-  """Reads a work directory, however little of it is there.
+  """Reads a work directory, even an incomplete or missing one.
 
   Args:
     workdir: the member's work directory.
@@ -42,14 +42,14 @@ def status_of(workdir: pathlib.Path, retries: int) -> Status:
   }
   result = _json(workdir / 'result.json') if (workdir / 'DONE').exists() else None
   train = result.get('train') if isinstance(result, dict) else None
-  if isinstance(train, dict) and 'loss' in train:  # so that the log need not be read
+  if isinstance(train, dict) and 'loss' in train:  # then the log need not be read
     step, known['loss'] = 0, _number(train['loss'])
   else:
     step, known['loss'] = _logged(workdir)
   if result is not None:
     try:
       known['top1_error'] = float(result['test']['main']['top1_error'])
-      rate = result['train']['images_per_second']  # null in a run of one step
+      rate = result['train']['images_per_second']  # null if the run had one step
       known['images_per_second'] = None if rate is None else float(rate)
       return Status(DONE, step=int(result['steps']), **known)
     except (KeyError, TypeError, ValueError):
@@ -64,7 +64,7 @@ def status_of(workdir: pathlib.Path, retries: int) -> Status:
 
 
 def record_failure(workdir: pathlib.Path, status: int, message: str) -> None:
-  """Adds a line to a member's failures."""
+  """Adds a line to a member's record of failures."""
   workdir.mkdir(parents=True, exist_ok=True)
   attempt = len(json_lines(workdir / FAILURES)) + 1
   now = time.strftime('%Y-%m-%dT%H:%M:%SZ', time.gmtime())
@@ -74,10 +74,10 @@ def record_failure(workdir: pathlib.Path, status: int, message: str) -> None:
 
 
 def try_again(workdir: pathlib.Path) -> None:
-  """Makes a member that counts as failed one that is to be run, from its newest checkpoint.
+  """Resets a failed member so that it runs again, from its newest checkpoint.
 
-  Its failures are kept under another name. Where it was done but its figures are damaged it is no
-  longer done.
+  Its failures are kept under another name. A member that was done, but whose result cannot be
+  read, no longer counts as done.
   """
   (workdir / 'DONE').unlink(missing_ok=True)
   path = workdir / FAILURES
@@ -95,7 +95,7 @@ def _is_leased(workdir: pathlib.Path) -> bool:
 
 
 def _logged(workdir: pathlib.Path) -> tuple[int, float | None]:
-  """The last step in the log of a run, and its last training loss."""
+  """The last step and the last training loss in the log of a run."""
   step, loss = 0, None
   for line in json_lines(workdir / 'metrics.jsonl', tail=TAIL):
     if isinstance(line.get('step'), int):
@@ -116,7 +116,7 @@ def _json(path: pathlib.Path) -> Any:
 
 
 def json_lines(path: pathlib.Path, tail: int | None = None) -> list[dict[str, Any]]:
-  """The JSON lines of a file, or of its last bytes; what cannot be read is left out."""
+  """The JSON objects in the lines of a file or of its last bytes; unreadable lines are skipped."""
   try:
     with path.open('rb') as file:
       if tail:

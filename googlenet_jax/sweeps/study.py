@@ -32,22 +32,22 @@ from googlenet_jax.training.config.stored import changes, plain
 from googlenet_jax.training.step.optimizer import module_rates
 
 FORMAT = 1
-RETRIES = 2  # how often a member that fails is tried again, unless the command says otherwise
+RETRIES = 2  # how often a failed member is retried by default
 SWEEP = 'sweep_'
-HYPER = 'get_hyper'  # big_vision's name for the one grid of a file
+HYPER = 'get_hyper'  # big_vision's name for a file's only grid
 
 
 @dataclasses.dataclass(frozen=True)
 class Costs:
-  """What a member's network and its training cost.
+  """The costs of a member's network and of its training.
 
   Attributes:
     parameters: parameters without auxiliary heads.
-    training_parameters: parameters with them.
-    macs: multiply-adds of one image forward, without heads.
-    training_macs: multiply-adds of one image forward, with heads.
-    steps: length of the training.
-    images: number of images that training sees.
+    training_parameters: parameters with auxiliary heads.
+    macs: multiply-adds of the forward pass for one image, without heads.
+    training_macs: multiply-adds of the forward pass for one image, with heads.
+    steps: number of training steps.
+    images: number of images seen in training.
   """
 
   parameters: int
@@ -59,7 +59,7 @@ class Costs:
 
 
 class Study:
-  """A sweep made real: named, typed, validated members; nothing is written or computed yet."""
+  """A sweep with its named, typed and validated members; creating it writes nothing."""
 
   def __init__(
     self,
@@ -71,9 +71,9 @@ class Study:
     """Reads an experiment file and one of its sweeps.
 
     Args:
-      root: folder for studies, or its place in a bucket; this one gets a folder of its own there.
-      arguments: `--config=FILE[:ARGUMENT]` and overrides, as `googlenet train` takes them.
-      sweep: name of the sweep; None for the file's only one.
+      root: folder for studies, local or in a bucket; this study gets its own folder there.
+      arguments: `--config=FILE[:ARGUMENT]` and overrides, as for `googlenet train`.
+      sweep: name of the sweep; None if the file has only one.
       cache_dir: where a study in a bucket is staged; None for the default.
 
     Raises:
@@ -100,56 +100,56 @@ class Study:
         raise UserError(f'sweep {self.name}, member {member.name}: {error}') from error
 
   def config_of(self, member: Member) -> ConfigDict:
-    """The config of one member, which is that of its command."""
+    """The config of one member, the same that its command trains."""
     return override(self._file.config, {**self._overrides, **member.overrides})
 
   def workdir(self, member: Member) -> pathlib.Path:
-    """The work directory of one member, or what is known of it here where it is in a bucket."""
+    """The work directory of one member; in a bucket, the local copy of its status."""
     return self.path / 'members' / member.name
 
   def status(self, member: Member, retries: int, at_once: bool = False) -> Status:
-    """Reads how one member is.
+    """Reads the status of one member.
 
     Args:
       member: the member.
-      retries: number of retries; a member with more failures than these counts as failed.
-      at_once: whether a bucket is asked again that was asked a moment ago.
+      retries: number of retries; a member with more failures counts as failed.
+      at_once: whether to ask the bucket again even if it was asked a moment ago.
     """
     if self.staged:
       self.staged.refresh(member.name, at_once)
     return status_of(self.workdir(member), retries)
 
   def statuses(self, retries: int) -> dict[str, Status]:
-    """Reads how all members are, by name."""
+    """Reads the status of all members, by name."""
     if self.staged:
       self.staged.refresh()
     return {member.name: status_of(self.workdir(member), retries) for member in self.members}
 
   def record_failure(self, member: Member, status: int, message: str) -> None:
-    """Adds a line to a member's failures."""
+    """Adds a line to a member's record of failures."""
     if self.staged:
       self.staged.refresh(member.name, at_once=True)
     record_failure(self.workdir(member), status, message)
     self.send(f'members/{member.name}/{FAILURES}')
 
   def try_again(self, member: Member) -> None:
-    """Makes a member that counts as failed one that is to be run, from its newest checkpoint."""
+    """Resets a failed member so that it runs again, from its newest checkpoint."""
     try_again(self.workdir(member))
     names = ('DONE', FAILURES, 'failures.before.jsonl')
     self.send(*(f'members/{member.name}/{name}' for name in names))
 
   def send(self, *names: str) -> None:
-    """Copies files of the folder to the bucket that the study is in, if it is in one."""
+    """Copies files from the local folder to the bucket, if the study is in one."""
     if self.staged:
       self.staged.send(*names)
 
   @property
   def place(self) -> Place:
-    """Where the study is, for processes that start anywhere: its absolute path, or its URL."""
+    """Where the study is: its absolute path or URL, valid from any working directory."""
     return self.staged.url if self.staged else self.path.absolute()
 
   def command(self, member: Member) -> list[str]:
-    """Arguments of the `googlenet` command that trains one member."""
+    """The arguments of the `googlenet` command that trains one member."""
     workdir = self.place / 'members' / member.name
     return ['train', f'--workdir={workdir}', *self.arguments, *member.arguments]
 
@@ -181,10 +181,10 @@ class Study:
     )
 
   def write(self, costs_of: dict[str, Costs], command: str, retries: int = RETRIES) -> None:
-    """Writes `sweep.json`; members that have begun stay listed, even where the grid lost them.
+    """Writes `sweep.json`; members that were started stay listed even if they left the grid.
 
     Raises:
-      UserError: the folder cannot be written, or holds a study of another config.
+      UserError: the folder cannot be written, or holds a study with another config.
     """
     path = self.path / 'sweep.json'
     before = self.before()
@@ -224,10 +224,10 @@ class Study:
     self.send('sweep.json')
 
   def before(self) -> dict[str, Any]:
-    """Reads what an earlier launch wrote; empty where there was none.
+    """Reads the `sweep.json` of an earlier launch; empty if there was none.
 
     Raises:
-      UserError: it was of another config, or its file cannot be read.
+      UserError: it has another config, or cannot be read.
     """
     path = self.path / 'sweep.json'
     if self.staged:
@@ -244,10 +244,10 @@ class Study:
 
 
 def read_sweep_file(path: pathlib.Path) -> dict[str, Any]:
-  """Reads a `sweep.json`; empty where there is none.
+  """Reads a `sweep.json`; empty if the file does not exist.
 
   Raises:
-    UserError: it cannot be read, or is of another format.
+    UserError: it cannot be read, or has another format.
   """
   if not path.exists():
     return {}
@@ -270,7 +270,7 @@ def read_sweep_file(path: pathlib.Path) -> dict[str, Any]:
 
 
 def _sweep(file: ExperimentFile, name: str | None) -> tuple[str, Any]:
-  """Name and generator of a sweep in an experiment file."""
+  """The name and the generator function of a sweep in an experiment file."""
   defined = vars(file.module)
   found = {
     n.removeprefix(SWEEP): f for n, f in defined.items() if callable(f) and n.startswith(SWEEP)
@@ -286,7 +286,7 @@ def _sweep(file: ExperimentFile, name: str | None) -> tuple[str, Any]:
 
 
 def _points(function: Any, config: ConfigDict, name: str, file: ExperimentFile) -> list[Any]:
-  """The points of a sweep; `get_hyper` takes the helpers, others the config if they ask for it."""
+  """The points of a sweep; `get_hyper` is given the helpers, others the config if they take it."""
   parameters = inspect.signature(function).parameters
   given = [grids if function.__name__ == HYPER else config][: len(parameters)]
   try:
@@ -301,10 +301,10 @@ def _points(function: Any, config: ConfigDict, name: str, file: ExperimentFile) 
     raise UserError(f'sweep {name}: {where}{type(error).__name__}: {error}') from error
 
 
-@functools.lru_cache(maxsize=256)  # members that differ in their seed alone share a network
+@functools.lru_cache(maxsize=256)  # members that differ only in their seed share a network
 def _network_costs(
   model: Any, image_size: int
 ) -> tuple[costs.Breakdown, costs.Breakdown, tuple[str, ...]]:
-  """Parameters and multiply-adds, and the names of the modules that have parameters."""
+  """Parameters, multiply-adds, and the names of the modules that have parameters."""
   modules = tuple(abstract_variables(model, image_size)['params'])
   return costs.parameters(model, image_size), costs.macs(model, image_size), modules

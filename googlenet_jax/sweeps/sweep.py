@@ -1,4 +1,4 @@
-"""`googlenet sweep`: a study's plan, its launch and its status."""
+"""`googlenet sweep`: shows the plan of a study, launches it, and shows its status."""
 
 import contextlib
 import dataclasses
@@ -28,7 +28,7 @@ GUESS = "a guess from this CPU's speed"
 
 @dataclasses.dataclass(frozen=True)
 class Options:
-  """What the command line says of a launch; the flags have the same names."""
+  """The options of a launch, named like the flags."""
 
   on: str = 'local'
   parallel: int | None = None
@@ -44,15 +44,15 @@ class Options:
 
   @classmethod
   def of(cls, flags: Mapping[str, Any], study: Study) -> 'Options':
-    """Picks a launch's options among the flags.
+    """Picks the options of a launch from the flags.
 
     Args:
-      flags: value by name, None for `retries` where the command line does not say: then it is the
-        default, or for `status` what the launch was told.
-      study: the study to be launched.
+      flags: values by name. If `retries` is None, the default applies, or with `status` the value
+        that the study was launched with.
+      study: the study to launch.
 
     Raises:
-      UserError: the study's folder holds one of another config.
+      UserError: the study's folder holds one with another config.
     """
     given = {field.name: flags[field.name] for field in dataclasses.fields(cls)}
     if given['retries'] is None:
@@ -66,18 +66,18 @@ def sweep(study: Study, options: Options, cache_dir: pathlib.Path, command: str)
 
   Args:
     study: the study to launch.
-    options: what the command line says of the launch.
-    cache_dir: where embedded data are kept.
+    options: the options of the launch.
+    cache_dir: the directory for embedded data.
     command: the command as typed, for the record.
 
   Returns:
     Whether no member has failed.
 
   Raises:
-    Preempted: a signal came; everything is saved.
-    UserError: nothing was started.
+    Preempted: a signal stopped it; everything is saved.
+    UserError: an option, the study or the cluster is at fault.
   """
-  jax.config.update('jax_platforms', 'cpu')  # GPUs belong to the members
+  jax.config.update('jax_platforms', 'cpu')  # leaves GPUs to the members
   _check(options)
   if study.staged and options.on in ('slurm', 'kubernetes'):
     raise UserError(
@@ -97,7 +97,7 @@ def sweep(study: Study, options: Options, cache_dir: pathlib.Path, command: str)
     study.write(costs, command, options.retries)
 
   if options.status:
-    study.before()  # an error where it is of another config
+    study.before()  # an error if it has another config
     statuses = _show_progress(out, study, costs, options)
     if isinstance(cluster, tpu.Tpu):
       for name, state in cluster.states(study).items():
@@ -175,7 +175,7 @@ def _show_end(out: Console, study: Study, statuses: dict[str, Status]) -> None:
 
 
 def _slots(options: Options, members: int) -> int:
-  """The number of members that will run at a time, as far as it is known here."""
+  """The number of members that will run at a time, as far as it is known."""
   if options.on == 'local':
     return len(local.slots(options.parallel, members))
   return min(options.parallel or 1, members)
@@ -184,7 +184,7 @@ def _slots(options: Options, members: int) -> int:
 def _rate(
   costs: dict[str, Costs], statuses: dict[str, Status], options: Options
 ) -> tuple[float | None, str]:
-  """Multiply-adds a second of one member, None where it is not known, and where it is from."""
+  """Multiply-adds per second of one member (None if unknown), and the source of that number."""
   rate = estimate.measured_rate(costs, statuses)
   if rate is not None:
     return rate, 'from the members that are done'
@@ -261,10 +261,10 @@ def _no_more() -> Member | None:
 
 
 def _cluster(options: Options, study: Study) -> Cluster | None:
-  """What members are submitted to; None where they are not.
+  """The cluster that members are submitted to; None if they run here or are only printed.
 
   Raises:
-    UserError: what is said of it is wrong, or a program of the cluster's is missing.
+    UserError: an option is wrong, or a program of the cluster is missing.
   """
   if options.on == 'slurm':
     return slurm.cluster(options.template, tuple(options.slurm))
@@ -282,11 +282,11 @@ def _cluster(options: Options, study: Study) -> Cluster | None:
 
 
 def _submit(out: Console, study: Study, options: Options, cluster: Cluster) -> bool:
-  """Submits what is neither done nor in the queue; returns whether no member has failed."""
+  """Submits members that are neither done nor queued; returns whether no member has failed."""
   queued = cluster.queued(study)
   statuses = study.statuses(options.retries)
   members = [m for m in study.members if statuses[m.name].state != DONE and m.name not in queued]
-  if not members and not cluster.attended:  # which may have left something
+  if not members and not cluster.attended:  # an attended one may have to clean up
     out.print(f'nothing to submit: {table.summary(statuses)}, {len(queued)} in the queue')
     return True
   for member in members:

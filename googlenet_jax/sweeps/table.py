@@ -1,7 +1,7 @@
-"""Tables of a study for the terminal: its members, what they cost, how far they are.
+"""Tables of a study for the terminal: its members, their costs and their progress.
 
-Figures are never cut. Where a table would be wider than the terminal they are abbreviated, and
-names are folded.
+Figures are never cut off. If a table would be wider than the terminal, they are abbreviated and
+names are wrapped.
 """
 
 from collections.abc import Callable, Mapping
@@ -18,14 +18,14 @@ from googlenet_jax.sweeps.study import Costs
 
 COLORS = {DONE: 'green', RUNNING: 'cyan', FAILED: 'red', STOPPED: 'yellow'}
 URGENT = (RUNNING, FAILED, STOPPED, WAITING, DONE)
-"""The order in which members are shown where not all fit."""
+"""The order in which members are chosen if not all fit."""
 
-_WIDE = 10_000  # columns where the output is no terminal
+_WIDE = 10_000  # columns if the output is not a terminal
 Count = Callable[[int], str]
 
 
 def console(stderr: bool = False) -> Console:
-  """Prints text as it is, and breaks lines only where it is a terminal."""
+  """A console that prints text unchanged, and wraps lines only on a terminal."""
   made = Console(stderr=stderr, highlight=False, markup=False, emoji=False)
   if not made.is_terminal:
     made.width = _WIDE
@@ -35,12 +35,12 @@ def console(stderr: bool = False) -> Console:
 def plan(
   costs: Mapping[str, Costs], statuses: Mapping[str, Status], rate: float | None, console: Console
 ) -> Table:
-  """Members with their costs and the time each will take at `rate` multiply-adds a second.
+  """Members with their costs and the time that each will take at `rate` multiply-adds per second.
 
   Args:
-    costs: costs of the members, by their names.
+    costs: costs of the members, by name.
     statuses: statuses of the same members.
-    rate: multiply-adds a second; None where it is not known.
+    rate: multiply-adds per second; None if unknown.
     console: the console whose width the table has to fit.
   """
 
@@ -68,7 +68,7 @@ def progress(
   places: Mapping[str, str],
   console: Console,
 ) -> Table:
-  """Members with their state, step, loss and final error, and where they run, if that is known."""
+  """Members with their state, step, loss and final error, and where they run if that is known."""
 
   def made(count: Count, *headings: str) -> Table:
     table = _table('state', *headings, *(['on'] if places else []))
@@ -98,12 +98,12 @@ def live(
   last: str,
   console: Console,
 ) -> RenderableType:
-  """`progress` and a last line, cut to the terminal: what runs is shown, what is done may not be.
+  """`progress` and a last line; if the terminal is too small, finished members are left out first.
 
   Args:
-    costs: costs of the members, by their names.
+    costs: costs of the members, by name.
     statuses: statuses of the same members.
-    places: where members run, by their names.
+    places: where members run, by name.
     last: the last line, such as the summary.
     console: the console whose width and height the table has to fit.
   """
@@ -121,7 +121,7 @@ def live(
 
 
 def failures(statuses: Mapping[str, Status]) -> list[str]:
-  """A line for each member that is not done but left a message."""
+  """A line for each member that is not done but has left a message."""
   found = []
   for name, status in statuses.items():
     if status.message and status.state != DONE:
@@ -131,7 +131,7 @@ def failures(statuses: Mapping[str, Status]) -> list[str]:
 
 
 def summary(statuses: Mapping[str, Status]) -> str:
-  """`12 of 15 done, 2 running, 1 failed`."""
+  """A summary such as `12 of 15 done, 2 running, 1 failed`."""
   states = [status.state for status in statuses.values()]
   done = f'{states.count(DONE)} of {len(states)} done'
   others = [s for s in dict.fromkeys(states) if s != DONE]
@@ -139,14 +139,14 @@ def summary(statuses: Mapping[str, Status]) -> str:
 
 
 def duration(seconds: float) -> str:
-  """A duration as people say it: `40 s`, `12 min`, `3.5 h`."""
+  """A duration for people: `40 s`, `12 min`, `3.5 h`."""
   if seconds < 99:
     return f'{seconds:.0f} s'
   return f'{seconds / 60:.0f} min' if seconds < 5940 else f'{seconds / 3600:.1f} h'
 
 
 def short(count: int) -> str:
-  """A count as people say it: `5.98M`, `1.58G`."""
+  """A count for people: `5.98M`, `1.58G`."""
   for size, unit in ((10**9, 'G'), (10**6, 'M'), (10**3, 'K')):
     if count >= 0.9995 * size:
       value = count / size
@@ -155,7 +155,7 @@ def short(count: int) -> str:
 
 
 def _table(*headings: str) -> Table:
-  """A table with a column of names, which alone may be folded, and columns of figures."""
+  """A table with a column of names, the only one that may be wrapped, and columns of figures."""
   table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), show_edge=False)
   table.add_column('member', overflow='fold')
   for heading in headings:
@@ -166,7 +166,7 @@ def _table(*headings: str) -> Table:
 
 
 def _fitting(table: Table, shorter: Callable[[], Table], console: Console) -> Table:
-  """The table, or the shorter one where it is wider than the terminal."""
+  """The table, or the shorter one if it is wider than the terminal."""
   width = Measurement.get(console, console.options.update(width=_WIDE), table).maximum
   return table if width <= console.width else shorter()
 

@@ -14,22 +14,22 @@ from googlenet_jax.models.layers import KERNEL_INITIALIZERS, BatchNorm
 class GoogLeNetKnobs(HeadKnobs):
   """The knobs of GoogLeNet; each composes with every variant."""
 
-  variant: str = knob('table1', 'the network to start from, an entry of the variant table')
-  width: float = knob(1.0, 'multiplies every channel count, those of the heads too')
-  reduction: float = knob(1.0, 'multiplies both 1x1 reductions of every module')
-  reduction_3x3: float | None = knob(None, 'in place of `reduction` for the 3x3 branch')
-  reduction_5x5: float | None = knob(None, 'in place of `reduction` for the 5x5 branch')
-  widths: str = knob('', "widths of single modules or of all: '3a.reduce_3x3=64,pool_proj=none'")
-  aux: tuple[str, ...] = knob((), 'Inception modules that carry an auxiliary head in training')
+  variant: str = knob('table1', 'the variant to start from')
+  width: float = knob(1.0, 'multiplies all channel counts, including those of the heads')
+  reduction: float = knob(1.0, 'multiplies both 1x1 reductions in every module')
+  reduction_3x3: float | None = knob(None, 'overrides `reduction` in the 3x3 branch')
+  reduction_5x5: float | None = knob(None, 'overrides `reduction` in the 5x5 branch')
+  widths: str = knob('', "widths in single modules or in all: '3a.reduce_3x3=64,pool_proj=none'")
+  aux: tuple[str, ...] = knob((), 'Inception modules with an auxiliary head in training')
   batch_norm: bool | None = knob(
-    None, 'batch normalization in place of biases; none: as the variant has it'
+    None, 'use batch normalization instead of biases; None: as in the variant'
   )
-  dropout: float | None = knob(None, 'rate before the classifier; none: as the variant has it')
+  dropout: float | None = knob(None, 'dropout rate before the classifier; None: as in the variant')
   kernel_init: str | None = knob(
-    None, f'{", ".join(KERNEL_INITIALIZERS)}; none: as the variant has it'
+    None, f'initializer of kernels: {", ".join(KERNEL_INITIALIZERS)}; None: as in the variant'
   )
   bias_init: float | None = knob(
-    None, 'value that biases of hidden layers start at; none: as the variant has it'
+    None, 'initial value of biases in hidden layers; None: as in the variant'
   )
   # Caffe's constants, whatever the variant.
   lrn: LRNKnobs = dataclasses.field(default=LRNKnobs(**dataclasses.asdict(LRN())))

@@ -225,13 +225,13 @@ def starved_pool(architecture: Architecture, size: int) -> str | None:
 class BNInceptionKnobs(Knobs):
   """The knobs of BN-Inception; each composes with every variant."""
 
-  variant: str = knob('bn_inception', 'the network to start from, an entry of the variant table')
-  width: float = knob(1.0, 'multiplies every number of filters')
-  reduction: float = knob(1.0, 'multiplies the 1x1 reductions of every module')
-  skip: str = knob('', "modules to leave out: '4c,5b'; those that halve the map stay")
-  dropout: float | None = knob(None, 'rate before the classifier; none: as the variant has it')
+  variant: str = knob('bn_inception', 'the variant to start from')
+  width: float = knob(1.0, 'multiplies all numbers of filters')
+  reduction: float = knob(1.0, 'multiplies the 1x1 reductions in every module')
+  skip: str = knob('', "modules to leave out: '4c,5b'; those that halve the map must stay")
+  dropout: float | None = knob(None, 'dropout rate before the classifier; None: as in the variant')
   kernel_init: str | None = knob(
-    None, f'{", ".join(KERNEL_INITIALIZERS)}; none: as the variant has it'
+    None, f'initializer of kernels: {", ".join(KERNEL_INITIALIZERS)}; None: as in the variant'
   )
 
 

@@ -234,16 +234,16 @@ def starved_pool(architecture: Architecture, size: int) -> str | None:
 class InceptionKnobs(HeadKnobs):
   """The knobs of Inception-v2 and Inception-v3; each composes with every variant."""
 
-  variant: str = knob('inception_v3', 'the network to start from, an entry of the variant table')
-  width: float = knob(1.0, 'multiplies every number of filters, those of the heads too')
-  reduction: float = knob(1.0, 'multiplies the 1x1 reductions of every module')
-  skip: str = knob('', "modules to leave out: '5c,6b'; those that halve the map stay")
+  variant: str = knob('inception_v3', 'the variant to start from')
+  width: float = knob(1.0, 'multiplies all numbers of filters, including those of the heads')
+  reduction: float = knob(1.0, 'multiplies the 1x1 reductions in every module')
+  skip: str = knob('', "modules to leave out: '5c,6b'; those that halve the map must stay")
   aux: tuple[str, ...] = knob(
-    (), 'stages (5, 6, 7) that carry an auxiliary head in training, behind their last module'
+    (), 'stages (5, 6, 7) with an auxiliary head after their last module in training'
   )
-  dropout: float | None = knob(None, 'rate before the classifier; none: as the variant has it')
+  dropout: float | None = knob(None, 'dropout rate before the classifier; None: as in the variant')
   kernel_init: str | None = knob(
-    None, f'{", ".join(KERNEL_INITIALIZERS)}; none: as the variant has it'
+    None, f'initializer of kernels: {", ".join(KERNEL_INITIALIZERS)}; None: as in the variant'
   )
 
 

@@ -1,1 +1,1 @@
-"""Members on clusters: SLURM, Kubernetes and Cloud TPU, behind one protocol."""
+"""Runs members on clusters: SLURM, Kubernetes and Cloud TPU, behind one protocol."""

@@ -1,4 +1,4 @@
-"""What a launch knows of a cluster: whom it has already, and how to have members run."""
+"""The protocol of clusters: which members are queued there, and how to submit more."""
 
 import hashlib
 import re
@@ -10,41 +10,41 @@ from googlenet_jax.sweeps.study import Study
 
 
 class Cluster(Protocol):
-  """A place for members that is not this machine."""
+  """A place other than this machine where members run."""
 
   @property
   def attended(self) -> bool:
-    """Whether a launcher stays here until all members are done."""
+    """Whether a launcher runs on this machine until all members are done."""
 
   def queued(self, study: Study) -> set[str]:
-    """Names of members that need not be submitted, as they wait or run there.
+    """Names of members that need not be submitted, because they wait or run there already.
 
     Raises:
-      UserError: the cluster cannot be asked.
+      UserError: the cluster does not answer.
     """
 
   def submit(
     self, study: Study, members: Sequence[Member], *, parallel: int | None, retries: int
   ) -> list[str]:
-    """Has members run.
+    """Submits members; on an attended cluster, runs them to their end.
 
     Args:
       study: the study that the members belong to.
       members: the members to run.
-      parallel: number of members that run at a time; None for what the cluster does unasked.
-      retries: how often a member that fails is tried again.
+      parallel: number of members that run at a time; None for the cluster's default.
+      retries: how often a failed member is retried.
 
     Returns:
-      Lines that say what was submitted; none where it goes on until all members are done.
+      Lines of text about what was submitted; none on an attended cluster.
 
     Raises:
-      Preempted: a signal ended it, where it goes on until all members are done.
-      UserError: the cluster refuses; with its words.
+      Preempted: a signal stopped it, on an attended cluster.
+      UserError: the cluster refused; quotes its message.
     """
 
 
 def study_key(study: Study) -> str:
-  """The study's name and folder as names in a cluster may be, in at most 27 characters."""
+  """A name for the study that clusters accept, unique to its folder, of at most 27 characters."""
   name = re.sub(r'[^a-z0-9]+', '-', study.name.lower())[:20].strip('-') or 'study'
   folder = hashlib.sha256(str(study.place).encode()).hexdigest()[:6]
   return f'{name if name[0].isalpha() else f"s-{name[:18]}"}-{folder}'

@@ -1,6 +1,6 @@
-"""Queued resources of Cloud TPU by gcloud: what is asked for, the commands, and their answers.
+"""Queued resources of Cloud TPU through gcloud: the request, the commands, and their answers.
 
-Flags and states are those of `gcloud compute tpus queued-resources` and of the API's
+The flags are those of `gcloud compute tpus queued-resources`, the states those of the API's
 QueuedResourceState (cloud.google.com/tpu/docs/queued-resources).
 """
 
@@ -15,12 +15,12 @@ from googlenet_jax.errors import UserError
 
 ACTIVE, FAILED, DELETING = 'ACTIVE', 'FAILED', 'DELETING'
 WAITING = ('CREATING', 'ACCEPTED', 'WAITING_FOR_RESOURCES', 'PROVISIONING')
-"""States in which a pod may still come; ACCEPTED is the older name of the third."""
+"""States in which a pod may still be granted; ACCEPTED is an older name of the third."""
 
 STOP = 'kill -TERM "$(cat ~/.googlenet_jax.pid)"'
-"""Has the member of a host save and end."""
+"""The command that makes the member on a host save and end."""
 
-# Whatever an earlier launcher has left running ends first, and saves. The setup is made once.
+# If an earlier launcher left a member running, that first saves and ends. The setup runs only once.
 _RUN = (
   'pid=~/.googlenet_jax.pid; '
   'if old=$(cat "$pid" 2> /dev/null) && kill -TERM "$old" 2> /dev/null; then '
@@ -43,25 +43,25 @@ _OF_CREATE = (
   'tags',
   'valid-until-duration',
 )
-_ALPHA = 'max-run-duration'  # which only `gcloud alpha` has
+_ALPHA = 'max-run-duration'  # available only in `gcloud alpha`
 
 
 class GcloudError(UserError):
-  """Gcloud has refused something; the message is what it said."""
+  """Gcloud refused something; the message is its own."""
 
   @property
   def is_quota(self) -> bool:
-    """Whether a quota is used up, which may change."""
+    """Whether a quota is used up, which may be temporary."""
     return 'RESOURCE_EXHAUSTED' in str(self) or 'quota' in str(self).lower()
 
   @property
   def is_there(self) -> bool:
-    """Whether there is one of the same name."""
+    """Whether a request of the same name already exists."""
     return 'ALREADY_EXISTS' in str(self) or 'already exists' in str(self).lower()
 
 
 class Found(NamedTuple):
-  """A queued resource as it is listed: its state, why it failed, its accelerator."""
+  """A queued resource in a listing: its state, the reason if it failed, and its accelerator."""
 
   state: str
   reason: str
@@ -70,18 +70,18 @@ class Found(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Request:
-  """What is asked of Cloud TPU for each member.
+  """The request to Cloud TPU for each member's pod.
 
   Attributes:
     accelerator: type and size, such as `v5litepod-16`.
     runtime: the version of the hosts' software, such as `v2-alpha-tpuv5-lite`.
     zone: the zone.
-    project: the project; None for gcloud's own.
+    project: the project; None for gcloud's default.
     spot: whether the pod may be preempted.
-    setup: what is done once on each host, for bash; None for nothing.
-    folder: where the member is started, on the hosts; None for their home.
+    setup: bash commands to run once on each host; None for nothing.
+    folder: the folder on the hosts where the member starts; None for the home directory.
     python: the interpreter on the hosts.
-    more: further flags of `create`, by name.
+    more: further flags for `create`, by name.
   """
 
   accelerator: str
@@ -95,7 +95,7 @@ class Request:
   more: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
   def create(self, name: str) -> list[str]:
-    """The command that asks for a pod, which has the same name as the request for it."""
+    """The command that requests a pod; the pod and the request have the same name."""
     alpha = ['alpha'] if _ALPHA in self.more else []
     return [
       *('gcloud', *alpha, 'compute', 'tpus', 'queued-resources', 'create', name),
@@ -113,9 +113,9 @@ class Request:
     return [*delete, '--force', '--async', *self._place]
 
   def ssh(self, name: str, command: str) -> list[str]:
-    """The command that runs something on all hosts of a pod at a time."""
+    """The command that runs `command` on all hosts of a pod at once."""
     ssh = ['gcloud', 'compute', 'tpus', 'tpu-vm', 'ssh', name]
-    # In batches, as is gcloud's default, the hosts of one would wait for those of the next.
+    # In batches, gcloud's default, the hosts of one batch would wait for those of the next.
     return [*ssh, '--worker=all', '--batch-size=all', f'--command={command}', *self._place]
 
   def run(self, name: str, member: str) -> list[str]:
@@ -123,17 +123,17 @@ class Request:
 
     Args:
       name: the pod.
-      member: the member's command as a line of bash.
+      member: the member's command, as one line for bash.
     """
     setup = _SETUP.format(setup=self.setup) if self.setup else ''
     folder = f'cd {_home(self.folder)} || exit 1; ' if self.folder else ''
     return self.ssh(name, _RUN.format(setup=setup, folder=folder, command=member))
 
   def listed(self, prefix: str) -> dict[str, Found]:
-    """All requests whose name begins with a prefix.
+    """All requests whose names begin with a prefix.
 
     Raises:
-      GcloudError: with gcloud's words.
+      GcloudError: gcloud refused; quotes its message.
     """
     command = ['gcloud', 'compute', 'tpus', 'queued-resources', 'list', '--format=json']
     answer = json.loads(ask([*command, *self._place]) or '[]')
@@ -141,7 +141,7 @@ class Request:
     return {name: _found(entry) for name, entry in named.items() if name.startswith(prefix)}
 
   def node_state(self, name: str) -> str:
-    """The state of a pod itself, such as READY or PREEMPTED; '' where gcloud does not say."""
+    """The state of a pod itself, such as READY or PREEMPTED; '' if gcloud does not tell."""
     describe = ['gcloud', 'compute', 'tpus', 'tpu-vm', 'describe', name, '--format=value(state)']
     try:
       return ask([*describe, *self._place]).strip()
@@ -155,7 +155,7 @@ class Request:
 
 
 def request(options: Sequence[str]) -> Request:
-  """Reads what the command line says of pods, `NAME=VALUE` each.
+  """Reads the options of the command line for pods, each `NAME=VALUE`.
 
   Raises:
     UserError: names the option and what is accepted.
@@ -180,10 +180,10 @@ def request(options: Sequence[str]) -> Request:
 
 
 def ask(command: Sequence[str]) -> str:
-  """What gcloud answers.
+  """Runs a gcloud command and returns its output.
 
   Raises:
-    GcloudError: it refuses; with its words.
+    GcloudError: gcloud refused; quotes its message.
   """
   done = subprocess.run(
     command,
@@ -191,7 +191,7 @@ def ask(command: Sequence[str]) -> str:
     capture_output=True,
     text=True,
     check=False,
-    start_new_session=True,  # Ctrl-C is for the launcher, which has more to ask
+    start_new_session=True,  # Ctrl-C is for the launcher, which has more commands to run
   )
   if done.returncode:
     _, mark, said = done.stderr.rpartition('ERROR:')
@@ -209,5 +209,5 @@ def _found(entry: Mapping[str, Any]) -> Found:
 
 
 def _home(folder: str) -> str:
-  """A folder for bash, in which `~/` is the home that it is there."""
+  """A folder quoted for bash, which still expands a leading `~/` on the host."""
   return f'~/{shlex.quote(folder[2:])}' if folder.startswith('~/') else shlex.quote(folder)

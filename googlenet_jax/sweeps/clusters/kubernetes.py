@@ -1,9 +1,9 @@
-"""Members on Kubernetes: one Indexed Job a study, or a JobSet a member where it has several hosts.
+"""Runs members on Kubernetes: one Indexed Job per study, or one JobSet per multi-host member.
 
-The table of members and the script that picks one travel in a ConfigMap; the image holds this
-package and the experiment file. A member that is preempted saves and exits 75, which the Job's
-policy ignores: the pod is made anew and no retry is spent. The cluster holds the queue, the work
-directories the state.
+The table of members and the script that picks one of them are in a ConfigMap; the image contains
+this package and the experiment file. A preempted member saves and exits with status 75, which the
+Job's policy ignores: the pod is created again, without using up a retry. The cluster keeps the
+queue; the work directories keep the state.
 """
 
 import dataclasses
@@ -25,14 +25,14 @@ from googlenet_jax.sweeps.members import Member
 from googlenet_jax.sweeps.study import Study
 
 MOUNT = '/etc/googlenet-jax'
-"""Where a pod finds the script and the table."""
+"""The folder in a pod with the script and the table."""
 
 LABEL = 'googlenet-jax/study'
 MEMBERS = 'googlenet-jax/members'  # annotation: names, in the order of their indices
 PORT = 8476
-_LARGEST = 1_000_000  # bytes of a ConfigMap, of which Kubernetes takes 1 MiB
+_LARGEST = 1_000_000  # bytes in a ConfigMap; Kubernetes accepts 1 MiB
 
-# A pod runs one member once. Its first process is bash, which hands on the signal that ends a pod.
+# A pod runs one member once. Its first process, bash, passes on the signal that ends the pod.
 _SCRIPT = """\
 #!/usr/bin/env bash
 {functions}
@@ -50,7 +50,7 @@ copying=$!
 bash -c "exec $command \\"\\$@\\"" member "${{peers[@]}}" >&3 2>&1 3>&- &
 member=$!
 trap 'kill -TERM "$member"' TERM INT
-while kill -0 "$member" 2> /dev/null; do wait "$member"; done  # a signal ends the wait alone
+while kill -0 "$member" 2> /dev/null; do wait "$member"; done  # a signal ends only the wait
 wait "$member"
 status=$?
 exec 3>&-
@@ -68,8 +68,8 @@ class Kubernetes:
   """Kubernetes as a cluster.
 
   Attributes:
-    pods: what runs a member.
-    apply: whether kubectl is to create what is written.
+    pods: the pods of a member.
+    apply: whether kubectl creates the objects in the manifests.
   """
 
   pods: Pods
@@ -78,13 +78,13 @@ class Kubernetes:
   attended = False
 
   def queued(self, study: Study) -> set[str]:
-    """Names of members that the cluster has; none where it is not asked, as nothing is applied."""
+    """Names of members that the cluster has; none without `apply`, as it is not asked then."""
     return _queued(study, self.pods) if self.apply else set()
 
   def submit(
     self, study: Study, members: Sequence[Member], *, parallel: int | None, retries: int
   ) -> list[str]:
-    """Writes manifests, and has kubectl create what they say."""
+    """Writes manifests and, with `apply`, creates their objects."""
     path = _submit(study, members, self, parallel, retries)
     lines = [
       f'{"submitted" if self.apply else "wrote manifests of"} {len(members)} members:',
@@ -103,10 +103,10 @@ def cluster(
   parallel: int | None,
   apply: bool,
 ) -> Kubernetes:
-  """Reads what the command line says of a member's pods; see `pods`.
+  """Reads the options of the command line for a member's pods; see `pods`.
 
   Raises:
-    UserError: an option is wrong, or manifests are to be applied and there is no kubectl.
+    UserError: an option is wrong, or `apply` is set but there is no kubectl.
   """
   if apply and not shutil.which('kubectl'):
     raise UserError(
@@ -128,13 +128,13 @@ def _submit(
   parallel: int | None,
   retries: int,
 ) -> pathlib.Path:
-  """Writes the manifests of members, and creates them in the cluster if asked to.
+  """Writes the manifests of members and, with `apply`, creates their objects in the cluster.
 
   Returns:
-    The file, YAML of several documents.
+    The YAML file, which has several documents.
 
   Raises:
-    UserError: too many members, or what kubectl says against them; nothing is left in the cluster.
+    UserError: there are too many members, or kubectl refused; nothing is left in the cluster.
   """
   stamp = time.strftime('%y%m%d-%H%M%S')
   name = f'{study_key(study)}-{stamp}'
@@ -144,7 +144,7 @@ def _submit(
   path = folder / 'study.yaml'
   files.write_whole(path, _yaml(written).encode(), folder)
   if kubernetes.apply:
-    # `create`, as each name is new: `apply` would keep a copy in an annotation, of limited size.
+    # `create`, since each name is new: `apply` stores a copy in an annotation of limited size.
     created = _kubectl('create', f'--filename={path}')
     if created.returncode:
       _kubectl('delete', '--ignore-not-found', f'--filename={path}')
@@ -165,13 +165,13 @@ def manifests(
   Args:
     study: the study that the members belong to.
     members: the members to run.
-    pods: what runs one of them.
-    name: name of the Job, and where the names of JobSets begin; at most 41 characters.
+    pods: the pods of a member.
+    name: name of the Job, and prefix of the names of JobSets; at most 41 characters.
     parallel: number of members that run at a time; None for no limit.
-    retries: how often a member that fails is tried again.
+    retries: how often a failed member is retried.
 
   Raises:
-    UserError: the members do not fit into a ConfigMap.
+    UserError: the members do not fit in a ConfigMap.
   """
   data = {'member.sh': member_script(study), 'members.tsv': script.table(study, members, 'python')}
   if (size := sum(len(text.encode()) for text in data.values())) > _LARGEST:
@@ -210,7 +210,7 @@ def member_script(study: Study) -> str:
 
 
 def _job(study: Study, pods: Pods, name: str, retries: int | None) -> dict[str, Any]:
-  """A Job of the user's template; `retries` of each index, None where the JobSet has them."""
+  """A Job made from the user's template; `retries` is per index, None if the JobSet has them."""
   job = pods.job()
   job['metadata'] = _metadata(name, study, pods, job.get('metadata'))
   spec = job['spec']
@@ -226,7 +226,7 @@ def _job(study: Study, pods: Pods, name: str, retries: int | None) -> dict[str, 
             'values': [RUN_ME_AGAIN],
           },
         },
-        # A node that is drained, preempted or gone, whatever the member could still do.
+        # The node was drained, preempted or lost, however the member ended.
         {
           'action': 'Ignore',
           'onPodConditions': [{'type': 'DisruptionTarget', 'status': 'True'}],
@@ -251,14 +251,14 @@ def _job_set(
   member: Member,
   retries: int,
 ) -> dict[str, Any]:
-  """Several hosts of one member: where one fails all begin again, from the newest checkpoint."""
+  """Several hosts for one member: if one fails, all restart from the newest checkpoint."""
   job = _job(study, pods, config_map, retries=None)
   job['spec'] |= {'completions': pods.hosts, 'parallelism': pods.hosts}
   container = member_container(job['spec']['template']['spec'])
   container['env'] += [
     {'name': 'MEMBER', 'value': str(index)},
     {'name': 'HOSTS', 'value': str(pods.hosts)},
-    # The first pod of the Job, by the name that the JobSet's headless service gives it.
+    # The Job's first pod, under the name that the JobSet's headless service gives it.
     {'name': 'COORDINATOR', 'value': f'{name}-hosts-0-0.{name}:{PORT}'},
   ]
   metadata = job['metadata']
@@ -286,7 +286,7 @@ def _queued(study: Study, pods: Pods) -> set[str]:
   """Names of members that wait or run in the cluster, according to kubectl.
 
   Raises:
-    UserError: what kubectl says, as where no cluster can be reached.
+    UserError: kubectl failed, for example because it cannot reach a cluster; quotes its message.
   """
   kind = 'jobs' if pods.hosts == 1 else 'jobsets.jobset.x-k8s.io'
   space = [f'--namespace={pods.namespace}'] if pods.namespace else []
@@ -297,7 +297,7 @@ def _queued(study: Study, pods: Pods) -> set[str]:
 
 
 def _unfinished(found: Mapping[str, Any]) -> list[str]:
-  """Names of the members of a Job or a JobSet in the cluster that are not at their end."""
+  """Names of the members of a Job or a JobSet in the cluster that have not ended."""
   names = json.loads(found['metadata'].get('annotations', {}).get(MEMBERS, '[]'))
   status = found.get('status', {})
   over = {c['type'] for c in status.get('conditions', ()) if c['status'] == 'True'}
@@ -308,7 +308,7 @@ def _unfinished(found: Mapping[str, Any]) -> list[str]:
 
 
 def _indices(text: str) -> set[int]:
-  """`1,3-5` as numbers, as the status of a Job has them."""
+  """Parses the indices in the status of a Job, such as `1,3-5`."""
   found: set[int] = set()
   for part in filter(None, text.split(',')):
     first, _, last = part.partition('-')
@@ -319,7 +319,7 @@ def _indices(text: str) -> set[int]:
 def _metadata(
   name: str, study: Study, pods: Pods, given: Mapping[str, Any] | None = None
 ) -> dict[str, Any]:
-  """Name and label of an object, beside what the template has given."""
+  """The metadata of an object: name and label, along with those from the template."""
   given = dict(given or {})
   space = {'namespace': pods.namespace} if pods.namespace else {}
   labels = {**given.get('labels', {}), LABEL: study_key(study)}
@@ -332,7 +332,7 @@ def _kubectl(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def _yaml(documents: Sequence[Mapping[str, Any]]) -> str:
-  """YAML for people: keys in our order, texts of several lines as blocks."""
+  """Readable YAML: keys in the order given, multi-line strings as blocks."""
   import yaml
 
   class Dumper(yaml.SafeDumper):

@@ -1,7 +1,7 @@
-"""Looks after pods of Cloud TPU: asks for them, runs members there, replaces and deletes them.
+"""Manages pods of Cloud TPU: requests them, runs members on them, replaces and deletes them.
 
-The names of pods follow from study and member. What a launcher that was killed has left the next
-one finds by them: it goes on with pods of members that are not done, and deletes the others.
+The names of pods are derived from the study and the member. By these names, a launcher finds the
+pods that a killed one has left: it takes over those of unfinished members and deletes the others.
 """
 
 import collections
@@ -23,28 +23,28 @@ from googlenet_jax.sweeps.members import Member
 from googlenet_jax.sweeps.status import DONE, FAILED, RUNNING
 from googlenet_jax.sweeps.study import Study
 
-POLL = 20.0  # seconds between two looks at all pods
-PATIENCE = 120.0  # seconds in which members save after a signal
-UNSEEN = 60.0  # seconds after which what was asked for is listed, or gone
-AGAIN = 60.0  # seconds between two requests to delete the same, or beyond the quota
-GONE = 900.0  # seconds that the end waits until all is deleted
-LOST = 90  # looks in a row that may fail: half an hour
-_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)  # unless ignored, as by nohup
+POLL = 20.0  # seconds between two checks of all pods
+PATIENCE = 120.0  # seconds that members have to save after a signal
+UNSEEN = 60.0  # seconds after which a request that is not listed counts as gone
+AGAIN = 60.0  # seconds between two attempts to delete a pod, or to create one beyond the quota
+GONE = 900.0  # seconds to wait at the end until all pods are deleted
+LOST = 90  # checks in a row that may fail: half an hour
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)  # unless ignored, as under nohup
 
 
 def prefix(study: Study) -> str:
-  """What the names of a study's pods begin with."""
+  """The prefix of the names of a study's pods."""
   return f'{study_key(study)}-'
 
 
 def pod_name(study: Study, member: Member) -> str:
-  """The name of a member's pod and of the request for it, always the same."""
+  """The name of a member's pod and of its request; the same in every launch."""
   return f'{prefix(study)}{member.id}'
 
 
 @dataclasses.dataclass
 class _Pod:
-  """A pod that was asked for, and the member that it is for; None for one that is to go."""
+  """A requested pod and its member; the member is None if the pod is only to be deleted."""
 
   name: str
   member: Member | None
@@ -55,26 +55,26 @@ class _Pod:
   log: IO[bytes] | None = None
   log_began: int = 0
   told: float | None = None  # when it was told to stop
-  stopper: subprocess.Popen | None = None  # what tells it
+  stopper: subprocess.Popen | None = None  # the process that tells it
   leaves: bool = False
-  comes_again: bool = False  # the member, with another pod
-  deletion: float | None = None  # when that was last asked for
+  comes_again: bool = False  # whether the member gets another pod
+  deletion: float | None = None  # when deletion was last requested
 
 
 class Launcher:
-  """Runs members on pods until each is done or has failed too often, or a signal stops all."""
+  """Runs members on pods until each is done or has failed too often, or a signal stops them."""
 
   def __init__(
     self, study: Study, request: Request, parallel: int, retries: int, say: Callable[[str], None]
   ) -> None:
-    """Prepares to launch; `run` does it.
+    """Prepares the launch; `run` starts it.
 
     Args:
-      study: the study whose members run.
-      request: what is asked for each of them.
+      study: the study whose members are run.
+      request: the request for each member's pod.
       parallel: number of pods at a time.
-      retries: how often a member that fails is tried again; preemptions do not count.
-      say: called with one line for whatever happens.
+      retries: how often a failed member is retried; preemptions do not count.
+      say: called with one line for each event.
     """
     self._study, self._request, self._say = study, request, say
     self._parallel, self._retries = parallel, retries
@@ -82,16 +82,16 @@ class Launcher:
     self._waiting: collections.deque[tuple[float, Member]] = collections.deque()
     self._found: dict[str, Found] = {}
     self._lost = self._stops = 0
-    self._had_one = False  # a quota that was enough for one will be so again
+    self._had_one = False  # a quota that allowed one pod will allow one again
 
   def run(self, members: Sequence[Member]) -> bool:
-    """Runs members; whatever happens, the study has no pod at the end.
+    """Runs members; however it ends, all of the study's pods are deleted.
 
     Returns:
-      Whether it came to its end; False where a signal stopped it.
+      True if it ran to the end, False if a signal stopped it.
 
     Raises:
-      UserError: gcloud refuses, or something could not be deleted; names it.
+      UserError: gcloud refused, or pods could not be deleted; names them.
     """
     heard = [n for n in _SIGNALS if signal.getsignal(n) is not signal.SIG_IGN]
     handlers = {number: signal.signal(number, self._stop) for number in heard}
@@ -117,7 +117,7 @@ class Launcher:
           signal.signal(number, handler)
 
   def _is_over(self) -> bool:
-    """Whether all that is left to do is to delete."""
+    """Whether nothing is left to do but to delete pods."""
     come = self._waiting or any(pod.comes_again for pod in self._pods)
     return all(pod.leaves for pod in self._pods) and (self._stops > 0 or not come)
 
@@ -128,7 +128,7 @@ class Launcher:
       self._say(f'{signal.Signals(number).name}: {said}')
 
   def _pause(self, seconds: float) -> None:
-    """Waits, but not where a member ends or a signal comes."""
+    """Waits, but returns early if a member ends or a signal arrives."""
     end, stops = time.monotonic() + seconds, self._stops
     while time.monotonic() < end and self._stops == stops:
       if any(pod.process and pod.process.poll() is not None for pod in self._pods):
@@ -136,7 +136,7 @@ class Launcher:
       time.sleep(min(0.2, seconds))
 
   def _look(self) -> None:
-    """Asks for the states of all pods; what was known stays where that fails a few times."""
+    """Updates the states of all pods; a few failures in a row leave the known states unchanged."""
     try:
       self._found = self._request.listed(prefix(self._study))
       self._lost = 0
@@ -149,7 +149,7 @@ class Launcher:
       pod.seen = pod.seen or pod.name in self._found
 
   def _take_over(self, members: Sequence[Member]) -> None:
-    """Goes on with pods that an earlier launcher has left, or deletes them."""
+    """Takes over or deletes pods that an earlier launcher has left."""
     self._found = self._request.listed(prefix(self._study))
     names = {pod_name(self._study, member): member for member in members}
     for name, found in self._found.items():
@@ -167,7 +167,7 @@ class Launcher:
     self._waiting.extend((0.0, member) for member in names.values())
 
   def _advance(self, pod: _Pod, found: Found | None) -> None:
-    """Does what the state of a pod asks for."""
+    """Does what the state of a pod calls for."""
     state = found.state if found else ''
     if pod.leaves:
       self._see_it_go(pod, state)
@@ -203,7 +203,7 @@ class Launcher:
     self._leave(pod, comes_again=True)
 
   def _leave(self, pod: _Pod, comes_again: bool) -> None:
-    """Deletes a pod; its member comes again with another one, if it is to."""
+    """Deletes a pod; with `comes_again`, its member gets another one."""
     self._hang_up(pod)
     pod.leaves, pod.comes_again = True, comes_again and pod.member is not None
     self._delete(pod)
@@ -217,7 +217,7 @@ class Launcher:
         self._say(f'{pod.name}: {error}')
 
   def _hang_up(self, pod: _Pod) -> None:
-    """Ends our side of a connection; what runs on the hosts ends with the pod."""
+    """Ends this side of the connection; processes on the hosts end with the pod."""
     for process in filter(None, (pod.process, pod.stopper)):
       with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
@@ -227,7 +227,7 @@ class Launcher:
       pod.log.close()
 
   def _fill(self) -> None:
-    """Asks for pods for members whose time has come."""
+    """Requests pods for members that are due."""
     for _ in range(len(self._waiting)):
       if len(self._pods) >= self._parallel:
         return
@@ -262,12 +262,12 @@ class Launcher:
       stdin=subprocess.DEVNULL,
       stdout=pod.log,
       stderr=subprocess.STDOUT,
-      start_new_session=True,  # so that Ctrl-C comes to it through us
+      start_new_session=True,  # so that Ctrl-C reaches it only through the launcher
     )
     self._say(f'{pod.member.name}: started on {pod.name}')
 
   def _ended(self, pod: _Pod, code: int) -> None:
-    """Sees why a member's command has ended."""
+    """Finds out why a member's command has ended, and acts on it."""
     assert pod.member
     name = pod.member.name
     self._hang_up(pod)
@@ -279,7 +279,7 @@ class Launcher:
       self._leave(pod, comes_again=False)
     elif (gone := self._gone(pod)) is not None:
       self._preempted(pod, gone)
-    elif self._lost:  # there is no telling why
+    elif self._lost:  # the reason is unknown
       self._say(f'{name}: ended ({code}) while gcloud does not answer; tried again')
       pod.due = time.monotonic() + POLL
     elif code == RUN_ME_AGAIN:
@@ -293,7 +293,7 @@ class Launcher:
       self._failed(pod, code, message)
 
   def _gone(self, pod: _Pod) -> str | None:
-    """The state of a pod that is no more as it was; None for one that is."""
+    """The state of a pod that is no longer usable; None if it still is."""
     self._look()
     found = self._found.get(pod.name)
     if not found or found.state != gcloud.ACTIVE:
@@ -302,7 +302,7 @@ class Launcher:
     return node if node in ('PREEMPTED', 'TERMINATED', 'STOPPED') else None
 
   def _failed(self, pod: _Pod, code: int, message: str) -> None:
-    """Counts a failure; the member is tried again later, or given up with its pod."""
+    """Records a failure; the member is retried later, or given up and its pod deleted."""
     assert pod.member
     given_up, wait, said = note_failure(self._study, pod.member, code, message, self._retries)
     self._say(said)
@@ -311,7 +311,7 @@ class Launcher:
       self._leave(pod, comes_again=False)
 
   def _tell(self) -> None:
-    """The first signal has members save before their pods go, the second has them go at once."""
+    """After the first signal, members save before their pods go; a second one does not wait."""
     for pod in self._pods:
       if pod.leaves:
         continue
@@ -326,16 +326,16 @@ class Launcher:
         self._leave(pod, comes_again=False)
 
   def _delete_all(self) -> None:
-    """Deletes every pod of the study, and waits until they are gone.
+    """Deletes all pods of the study and waits until they are gone.
 
     Raises:
-      UserError: some are left; names them and the command.
+      UserError: some are left; names them and the command that deletes them.
     """
     for pod in self._pods:
       self._hang_up(pod)
     asked = {pod.name: pod.deletion for pod in self._pods if pod.deletion}
     end, stops = time.monotonic() + GONE, self._stops
-    # What was asked for a moment ago may not be listed yet.
+    # A pod that was requested a moment ago may not be listed yet.
     left = {pod.name for pod in self._pods}
     while left and time.monotonic() < end:
       with contextlib.suppress(GcloudError):

@@ -1,4 +1,4 @@
-"""What runs one member on Kubernetes: image, resources, hosts, volumes, or a template with them."""
+"""The pods of one member on Kubernetes: image, resources, hosts and volumes, or a template."""
 
 import copy
 import dataclasses
@@ -11,10 +11,10 @@ from typing import Any
 from googlenet_jax.errors import UserError
 
 CONTAINER = 'member'
-"""The container of a template that runs the member."""
+"""Name of the container in a template that runs the member."""
 
 TPU, TPUS_OF_A_HOST = 'google.com/tpu', 4
-_GRACE = 60  # seconds between the signal and the end, in which a member saves
+_GRACE = 60  # seconds that a member has to save after the signal
 _OPTIONS = ('image', 'claim', 'namespace', 'hosts', 'tpu', 'cpu', 'memory')
 
 
@@ -23,13 +23,13 @@ class Pods:
   """The pods of a member.
 
   Attributes:
-    image: image of the container; None where the template has it.
-    claim: the PersistentVolumeClaim that is mounted at the root; None where the template has one.
-    namespace: namespace of all objects; None for kubectl's own.
-    hosts: number of pods of a member.
-    selector: labels of the nodes.
-    resources: quantity by resource, which is request and limit.
-    template: a Job, whose pod has the container `member`.
+    image: the container's image; None if the template has one.
+    claim: the PersistentVolumeClaim to mount at the root; None if the template mounts a volume.
+    namespace: namespace of all objects; None for kubectl's default.
+    hosts: number of pods per member.
+    selector: labels that nodes must have.
+    resources: quantities by resource, used both as requests and as limits.
+    template: a Job whose pod has a container named `member`.
   """
 
   image: str | None
@@ -47,16 +47,16 @@ class Pods:
   def with_member(
     self, job: dict[str, Any], *, config_map: str, mount: str, root: pathlib.Path
   ) -> dict[str, Any]:
-    """Has the container of a Job run a member.
+    """Makes the container of a Job run a member.
 
     Args:
-      job: a copy of the template, which is changed.
-      config_map: the ConfigMap with script and table.
-      mount: where it is mounted.
+      job: a copy of the template; it is modified and returned.
+      config_map: the ConfigMap with the script and the table.
+      mount: where the ConfigMap is mounted.
       root: the folder of studies, where the claim is mounted.
 
     Raises:
-      UserError: no image is given, or nothing that lasts is mounted at the root.
+      UserError: no image is given, or no volume is mounted at the root.
     """
     pod = job['spec']['template']['spec']
     container = member_container(pod)
@@ -91,11 +91,11 @@ class Pods:
 
 
 def pods(options: Sequence[str], template: pathlib.Path | None, root: pathlib.Path) -> Pods:
-  """Reads what the command line says of a member's pods.
+  """Reads the options of the command line for a member's pods.
 
   Args:
-    options: `NAME=VALUE` each: image, claim, namespace, hosts, tpu, or a resource.
-    template: a file with a Job; None for one with an empty container.
+    options: each `NAME=VALUE`: image, claim, namespace, hosts, tpu, or a resource.
+    template: a file with a Job; None for a Job with an empty container.
     root: the folder of studies.
 
   Raises:
@@ -126,7 +126,7 @@ def pods(options: Sequence[str], template: pathlib.Path | None, root: pathlib.Pa
   job = _template(template) if template else _plain_job()
   namespace = given.get('namespace') or job.get('metadata', {}).get('namespace')
   found = Pods(given.get('image'), given.get('claim'), namespace, hosts, selector, resources, job)
-  found.with_member(found.job(), config_map='', mount='', root=root.absolute())  # what is missing?
+  found.with_member(found.job(), config_map='', mount='', root=root.absolute())  # checks only
   return found
 
 
@@ -137,7 +137,7 @@ def _count(name: str, text: str) -> int:
 
 
 def _tpu(text: str) -> tuple[dict[str, str], int]:
-  """Node labels of GKE for TPUs, and the number of chips, of `tpu-v5-lite-podslice:4x4`."""
+  """GKE's node labels and the number of chips for TPUs such as `tpu-v5-lite-podslice:4x4`."""
   kind, _, topology = text.partition(':')
   if not re.fullmatch(r'tpu[a-z0-9-]+', kind) or not re.fullmatch(r'\d+(x\d+){1,2}', topology):
     raise UserError(
@@ -156,10 +156,10 @@ def _plain_job() -> dict[str, Any]:
 
 
 def _template(path: pathlib.Path) -> dict[str, Any]:
-  """The Job of a file.
+  """Reads a Job from a file.
 
   Raises:
-    UserError: it cannot be read, or is something else.
+    UserError: the file cannot be read, or holds something else.
   """
   import yaml
 
@@ -183,5 +183,5 @@ def _template(path: pathlib.Path) -> dict[str, Any]:
 
 
 def member_container(pod: dict[str, Any]) -> dict[str, Any]:
-  """The container of a pod that runs the member."""
+  """The container in a pod that runs the member."""
   return next(container for container in pod['containers'] if container['name'] == CONTAINER)

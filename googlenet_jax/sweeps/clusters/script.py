@@ -1,4 +1,4 @@
-"""What runs a member on a cluster: its command as a line, a table of members, and their bash."""
+"""Parts of the scripts that run members on clusters: commands, tables and bash functions."""
 
 import shlex
 import sys
@@ -12,9 +12,9 @@ pick() {  # TABLE ROW, from 0: sets $name, $workdir and $command
   IFS=$'\\t' read -r name workdir command <<< "$(sed -n "$(($2 + 1))p" "$1")"
 }
 
-note_failure() {  # LOG BYTES STATUS: a line about an attempt, which began behind so many bytes
+note_failure() {  # LOG BYTES STATUS: records a failed attempt, whose output begins after BYTES
   local new said message before
-  # What this attempt printed, without what JSON does not hold.
+  # The output of this attempt, without characters that JSON does not allow.
   new=$(tail -c "+$(($2 + 1))" "$1" | tail -c 4096 | tr -d '\\000-\\011\\013-\\037')
   said=$(grep '^googlenet train: ' <<< "$new" || grep . <<< "$new")
   message=$(tail -n 1 <<< "$said" | cut -c 1-300 | sed 's/\\\\/\\\\\\\\/g; s/"/\\\\"/g')
@@ -26,23 +26,23 @@ note_failure() {  # LOG BYTES STATUS: a line about an attempt, which began behin
 
 bytes_of() { stat -c %s "$1" 2> /dev/null || echo 0; }
 """
-"""Bash functions that the scripts of all clusters begin with."""
+"""Bash functions at the beginning of every cluster's script."""
 
 
 def command(study: Study, member: Member, python: str = sys.executable) -> str:
-  """The member's command for a shell in one line.
+  """The member's command as one line for a shell.
 
   Args:
     study: the study that the member belongs to.
     member: the member.
-    python: the interpreter where it will run; the one that runs here by default.
+    python: the interpreter on the machine that runs it; by default this process's own.
   """
   line = shlex.join([python, '-m', 'googlenet_jax', *study.command(member)])
-  return line.replace('\n', "'$'\\n''")  # between the quotes that shlex has put there
+  return line.replace('\n', "'$'\\n''")  # inside the quotes that shlex added
 
 
 def table(study: Study, members: Sequence[Member], python: str = sys.executable) -> str:
-  """A line for each member, which `pick` reads: name, work directory and command, between tabs."""
+  """The table that `pick` reads: name, work directory and command, separated by tabs."""
   rows = (
     '\t'.join([member.name, str(study.workdir(member).absolute()), command(study, member, python)])
     for member in members

@@ -1,4 +1,4 @@
-"""Members as one SLURM job array: the queue is SLURM's, the state is in the work directories."""
+"""Runs members as a SLURM job array: SLURM keeps the queue, the work directories the state."""
 
 import dataclasses
 import json
@@ -16,15 +16,15 @@ from googlenet_jax.sweeps.members import Member
 from googlenet_jax.sweeps.study import Study
 
 BODY = '@MEMBER@'
-"""The line of a template in whose place the member is run."""
+"""The line of a template that is replaced by the commands that run the member."""
 
 TEMPLATE = f"""\
 #!/usr/bin/env bash
 {BODY}
 """
 
-# A task of the array runs one member, again where it fails, and has itself queued again where the
-# member was stopped and saved (75). SLURM requeues a preempted task by itself.
+# A task of the array runs one member and retries it if it fails. If the member was stopped and has
+# saved (status 75), the task requeues itself. SLURM requeues preempted tasks by itself.
 _RUN = """\
 {functions}
 pick {table} "$SLURM_ARRAY_TASK_ID"
@@ -33,7 +33,7 @@ cd {folder} || exit 1
 log={logs}/"$name".log
 for attempt in $(seq 0 {retries}); do
   before=$(bytes_of "$log")
-  # SLURM signals the steps of a job: the member has to be one.
+  # SLURM signals the steps of a job, so the member has to be one.
   srun --kill-on-bad-exit=1 bash -c "exec $command" >> "$log" 2>&1
   status=$?
   [ "$status" -eq 0 ] && exit 0
@@ -53,7 +53,7 @@ class Slurm:
   """SLURM as a cluster.
 
   Attributes:
-    template: text of the script around the members.
+    template: text of the script in which members run.
     options: options of sbatch without dashes, such as `partition=gpu` or `gres=gpu:1`.
   """
 
@@ -63,13 +63,13 @@ class Slurm:
   attended = False
 
   def queued(self, study: Study) -> set[str]:
-    """Names of members that wait or run in arrays submitted before, according to squeue."""
+    """Names of members that wait or run in arrays submitted earlier, according to squeue."""
     return _queued(study)
 
   def submit(
     self, study: Study, members: Sequence[Member], *, parallel: int | None, retries: int
   ) -> list[str]:
-    """Submits one array, of which any number of tasks run at a time unless `parallel` says."""
+    """Submits one array; without `parallel`, any number of its tasks may run at a time."""
     job = _submit(study, members, self, parallel, retries)
     return [f'submitted {len(members)} members as job {job}; see them with squeue or --status']
 
@@ -78,7 +78,7 @@ def cluster(template: pathlib.Path | None, options: tuple[str, ...]) -> Slurm:
   """Reads the template.
 
   Raises:
-    UserError: there is no sbatch here, or the template cannot be read or lacks its mark.
+    UserError: there is no sbatch here, or the template cannot be read or lacks the line `BODY`.
   """
   if not shutil.which('sbatch'):
     raise UserError('--on=slurm: no sbatch on the PATH; accepted: a machine that submits to SLURM')
@@ -99,7 +99,7 @@ def cluster(template: pathlib.Path | None, options: tuple[str, ...]) -> Slurm:
 def _submit(
   study: Study, members: Sequence[Member], slurm: Slurm, parallel: int | None, retries: int
 ) -> str:
-  """Submits one array, each member as a task; returns its job id."""
+  """Submits an array with one task per member; returns its job id."""
   if set('\t\n') & set(str(study.path.absolute())):
     raise UserError(f'--root={study.path}: accepted: a path without tabs and line breaks')
   folder = study.path / 'slurm' / time.strftime('%Y%m%d-%H%M%S')
@@ -148,8 +148,8 @@ def _queued(study: Study) -> set[str]:
       capture_output=True,
       text=True,
       check=False,
-    )  # an array that is over is an error to squeue
+    )  # for an array that has ended, squeue fails
     tasks = [int(line) for line in asked.stdout.split() if line.isdecimal()]
-    # The numbers of another cluster's jobs may be those of this one's, of other arrays.
+    # If the jobs were another cluster's, their ids may belong to unrelated arrays here.
     names.update(record['members'][task] for task in tasks if task < len(record['members']))
   return names

@@ -1,4 +1,4 @@
-"""Cloud TPU as a cluster: a pod of its own for each member, and commands that do the same."""
+"""Cloud TPU as a cluster: each member has its own pod; also prints the commands for it."""
 
 import dataclasses
 import shutil
@@ -16,21 +16,21 @@ from googlenet_jax.sweeps.study import Study
 
 @dataclasses.dataclass(frozen=True)
 class Tpu:
-  """Cloud TPU as a cluster: its members have a launcher here as long as they run."""
+  """Cloud TPU as a cluster, with a launcher on this machine while its members run."""
 
   request: Request
 
   attended = True
 
   def queued(self, study: Study) -> set[str]:
-    """None: pods that run without a launcher are taken over."""
+    """No names: pods that run without a launcher are taken over."""
     del study
     return set()
 
   def submit(
     self, study: Study, members: Sequence[Member], *, parallel: int | None, retries: int
   ) -> list[str]:
-    """Runs members to their end, `parallel` pods at a time, one by default."""
+    """Runs members to their end on `parallel` pods at a time, by default one."""
     lines = table.console(stderr=True)
 
     def say(line: str) -> None:
@@ -42,13 +42,13 @@ class Tpu:
     return []
 
   def states(self, study: Study) -> dict[str, str]:
-    """States of the pods of a study, by the members' names."""
+    """States of a study's pods, by the members' names."""
     found = self.request.listed(prefix(study))
     names = {pod_name(study, member): member.name for member in study.members}
     return {names.get(name, name): pod.state for name, pod in found.items()}
 
   def commands(self, study: Study, member: Member) -> list[list[str]]:
-    """The commands that ask for a member's pod, run the member, and delete the pod."""
+    """The commands that request a member's pod, run the member, and delete the pod."""
     name, request = pod_name(study, member), self.request
     run = request.run(name, script.command(study, member, request.python))
     return [request.create(name), run, request.delete(name)]
@@ -58,7 +58,7 @@ def cluster(options: Sequence[str], apply: bool) -> Tpu:
   """Reads the options of `--on=tpu`.
 
   Raises:
-    UserError: one is wrong or missing, or there is no gcloud to apply them.
+    UserError: an option is wrong or missing, or `apply` is set but there is no gcloud.
   """
   if apply and not shutil.which('gcloud'):
     raise UserError(

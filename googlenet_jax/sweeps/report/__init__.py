@@ -1,1 +1,1 @@
-"""The report of studies: every figure with its provenance, intervals over seeds, one page."""
+"""Reports of studies: figures with their provenance and intervals over seeds, on one page."""

@@ -1,4 +1,4 @@
-"""A study for TensorBoard's HParams tab: one run per member."""
+"""Writes a study for TensorBoard's HParams tab, with one run per member."""
 
 import pathlib
 import time
@@ -9,12 +9,12 @@ METRICS = {'top1_error': 'eval/top1_error', 'top5_error': 'eval/top5_error', 'lo
 
 
 def write_hparams(study: StudyResult) -> pathlib.Path | None:
-  """Writes `hparams/<member>` below the study's folder for each member that is done.
+  """Writes `hparams/<member>` in the study's folder for each member that is done.
 
   Earlier files are replaced.
 
   Returns:
-    The folder; None where tensorboardX is not installed.
+    The folder `hparams`; None if tensorboardX is not installed.
   """
   try:
     import tensorboardX  # noqa: F401

@@ -1,4 +1,4 @@
-"""One HTML page that needs nothing else: tables to sort and filter, plots, learning curves."""
+"""A self-contained HTML page: tables to sort and filter, plots, learning curves."""
 
 import html
 import importlib.resources
@@ -10,11 +10,11 @@ from googlenet_jax.sweeps.report.reading import MemberResult, StudyResult
 from googlenet_jax.sweeps.report.statistics import Mean, Summary, pareto, summaries
 from googlenet_jax.sweeps.report.tables import note, provenance
 
-POINTS = 200  # in a learning curve; more cannot be seen
+POINTS = 200  # per learning curve; more would not be visible
 
 
 def page(studies: Sequence[StudyResult], title: str, about: str) -> str:
-  """The page as text.
+  """The page as HTML text.
 
   Args:
     studies: the studies, at least one.
@@ -22,7 +22,7 @@ def page(studies: Sequence[StudyResult], title: str, about: str) -> str:
     about: a line below the heading.
   """
   data = {'about': about, 'studies': [_study(study) for study in studies]}
-  # No `<` in the text: nothing that a name holds can end the script element.
+  # Without `<` in the text, no name can end the script element.
   text = json.dumps(data, ensure_ascii=False, separators=(',', ':')).replace('<', '\\u003c')
   parts = {'TITLE': html.escape(title), 'CSS': _part('page.css'), 'JS': _part('page.js')}
   made = _part('page.html')
@@ -122,11 +122,11 @@ def _member(member: MemberResult, index: int) -> dict[str, Any]:
 
 
 def _in_order(metrics: set[str]) -> list[str]:
-  """Training before tests; the sum, then the main classifier, then the heads."""
+  """Sorts metrics: training before test; the total, then the main classifier, then the heads."""
   return sorted(metrics, key=lambda name: (not name.startswith('train/'), 'aux' in name, name))
 
 
 def _thinned(curve: list[tuple[int, float]]) -> list[tuple[int, float]]:
-  """A curve with at most `POINTS` points, among them its last."""
+  """A curve thinned to at most `POINTS` points, including its last."""
   every = -(-len(curve) // POINTS)
   return [point for i, point in enumerate(curve) if (len(curve) - 1 - i) % every == 0]

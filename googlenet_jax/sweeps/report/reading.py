@@ -1,4 +1,4 @@
-"""Reads studies from their folders, however complete they are."""
+"""Reads studies from their folders, including incomplete ones."""
 
 import dataclasses
 import math
@@ -17,7 +17,7 @@ Curve = list[tuple[int, float]]
 
 @dataclasses.dataclass(frozen=True)
 class MemberResult:
-  """One member: what it was asked, what it cost, how it ended."""
+  """One member: its overrides, its costs and its outcome."""
 
   name: str
   id: str
@@ -32,16 +32,16 @@ class MemberResult:
 
   @property
   def done(self) -> bool:
-    """Whether there are final figures."""
+    """Whether the member has final figures."""
     return bool(self.result)
 
   def figure(self, name: str, classifier: str = 'main') -> float | None:
-    """`top1_error`, `top5_error` (shares of 1) or `loss` (nats); None if absent or not finite."""
+    """`top1_error`, `top5_error` (fractions) or `loss` (nats); None if absent or not finite."""
     return _finite(self.result.get('test', {}).get(classifier, {}).get(name))
 
   @property
   def heads(self) -> list[str]:
-    """Names of the auxiliary classifiers that were evaluated: `aux_4a`."""
+    """Names of the auxiliary classifiers that were evaluated, such as `aux_4a`."""
     return [name for name in self.result.get('test', {}) if name != 'main']
 
 
@@ -69,7 +69,7 @@ class StudyResult:
     return len(self.done) == len(self.members)
 
   def settings(self) -> dict[str, list[MemberResult]]:
-    """Members by what they have in common but for the seed, in the order of the sweep."""
+    """Members grouped by setting (all but the seed), in the order of the sweep."""
     found: dict[str, list[MemberResult]] = {}
     for member in self.members:
       found.setdefault(member.setting, []).append(member)
@@ -77,7 +77,7 @@ class StudyResult:
 
 
 def read_studies(root: pathlib.Path, baseline: str | None = None) -> list[StudyResult]:
-  """Reads the studies in a folder, or the one study that it holds.
+  """Reads the studies in a folder, or the study whose folder it is.
 
   Args:
     root: folder of one study, or of several.
@@ -85,7 +85,7 @@ def read_studies(root: pathlib.Path, baseline: str | None = None) -> list[StudyR
       setting of the study's own config.
 
   Raises:
-    UserError: there is no study, none with that setting, or the file of one cannot be read.
+    UserError: there is no study, none has that setting, or a study's file cannot be read.
   """
   files = [root / 'sweep.json'] if (root / 'sweep.json').exists() else []
   files = files or sorted(root.glob('*/sweep.json'))
@@ -96,7 +96,7 @@ def read_studies(root: pathlib.Path, baseline: str | None = None) -> list[StudyR
 
 
 def _beside(found: list[StudyResult], baseline: str) -> list[StudyResult]:
-  """The same studies with another baseline where they have that setting."""
+  """Replaces the baseline of the studies that have that setting."""
   settings = dict.fromkeys(name for study in found for name in study.settings())
   if baseline not in settings:
     raise UserError(f'--baseline={baseline}: no such setting; accepted: {", ".join(settings)}')
@@ -132,7 +132,7 @@ def _member(folder: pathlib.Path, entry: dict[str, Any], stored: dict[str, Any])
   except (OSError, UserError) as error:
     problem = f'{workdir / "result.json"}: cannot be read: {error}'
   overrides = entry['overrides']
-  # The first files of studies had no settings in them.
+  # Files written by early versions have no settings.
   shown = entry.get('setting') or re.sub(r'(^|,)seed=\d+(?=,|$)', '', entry['name']).lstrip(',')
   return MemberResult(
     name=entry['name'],
@@ -149,9 +149,9 @@ def _member(folder: pathlib.Path, entry: dict[str, Any], stored: dict[str, Any])
 
 
 def _curves(path: pathlib.Path) -> dict[str, Curve]:
-  """Losses, test errors and the gradient's shares over steps, by the names of the log.
+  """Losses, test errors and shares of the gradient over steps, by their names in the log.
 
-  What is not finite is a gap.
+  Values that are not finite are left out.
   """
   curves: dict[str, Curve] = {}
   for line in json_lines(path):

@@ -1,4 +1,4 @@
-"""`googlenet report`: reads studies, writes CSV, Markdown, a page and HParams."""
+"""The files of `googlenet report`: CSV, Markdown, an HTML page and HParams."""
 
 import logging
 import pathlib
@@ -16,10 +16,10 @@ logger = logging.getLogger('googlenet_jax')
 
 
 def write_report(studies: Sequence[StudyResult], out: pathlib.Path) -> list[pathlib.Path]:
-  """Writes `members.csv`, `summary.md` and `report.html` into a folder; HParams by the members.
+  """Writes `members.csv`, `summary.md` and `report.html` into `out`, HParams beside the members.
 
   Raises:
-    UserError: the folder cannot be written.
+    UserError: `out` cannot be written.
   """
   day = time.strftime('%Y-%m-%d')
   done, members = (sum(len(getattr(s, name)) for s in studies) for name in ('done', 'members'))
@@ -36,7 +36,7 @@ def write_report(studies: Sequence[StudyResult], out: pathlib.Path) -> list[path
       files.write_whole(out / name, text.encode(), out)
   except OSError as error:
     raise UserError(f'{out}: cannot be written: {error.strerror}') from error
-  for study in studies:  # beside the members, which may be another's
+  for study in studies:  # beside the members, in a folder that may be another user's
     try:
       write_hparams(study)
     except OSError as error:

@@ -1,4 +1,4 @@
-"""Means with intervals over seeds, and paired differences to a baseline, for few seeds."""
+"""Means with intervals over a few seeds, and paired differences from a baseline."""
 
 import dataclasses
 import itertools
@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from googlenet_jax.sweeps.report.reading import StudyResult
 
 CONFIDENCE = 0.95
-MAX_FLIPS = 16  # seeds up to which every pattern of signs is tried
+MAX_FLIPS = 16  # most seeds for which all patterns of signs are tried
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,10 +22,10 @@ class Mean:
 
 @dataclasses.dataclass(frozen=True)
 class Difference:
-  """Setting minus baseline over the seeds that both have.
+  """Setting minus baseline, over the seeds that both have.
 
-  `p` is that of the exact sign-flip permutation test, two-sided; with n seeds it is never below
-  `least_p` = 2 / 2**n. `holm` is p corrected for the other comparisons of the study (Holm).
+  `p` is the two-sided p-value of the exact sign-flip permutation test; with n seeds it is never
+  below `least_p` = 2 / 2**n. `holm` is p with Holm's correction for the study's other comparisons.
   """
 
   mean: Mean
@@ -35,7 +35,7 @@ class Difference:
 
 
 def mean(values: Sequence[float]) -> Mean:
-  """Mean and interval of figures under one or more seeds."""
+  """Mean and interval of a figure over one or more seeds."""
   from scipy import stats
 
   n = len(values)
@@ -48,7 +48,7 @@ def mean(values: Sequence[float]) -> Mean:
 
 
 def difference(figures: Mapping[int, float], baseline: Mapping[int, float]) -> Difference | None:
-  """Paired by seed; None where no seed is common to both."""
+  """The difference paired by seed; None if the two have no seed in common."""
   seeds = sorted(figures.keys() & baseline.keys())
   if not seeds:
     return None
@@ -59,9 +59,11 @@ def difference(figures: Mapping[int, float], baseline: Mapping[int, float]) -> D
 
 
 def sign_flip_test(differences: Sequence[float]) -> float:
-  """Share of the patterns of signs under which the sum is at least as far from 0 as it is.
+  """The two-sided p-value of the exact sign-flip test.
 
-  It assumes only that under the null hypothesis each difference is as likely to have either sign.
+  This is the share of sign patterns for which the sum is at least as far from 0 as the observed
+  one. The only assumption is that under the null hypothesis, each difference is equally likely to
+  have either sign.
   """
   observed = abs(math.fsum(differences))
   slack = 1e-12 * math.fsum(map(abs, differences))
@@ -73,7 +75,7 @@ def sign_flip_test(differences: Sequence[float]) -> float:
 
 
 def holm(values: Mapping[str, float]) -> dict[str, float]:
-  """Holm's correction of several p-values of one family."""
+  """Holm's correction for a family of p-values."""
   corrected: dict[str, float] = {}
   largest = 0.0
   for rank, (name, p) in enumerate(sorted(values.items(), key=lambda item: item[1])):
@@ -84,7 +86,7 @@ def holm(values: Mapping[str, float]) -> dict[str, float]:
 
 @dataclasses.dataclass(frozen=True)
 class Summary:
-  """One setting of a study: its figures over seeds, its costs, its difference to the baseline."""
+  """One setting of a study: its figures over seeds, its costs, its difference from the baseline."""
 
   setting: str
   members: int
@@ -97,7 +99,7 @@ class Summary:
 
 
 def summaries(study: StudyResult) -> list[Summary]:
-  """Each setting of a study in the order of the sweep."""
+  """Summaries of a study's settings, in the order of the sweep."""
   errors = {
     name: {
       member.seed: error for member in members if (error := member.figure('top1_error')) is not None
@@ -135,7 +137,7 @@ def summaries(study: StudyResult) -> list[Summary]:
 
 
 def pareto(points: Mapping[str, tuple[float, float]]) -> set[str]:
-  """Names of (cost, error) that no other beats in one without losing in the other."""
+  """Names of the (cost, error) points that none beats in one without being worse in the other."""
   return {
     name
     for name, (cost, error) in points.items()

@@ -1,4 +1,4 @@
-"""CSV of every member, and a Markdown summary of each study."""
+"""A CSV table of all members, and a Markdown summary of each study."""
 
 import csv
 import io
@@ -14,7 +14,7 @@ FIGURES = ('top1_error', 'top5_error', 'loss')
 
 
 def members_csv(studies: Sequence[StudyResult]) -> str:
-  """One row a member: overrides, costs, figures of each classifier, and where they come from."""
+  """One row per member: overrides, costs, figures of each classifier, and their provenance."""
   rows = [_row(study, member) for study in studies for member in study.members]
   columns = list(dict.fromkeys(key for row in rows for key in row))
   out = io.StringIO()
@@ -58,7 +58,7 @@ def _row(study: StudyResult, member: MemberResult) -> dict[str, Any]:
 
 
 def summary_markdown(studies: Sequence[StudyResult]) -> str:
-  """Each study as a section: its command, its settings over seeds, and what has failed."""
+  """One section per study: its command, its settings over seeds, and the members not done."""
   return '\n'.join(_section(study) for study in studies)
 
 
@@ -94,7 +94,7 @@ def _section(study: StudyResult) -> str:
 
 
 def note(study: StudyResult) -> str:
-  """How to read the intervals and the p-values."""
+  """A note on how to read the intervals and the p-values."""
   seeds = max((row.top1_error.n for row in summaries(study) if row.top1_error), default=0)
   text = 'Means over seeds with 95% intervals (Student t).'
   if study.baseline and seeds > 1:
@@ -107,7 +107,7 @@ def note(study: StudyResult) -> str:
 
 
 def provenance(study: StudyResult) -> str:
-  """Dates, devices and revisions of what is done, in one line."""
+  """One line with the date, and the devices and revisions of the members that are done."""
   done = study.done
   if not done:
     return f'Begun {study.created[:10]}; nothing is done yet.'
@@ -124,7 +124,7 @@ def provenance(study: StudyResult) -> str:
 
 
 def percent(value: Mean | None) -> str:
-  """`3.42% ± 0.51`."""
+  """Formats as `3.42% ± 0.51`."""
   if value is None:
     return '-'
   half = '' if value.half is None else f' ± {100 * value.half:.2f}'
@@ -132,14 +132,14 @@ def percent(value: Mean | None) -> str:
 
 
 def number(value: Mean | None) -> str:
-  """`0.1234 ± 0.0100`."""
+  """Formats as `0.1234 ± 0.0100`."""
   if value is None:
     return '-'
   return f'{value.value:.4f}' + ('' if value.half is None else f' ± {value.half:.4f}')
 
 
 def points(value: Difference | None) -> str:
-  """`+0.52 ± 0.40`, in percentage points."""
+  """Formats as `+0.52 ± 0.40`, in percentage points."""
   if value is None:
     return '-'
   half = '' if value.mean.half is None else f' ± {100 * value.mean.half:.2f}'
@@ -147,14 +147,14 @@ def points(value: Difference | None) -> str:
 
 
 def p_value(value: Difference | None) -> str:
-  """`0.25 (0.75)`."""
+  """Formats as `0.25 (0.75)`, with Holm's correction in parentheses."""
   if value is None or value.p is None:
     return '-'
   return f'{value.p:.2g} ({value.holm:.2g})' if value.holm is not None else f'{value.p:.2g}'
 
 
 def as_json(studies: Sequence[StudyResult]) -> list[dict[str, Any]]:
-  """The summary for programs."""
+  """The summary as values for JSON."""
 
   def plain(value: Mean | None) -> dict[str, Any] | None:
     return None if value is None else {'mean': value.value, 'half': value.half, 'n': value.n}

@@ -1,7 +1,7 @@
 """Every config key with its type, default and meaning, read from where the key is defined.
 
-Comments describe the keys of the schema, the docstring of `Augmentation` those of the augmentation,
-and the knobs of each family those of `config.model`.
+The descriptions come from the comments in the schema, the docstring of `Augmentation` (for
+`data.augment`), and the knobs of each family (for `model`).
 """
 
 import dataclasses
@@ -76,15 +76,14 @@ def markdown() -> str:
   lines = [
     '# Config keys',
     '',
-    'Every key that a config has. This page is the output of `googlenet config --keys '
-    '--format=markdown`;',
+    'All keys of a config. This page is the output of `googlenet config --keys --format=markdown`;',
     'a test compares it with the code. [Writing experiments](experiments.md) explains how to set '
     'keys.',
     '',
     '- A *duration* is a number and a unit: `1000 steps`, `30 epochs` or `1e6 examples`.',
-    '- The default `None` leaves the choice to something else, which the description names: the '
-    'variant of the',
-    '  network, the preset of the augmentation, or the data.',
+    '- The default `None` means that the value comes from elsewhere, as the description says: from '
+    'the variant',
+    '  of the network, the preset of the augmentation, or the data.',
   ]
   for section, keys in reference().items():
     lines += [

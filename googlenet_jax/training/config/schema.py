@@ -1,7 +1,7 @@
-"""Every default of an experiment, with a comment, and the rules a config must keep.
+"""The default of every config key, with a comment, and the rules that a config must obey.
 
 An experiment file overrides a few keys: `config = defaults(); config.model.width = 0.5`. The
-config is typed and locked: an unknown key or a value of another type fails where it is written.
+config is typed and locked: setting an unknown key or a value of the wrong type raises an error.
 """
 
 import dataclasses
@@ -31,37 +31,37 @@ CHOICES: dict[str, tuple[str, ...]] = {
   'data.on_bad_image': ('stop', 'skip'),
   'data.placement': ('host', 'device'),
 }
-"""Keys whose value is one of a few names; those of the model are checked where it is built."""
+"""Keys that accept one of a few names; the keys of `model` are checked when it is built."""
 
 
 TRACKERS = {'tensorboard': 'tensorboardX', 'wandb': 'wandb', 'mlflow': 'mlflow'}
-"""Places for curves, with the package that each needs; `NAME_run` of `training/run/trackers`."""
+"""Trackers and the package that each needs; implemented in `training/run/trackers/NAME_run.py`."""
 
-# A key for each switch of the augmentation; left alone, the preset decides.
+# One key for each field of `Augmentation`; None leaves it to the preset.
 AUGMENT_KEYS: dict[str, type] = {
   field.name: type(field.default) for field in dataclasses.fields(Augmentation)
 }
 
 
 def defaults(family: str = 'googlenet') -> ConfigDict:
-  """The default of every key: the paper's network, with a plain recipe, on the embedded digits.
+  """The default of every key: the paper's network and a plain recipe on the embedded digits.
 
   Args:
     family: an entry of `models.FAMILIES`; its knobs are the keys of `config.model`.
   """
   optional = config_dict.placeholder
   config = ConfigDict()
-  config.seed = 0  # seed of everything random: parameters, order, augmentation, dropout
+  config.seed = 0  # seed for all random values: parameters, order, augmentation, dropout
   config.duration = '30 epochs'  # length of training, in steps, epochs or examples
   config.batch_size = 128  # images per step, over all devices
-  config.parallelism = 'jit'  # how the step is spread over devices: jit, or the older pmap
+  config.parallelism = 'jit'  # how a step is distributed over devices: jit, or the older pmap
   config.log_every = '50 steps'  # interval between lines in metrics.jsonl
-  config.trackers = ('tensorboard',)  # where curves also go: tensorboard, wandb, mlflow
-  config.on_nonfinite = 'stop'  # on a loss or gradient that is not finite: stop, skip or rollback
-  config.nonfinite_limit = 10  # skipped steps, or rollbacks, after which the run stops
-  config.on_collapse = 'warn'  # a classifier guesses while others learn: warn, stop or reinit
-  config.shares_every = '1000 steps'  # interval between measurements of the losses' gradients
-  config.profile = ''  # steps to trace, as in '100:105', which is 100 to 104; '': none
+  config.trackers = ('tensorboard',)  # where else to log the curves: tensorboard, wandb, mlflow
+  config.on_nonfinite = 'stop'  # if a loss or gradient is not finite: stop, skip or rollback
+  config.nonfinite_limit = 10  # skipped steps, or rollbacks, allowed before the run stops
+  config.on_collapse = 'warn'  # if a classifier guesses while others learn: warn, stop or reinit
+  config.shares_every = '1000 steps'  # interval between measuring each loss's share of the gradient
+  config.profile = ''  # steps to trace, such as '100:105' for 100 to 104; '': none
 
   config.model = model_section(family)  # the network: `family`, and every knob of that family
 
@@ -73,12 +73,12 @@ def defaults(family: str = 'googlenet') -> ConfigDict:
   data.resize = 256  # shorter side before the center crop at test time, in pixels
   data.mean = optional(tuple)  # mean of R, G and B, 0 to 255; None: as stored with the data
   data.std = optional(tuple)  # standard deviation of R, G and B; None: as stored with the data
-  data.threads = 2  # threads that decode and augment
-  data.workers = 0  # processes that decode and augment; 0: threads do it
-  data.on_bad_image = 'stop'  # stop, or skip: log it, count it and take the next image
-  data.placement = 'host'  # host, or device: keep the whole training split in device memory
+  data.threads = 2  # number of threads that decode and augment images
+  data.workers = 0  # number of processes that decode and augment; 0: use threads
+  data.on_bad_image = 'stop'  # stop, or skip the image: log it, count it, take the next one
+  data.placement = 'host'  # host, or device to keep the whole training split in its memory
   data.augment = augment = ConfigDict()
-  augment.preset = 'none'  # none, crop_flip, small or paper; the keys below override it
+  augment.preset = 'none'  # preset: none, crop_flip, small or paper; the keys below override it
   for name, kind in AUGMENT_KEYS.items():
     augment[name] = optional(kind)
 
@@ -87,26 +87,26 @@ def defaults(family: str = 'googlenet') -> ConfigDict:
   init.seed = optional(int)  # seed of the random values; None: the run's `seed`
 
   config.loss = loss = ConfigDict()
-  loss.name = 'cross_entropy'  # cross_entropy or squared_hinge (1409.5185), in training
+  loss.name = 'cross_entropy'  # loss in training: cross_entropy or squared_hinge (1409.5185)
   loss.aux_weight = 0.3  # weight of each auxiliary head's loss (1409.4842, section 5)
-  loss.head_weights = ''  # weights of single heads instead: '4a=0.1,4d=0.3'
-  loss.aux_schedule = 'constant'  # of these weights: constant, linear or product (CNDS)
-  loss.aux_every = '1 epoch'  # linear, product: the period that t counts; the run has N of them
-  loss.aux_from = '0 steps'  # the heads' losses count from here on
-  loss.aux_until = ''  # duration after which they no longer count; '': to the end
-  loss.aux_threshold = 0.0  # heads learn only from loss above this value (gamma in 1409.5185)
-  loss.label_smoothing = 0.0  # share of the target that is spread over all classes (1512.00567)
+  loss.head_weights = ''  # weights of individual heads, overriding aux_weight: '4a=0.1,4d=0.3'
+  loss.aux_schedule = 'constant'  # schedule of these weights: constant, linear or product (CNDS)
+  loss.aux_every = '1 epoch'  # linear, product: the unit in which time is counted
+  loss.aux_from = '0 steps'  # when the heads' losses begin to count
+  loss.aux_until = ''  # when they cease to count, as a duration; '': at the end
+  loss.aux_threshold = 0.0  # heads learn only while their loss is above this (gamma in 1409.5185)
+  loss.label_smoothing = 0.0  # fraction of the target spread over all classes (1512.00567)
 
   config.optimizer = optimizer = ConfigDict()
   optimizer.name = 'sgd'  # sgd, rmsprop or adamw
-  optimizer.learning_rate = 0.01  # peak learning rate; the schedule multiplies it
+  optimizer.learning_rate = 0.01  # peak learning rate, which the schedule multiplies
   optimizer.momentum = 0.9  # momentum; for adamw, beta 1
-  optimizer.nesterov = False  # Nesterov's momentum; sgd only
+  optimizer.nesterov = False  # use Nesterov momentum; sgd only
   optimizer.decay = 0.9  # rmsprop, adamw: decay of the mean square (for adamw, 0.999 is usual)
-  optimizer.epsilon = 1.0  # rmsprop: added inside the root; adamw: outside it (1e-8 is usual)
+  optimizer.epsilon = 1.0  # rmsprop: added inside the root; adamw: outside (1e-8 is usual)
   optimizer.weight_decay = 2e-4  # weight decay of kernels; biases and normalizations have none
   optimizer.bias_rate = 1.0  # factor on the learning rate of biases (2 in Caffe's recipes)
-  optimizer.rates = ''  # factors on modules' rates: 'conv*=0,inception_3*=0.1'; 0 freezes
+  optimizer.rates = ''  # factors on modules' learning rates: 'conv*=0,inception_3*=0.1'; 0 freezes
   optimizer.clip_value = 0.0  # clip gradient entries to this absolute value; 0: no clipping
   optimizer.clip_norm = 0.0  # clip the gradient to this global norm; 0: no clipping
   optimizer.accumulate = 1  # number of parts that a batch is split into to save memory
@@ -116,9 +116,9 @@ def defaults(family: str = 'googlenet') -> ConfigDict:
   schedule.warmup = '0 steps'  # length of the linear warm-up from 0
   schedule.factor = 0.96  # staircase, stairs: factor on the rate at each stair
   schedule.every = '8 epochs'  # staircase: length of a stair (the paper: -4% every 8 epochs)
-  schedule.at = ()  # stairs: when each stair begins: ('120 epochs', '170 epochs')
+  schedule.at = ()  # stairs: when each stair begins, such as ('120 epochs', '170 epochs')
   schedule.power = 0.5  # polynomial: exponent
-  schedule.end = 0.0  # cosine, polynomial: share of the peak rate at the end
+  schedule.end = 0.0  # cosine, polynomial: fraction of the peak rate at the end
 
   config.ema = ema = ConfigDict()  # average of parameters and batch statistics over steps
   ema.kind = 'none'  # average of the weights: none, exponential or polyak (plain mean)
@@ -128,8 +128,8 @@ def defaults(family: str = 'googlenet') -> ConfigDict:
   config.evaluation = evaluation = ConfigDict()
   evaluation.every = '1 epoch'  # interval between evaluations; the last one is at the end
   evaluation.batch_size = 128  # images per batch, over all devices
-  evaluation.recalibrate = 0  # training batches to recompute running statistics from; 0: do not
-  evaluation.parameters = 'raw'  # parameters to evaluate: raw, or their average, ema
+  evaluation.recalibrate = 0  # training batches to recompute running statistics from; 0: off
+  evaluation.parameters = 'raw'  # parameters to evaluate: raw, or ema for their average
 
   config.checkpoint = checkpoint = ConfigDict()
   checkpoint.every = '1 epoch'  # interval between checkpoints; the last one is at the end
@@ -140,7 +140,7 @@ def defaults(family: str = 'googlenet') -> ConfigDict:
 
 
 def keys(config: ConfigDict, prefix: str = '') -> Iterator[tuple[str, Any]]:
-  """Dotted key and value of every leaf."""
+  """Yields the dotted key and the value of every leaf."""
   for name, value in config.items():
     if isinstance(value, ConfigDict):
       yield from keys(value, f'{prefix}{name}.')
@@ -149,10 +149,10 @@ def keys(config: ConfigDict, prefix: str = '') -> Iterator[tuple[str, Any]]:
 
 
 def unknown_key(config: ConfigDict, key: str) -> UserError:
-  """The error for a key that is not in `config`, with the nearest that are."""
+  """The error for a key that is not in `config`, with the most similar keys that are."""
   near = difflib.get_close_matches(key, [name for name, _ in keys(config)], n=3, cutoff=0.5)
   hint = f'; did you mean {", ".join(near)}?' if near else ''
-  section = config  # the innermost that the key does name
+  section = config  # the innermost section that the key names correctly
   for part in key.split('.')[:-1]:
     if not isinstance(section.get(part), ConfigDict):
       break
@@ -161,12 +161,12 @@ def unknown_key(config: ConfigDict, key: str) -> UserError:
 
 
 def images_of_a_part(config: ConfigDict) -> int:
-  """Images that a training step computes at once, over all devices."""
+  """The number of images that a training step computes at once, over all devices."""
   return config.batch_size // config.optimizer.accumulate
 
 
 def validate(config: ConfigDict) -> None:
-  """Raises UserError for a value or a combination that cannot be meant, naming the key."""
+  """Raises UserError, naming the key, for a value or a combination that is not accepted."""
   values = dict(keys(config))
   head_weights(config.loss.head_weights, config.loss.aux_weight, config.model.aux)
 

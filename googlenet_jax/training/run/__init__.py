@@ -1,1 +1,1 @@
-"""The run: its loop, checkpoints, work directory, signals, progress and metrics."""
+"""A training run: its loop, checkpoints, work directory, signals, progress and metrics."""

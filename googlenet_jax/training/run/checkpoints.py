@@ -1,8 +1,8 @@
-"""Checkpoints of the training state with Orbax: saved asynchronously, verified on the way back.
+"""Checkpoints of the training state with Orbax: saved asynchronously, verified when restored.
 
-`checkpoints/<step>/` holds the state and a manifest: a CRC-32 of every leaf, which finds the bit
-flips that Orbax restores without a word, and the config and versions that wrote it. The manifest
-carries a checksum of its own.
+`checkpoints/<step>/` holds the state and a manifest. The manifest has the CRC-32 of every leaf,
+which reveals bit flips that Orbax restores silently, and the config and the versions of the
+libraries that wrote the checkpoint. It also has a checksum of itself.
 """
 
 import contextlib
@@ -29,18 +29,18 @@ logger = logging.getLogger('googlenet_jax')
 
 
 class Checkpoints:
-  """The folder `checkpoints` of a work directory, for the run that writes it."""
+  """The `checkpoints` folder of a work directory, for the run that writes it."""
 
   def __init__(
     self, path: pathlib.Path, *, keep: int = 1, keep_best: int = 0, about: dict[str, Any]
   ) -> None:
-    """Opens or makes the folder; what killed saves have left is removed before the next save.
+    """Opens or creates the folder; remains of killed saves are removed before the next save.
 
     Args:
       path: the folder.
-      keep: number of newest checkpoints that stay.
-      keep_best: number of checkpoints with the lowest top-1 error that stay as well.
-      about: JSON values kept in each manifest.
+      keep: number of newest checkpoints to keep.
+      keep_best: number of checkpoints with the lowest top-1 error to keep in addition.
+      about: JSON values to store in each manifest.
     """
     self._path = path.absolute()
     self._about = about
@@ -53,7 +53,7 @@ class Checkpoints:
       preservation_policy=policies.AnyPreservationPolicy(kept),
       cleanup_tmp_directories=True,
       lightweight_initialize=True,
-      # A thread that waits for a folder which a full disk refuses would hold the exit for minutes.
+      # If a full disk refused the folder, a thread waiting for it would delay the exit for minutes.
       async_options=ocp.AsyncOptions(create_directories_asynchronously=False),
     )
     with self._writing('opened'):
@@ -67,16 +67,16 @@ class Checkpoints:
     top1_error: float | None = None,
     remembered: dict[str, Any] | None = None,
   ) -> None:
-    """Begins to save; the arrays are copied before it returns, the disk is written meanwhile.
+    """Starts to save: copies the arrays, then returns while they are written to disk.
 
     Args:
       step: number of steps done.
       state: the state to save.
       top1_error: the error of an evaluation at this step, if there was one.
-      remembered: JSON values that belong to the state and are no arrays.
+      remembered: JSON values that belong to the state but are not arrays.
 
     Raises:
-      UserError: this or the save before could not be written; earlier ones are left alone.
+      UserError: this or the previous checkpoint could not be written; earlier ones are unaffected.
     """
     if step == self._manager.latest_step():
       return
@@ -96,26 +96,27 @@ class Checkpoints:
       self._manager.save(step, args=arguments)
 
   def remembered(self, step: int) -> dict[str, Any] | None:
-    """What was saved with the state of a step beside its arrays; None for nothing."""
+    """The JSON values that were saved with the state of a step; None if there are none."""
     folder = self._path / str(step)
     return _manifest(folder).get('remembered') if folder.is_dir() else None
 
   def devices(self, step: int) -> int | None:
-    """Number of devices of the run that saved a step; None where there is no checkpoint."""
+    """Number of devices of the run that saved a step; None if there is no such checkpoint."""
     folder = self._path / str(step)
     return _manifest(folder).get('devices') if folder.is_dir() else None
 
   def judge(self, step: int, top1_error: float) -> None:
-    """Takes the error of an evaluation that was made after the checkpoint was saved."""
+    """Sets the error of a checkpoint that was evaluated after it was saved."""
     self._errors[step] = top1_error
 
   def restore_newest(self, abstract: TrainState, sharding: jax.sharding.Sharding) -> Any:
-    """The newest checkpoint that is good, or None where there is none at all.
+    """The newest good checkpoint, or None if there are no checkpoints.
 
-    Newer ones that are damaged are set aside as `<step>.damaged`, with a warning.
+    Newer ones that are damaged are renamed to `<step>.damaged`, with a warning.
 
     Raises:
-      UserError: checkpoints are there, but all are damaged or of another network.
+      UserError: there are checkpoints, but all are damaged, or the newest good one belongs to
+        another network.
     """
     self.wait()
     state = restore_newest(self._path, abstract, sharding, on_damage=_set_aside)
@@ -134,16 +135,16 @@ class Checkpoints:
       self._manager.wait_until_finished()
 
   def close(self) -> None:
-    """Waits until everything is on disk, and ends the threads that write."""
+    """Waits until everything is on disk, then ends the writing threads."""
     try:
       self.wait()
     finally:
-      with contextlib.suppress(Exception):  # what could not be written `wait` has said
+      with contextlib.suppress(Exception):  # `wait` has reported failed writes
         self._manager.close()
 
   @contextlib.contextmanager
   def _writing(self, what: str) -> Iterator[None]:
-    """Errors of the disk as the user's, naming what is left."""
+    """Turns disk errors into user errors that name the checkpoints that are left."""
     try:
       yield
     except (jax.errors.JaxRuntimeError, ValueError, OSError, RuntimeError) as error:
@@ -155,10 +156,10 @@ class Checkpoints:
 
 
 def _whole_arrays() -> ocp.PyTreeCheckpointHandler:
-  """Saves each array from one of its copies.
+  """A handler that saves each array from a single replica.
 
-  By default every device saves a slice, and cutting them off compiles a program for each shape: 3 s
-  in which a run that was told to stop is not saved yet.
+  By default every device saves a slice, and slicing compiles a program for each shape, which delays
+  the saving of a run that was told to stop by 3 s.
   """
   types = ocp.type_handlers
   registry = types.create_type_handler_registry(
@@ -168,7 +169,7 @@ def _whole_arrays() -> ocp.PyTreeCheckpointHandler:
 
 
 def steps(path: pathlib.Path) -> list[int]:
-  """Steps whose checkpoints are whole, in order; they may still be damaged."""
+  """Steps with complete checkpoints, in order; these may still be damaged."""
   if not path.is_dir():
     return []
   return sorted(int(entry.name) for entry in path.iterdir() if entry.name.isdecimal())
@@ -180,18 +181,19 @@ def restore_newest(
   sharding: jax.sharding.Sharding,
   on_damage: Callable[[pathlib.Path, str], None] = lambda folder, reason: None,
 ) -> Any:
-  """The newest checkpoint that is good, on the devices of `sharding`; None where there is none.
+  """The newest good checkpoint, on the devices of `sharding`; None if there are no checkpoints.
 
   Args:
-    path: the folder of the checkpoints.
-    abstract: shapes of the state, as `jax.eval_shape` of its creation gives them.
-    sharding: where each array goes; the devices need not be those that saved it.
+    path: the folder with the checkpoints.
+    abstract: the state's shapes, as returned by `jax.eval_shape` of the function that creates it.
+    sharding: where each array goes; the devices may differ from those that saved it.
     on_damage: called with the folder of each damaged checkpoint that is newer than a good one,
-      and the reason. Where none is good they stay, so that no run begins again unasked.
+      and the reason. If no checkpoint is good, it is not called and all of them stay, so that no
+      run starts over unasked.
 
   Raises:
-    UserError: checkpoints are there, but all are damaged; or the newest good one holds the state
-      of another network, or cannot be read for want of permission.
+    UserError: there are checkpoints, but all are damaged; or the newest good one holds the state
+      of another network, or cannot be read for lack of permission.
   """
   damaged: dict[pathlib.Path, str] = {}
   for step in reversed(steps(path)):
@@ -209,7 +211,7 @@ def restore_newest(
       logger.warning('%s: checkpoint %d is used in its place', bad, step)
       if jax.process_index() == 0:
         on_damage(bad, why)
-    any_process(False)  # waits until they are out of the way
+    any_process(False)  # waits until the damaged ones are renamed
     return state
   if damaged:
     found = '; '.join(f'{folder.name} ({reason})' for folder, reason in damaged.items())
@@ -221,11 +223,11 @@ def restore_newest(
 
 
 class _DamagedError(Exception):
-  """A checkpoint is not what was saved."""
+  """A checkpoint differs from what was saved."""
 
 
 class _LowestError:
-  """A preservation policy of Orbax's: keeps the checkpoints with the lowest top-1 error."""
+  """A preservation policy for Orbax that keeps the checkpoints with the lowest top-1 error."""
 
   def __init__(self, errors: dict[int, float | None], count: int) -> None:
     self._errors, self._count = errors, count
@@ -256,8 +258,8 @@ def _restore(folder: pathlib.Path, abstract: TrainState, sharding: jax.sharding.
     with contextlib.closing(ocp.StandardCheckpointer()) as reader:
       state = reader.restore(folder.absolute() / _STATE, jax.tree.map(placed, abstract))
   except jax.errors.JaxRuntimeError:
-    raise  # the devices', as too little memory is
-  except Exception as error:  # Orbax and TensorStore raise bare ones for what they cannot read
+    raise  # an error of the devices, such as too little memory
+  except Exception as error:  # Orbax and TensorStore define no class for it
     raise _DamagedError(f'cannot be read: {_reason(error)}') from error
   differing = [name for name, leaf in _checksums(state).items() if leaf != leaves[name]]
   if differing:
@@ -267,7 +269,7 @@ def _restore(folder: pathlib.Path, abstract: TrainState, sharding: jax.sharding.
 
 
 def _check_readable(folder: pathlib.Path) -> None:
-  """Tells a file that may not be read from one that is damaged."""
+  """Raises UserError if a file may not be read, so that it does not count as damaged."""
   try:
     for file in folder.rglob('*'):
       if file.is_file():
@@ -313,7 +315,7 @@ def _text(shape: tuple[tuple[int, ...], str] | None) -> str:
 
 
 def _checksums(state: TrainState) -> dict[str, dict[str, Any]]:
-  """CRC-32, shape and type of every leaf by its path, of this process's copy."""
+  """CRC-32, shape and dtype of every leaf's copy in this process, by the leaf's path."""
   names, leaves = zip(*_named(state), strict=True)
   local = jax.device_get([leaf.addressable_data(0) for leaf in leaves])
   return {
@@ -327,7 +329,7 @@ def _checksums(state: TrainState) -> dict[str, dict[str, Any]]:
 
 
 def _set_aside(folder: pathlib.Path, reason: str) -> None:
-  """Renames a damaged checkpoint, so that nothing takes it for a good one."""
+  """Renames a damaged checkpoint, so that it is not mistaken for a good one."""
   target = folder.with_name(f'{folder.name}.damaged')
   count = 1
   while target.exists():
@@ -343,11 +345,11 @@ def _set_aside(folder: pathlib.Path, reason: str) -> None:
 
 
 def _reason(error: BaseException) -> str:
-  """The first line of what happened, without the pages that TensorStore adds."""
+  """The first line of an error's message, without the pages that TensorStore adds."""
   if isinstance(error, OSError) and error.strerror:
     return error.strerror
   full = os.strerror(errno.ENOSPC)
-  if full in str(error):  # somewhere behind the names of the folders
+  if full in str(error):  # somewhere after the names of folders
     return full
   lines = [line.strip() for line in str(error).splitlines() if line.strip()]
   first = lines[0] if lines else type(error).__name__

@@ -1,9 +1,9 @@
-"""The alarm for classifiers that stay at the loss of a guess while others learn.
+"""The alarm for classifiers whose loss stays at that of a random guess while others learn.
 
-The figures below are ours. They rest on the learning curves of 84 stored runs (docs/studies), in
-which the last classifier is above a guess after 1.5 times the steps of the first at most, and on
-the published collapse (BVLC/caffe, pull request 1598), in which two classifiers are at ln 1000
-after 2.4 million steps.
+The thresholds below are our own. They are based on the learning curves of 84 stored runs
+(docs/studies), in which the last classifier needed at most 1.5 times as many steps as the first to
+do better than a guess, and on a published collapse (BVLC/caffe, pull request 1598), in which two
+classifiers were still at ln 1000 after 2.4 million steps.
 """
 
 import dataclasses
@@ -20,13 +20,13 @@ from googlenet_jax.training.step.optimizer import frozen_modules
 from googlenet_jax.training.step.state import TrainState, renewed
 
 LEARNED = 0.1
-"""A classifier has learned where its loss is this share below that of a guess."""
+"""A classifier has learned if its loss is below that of a guess by at least this fraction of it."""
 GUESSING = 0.02
-"""It guesses where its loss is not even this share below."""
+"""A classifier guesses if its loss is below that of a guess by less than this fraction of it."""
 PATIENCE = 5
-"""It may guess for as many times the steps that the first one took to learn."""
+"""A classifier may guess for this many times the steps that the first one took to learn."""
 IMAGES = 1000
-"""The fewest images that a loss is the mean of: a few images can look like learning."""
+"""Losses are averaged over at least this many images: on a few, chance can look like learning."""
 
 REMEDIES = (
   'a lower optimizer.learning_rate, batch normalization, a schedule.warmup, another '
@@ -36,13 +36,13 @@ REMEDIES = (
 
 @dataclasses.dataclass
 class Guesses:
-  """What the alarm remembers, in steps and sums of losses; JSON holds it to the bit.
+  """The state of the alarm, in steps and sums of losses, which JSON stores exactly.
 
   Attributes:
-    count: steps since the last judgement.
-    sums: their losses by classifier.
-    first: the step at which the first classifier had learned; None before there is one.
-    since: the step since which each classifier guesses.
+    count: steps since the last judgment.
+    sums: sums of the losses in these steps, by classifier.
+    first: the step at which the first classifier had learned; None if none has.
+    since: the step since which each classifier has been guessing.
   """
 
   count: int = 0
@@ -53,7 +53,7 @@ class Guesses:
 
 @dataclasses.dataclass(frozen=True)
 class Collapse:
-  """An alarm: who guesses, who does not, and the loss of each by its name."""
+  """An alarm: the classifiers that guess, those that do not, and their losses by name."""
 
   step: int
   guessing: tuple[str, ...]
@@ -62,7 +62,7 @@ class Collapse:
   since: dict[str, int]
 
   def describe(self, guess: float) -> str:
-    """One line that names the classifiers and the known remedies; `guess` is a guess's loss."""
+    """One line with the classifiers and the known remedies; `guess` is the loss of a guess."""
     who = ', '.join(
       f'{name} (loss {self.losses[name]:.4f}, since step {self.since[name]})'
       for name in self.guessing
@@ -84,31 +84,31 @@ class CollapseAlarm:
     taught: Callable[[str, int], bool],
     remembered: dict[str, Any] | None = None,
   ) -> None:
-    """Begins, or goes on.
+    """Starts, or continues from an earlier state.
 
     Args:
       guess: the loss of a guess, such as ln(classes).
-      every: steps between two judgements.
-      taught: whether a classifier learns in a step, by its name and the step from 1.
-      remembered: what `remember` gave; None at the beginning.
+      every: steps between two judgments.
+      taught: whether a classifier is trained in a step; takes its name and the step, from 1.
+      remembered: the result of `remember`; None to start.
     """
     self.guess = guess
     self._every, self._taught = every, taught
     self._state = Guesses(**remembered) if remembered else Guesses()
 
   def remember(self) -> dict[str, Any]:
-    """The state as JSON holds it."""
+    """The state as JSON values."""
     return dataclasses.asdict(self._state)
 
   def add(self, step: int, history: Sequence[dict[str, float]]) -> Collapse | None:
-    """Takes the losses of the steps since the last call, and judges where that is due.
+    """Adds the losses of the steps since the last call, and judges them if that is due.
 
     Args:
-      step: the last of the steps.
-      history: their losses by classifier.
+      step: the last of these steps.
+      history: the losses of each step, by classifier.
 
     Returns:
-      The alarm; None where nobody has collapsed.
+      The alarm; None if no classifier has collapsed.
     """
     state = self._state
     state.count += len(history)
@@ -122,11 +122,11 @@ class CollapseAlarm:
     return self.judge(step, means)
 
   def judge(self, step: int, losses: dict[str, float]) -> Collapse | None:
-    """Takes the mean losses of the steps since the last judgement.
+    """Judges the mean losses of the steps since the last judgment.
 
-    A classifier has collapsed that has guessed in all windows of `PATIENCE` times the steps that
-    the first classifier took to learn, while another one has learned. Its clock begins again then,
-    and stands still while it is not taught.
+    A classifier has collapsed if it has guessed for `PATIENCE` times as many steps as the first
+    classifier took to learn, and another one has learned. The count restarts after an alarm, and
+    does not run while the classifier is not trained.
     """
     state = self._state
     learned = {name: 1 - loss / self.guess for name, loss in losses.items()}
@@ -152,7 +152,7 @@ class CollapseAlarm:
 
 
 def alarm_of(experiment: Experiment, remembered: dict[str, Any] | None) -> CollapseAlarm:
-  """The alarm of a run, which goes on where `remembered` left off."""
+  """The alarm of a run; continues from the state `remembered`."""
   config, durations = experiment.config, experiment.durations
   weights, frozen = experiment.hyper['head_weights'], frozen_modules(experiment.rates)
 
@@ -167,9 +167,9 @@ def alarm_of(experiment: Experiment, remembered: dict[str, Any] | None) -> Colla
 
 
 def begin_anew(experiment: Experiment, collapse: Collapse, state: TrainState) -> TrainState:
-  """The state after a collapse: what leads to the classifiers that guess, and to no other, is new.
+  """The state after a collapse: modules that lead only to guessing classifiers are reinitialized.
 
-  The values are those that a run would begin with whose seed is the config's and the step.
+  The random key for the new values is derived from the config's seed and the step.
   """
   reached = experiment.reached
   lost = frozenset[str]().union(*(reached[name] for name in collapse.guessing))

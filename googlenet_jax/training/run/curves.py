@@ -1,4 +1,4 @@
-"""The picture of a run: losses of the classifier and the heads, and errors on the test images."""
+"""Plots of a run: losses of the classifier and its heads, and errors on the test images."""
 
 import pathlib
 
@@ -6,7 +6,7 @@ from googlenet_jax.training.run.metrics import read_metrics
 
 
 def plot(metrics: pathlib.Path, out: pathlib.Path) -> bool:
-  """Draws `metrics.jsonl` into a PNG; returns False where matplotlib is not installed."""
+  """Plots `metrics.jsonl` as a PNG; returns False if matplotlib is not installed."""
   try:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure

@@ -1,4 +1,4 @@
-"""What training steps and evaluations gave: from arrays on the devices to named scalars."""
+"""The figures of training steps and evaluations: from arrays on the devices to named scalars."""
 
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -26,13 +26,13 @@ class StepFigures:
   def __init__(
     self, config: ConfigDict, log: MetricsLog, progress: Progress, alarm: CollapseAlarm
   ) -> None:
-    """Begins without any.
+    """Starts with no steps.
 
     Args:
-      config: the run's config, which says what becomes of a step that is not finite.
-      log: where the means are written.
-      progress: what shows the newest loss.
-      alarm: what is told the losses of each step.
+      config: the run's config, which says what to do about a step that is not finite.
+      log: the log that the means are written to.
+      progress: shows the newest loss.
+      alarm: judges the losses of each step.
     """
     self._config, self._log, self._progress = config, log, progress
     self._alarm = alarm
@@ -40,20 +40,20 @@ class StepFigures:
     self.skipped_images = 0
 
   def add(self, step: int, metrics: Any) -> None:
-    """Takes the metrics of the step that has just begun; the one before it is finished."""
+    """Adds the metrics of the step that has just started; the previous one is finished."""
     self._pending.append(metrics)
     if len(self._pending) > 1:
       self._progress.update(step - 1, float(jax.device_get(self._pending[-2]['loss'])))
 
   def write(self, step: int) -> Collapse | None:
-    """Writes the means since the last line, after making sure that all are finite.
+    """Writes the means since the last line, after checking that everything is finite.
 
     Returns:
       The alarm for classifiers that have collapsed, if there are any.
 
     Raises:
-      NonFiniteError: a loss or gradient is not, where the config says stop or rollback.
-      UserError: more steps were skipped than the config allows; or the log cannot be written.
+      NonFiniteError: a loss or gradient is not finite, and the config says `stop` or `rollback`.
+      UserError: more steps were skipped than the config allows, or the log cannot be written.
     """
     history = jax.device_get(self._pending)
     self._pending.clear()
@@ -113,17 +113,17 @@ def run_evaluation(
   hyper: Any,
   stop: Callable[[], bool] = lambda: False,
 ) -> Evaluation | None:
-  """Loss and errors over a whole split, each image counted once.
+  """Loss and errors over a whole split, with each image counted once.
 
   Args:
     eval_step: the function that sums over one batch.
     variables: the model's parameters and batch statistics.
     batches: the split in batches.
-    hyper: the numbers that the step reads.
-    stop: asked every eight batches; of several processes all must say the same.
+    hyper: the hyperparameters that the step reads.
+    stop: called every eight batches; must return the same in all processes.
 
   Returns:
-    The figures of each classifier: `loss` in nats, errors as shares of 1. None where it was
+    The figures of each classifier: `loss` in nats, errors as fractions of 1. None if it was
     stopped.
   """
   sums: list[Any] = []
@@ -131,7 +131,7 @@ def run_evaluation(
     if len(sums) % 8 == 0 and stop():
       return None
     sums.append(eval_step(variables, batch, hyper))
-    if len(sums) > 2:  # or else the batches of a whole split pile up on the device
+    if len(sums) > 2:  # otherwise all batches of a split pile up on the device
       jax.block_until_ready(sums[-3])
   totals = jax.tree.map(lambda *parts: np.sum(parts, dtype=np.float64), *jax.device_get(sums))
   return {
@@ -146,7 +146,7 @@ def run_evaluation(
 
 
 def evaluation_scalars(evaluation: Evaluation) -> dict[str, float]:
-  """An evaluation under the names of the log: `eval/loss`, `eval/aux_4a_loss`, ..."""
+  """An evaluation's figures by their names in the log: `eval/loss`, `eval/aux_4a_loss`, ..."""
   return {
     f'eval/{metric}' if name == 'main' else f'eval/{name}_{metric}': value
     for name, figures in evaluation.items()

@@ -1,4 +1,4 @@
-"""Trains a config in this process and those that belong to it, and says what came of it."""
+"""Trains a config, together with the run's other processes, and describes the result."""
 
 import os
 import pathlib
@@ -15,12 +15,12 @@ from googlenet_jax.training.run.staged import work_directory
 
 
 class Finished(NamedTuple):
-  """A run that is done.
+  """A finished run.
 
   Attributes:
-    result: the final figures, as `result.json` holds them.
-    already: whether it was done before this command came.
-    curves: the picture of its curves, None where there is none.
+    result: the final figures, as in `result.json`.
+    already: whether the run was done before this command.
+    curves: the file with its plotted curves; None if there is none.
   """
 
   result: dict[str, Any]
@@ -37,21 +37,21 @@ def launch(
   peers: dict[str, Any] | None,
   print_failure: Callable[[BaseException], int],
 ) -> Finished | None:
-  """Trains to the end, together with the other processes of the run where there are any.
+  """Trains to the end, together with the run's other processes if there are any.
 
   Args:
     config: the run's config.
     path: the work directory.
-    cache_dir: where embedded data are kept, and a work directory in a bucket is staged.
-    change_config: whether a run of another config goes on under this one.
-    peers: the other processes, as `distributed.settings` gives them; None for a run of one.
+    cache_dir: the directory for embedded data, and for staging a work directory in a bucket.
+    change_config: whether a run with another config may continue with this one.
+    peers: the other processes, as returned by `distributed.settings`; None if there are none.
     print_failure: prints an error as the command line does and returns the exit status.
 
   Returns:
-    The finished run, or None in a process that leaves it to the first one to tell of it.
+    The finished run; None in all processes but the first.
 
   Raises:
-    Preempted: a signal asked to stop; the state is saved.
+    Preempted: a signal asked the run to stop; the state is saved.
     UserError: the other processes, the config, the data or the work directory are at fault, or
       training has diverged.
   """
@@ -67,7 +67,7 @@ def launch(
 
 
 def describe(finished: Finished) -> str:
-  """Time, test figures and curves of a finished run, as text."""
+  """Text with the time, the test figures and the curves of a finished run."""
   result, main = finished.result, finished.result['test']['main']
   lines = [
     f'{"already done" if finished.already else "done"}: {result["steps"]} steps '

@@ -1,4 +1,4 @@
-"""The life of a run: build or restore the state, step, log, evaluate, save, stop, finish."""
+"""The training loop: build or restore the state, step, log, evaluate, save, stop, finish."""
 
 import contextlib
 import dataclasses
@@ -51,21 +51,21 @@ logger = logging.getLogger('googlenet_jax')
 def train(
   config: ConfigDict, workdir: WorkDirectory, cache_dir: pathlib.Path, change_config: bool = False
 ) -> dict[str, Any]:
-  """Runs an experiment to its end, from the newest good checkpoint where there is one.
+  """Runs an experiment to its end, from the newest good checkpoint if there is one.
 
-  Of several processes all compute, and the first one writes.
+  If there are several processes, all of them compute but only the first one writes.
 
   Args:
     config: the run's config.
     workdir: the run's folder.
-    cache_dir: where embedded data are kept.
-    change_config: whether a run of another config may go on under this one.
+    cache_dir: the directory for embedded data.
+    change_config: whether a run with another config may continue with this one.
 
   Returns:
-    The final figures, as `result.json` holds them.
+    The final figures, as in `result.json`.
 
   Raises:
-    Preempted: SIGTERM, SIGINT or SIGUSR2 came; the state is saved.
+    Preempted: SIGTERM, SIGINT or SIGUSR2 was received; the state is saved.
     UserError: the config, the data or the work directory is at fault, or training has diverged.
   """
   experiment = open_experiment(config, cache_dir)
@@ -73,7 +73,7 @@ def train(
     if jax.process_index() == 0:
       stack.enter_context(workdir.locked())
       workdir.claim(config, change_config)
-    any_process(False)  # the others wait for it
+    any_process(False)  # the other processes wait for the first
     if jax.process_index() > 0:
       workdir.join()
     done = workdir.result()
@@ -112,7 +112,7 @@ def train(
 
 
 def _tell(config: ConfigDict) -> None:
-  """Logs what the config sets otherwise than the defaults do."""
+  """Logs the config's differences from the defaults."""
   lines = differences.lines(config, diff=True)
   logger.info('keys that are not at their default: %s', len(lines) or 'none')
   for line in lines:
@@ -120,7 +120,7 @@ def _tell(config: ConfigDict) -> None:
 
 
 class Due(NamedTuple):
-  """What is to be done after a step, in this order."""
+  """What to do after a step, in this order."""
 
   log: bool
   evaluate: bool
@@ -131,12 +131,12 @@ class Due(NamedTuple):
 def due_after(step: int, durations: Durations, asked: bool) -> Due:
   """What is due after a step.
 
-  A run that is asked to stop saves first, and makes an evaluation only where it ends anyway.
+  A run that was asked to stop saves at once, and evaluates only if the step is its last anyway.
 
   Args:
     step: the step, from 1.
     durations: the run's durations in steps.
-    asked: whether the run is asked to stop.
+    asked: whether the run was asked to stop.
   """
   last = step == durations.steps
   stop = asked and not last
@@ -147,7 +147,7 @@ def due_after(step: int, durations: Durations, asked: bool) -> Due:
 
 @dataclasses.dataclass
 class _Totals:
-  """What `result.json` says of the training since the run was last started."""
+  """The figures in `result.json` about training since the run was last started."""
 
   seconds: float = 0.0
   images_per_second: float | None = None
@@ -155,7 +155,7 @@ class _Totals:
 
 
 class _Run:
-  """A run, with what all its attempts share."""
+  """A run: everything that its attempts share."""
 
   def __init__(
     self,
@@ -185,7 +185,7 @@ class _Run:
       The last evaluation.
 
     Raises:
-      Preempted: a signal came; the state is saved.
+      Preempted: a signal was received; the state is saved.
       UserError: training has diverged, or something cannot be read or written.
     """
     config = self.experiment.config
@@ -201,12 +201,12 @@ class _Run:
         if rollbacks > config.nonfinite_limit:
           raise UserError(f'{error} (rolled back {config.nonfinite_limit} times)') from error
         logger.warning('%s; rolled back (%d)', str(error).partition(':')[0], rollbacks)
-        # Counted in the state, so that a run that is killed from here on takes the same way.
+        # Counted in the state, so that a run killed from here on goes on in the same way.
         count = self.experiment.parallel.replicate(np.int32(rollbacks))
         state = dataclasses.replace(self._restored(), nonfinite=count)
 
   def _restored(self) -> TrainState:
-    """The state of the newest good checkpoint, or the first one."""
+    """The state of the newest good checkpoint, or the initial state."""
     experiment = self.experiment
     state = self.checkpoints.restore_newest(
       experiment.abstract_state, experiment.parallel.replicated
@@ -214,7 +214,7 @@ class _Run:
     return experiment.create_state(experiment.initial_key) if state is None else state
 
   def _attempt(self, state: TrainState, rollbacks: int) -> Evaluation:
-    """Trains from a state on, with a log and a bar of its own; what it took counts if it fails."""
+    """Trains from a state on, with its own log and bar; its time counts even if it fails."""
     began = time.perf_counter()
     start = int(jax.device_get(state.step))
     silent = jax.process_index() > 0
@@ -235,7 +235,7 @@ class _Run:
         self.totals.skipped_images += attempt.figures.skipped_images
 
   def _note_devices(self, step: int, log: MetricsLog) -> None:
-    """Says in the log where a run goes on with another number of devices than it was saved on."""
+    """Logs a change in the number of devices since the checkpoint was saved."""
     before, now = self.checkpoints.devices(step), self.experiment.parallel.devices
     if before is not None and before != now:
       logger.info('from step %d on: %d devices (%d before)', step, now, before)
@@ -250,7 +250,7 @@ def _recorder(run: _Run) -> Recorder:
 
 
 class _Attempt:
-  """The steps from one state to the end of the run, or to one that is not finite."""
+  """The steps from one state to the end of the run, or to a step that is not finite."""
 
   def __init__(self, run: _Run, log: MetricsLog, progress: Progress, start: int) -> None:
     self._run, self._log, self._progress = run, log, progress
@@ -261,16 +261,16 @@ class _Attempt:
     self.figures = StepFigures(run.experiment.config, log, progress, self._alarm)
 
   def to_the_end(self, start: int, state: TrainState, rollbacks: int) -> Evaluation:
-    """Steps, and does after each what is due; returns the last evaluation.
+    """Takes the steps and does what is due after each; returns the last evaluation.
 
     Args:
-      start: steps done.
+      start: number of steps done.
       state: the state after them.
-      rollbacks: how often the run has gone back.
+      rollbacks: how often the run has gone back to a checkpoint.
 
     Raises:
-      NonFiniteError: a loss or gradient is not finite, and is not to be skipped.
-      Preempted: a signal came; the state is saved.
+      NonFiniteError: a loss or gradient is not finite, and the config does not say to skip it.
+      Preempted: a signal was received; the state is saved.
       UserError: something cannot be read or written, or too many steps were skipped.
     """
     experiment, checkpoints = self._run.experiment, self._run.checkpoints
@@ -299,7 +299,7 @@ class _Attempt:
         if due.evaluate:
           with recorder.part('the evaluation'):
             evaluated = self._evaluate(step, state)
-          if evaluated is None:  # a signal came
+          if evaluated is None:  # a signal was received
             due = due._replace(save=True, stop=True)
         if due.save:
           with recorder.part('the checkpoint'):
@@ -319,10 +319,10 @@ class _Attempt:
     return Preempted(f'stopped at step {step} by {by}')
 
   def _catch_up(self, step: int, state: TrainState) -> Evaluation | None:
-    """Makes the evaluation that was due at a checkpoint when the run was stopped.
+    """Does the evaluation that was due at a checkpoint when the run was stopped.
 
     Returns:
-      The evaluation; None where none was due, or its figures are in the log and not the last.
+      The evaluation; None if none was due, or if it is already in the log and not the run's last.
     """
     durations = self._run.experiment.durations
     last = step == durations.steps
@@ -335,20 +335,20 @@ class _Attempt:
     return evaluated
 
   def _is_logged(self, step: int) -> bool:
-    """Whether the log, which the first process has, holds the evaluation of a step."""
+    """Whether the log, which only the first process reads, has the evaluation of a step."""
     first = jax.process_index() == 0
     log = read_metrics(self._run.workdir.metrics) if first else []
     there = any(line['step'] == step and 'eval/loss' in line for line in log)
     return any_process(there)
 
   def _step(self, state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
-    """Begins a step, which the devices go on with."""
+    """Starts a step, which the devices then finish asynchronously."""
     batch = self._stop.with_wish(batch)
-    with jax.transfer_guard('disallow'):  # whatever crosses the bus here does so by mistake
+    with jax.transfer_guard('disallow'):  # any transfer here would be a mistake
       return self._run.train_step(state, batch, self._run.hyper)
 
   def _measure_shares(self, step: int, state: TrainState, batch: Batch) -> None:
-    """Writes each loss's share of the gradient that a step is about to follow, where it is due."""
+    """Logs each loss's share of the gradient of the coming step, if that is due."""
     run = self._run
     if run.shares_step is None or step % run.experiment.durations.shares_every:
       return
@@ -358,10 +358,10 @@ class _Attempt:
     self._log.write(step, {name: value for name, value in shares.items() if np.isfinite(value)})
 
   def _answer(self, collapse: Collapse, state: TrainState) -> TrainState:
-    """Does what the config says about a collapse.
+    """Does what the config's `on_collapse` says.
 
     Raises:
-      UserError: it says stop.
+      UserError: it says `stop`.
     """
     said = collapse.describe(self._alarm.guess)
     if self._on_collapse == 'stop':
@@ -373,7 +373,7 @@ class _Attempt:
     return state
 
   def _evaluate(self, step: int, state: TrainState) -> Evaluation | None:
-    """Figures of the test images, written to the log; None where a signal came."""
+    """Evaluates on the test images and logs the figures; None if a signal was received."""
     experiment = self._run.experiment
     variables = state.variables(experiment.config.evaluation.parameters)
     with self._progress.pause():
@@ -403,7 +403,7 @@ class _Attempt:
       return evaluated
 
   def _save(self, step: int, state: TrainState, evaluated: Evaluation | None) -> None:
-    """Begins to save a checkpoint, with the error of its evaluation if there was one."""
+    """Starts to save a checkpoint, with the error of its evaluation if there was one."""
     error = None if evaluated is None else evaluated['main']['top1_error']
     with self._progress.pause():
       self._run.checkpoints.save(step, state, error, self._alarm.remember())

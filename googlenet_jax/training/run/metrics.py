@@ -1,4 +1,4 @@
-"""The log of a run: named scalars in `metrics.jsonl`, and handed on to its trackers."""
+"""The log of a run: named scalars in `metrics.jsonl`, which are also passed to its trackers."""
 
 import contextlib
 import errno
@@ -13,15 +13,15 @@ from googlenet_jax.errors import UserError
 from googlenet_jax.training.run.trackers.tracker import Trackers
 
 DEVICES, DEVICES_BEFORE = 'devices', 'devices_before'
-"""Scalars of the step from which a run goes on with another number of devices."""
+"""Scalars at the step from which a run continues on another number of devices."""
 
 
 class MetricsLog:
-  """Appends to a work directory's `metrics.jsonl`, and hands each line on to the trackers.
+  """Appends to a work directory's `metrics.jsonl`, and passes each line to the trackers.
 
-  On resuming, lines after the step that was restored are dropped, and what was said of the devices
-  that went on from there: they will be written again.
-  Without a work directory nothing is written, as in all processes of a run but one.
+  When a run resumes, lines after the restored step, and the line about devices at that step, are
+  dropped: they will be written again. Without a work directory, as in all processes but the first,
+  nothing is written.
   """
 
   def __init__(
@@ -48,11 +48,11 @@ class MetricsLog:
   def write(self, step: int, scalars: dict[str, float]) -> None:
     """Writes one line; it is on disk when the call returns.
 
-    A line that was there before the run was resumed, such as its last evaluation, is not written
-    again.
+    A line that was in the file before the run was resumed, such as its last evaluation, is not
+    written again.
 
     Raises:
-      UserError: it cannot be written, as on a full disk.
+      UserError: it cannot be written, for example because the disk is full.
     """
     if not self._file or (step, frozenset(scalars)) in self._before:
       return
@@ -79,7 +79,7 @@ class MetricsLog:
 
 
 def read_metrics(path: pathlib.Path) -> list[dict[str, float]]:
-  """The lines of a `metrics.jsonl`; a last line that a kill cut short is left out."""
+  """The lines of a `metrics.jsonl`, without a last line that was cut short by a kill."""
   if not path.exists():
     return []
   lines = []

@@ -1,4 +1,4 @@
-"""What a person sees while a run goes on: a bar on a terminal, plain lines elsewhere."""
+"""The progress display of a run: a bar on a terminal, plain lines elsewhere."""
 
 import contextlib
 import logging
@@ -10,9 +10,9 @@ logger = logging.getLogger('googlenet_jax')
 
 
 class Progress:
-  """Speed and time left of a run, shown as it goes.
+  """Shows the speed of a run and the time left.
 
-  The clock starts with the first step that is finished, so that compiling does not count.
+  The clock starts when the first step is finished, so that compilation does not count.
   """
 
   def __init__(self, start: int, total: int, batch_size: int) -> None:
@@ -20,7 +20,7 @@ class Progress:
     self._began: tuple[float, int] | None = None
 
   def update(self, step: int, loss: float) -> None:
-    """Shows that `step` steps are finished, the last with this loss."""
+    """Shows that `step` steps are finished and the loss of the last one."""
     self._step = step
     if self._began is None:
       self._began = time.perf_counter(), step
@@ -28,7 +28,7 @@ class Progress:
 
   @property
   def images_per_second(self) -> float | None:
-    """Mean over the run, None before the second step."""
+    """Mean over the run; None before the second step."""
     if self._began is None or self._step == self._began[1]:
       return None
     seconds = time.perf_counter() - self._began[0]
@@ -36,14 +36,14 @@ class Progress:
 
   @contextlib.contextmanager
   def pause(self) -> Iterator[None]:
-    """Stops the clock during anything but training."""
+    """Stops the clock while something other than training goes on."""
     before = time.perf_counter()
     yield
     if self._began:
       self._began = self._began[0] + time.perf_counter() - before, self._began[1]
 
   def line(self, text: str) -> None:
-    """Writes a line of its own."""
+    """Prints a separate line."""
     logger.info(text)
 
   def _show(self, loss: float) -> None:
@@ -63,7 +63,7 @@ class Progress:
 
 
 class PlainProgress(Progress):
-  """A line now and then: at most one in ten seconds."""
+  """Prints at most one line every ten seconds."""
 
   def __init__(self, start: int, total: int, batch_size: int) -> None:
     super().__init__(start, total, batch_size)
@@ -94,7 +94,7 @@ class BarProgress(Progress):
     self._task = self.bar.add_task('', total=total, completed=start, figures='compiling')
 
   def line(self, text: str) -> None:
-    """Writes a line above the bar."""
+    """Prints a line above the bar."""
     self.bar.console.print(text, highlight=False, markup=False)
 
   def _show(self, loss: float) -> None:
@@ -103,11 +103,11 @@ class BarProgress(Progress):
 
 @contextlib.contextmanager
 def show_progress(start: int, total: int, batch_size: int, silent: bool) -> Iterator[Progress]:
-  """Progress of the right kind for stderr; `silent` for all processes of a run but one."""
+  """The progress display for stderr; `silent` is for all processes of a run but the first."""
   if sys.stderr.isatty() and not silent:
     try:
       bar = BarProgress(start, total, batch_size)
-    except ImportError:  # accelerator images may lack rich
+    except ImportError:  # container images may lack rich
       pass
     else:
       with bar.bar:

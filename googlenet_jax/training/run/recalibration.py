@@ -1,4 +1,4 @@
-"""Running statistics computed anew for an evaluation, from training images and today's weights."""
+"""Recomputes running statistics for an evaluation, from training images and current weights."""
 
 import contextlib
 import itertools
@@ -14,9 +14,8 @@ from googlenet_jax.training.config.experiment import Experiment
 class Recalibration:
   """Computes running statistics as the mean over training batches, not as a decaying average.
 
-  The batches are the first `evaluation.recalibrate` of the config's seed, each time the same, so
-  that an evaluation is a function of config and weights, whoever makes it. A run's own statistics
-  stay as they are.
+  It always takes the first `evaluation.recalibrate` batches under the config's seed, so that an
+  evaluation depends only on the config and the weights. The run's own statistics do not change.
   """
 
   def __init__(self, experiment: Experiment) -> None:
@@ -27,15 +26,15 @@ class Recalibration:
   def __call__(
     self, variables: dict[str, Any], hyper: Any, stop: Callable[[], bool] = lambda: False
   ) -> dict[str, Any] | None:
-    """The same parameters with statistics of their own, on every device.
+    """Returns the same parameters with recomputed statistics, on every device.
 
     Args:
       variables: the model's parameters and batch statistics.
-      hyper: the numbers that the step reads.
-      stop: asked every eight batches; of several processes all must say the same.
+      hyper: the hyperparameters that the step reads.
+      stop: called every eight batches; must return the same in all processes.
 
     Returns:
-      The variables; None where it was stopped.
+      The variables; None if it was stopped.
 
     Raises:
       UserError: a training image cannot be read.
@@ -52,5 +51,5 @@ class Recalibration:
 
 
 def _mean(*values: np.ndarray) -> np.ndarray:
-  """The mean in float64, so that equal values give themselves: those of frozen modules."""
+  """The mean, in float64 so that equal values (those of frozen modules) are not changed."""
   return np.mean(values, axis=0, dtype=np.float64).astype(values[0].dtype)

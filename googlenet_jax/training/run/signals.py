@@ -1,4 +1,4 @@
-"""Signals that ask a run to stop: the first is obeyed after the step, the second at once."""
+"""Signals that stop a run: the first takes effect after the current step, the second at once."""
 
 import os
 import signal
@@ -8,10 +8,10 @@ from typing import Any
 
 
 class StopSignal:
-  """Notes the first SIGTERM, SIGINT or SIGUSR2; a second one acts at once.
+  """Records the first SIGTERM, SIGINT or SIGUSR2; a second one takes effect at once.
 
   Attributes:
-    asked: name of the signal that came, None before one came.
+    asked: name of the signal that was received; None if there was none.
   """
 
   def __init__(self) -> None:
@@ -36,9 +36,9 @@ class StopSignal:
 
 
 def end_with(launcher: int) -> None:
-  """Sends this process SIGTERM once the process that launched it is gone.
+  """Sends this process a SIGTERM once the process that launched it is gone.
 
-  A launcher that is killed cannot stop its members.
+  This is for launchers that are killed and cannot stop their members.
 
   Args:
     launcher: process id of the launcher, this process's parent.

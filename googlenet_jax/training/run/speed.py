@@ -1,7 +1,7 @@
-"""How fast networks are with the steps of a run: measured here, or predicted for another machine.
+"""The speed of networks: measured on this machine, or predicted for another one.
 
-The steps are those of `googlenet train` and `evaluate`, with the config's defaults and the heads of
-each network's paper in training; 1,000 classes.
+The steps are those of `googlenet train` and `googlenet evaluate`, with the default config, 1,000
+classes and, in training, the auxiliary heads of each network's paper.
 """
 
 import pathlib
@@ -28,12 +28,12 @@ Figures = dict[str, dict[str, float]]
 
 
 def experiment_of(name: str, batch_size: int, chips: Sequence[Any] | None = None) -> Experiment:
-  """An experiment on images of the network's own size, of which only the number is known.
+  """An experiment with ImageNet's number of images, in the network's own size, but without data.
 
   Args:
-    name: the network, as in `googlenet/table1`.
-    batch_size: images of a step.
-    chips: the devices to compile for; None for those that are here.
+    name: the network, such as `googlenet/table1`.
+    batch_size: images per step.
+    chips: the devices to compile for; None for this machine's.
   """
   family, _, variant = name.partition('/')
   config = defaults(family)
@@ -46,16 +46,16 @@ def experiment_of(name: str, batch_size: int, chips: Sequence[Any] | None = None
 
 
 def measured(names: Sequence[str], batch_size: int, say: Say, rounds: int = ROUNDS) -> Figures:
-  """Images a second of each network on this machine: medians of rounds in which all take turns.
+  """Images per second of each network on this machine: medians over rounds of alternating runs.
 
   Args:
     names: the networks.
-    batch_size: images of a step.
-    say: takes a line about what is being compiled.
-    rounds: how often each network takes its turn.
+    batch_size: images per step.
+    say: called with a line about each compilation.
+    rounds: number of rounds, in each of which every network runs once.
 
   Returns:
-    By column and by network.
+    Figures by column and network.
   """
   contestants: dict[str, dict[str, Callable[[], None]]] = {}
   for name in names:
@@ -76,7 +76,7 @@ def measured(names: Sequence[str], batch_size: int, say: Say, rounds: int = ROUN
 
 
 def _steps(experiment: Experiment) -> dict[str, Callable[[], None]]:
-  """A step of inference and one of training that has gone once, by column."""
+  """A step of inference and one of training, by column; both have run once."""
   parallel, batch_size = experiment.parallel, experiment.config.batch_size
   size = experiment.config.data.image_size
   rng = np.random.default_rng(0)
@@ -103,19 +103,19 @@ def _steps(experiment: Experiment) -> dict[str, Callable[[], None]]:
 
 
 def predicted(names: Sequence[str], target: Target, batch_size: int, say: Say) -> Figures:
-  """What the compiler for a machine predicts of the training step of each network.
+  """The compiler's predictions for the training step of each network on another machine.
 
   Args:
     names: the networks.
-    target: the machine, which `targets.prepare` has seen.
-    batch_size: images of a step, over all chips.
-    say: takes a line about what is being compiled.
+    target: the machine, after a call of `targets.prepare`.
+    batch_size: images per step, over all chips.
+    say: called with a line about each compilation.
 
   Returns:
-    By column and by network.
+    Figures by column and network.
 
   Raises:
-    UserError: a target without predictions, or a step that does not fit on it.
+    UserError: the target has no predictions, or a step does not fit on it.
   """
   if target.chip is None:
     raise UserError(f'--target={target.name}: nothing to predict; accepted: --measure for it')

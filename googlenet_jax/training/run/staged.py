@@ -1,9 +1,9 @@
-"""A work directory in a bucket: staged in a local folder, where the run itself works.
+"""A work directory in a bucket, staged in a local folder that the run works in.
 
-The folder is filled from the bucket when the run has its lease, and mirrored back after each
-checkpoint and at the end. The bucket alone counts: what a killed run has left in the folder is
-removed. `metrics.jsonl` goes before the checkpoint that it belongs to, since lines behind a
-checkpoint are dropped when a run goes on from it, and lines before it are not written again.
+The folder is filled from the bucket once the run has its lease, and mirrored back after each
+checkpoint and at the end. Only the bucket counts: files that a killed run left in the folder are
+removed. `metrics.jsonl` is sent before the checkpoint that it belongs to: when a run resumes from
+a checkpoint, lines after it are dropped, but lines before it are not written again.
 """
 
 import contextlib
@@ -44,7 +44,7 @@ _TOKEN = 'lease'
 
 
 def work_directory(place: Place, cache_dir: pathlib.Path) -> WorkDirectory:
-  """A local work directory, or one in a bucket that is staged below `cache_dir`."""
+  """A local work directory, or one in a bucket, staged below `cache_dir`."""
   return StagedRun(place, cache_dir) if isinstance(place, Url) else WorkDirectory(place)
 
 
@@ -52,7 +52,7 @@ class StagedRun(WorkDirectory):
   """A work directory in a bucket, for the run that writes it."""
 
   def __init__(self, url: Url, cache_dir: pathlib.Path) -> None:
-    """Nothing is asked of the bucket yet.
+    """Makes no request yet.
 
     Raises:
       UserError: the URL's scheme is unknown, or its driver is not installed.
@@ -67,10 +67,10 @@ class StagedRun(WorkDirectory):
   def locked(self) -> Iterator[None]:
     """Takes the folder's lock and the bucket's lease, and fills the folder.
 
-    When the block ends, however it ends, what is there goes to the bucket.
+    However the block ends, the folder is then sent to the bucket.
 
     Raises:
-      UserError: another run has one of them, or the bucket cannot be used.
+      UserError: another run has the lock or the lease, or the bucket cannot be used.
     """
     lease = Lease(Bucket(self.url, LONG_PATIENCE))
     with super().locked(), lease.held(self._of_the_dead()):
@@ -82,10 +82,10 @@ class StagedRun(WorkDirectory):
       except BaseException as error:
         self._save_what_is_there(error)
         raise
-      shutil.rmtree(self.checkpoints, ignore_errors=True)  # done, and the bucket has them
+      shutil.rmtree(self.checkpoints, ignore_errors=True)  # done, and they are in the bucket
 
   def claim(self, config: ConfigDict, change: bool = False) -> None:
-    """Claims the place for a run of this config, and fetches its checkpoints if it is not done."""
+    """Claims the place for a run with this config; fetches its checkpoints unless it is done."""
     assert self._lease
     super().claim(config, change)
     if (self.path / 'DONE').exists():
@@ -102,7 +102,7 @@ class StagedRun(WorkDirectory):
     )
 
   def join(self) -> None:
-    """Checks that this process sees the folder in which the first one works."""
+    """Checks that this process can see the folder that the first process works in."""
     if not files.is_locked(self.path / 'lock'):
       raise UserError(
         f'{self.url}: another process has staged it in {self.path}, which cannot be seen from this '
@@ -110,7 +110,7 @@ class StagedRun(WorkDirectory):
       )
 
   def result(self) -> dict[str, Any] | None:
-    """The final figures, if the run is done; asks the bucket where the folder is not filled."""
+    """The final figures if the run is done; read from the bucket if the folder is not filled."""
     if self._lease is not None:
       return super().result()
     if self._bucket.read('DONE') is None:
@@ -123,12 +123,12 @@ class StagedRun(WorkDirectory):
       self._mirror.await_folder(str(step))
 
   def check(self) -> None:
-    """Raises UserError where an upload has failed for good, or the lease was lost."""
+    """Raises UserError if an upload has failed for good or the lease was lost."""
     if self._mirror:
       self._mirror.check()
 
   def finish(self, result: dict[str, Any]) -> None:
-    """Writes the final figures, then `DONE` when all else is in the bucket."""
+    """Writes the final figures, then `DONE` once everything else is in the bucket."""
     assert self._mirror and self._lease
     super().finish(result)
     self._mirror.flush()
@@ -136,8 +136,8 @@ class StagedRun(WorkDirectory):
     Bucket(self.url, LONG_PATIENCE).write('DONE', b'')
 
   def _of_the_dead(self) -> str | None:
-    """The token of the run that had this folder before, whose lock is ours now."""
-    if not files.is_locked(self.path / 'lock'):  # no locks here, as on some file systems
+    """The token of the folder's previous run, which has ended, since the lock is now ours."""
+    if not files.is_locked(self.path / 'lock'):  # a file system without locks
       return None
     try:
       return (self.path / _TOKEN).read_text()
@@ -156,7 +156,7 @@ class StagedRun(WorkDirectory):
         (self.path / name).write_bytes(data)
 
   def _fetch_checkpoints(self) -> list[str]:
-    """Fetches all that are whole; returns their names."""
+    """Fetches all undamaged checkpoints; returns their names."""
     folders = Folders(self._bucket, _CHECKPOINTS)
     folders.remove_strays()
     self.checkpoints.mkdir(exist_ok=True)
@@ -177,7 +177,7 @@ class StagedRun(WorkDirectory):
     return good
 
   def _save_what_is_there(self, error: BaseException) -> None:
-    """Sends the rest as a run is stopped or fails; that this fails is no news where it is why."""
+    """Sends the rest when a run stops or fails; warns if that fails, unless for the same error."""
     if not self._mirror:
       return
     try:
@@ -188,9 +188,9 @@ class StagedRun(WorkDirectory):
 
 
 def local_run(place: Place, cache_dir: pathlib.Path) -> pathlib.Path:
-  """The folder of a run, or a copy of what a reader needs of one in a bucket.
+  """The folder of a run; for one in a bucket, a local copy of what a reader needs.
 
-  That is its config and its newest good checkpoint.
+  The copy has the run's config and its newest good checkpoint.
 
   Raises:
     UserError: there is no run, or the bucket cannot be used.
@@ -206,7 +206,7 @@ def local_run(place: Place, cache_dir: pathlib.Path) -> pathlib.Path:
   files.write_whole(path / 'config.json', config, path)
   folders = Folders(bucket, _CHECKPOINTS)
   names = sorted(folders.names(), key=int)
-  for entry in checkpoints.iterdir():  # of an earlier state of the run
+  for entry in checkpoints.iterdir():  # copies from an earlier state of the run
     if entry.name.isdecimal() and not folders.is_copied(entry.name, entry):
       shutil.rmtree(entry)
   for name in reversed(names):
@@ -222,7 +222,7 @@ def local_run(place: Place, cache_dir: pathlib.Path) -> pathlib.Path:
 
 
 def local_traces(place: Place, cache_dir: pathlib.Path) -> pathlib.Path:
-  """The folder of a run, or a local copy of the traces of one in a bucket."""
+  """The folder of a run; for one in a bucket, a local copy of its traces."""
   if not isinstance(place, Url):
     return place
   bucket, path = Bucket(place), staged_path(place, cache_dir, 'traces')

@@ -1,4 +1,4 @@
-"""The files of a work directory: `config.json`, `result.json`, `DONE`, and who wrote them."""
+"""The files of a work directory (`config.json`, `result.json`, `DONE`) and their provenance."""
 
 import contextlib
 import importlib.metadata
@@ -23,21 +23,21 @@ VERSIONED = ('jax', 'jaxlib', 'flax', 'optax', 'orbax-checkpoint', 'grain', 'num
 
 
 class WorkDirectory:
-  """A folder that holds one run and says whether it is finished."""
+  """A folder that holds one run and records whether it is done."""
 
   def __init__(self, path: str | os.PathLike[str]) -> None:
     self.path = pathlib.Path(path)
-    self.place: Place = self.path  # as messages name it
+    self.place: Place = self.path  # as named in messages
     self.checkpoints = self.path / 'checkpoints'
     self.metrics = self.path / 'metrics.jsonl'
     self.curves = self.path / 'curves.png'
 
   @contextlib.contextmanager
   def locked(self) -> Iterator[None]:
-    """Makes the folder and keeps other runs out of it until this one ends, however it ends.
+    """Creates the folder and keeps other runs out of it until the block ends.
 
     Raises:
-      UserError: it cannot be made, or another run is at work there.
+      UserError: the folder cannot be created, or another run is using it.
     """
     busy = f'{self.place}: another run is at work there; accepted: another --workdir'
     with contextlib.ExitStack() as held:
@@ -49,14 +49,14 @@ class WorkDirectory:
       yield
 
   def claim(self, config: ConfigDict, change: bool = False) -> None:
-    """Claims the folder for a run of this config.
+    """Claims the folder for a run with this config.
 
     Args:
       config: the run's config.
-      change: whether a run of another config may go on under this one.
+      change: whether a run with another config may continue with this one.
 
     Raises:
-      UserError: the folder holds a run of another config; names the keys that differ.
+      UserError: the folder holds a run with another config; names the keys that differ.
     """
     old = self.read_json('config.json')
     different = changes(old, config, self.path / 'config.json') if old else {}
@@ -75,10 +75,10 @@ class WorkDirectory:
       self.write_json('config.json', plain(config))
 
   def config(self) -> ConfigDict:
-    """The config of the run in this folder, typed as the defaults are.
+    """The config of the run in this folder, with values of the same types as the defaults.
 
     Raises:
-      UserError: there is none, or it holds an unknown key.
+      UserError: there is no config, or it has an unknown key.
     """
     values = self.read_json('config.json')
     if values is None:
@@ -86,11 +86,11 @@ class WorkDirectory:
     return restored(values, self.path / 'config.json')
 
   def result(self) -> dict[str, Any] | None:
-    """The final figures, if the run is done."""
+    """The final figures if the run is done, otherwise None."""
     if not (self.path / 'DONE').exists():
       return None
     result = self.read_json('result.json')
-    if result and 'parameters' in result:  # written before the key had a name of its own
+    if result and 'parameters' in result:  # the key's name in older files
       result['evaluated_parameters'] = result.pop('parameters')
     return result
 
@@ -100,16 +100,16 @@ class WorkDirectory:
     (self.path / 'DONE').touch()
 
   def join(self) -> None:
-    """Joins the process that has the folder; raises UserError where it cannot be seen from here."""
+    """Joins the process that has the folder; raises UserError if this one cannot see the folder."""
 
   def saved(self, step: int) -> None:
-    """Is told that the checkpoint of a step is being written; in a folder that is all."""
+    """Called when a checkpoint has started to be written; a local folder has nothing to do."""
 
   def check(self) -> None:
-    """Raises UserError where the run cannot go on here; in a folder its writes say so."""
+    """Raises UserError if the run cannot go on; in a local folder, only writes can fail."""
 
   def read_json(self, name: str) -> Any:
-    """A JSON file of the folder, None where it is absent."""
+    """Reads a JSON file in the folder; None if it does not exist."""
     path = self.path / name
     if not path.exists():
       return None
@@ -119,7 +119,7 @@ class WorkDirectory:
       raise UserError(f'{path}: not JSON: {error}') from error
 
   def write_json(self, name: str, value: Any) -> None:
-    """Writes a JSON file whole or not at all."""
+    """Writes a JSON file, completely or not at all."""
     text = json.dumps(value, indent=2) + '\n'
     try:
       files.write_whole(self.path / name, text.encode(), self.path)
@@ -128,7 +128,7 @@ class WorkDirectory:
 
 
 def provenance() -> dict[str, Any]:
-  """Git revision of the code, versions of the libraries, the devices."""
+  """The Git revision of the code, the versions of the libraries, and the devices."""
   import jax
 
   def version(package: str) -> str | None:

@@ -1,1 +1,1 @@
-"""Traces of a few steps of a run: made by the run, and asked for from outside."""
+"""Traces of a few steps of a run: recorded by the run, possibly at another process's request."""

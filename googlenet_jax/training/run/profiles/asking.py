@@ -1,4 +1,4 @@
-"""Asks a run that is under way for a trace, by a file in its work directory, and waits for it."""
+"""Requests a trace from a run in progress, through a file in its work directory."""
 
 import json
 import pathlib
@@ -14,13 +14,13 @@ POLL = 0.5  # seconds
 
 
 def traces(workdir: pathlib.Path) -> list[pathlib.Path]:
-  """Folders of the traces that are whole, the newest last."""
+  """Folders of the complete traces, the newest last."""
   records = (workdir / FOLDER).glob(f'*/{RECORD}')
   return [path.parent for path in sorted(records, key=lambda path: path.stat().st_mtime_ns)]
 
 
 def asked(workdir: pathlib.Path) -> int | None:
-  """Takes a request that is there: the number of steps, None for no request."""
+  """Takes a pending request and returns its number of steps; None if there is no request."""
   path = workdir / REQUEST
   if not path.exists():
     return None
@@ -38,13 +38,13 @@ def ask(workdir: pathlib.Path, steps: int, say: Callable[[str], None]) -> pathli
   Args:
     workdir: the run's folder.
     steps: number of steps.
-    say: takes a line about what is waited for.
+    say: called with a line about what is awaited.
 
   Returns:
     The folder of the trace.
 
   Raises:
-    UserError: no run is under way, or it ended before.
+    UserError: no run is in progress, or it ended before the trace was made.
   """
   lock = workdir / 'lock'
   if not files.is_locked(lock):
@@ -67,7 +67,7 @@ def ask(workdir: pathlib.Path, steps: int, say: Callable[[str], None]) -> pathli
         if before.get(path) != record.stat().st_mtime_ns:
           if json.loads(record.read_text())['asked']:
             return path
-          before[path] = record.stat().st_mtime_ns  # of the steps that the config names
+          before[path] = record.stat().st_mtime_ns  # a trace of the steps in the config
       if not under_way:
         raise UserError(f'{workdir}: the run has ended without a trace; accepted: one under way')
       time.sleep(POLL)

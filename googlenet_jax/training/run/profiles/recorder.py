@@ -1,4 +1,4 @@
-"""Traces the steps of a run that its config names or that somebody asks for, and no others."""
+"""Traces the steps of a run that are named in its config or requested while it runs."""
 
 import contextlib
 import json
@@ -21,9 +21,9 @@ logger = logging.getLogger('googlenet_jax')
 
 
 class Recorder:
-  """Starts and stops JAX's profiler around steps; of several processes the first does.
+  """Starts and stops JAX's profiler around steps, in the first of several processes.
 
-  While no step is traced, a step costs one comparison of numbers and each part of it nothing.
+  When nothing is traced, this costs one comparison of numbers per step and nothing per part.
   """
 
   def __init__(self, workdir: pathlib.Path, network: str, steps: range, last: int) -> None:
@@ -31,8 +31,8 @@ class Recorder:
 
     Args:
       workdir: the run's folder.
-      network: the class of the network, whose name is in the scopes of its modules.
-      steps: the steps that the config names; empty for none.
+      network: name of the network's class, which appears in the scopes of its modules.
+      steps: the steps named in the config; empty for none.
       last: the run's last step.
     """
     self._workdir, self._network, self._last = workdir, network, last
@@ -42,7 +42,7 @@ class Recorder:
     self._first = self._end = 0
 
   def step(self, step: int, state: Any) -> AbstractContextManager[Any]:
-    """What a step is made in; the first that is traced waits for the `state` of those before."""
+    """The context for a step; the first traced step waits until the `state` is computed."""
     steps = self._named if step in self._named else self._asked
     if step not in steps:
       return contextlib.nullcontext()
@@ -52,13 +52,13 @@ class Recorder:
     return jax.profiler.StepTraceAnnotation(profile.STEP, step_num=step)
 
   def part(self, name: str) -> AbstractContextManager[Any]:
-    """What a part of a step is made in, so that the trace says what the host was about."""
+    """The context for a part of a step, so that the trace shows what the host was doing."""
     if self._folder is None:
       return contextlib.nullcontext()
     return jax.profiler.TraceAnnotation(profile.PART + name)
 
   def after(self, step: int, state: Any, logs: bool) -> None:
-    """Ends a trace whose last step this was; looks for a request where the run logs.
+    """Ends a trace after its last step; when the run logs, looks for a request.
 
     Raises:
       UserError: the trace cannot be written.
@@ -66,13 +66,13 @@ class Recorder:
     if self._folder and step == self._end:
       jax.block_until_ready(state)
       self._stop(step)
-    # Not while steps that the config names lie ahead: one trace at a time.
+    # Not while steps named in the config are still to come: one trace at a time.
     free = self._folder is None and not (self._named and step < self._named[-1])
     if logs and free and jax.process_index() == 0 and (count := asked(self._workdir)):
       self._asked = range(step + 1, min(step + count, self._last) + 1)
 
   def close(self) -> None:
-    """Gives up a trace that is under way, as where a run is stopped in the middle of it."""
+    """Discards an unfinished trace, for example when a run is stopped in the middle of it."""
     if self._folder:
       with contextlib.suppress(Exception):
         jax.profiler.stop_trace()
@@ -81,7 +81,7 @@ class Recorder:
 
   def _start(self, step: int, end: int) -> None:
     options = jax.profiler.ProfileOptions()
-    options.python_tracer_level = 0  # each call of Python's: much to write and nothing to read
+    options.python_tracer_level = 0  # Python's calls take much space and tell little
     folder = self._workdir / FOLDER / f'{step}-{end}'
     with self._writing(folder):
       shutil.rmtree(folder, ignore_errors=True)
@@ -115,9 +115,9 @@ class Recorder:
 
 
 def _programs() -> dict[str, dict[str, str]]:
-  """Where each operation of the compiled programs was made, by the names of both.
+  """The scopes of the operations in the compiled programs, by program and operation.
 
-  Another run of this process has programs of the same names: the newest of a name counts.
+  An earlier run in this process has programs of the same names; the newest one is taken.
   """
   live: Callable[[], Any] = jax.devices()[0].client.live_executables
   found: dict[str, dict[str, str]] = {}

@@ -1,1 +1,1 @@
-"""Where a run's curves go besides `metrics.jsonl`: TensorBoard, W&B, MLflow; one seam for all."""
+"""Where a run's curves go besides `metrics.jsonl`: TensorBoard, W&B, MLflow; one interface."""

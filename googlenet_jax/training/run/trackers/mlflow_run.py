@@ -1,4 +1,4 @@
-"""MLflow: one run, however often it goes on, in the store of MLFLOW_TRACKING_URI."""
+"""MLflow: one run, however often it is resumed, in the store at MLFLOW_TRACKING_URI."""
 
 import os
 import time
@@ -17,12 +17,12 @@ def open_tracker() -> 'MlflowRun':
 
 
 class MlflowRun:
-  """A run in the experiment of MLFLOW_EXPERIMENT_NAME, else of its study."""
+  """A run in the experiment MLFLOW_EXPERIMENT_NAME, or by default in one named after its study."""
 
   rewinds = False
 
   def open(self, opening: Opening) -> str:
-    """Begins a run with the config as its parameters, or goes on with one."""
+    """Starts a run with the config as its parameters, or resumes one."""
     from mlflow.entities import Param
     from mlflow.tracking import MlflowClient
 
@@ -43,10 +43,10 @@ class MlflowRun:
     return self._run
 
   def begin(self, step: int) -> None:
-    """Steps go on where they were."""
+    """Does nothing: steps continue where they were."""
 
   def write(self, step: int, scalars: Mapping[str, float]) -> None:
-    """Adds scalars to their histories."""
+    """Adds the scalars to their histories."""
     from mlflow.entities import Metric
 
     now = int(time.time() * 1000)
@@ -54,13 +54,13 @@ class MlflowRun:
     self._client.log_batch(self._run, metrics=metrics)
 
   def finish(self, result: Mapping[str, Any]) -> None:
-    """Adds the final figures, and the run's provenance as tags."""
+    """Adds the final figures, and the provenance as tags."""
     self.write(int(result['steps']), end_figures(result))
     for name in ('revision', 'device'):
       self._client.set_tag(self._run, name, str(result.get(name)))
 
   def close(self, done: bool) -> None:
-    """Says that the run is finished, or that it waits to go on."""
+    """Marks the run as finished, or as scheduled if it will be resumed."""
     if done:
       self._client.set_terminated(self._run, 'FINISHED')
     else:

@@ -1,4 +1,4 @@
-"""TensorBoard's event files, in `events` of the work directory."""
+"""TensorBoard's event files, in the folder `events` of the work directory."""
 
 import os
 import time
@@ -14,20 +14,20 @@ def open_tracker() -> 'TensorBoard':
 
 
 class TensorBoard:
-  """A new event file each time steps begin; each line is on disk when it is written."""
+  """Writes a new event file each time the run starts or resumes, and flushes after each line."""
 
   rewinds = True
 
   _writer: Any = None
 
   def open(self, opening: Opening) -> str:
-    """Makes the folder; runs have no id there."""
+    """Creates the folder; TensorBoard has no ids for runs."""
     self._folder = opening.workdir / 'events'
     self._folder.mkdir(exist_ok=True)
     return ''
 
   def begin(self, step: int) -> None:
-    """Begins after `step`: whatever the folder's other files hold of later steps is void."""
+    """Starts after `step`; later steps in the folder's other files are no longer valid."""
     from tensorboardX.event_file_writer import EventsWriter
     from tensorboardX.proto.event_pb2 import Event, SessionLog
 
@@ -48,7 +48,7 @@ class TensorBoard:
     self._writer.flush()
 
   def finish(self, result: Mapping[str, Any]) -> None:
-    """The final figures are the last evaluation, which is there."""
+    """Does nothing: the final figures are those of the last evaluation, already written."""
 
   def close(self, done: bool) -> None:
     """Closes the file."""

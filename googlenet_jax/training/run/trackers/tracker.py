@@ -1,4 +1,4 @@
-"""The seam: what a tracker is told, and a queue that keeps a slow or broken one from training."""
+"""The interface of trackers, and a queue that keeps slow or broken ones from delaying training."""
 
 import importlib
 import importlib.util
@@ -17,18 +17,18 @@ from googlenet_jax.training.run.workdir import WorkDirectory
 logger = logging.getLogger('googlenet_jax')
 
 RECORD = 'trackers.json'
-WAITING = 1000  # lines that wait for a tracker; more are dropped
-PATIENCE = 20.0  # seconds that the end of a run waits for its trackers, all together
+WAITING = 1000  # lines that may wait for a tracker; beyond that it is given up
+PATIENCE = 20.0  # seconds that a run waits at its end for all trackers together
 
 
 class Opening(NamedTuple):
-  """What a tracker is told when a run is started or goes on.
+  """What a tracker is told when a run starts or resumes.
 
   Attributes:
     workdir: the run's folder.
-    config: the run's config, as JSON holds it.
-    id: the tracker's own name of the run; None where it is new.
-    study: the study that the run is a member of; None where it is of none.
+    config: the run's config as JSON values.
+    id: the tracker's own id of the run; None for a new run.
+    study: the study that the run belongs to; None if it belongs to none.
   """
 
   workdir: pathlib.Path
@@ -38,52 +38,52 @@ class Opening(NamedTuple):
 
 
 class Tracker(Protocol):
-  """A place for curves. All calls come from one thread, and may fail or take long.
+  """A place for curves. All calls come from one thread; they may fail or take long.
 
   Attributes:
-    rewinds: whether `begin` voids what is there of later steps, which are then written again.
-      Others are given each step once, however often a run is killed and goes on.
+    rewinds: whether `begin` discards later steps, which are then written again. Other trackers
+      are given each step once, however often a run is killed and resumed.
   """
 
   rewinds: bool
 
   def open(self, opening: Opening) -> str:
-    """Begins a run, or goes on with the one of this id; returns its id, '' where there is none."""
+    """Starts a run, or resumes the one with the given id; returns its id, '' if it has none."""
 
   def begin(self, step: int) -> None:
-    """Says that steps are made from here on, after a start or a return to a checkpoint."""
+    """Announces that steps continue from here, after a start or a return to a checkpoint."""
 
   def write(self, step: int, scalars: Mapping[str, float]) -> None:
-    """Takes named scalars of a step."""
+    """Records the named scalars of a step."""
 
   def finish(self, result: Mapping[str, Any]) -> None:
-    """Takes the final figures, as `result.json` holds them."""
+    """Records the final figures, as in `result.json`."""
 
   def close(self, done: bool) -> None:
-    """Ends the run where it is done; else it goes on later."""
+    """Ends the run if it is done; otherwise it will be resumed later."""
 
 
 class Trackers:
-  """All trackers of a run, each with a thread of its own."""
+  """All trackers of a run, each with its own thread."""
 
   def __init__(self, trackers: Sequence['_Queued'] = ()) -> None:
     self._trackers = trackers
 
   def begin(self, step: int) -> None:
-    """Says that steps are made from here on."""
+    """Announces that steps continue from here."""
     self._tell(lambda tracker: tracker.begin(step))
 
   def write(self, step: int, scalars: Mapping[str, float]) -> None:
-    """Hands on named scalars of a step, and does not wait."""
+    """Passes on the named scalars of a step, without waiting."""
     values = dict(scalars)
     self._tell(lambda tracker: tracker.write(step, values))
 
   def finish(self, result: Mapping[str, Any]) -> None:
-    """Hands on the final figures."""
+    """Passes on the final figures."""
     self._tell(lambda tracker: tracker.finish(result))
 
   def close(self) -> None:
-    """Gives all trackers some time to take what waits for them."""
+    """Gives all trackers some time to finish their queues."""
     for tracker in self._trackers:
       tracker.end()
     end = time.monotonic() + PATIENCE
@@ -99,12 +99,12 @@ def open_trackers(names: Sequence[str], workdir: WorkDirectory, config: dict[str
   """Starts the trackers of a run.
 
   Args:
-    names: names of `TRACKERS`. TensorBoard's is left out where tensorboardX is not installed.
-    workdir: the run's folder, which keeps each tracker's id of the run.
-    config: the run's config, as JSON holds it.
+    names: names in `TRACKERS`. TensorBoard is left out if tensorboardX is not installed.
+    workdir: the run's folder, which stores each tracker's id of the run.
+    config: the run's config as JSON values.
 
   Raises:
-    UserError: the package of another one is not installed.
+    UserError: the package of another tracker is not installed.
   """
   found = []
   study = workdir.path.absolute().parent.parent
@@ -113,7 +113,7 @@ def open_trackers(names: Sequence[str], workdir: WorkDirectory, config: dict[str
   for name in names:
     if importlib.util.find_spec(TRACKERS[name]) is None:
       if name == 'tensorboard':
-        continue  # accelerator images may lack it; metrics.jsonl holds the same
+        continue  # container images may lack it; metrics.jsonl has the same figures
       raise UserError(
         f'config.trackers: {name}: not installed; accepted: pip install googlenet_jax[{name}]'
       )
@@ -125,10 +125,10 @@ def open_trackers(names: Sequence[str], workdir: WorkDirectory, config: dict[str
 
 
 class _Record:
-  """The file of the work directory that keeps ids, and the last step that each tracker was given.
+  """The file in the work directory with each tracker's id of the run and the last step sent to it.
 
-  A step is noted before it is sent: a run that is killed in between lacks it there, as nothing is
-  ever sent twice. `metrics.jsonl` has all.
+  A step is noted before it is sent, so that nothing is sent twice; if the run is killed in between,
+  the tracker lacks that step. `metrics.jsonl` has all steps.
   """
 
   def __init__(self, workdir: WorkDirectory) -> None:
@@ -143,7 +143,7 @@ class _Record:
       self._note(name, {'id': run})
 
   def is_new(self, name: str, step: int, names: Sequence[str]) -> bool:
-    """Whether scalars have not been sent; notes that they are."""
+    """Whether scalars have not been sent yet; notes them as sent."""
     known = self._known.get(name, {})
     last, sent = known.get('step', -1), known.get('names', [])
     if step < last or (step == last and set(names) <= set(sent)):
@@ -158,9 +158,9 @@ class _Record:
 
 
 class _Queued:
-  """A tracker behind a queue: the run hands things on and never waits, but for a while at the end.
+  """A tracker behind a queue, so that the run never waits except for a while at its end.
 
-  The first failure is one warning; from then on the tracker gets nothing more.
+  The first failure gives a warning; after that, the tracker gets nothing more.
   """
 
   def __init__(self, name: str, opening: Opening, record: _Record) -> None:
@@ -203,12 +203,12 @@ class _Queued:
         if call is None:
           return tracker.close(filtered.done)
         call(filtered)
-    except Exception as error:  # whatever theirs raise, training goes on
+    except Exception as error:  # whatever a tracker raises, training goes on
       self._give_up(f'{type(error).__name__}: {" ".join(str(error).split())[:300]}')
 
 
 class _Once:
-  """A tracker that is given each step once, unless it rewinds."""
+  """Passes each step to a tracker only once, unless the tracker rewinds."""
 
   def __init__(self, tracker: Tracker, name: str, record: _Record) -> None:
     self.rewinds = tracker.rewinds
@@ -234,7 +234,7 @@ class _Once:
 
 
 def flat(values: Mapping[str, Any], separator: str = '.') -> dict[str, Any]:
-  """Dotted keys of nested ones."""
+  """Flattens nested mappings, joining their keys with the separator."""
   found: dict[str, Any] = {}
   for key, value in values.items():
     if isinstance(value, Mapping):
@@ -245,6 +245,6 @@ def flat(values: Mapping[str, Any], separator: str = '.') -> dict[str, Any]:
 
 
 def end_figures(result: Mapping[str, Any]) -> dict[str, float]:
-  """The numbers of `result.json` under `final/`: `final/test/main/top1_error`, ..."""
+  """The numbers in `result.json`, named `final/test/main/top1_error` and so on."""
   numbers = flat({'test': result['test'], 'train': result['train']}, '/')
   return {f'final/{k}': float(v) for k, v in numbers.items() if isinstance(v, int | float)}

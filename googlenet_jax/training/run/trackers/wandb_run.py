@@ -1,4 +1,4 @@
-"""Weights & Biases: one run, however often it goes on; WANDB_MODE=offline keeps it on disk."""
+"""Weights & Biases: one run, however often it is resumed; WANDB_MODE=offline keeps it on disk."""
 
 import gc
 import os
@@ -11,7 +11,7 @@ from typing import Any
 
 from googlenet_jax.training.run.trackers.tracker import Opening, end_figures
 
-GRACE = 5.0  # seconds that W&B's own process may go on after ours has come to its end
+GRACE = 5.0  # seconds that W&B's own process may run after this one has ended
 
 
 def open_tracker() -> 'WandbRun':
@@ -20,12 +20,12 @@ def open_tracker() -> 'WandbRun':
 
 
 class WandbRun:
-  """A run in the project of WANDB_PROJECT, grouped by its study."""
+  """A run in the project WANDB_PROJECT, grouped by study."""
 
   rewinds = False
 
   def open(self, opening: Opening) -> str:
-    """Begins or resumes a run; its files are in `wandb` of the work directory."""
+    """Starts or resumes a run; its files are in the folder `wandb` of the work directory."""
     import wandb
 
     threading.Thread(target=_end_with_us, name='end of wandb', daemon=True).start()
@@ -45,31 +45,31 @@ class WandbRun:
     return run
 
   def begin(self, step: int) -> None:
-    """Steps go on where they were."""
+    """Does nothing: steps continue where they were."""
 
   def write(self, step: int, scalars: Mapping[str, float]) -> None:
-    """Adds scalars to the history."""
+    """Adds the scalars to the history."""
     self._run.log(dict(scalars), step=step)
 
   def finish(self, result: Mapping[str, Any]) -> None:
-    """Puts the final figures into the summary."""
+    """Writes the final figures to the summary."""
     self._run.summary.update(end_figures(result))
 
   def close(self, done: bool) -> None:
-    """Ends the process that uploads; a run that is not done is marked as preempting."""
+    """Ends the uploading process; a run that is not done is marked as preempting."""
     if not done:
       self._run.mark_preempting()
     self._run.finish()
 
 
 def _end_with_us() -> None:
-  """Ends W&B's own process soon after this one's main thread.
+  """Ends W&B's own process soon after this one's main thread ends.
 
-  As Python exits, W&B waits for that process, which tries to reach its server for minutes. What it
-  has not sent by then is lost to the server: the run has given it its time before.
+  When Python exits, W&B waits for that process, which may try to reach its server for minutes.
+  Anything not sent by then does not reach the server; the run has already given it its time.
   """
   threading.main_thread().join()
   time.sleep(GRACE)
-  for process in gc.get_objects():  # W&B keeps it to itself
+  for process in gc.get_objects():  # W&B does not expose it
     if type(process) is subprocess.Popen and 'wandb-core' in str(process.args):
       process.kill()

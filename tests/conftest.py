@@ -17,8 +17,9 @@ os.environ['XLA_FLAGS'] = (
   f'{os.environ.get("XLA_FLAGS", "")} --xla_backend_optimization_level={LEVEL}'
 )
 # Compiled programs are cached between test runs, as they are for users. For users, JAX only caches
-# programs that take a second or more to compile.
-os.environ.setdefault('JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS', '0.1')
+# programs that take a second or more to compile; tests have thousands of small ones, which together
+# take as long as all else.
+os.environ.setdefault('JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS', '0')
 runtime.configure()
 
 # The time of an example depends on how busy the machine is, not on what is tested.

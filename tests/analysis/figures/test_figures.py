@@ -31,9 +31,16 @@ def test_no_room_is_an_error():
     place([(5, 5)], [(60, 12)], [], Box(0, 0, 20, 20))
 
 
+ALL = resolve([])
+QUICK = [name for name in ALL if not name.startswith(('inception/', 'bn_inception/'))]
+
+
 @pytest.mark.parametrize('figure', ['macs', 'params'])
-def test_labels_of_all_networks_do_not_touch(figure):
-  networks = [compared(name) for name in resolve([])]
+@pytest.mark.parametrize(
+  'names', [QUICK, pytest.param(ALL, marks=pytest.mark.long)], ids=['quick', 'all']
+)
+def test_labels_of_networks_do_not_touch(names, figure):
+  networks = [compared(name) for name in names]
   _, boxes = tradeoffs.draw(networks, figure, LIGHT)
   assert len(boxes) == len(tradeoffs.with_error(networks)) > 5 and apart(boxes)
 

@@ -92,6 +92,7 @@ def leaves(workdir):
   return {name: leaf['crc32'] for name, leaf in manifest['leaves'].items()}
 
 
+@pytest.mark.long  # in the suite, test_cli.py resumes CNDS, and compatibility/ GoogLeNet
 def test_a_run_that_is_resumed_ends_with_the_same_bits(trained, tmp_path):
   family, folder, workdir = trained
   halved = config_of(folder, family, 'duration=3 steps')

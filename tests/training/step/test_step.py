@@ -117,7 +117,7 @@ def difference(a, b):
 BATCH_NORM = {'model.batch_norm': True, 'model.dropout': 0.4, 'ema.kind': 'exponential'}
 
 
-@pytest.mark.parametrize('parts', [2, 4])
+@pytest.mark.parametrize('parts', [2, pytest.param(4, marks=pytest.mark.long)])
 def test_accumulation_equals_the_large_batch(parts):
   whole, whole_metrics = run([batch()])
   split, split_metrics = run([batch()], **{'optimizer.accumulate': parts})

@@ -21,8 +21,8 @@ help:  ## this list
 demo: .venv/installed  ## train GoogLeNet on handwritten digits (about two minutes on two cores)
 	@"$(RUN)" -m googlenet_jax demo --workdir="$(WORKDIR)"
 
-test: .venv/installed  ## the tests, four at a time: some wait for SLURM or a signal
-	@"$(RUN)" -m pytest -q -n 4 --dist worksteal
+test: .venv/installed  ## the tests, three at a time: some wait for SLURM or a signal
+	@"$(RUN)" -m pytest -q -n 3 --dist worksteal
 
 test-long: .venv/installed  ## what the tests have a short form of: each family trained, resumed, exported
 	@"$(RUN)" -m pytest -q -n 2 --dist worksteal -m long

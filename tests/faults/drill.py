@@ -1,6 +1,6 @@
 """The fault drill: real runs are attacked, and must end as if they had not been.
 
-python tests/faults/drill.py [--short] [--kills=N] [--seed=N] [--only=NAME,...]
+python tests/faults/drill.py [--short] [--seed=N] [--only=NAME,...]
 
 Prints a table of faults as Markdown on stdout and a line for each attempt on stderr; the exit
 status is 1 if an outcome is bad.
@@ -32,9 +32,6 @@ def main(argv: list[str] | None = None) -> int:
   parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
   parser.add_argument('--short', action='store_true', help='each fault once or a few times')
   parser.add_argument(
-    '--kills', type=int, help='kills at random moments (50, in the short drill 2)'
-  )
-  parser.add_argument(
     '--seed', type=int, default=0, help='seed for moments, places and bits (default: %(default)s)'
   )
   parser.add_argument(
@@ -49,7 +46,7 @@ def main(argv: list[str] | None = None) -> int:
   signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that everything is cleaned up
   logging.getLogger('absl').setLevel(logging.ERROR)
   began = time.monotonic()
-  with Lab(options.seed, options.short, options.kills) as lab:
+  with Lab(options.seed, options.short) as lab:
     lab.reference()
     for name in [name for name in names if name in ALONE]:
       attack(lab, name)

@@ -151,9 +151,8 @@ class Life:
 class Lab:
   """A temporary folder with a compilation cache, a reference run, and the table of outcomes."""
 
-  def __init__(self, seed: int, short: bool, kills: int | None = None) -> None:
+  def __init__(self, seed: int, short: bool) -> None:
     self.seed, self.short = seed, short
-    self.kills = kills or (2 if short else 50)
     self.config = f'{CONFIG}:short' if short else str(CONFIG)
     self.folder = pathlib.Path(tempfile.mkdtemp(prefix='faults-'))
     self.rows: dict[str, Row] = {}

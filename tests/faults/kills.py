@@ -11,13 +11,14 @@ from states import newest, unfinished_saves
 
 FAULT = 'SIGKILL at a random moment'
 RUNS = 'runs made of such lives'
+KILLS = {False: 50, True: 2}
 PLANS = ('save', 'training', 'any time', 'end')
 
 
 def drill(lab: Lab) -> None:
   """Runs that are killed repeatedly until all kills are used up and the last run is finished."""
   lab.row(FAULT, 'from start to the next step')
-  kills = lab.kills
+  kills = KILLS[lab.short]
   rng = lab.rng('kills')
   plans = plans_of(rng)
   while kills > 0:

@@ -177,18 +177,9 @@ def valid(*documents):
       kubernetes_validate.validate(checked, version, strict=True)
 
 
-def test_an_indexed_pod_comes_to_its_end(sweep, tmp_path, environment):
-  """`test_slurm.py` has a member that is preempted, in the suite, too."""
-  documents, _ = sweep('--sweep=single', '--config.duration=3 steps')
-  pod = started(documents, tmp_path / 'mount', environment, JOB_COMPLETION_INDEX='0')
-  pod.communicate()
-  member = tmp_path / 'root/single/members/seed=1'
-  assert pod.returncode == 0 and (member / 'DONE').exists()
-  assert not (member / 'failures.jsonl').exists()
-
-
 @pytest.mark.long
 def test_an_indexed_pod_is_preempted_and_comes_to_its_end(sweep, tmp_path, environment):
+  """In the suite a member of SLURM's is, and a pod's command runs until it fails, below."""
   documents, _ = sweep('--sweep=seeds')
   rules = documents[-1]['spec']['podFailurePolicy']['rules']
   ignored = [code for rule in rules for code in rule.get('onExitCodes', {}).get('values', ())]

@@ -179,7 +179,7 @@ def test_naive_modules_alone():
   assert round(modules / 1e9, 1) == 12.1
 
 
-@pytest.mark.parametrize('factor', [1 / 8, 2])
+@pytest.mark.parametrize('factor', [1 / 8, 1 / 2, 2])
 def test_reductions_enter_linearly(factor):
   """FACTS: params = 2,596,696 + 4,401,856 s and MACs = 691.5M + 891.2M s."""
   model = build('googlenet', 'table1', reduction=factor)

@@ -1,7 +1,6 @@
 """The two stores, started once for all tests of this folder."""
 
 import contextlib
-import importlib.util
 
 import pytest
 from eight_steps import CHANGES
@@ -13,10 +12,7 @@ from googlenet_jax.training.run.workdir import WorkDirectory
 
 
 @pytest.fixture(scope='session')
-def local(tmp_path_factory, cache):
-  """The run that others must equal; not made where no store could be started."""
-  if not (importlib.util.find_spec('s3fs') or importlib.util.find_spec('gcsfs')):
-    pytest.skip('neither s3fs nor gcsfs is installed')
+def local_run(tmp_path_factory, cache):
   folder = tmp_path_factory.mktemp('local')
   loop.train(short(**CHANGES), WorkDirectory(folder), cache)
   return folder
@@ -43,3 +39,9 @@ def there(request, started):
   with environment(found.environment):
     yield found
   found.gate.heal()
+
+
+@pytest.fixture
+def local(there, request):
+  """The run that others must equal; made once a store is there, without which a test skips."""
+  return request.getfixturevalue('local_run')

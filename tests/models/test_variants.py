@@ -247,7 +247,7 @@ def test_every_variant_has_a_least_size():
 def test_least_image_size(variant, least):
   model = build('googlenet', variant, classes=7)
   assert traced(model, least, least).logits.shape == (2, 7)
-  for height, width in ((least - 1, 64), (64, least - 1), (1, 1)):
+  for height, width in ((least - 1, least - 1), (least - 1, 64), (64, least - 1), (1, 1)):
     with pytest.raises(UserError) as error:
       traced(model, height, width)
     assert str(error.value).startswith(f'image_size={height}x{width}: too small')

@@ -5,6 +5,7 @@ import json
 import os
 import pathlib
 import time
+from collections.abc import Mapping
 from typing import Any
 
 from googlenet_jax import files
@@ -40,27 +41,35 @@ def status_of(workdir: pathlib.Path, retries: int) -> Status:
     'failures': len(failures),
     'message': str(failures[-1]['message']) if failures else '',
   }
-  result = _json(workdir / 'result.json') if (workdir / 'DONE').exists() else None
-  train = result.get('train') if isinstance(result, dict) else None
-  if isinstance(train, dict) and 'loss' in train:  # then the log need not be read
-    step, known['loss'] = 0, _number(train['loss'])
-  else:
-    step, known['loss'] = _logged(workdir)
-  if result is not None:
-    try:
-      known['top1_error'] = float(result['test']['main']['top1_error'])
-      rate = result['train']['images_per_second']  # null if the run had one step
-      known['images_per_second'] = None if rate is None else float(rate)
-      return Status(DONE, step=int(result['steps']), **known)
-    except (KeyError, TypeError, ValueError):
-      return Status(FAILED, **known | {'message': f'{workdir / "result.json"}: cannot be read'})
+  if (workdir / 'DONE').exists():
+    return _done(workdir, known)
+  step, loss = _logged(workdir)
   if files.is_locked(workdir / 'lock') or _is_leased(workdir):
     state = RUNNING
   elif len(failures) > retries:
     state = FAILED
   else:
     state = STOPPED if step else WAITING
-  return Status(state, step=step, **known)
+  return Status(state, step=step, loss=loss, **known)
+
+
+def _done(workdir: pathlib.Path, known: Mapping[str, Any]) -> Status:
+  """The status of a member that is done; the log is only read if the result lacks the loss."""
+  result = _json(workdir / 'result.json')
+  try:
+    train = result['train']
+    rate = train['images_per_second']  # null if the run had one step
+    return Status(
+      DONE,
+      step=int(result['steps']),
+      loss=_number(train['loss']) if 'loss' in train else _logged(workdir)[1],
+      top1_error=float(result['test']['main']['top1_error']),
+      images_per_second=None if rate is None else float(rate),
+      **known,
+    )
+  except (KeyError, TypeError, ValueError):
+    message = f'{workdir / "result.json"}: cannot be read'
+    return Status(FAILED, loss=_logged(workdir)[1], **{**known, 'message': message})
 
 
 def record_failure(workdir: pathlib.Path, status: int, message: str) -> None:

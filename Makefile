@@ -13,6 +13,9 @@ RUN := .venv/bin/python
 extra = $(shell sed -n '/^$(1) =/,/^[a-z]/{s/^  \([^ ]*\).*/"\1"/p}' setup.cfg)
 WORKDIR ?= runs/digits
 
+# Tests start a hundred processes, which should not compile the package each time.
+export PYTHONDONTWRITEBYTECODE :=
+
 .PHONY: help demo test test-long test-newest faults lint format docs docs-config docs-family \
   notebook bench bench-targets bench-input release clean
 help:  ## this list

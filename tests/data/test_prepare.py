@@ -4,10 +4,10 @@ import csv
 import io
 import json
 import pathlib
-import resource
 
 import numpy as np
 import pytest
+from file_limit import files_of_at_most
 from PIL import Image
 from prepared_files import data_files, encoded, stored, write_files
 
@@ -321,13 +321,9 @@ def test_verify_finds_a_flipped_bit_and_the_next_run_mends_it(tmp_path):
 
 
 def test_a_disk_that_is_full_is_one_line_and_nothing_is_lost(folder, prepared, tmp_path):
-  limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-  resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, limits[1]))  # less than any shard
-  try:
-    with pytest.raises(UserError, match=r'cannot be written.*the same command goes on') as error:
-      prepare(f'folder:{folder}', tmp_path / 'out', name='pets', shards=3)
-  finally:
-    resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+  full = pytest.raises(UserError, match=r'cannot be written.*the same command goes on')
+  with files_of_at_most(100_000), full as error:  # less than any shard
+    prepare(f'folder:{folder}', tmp_path / 'out', name='pets', shards=3)
   assert '\n' not in str(error.value)
   assert not list((tmp_path / 'out').glob('*')) or not (tmp_path / 'out/dataset_info.json').exists()
   prepare(f'folder:{folder}', tmp_path / 'out', name='pets', shards=3)

@@ -1,10 +1,8 @@
 """A published file is fetched whole or not at all, however the server behaves."""
 
-import resource
-import signal
-
 import numpy as np
 import pytest
+from file_limit import files_of_at_most
 from publisher import checksum, publishing
 
 from googlenet_jax.downloads.published import Published
@@ -136,14 +134,7 @@ def test_a_proxy_of_the_environment_is_asked(publisher, tmp_path, monkeypatch):
 
 
 def test_a_full_disk_leaves_nothing(publisher, tmp_path):
-  """A limit on the bytes that a process may write causes an error like a full disk's."""
-  before = resource.getrlimit(resource.RLIMIT_FSIZE)
-  handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-  resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, before[1]))
-  try:
+  with files_of_at_most(200_000):
     text = refused(publisher, tmp_path)
-  finally:
-    resource.setrlimit(resource.RLIMIT_FSIZE, before)
-    signal.signal(signal.SIGXFSZ, handler)
   assert 'file.bin.part: cannot be written: File too large' in text
   assert not list(tmp_path.iterdir())

@@ -4,12 +4,12 @@ import contextlib
 import io
 import json
 import os
-import resource
 import tracemalloc
 import zipfile
 
 import numpy as np
 import pytest
+from file_limit import files_of_at_most
 
 from googlenet_jax import cli
 from googlenet_jax.errors import UserError
@@ -214,12 +214,8 @@ def test_figures_are_shown_though_the_disk_is_too_full_to_keep_them(tmp_path, ca
   predictions.save(random(), tmp_path / 'a.npz')
   long = tmp_path / f'{"가" * 80}.npz'
   command = ['evaluate', f'--from_predictions={tmp_path / "a.npz"}', f'--predictions={long}']
-  limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-  resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))
-  try:
+  with files_of_at_most(1000):
     status = cli.main(command)
-  finally:
-    resource.setrlimit(resource.RLIMIT_FSIZE, limits)
   shown = capsys.readouterr()
   assert status == 1 and 'top-5 error' in shown.out
   assert f'{long}: cannot be written' in shown.err and shown.err.count('\n') == 1

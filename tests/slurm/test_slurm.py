@@ -58,31 +58,34 @@ def queue_is_empty():
   return not queue.stdout.strip()
 
 
-def test_an_array_with_a_preempted_member(sweep, tmp_path):
-  study = tmp_path / '연구 1' / 'seeds'
-  members = [study / 'members' / f'seed={seed}' for seed in range(2)]
-  assert 'submitted 2 members as job' in sweep('--sweep=seeds', '--parallel=1')
-  wait(lambda: len(read_metrics(members[0] / 'metrics.jsonl')) >= 5, study)
-  member = int((members[0] / 'lock').read_text().split()[1])
+def test_an_array_with_a_preempted_and_a_failing_member(sweep, tmp_path):
+  study = tmp_path / '연구 1' / 'split'
+  good, bad = (study / 'members' / f'eval_split={split}' for split in ('test', 'nowhere'))
+  arguments = ('--sweep=split', '--parallel=1', '--retries=1')
+  assert 'submitted 2 members as job' in sweep(*arguments)
+  wait(lambda: len(read_metrics(good / 'metrics.jsonl')) >= 5, study)
+  member = int((good / 'lock').read_text().split()[1])
   urgent = ['sbatch', '--partition=high', '--exclusive', '--output=/dev/null', '--wrap=sleep 1']
   with paused(member):  # or else it might be done at any moment
-    assert 'nothing to submit: 0 of 2 done' in sweep('--sweep=seeds')
+    assert 'nothing to submit: 0 of 2 done' in sweep(*arguments)
     # More urgent work wants the whole node: SLURM signals the member, which saves and waits again.
     subprocess.run(urgent, check=True, capture_output=True)
     wait(lambda: has_pending(member, signal.SIGTERM) or not is_paused(member), study)
-  wait(lambda: all((member / 'DONE').exists() for member in members), study)
-  log = (study / 'logs/seed=0.log').read_text()
+  wait(lambda: (good / 'DONE').exists() and queue_is_empty(), study)
+  log = (study / 'logs/eval_split=test.log').read_text()
   assert 'by SIGTERM; the same command goes on' in log
   assert 'resumed at step' in log
-  wait(queue_is_empty, study)
-  assert '2 of 2 done' in sweep('--sweep=seeds', '--status')
-  assert 'nothing to submit: 2 of 2 done' in sweep('--sweep=seeds')
-  # It ends with the figures of a run that nobody disturbed.
+  lines = [json.loads(line) for line in (bad / 'failures.jsonl').read_text().splitlines()]
+  assert [line['attempt'] for line in lines] == [1, 2]
+  assert 'nowhere' in lines[-1]['message']
+  assert '1 of 2 done, 1 failed' in sweep(*arguments, '--status', status=1)
+  # The other ends with the figures of a run that nobody disturbed.
   assert cli.main(['train', f'--config={EXPERIMENT}', f'--workdir={tmp_path / "alone"}']) == 0
-  figures = [json.loads((p / 'result.json').read_text()) for p in (members[0], tmp_path / 'alone')]
+  figures = [json.loads((p / 'result.json').read_text()) for p in (good, tmp_path / 'alone')]
   assert figures[0]['test'] == figures[1]['test']
 
 
+@pytest.mark.long  # two processes find each other in tests/tpu, too
 def test_two_processes_of_a_member_find_each_other(sweep, tmp_path):
   study = tmp_path / '연구 1' / 'single'
   sweep('--sweep=single', '--slurm=ntasks=2', '--config.duration=5 steps')
@@ -90,18 +93,6 @@ def test_two_processes_of_a_member_find_each_other(sweep, tmp_path):
   wait(result.exists, study)
   figures = json.loads(result.read_text())
   assert (figures['processes'], figures['devices'], figures['steps']) == (2, 2, 5)
-
-
-def test_a_member_that_fails_stops_no_other(sweep, tmp_path):
-  study = tmp_path / '연구 1' / 'one_bad'
-  names = [f'data.eval_split={split},duration=1_step' for split in ('nowhere', 'test')]
-  sweep('--sweep=one_bad', '--retries=1')
-  bad, good = (study / 'members' / name.replace('data.', '') for name in names)
-  wait(lambda: (good / 'DONE').exists() and queue_is_empty(), study)
-  lines = [json.loads(line) for line in (bad / 'failures.jsonl').read_text().splitlines()]
-  assert [line['attempt'] for line in lines] == [1, 2]
-  assert 'nowhere' in lines[-1]['message']
-  assert '1 of 2 done, 1 failed' in sweep('--sweep=one_bad', '--retries=1', '--status', status=1)
 
 
 def test_what_sbatch_refuses_is_one_line(sweep, tmp_path):

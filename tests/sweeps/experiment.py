@@ -33,5 +33,9 @@ def sweep_single():
   return sweep('seed', [1])
 
 
+def sweep_split():
+  return sweep('data.eval_split', ['test', 'nowhere'])
+
+
 def sweep_one_bad():
   return zipit([sweep('data.eval_split', ['nowhere', 'test']), sweep('duration', ['1 step'] * 2)])

@@ -290,7 +290,7 @@ def test_print_gives_commands_that_run(one_bad, cache, run_here):
     (['--slurm=partition=x'], '--slurm: accepted: with --on=slurm'),
     (['--sampler=optuna'], '--sampler: accepted: with --on=local and --trials=N'),
     (['--config.sead=1'], 'config.sead: no such key'),
-    (['--sweep=nothing'], '--sweep=nothing: accepted: seeds, single, one_bad'),
+    (['--sweep=nothing'], '--sweep=nothing: accepted: seeds, single, split, one_bad'),
   ],
 )
 def test_bad_input_starts_nothing(more, said, tmp_path, monkeypatch, run_here):

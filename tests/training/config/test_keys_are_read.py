@@ -22,6 +22,12 @@ WAYS = (
   {'schedule.name': 'polynomial', 'data.augment.preset': 'paper'},
   {'schedule.name': 'staircase', 'data.augment.preset': 'small'},
 )
+# Networks that take half of the time to trace, or less.
+NARROW = {
+  'resnet': {'variant': 'resnet20'},
+  'bn_inception': {'variant': 'small'},
+  'inception': {'variant': 'small', 'skip': '5b,5c,5d,6b,6c,6d,6e,7b,7c'},
+}
 # Keys that are only read in other sections, or nowhere.
 DEAD = ('decay', 'unread', 'evaluation.name', 'optimizer.size', 'data.unread', 'ema.factor')
 
@@ -50,8 +56,7 @@ def reads(tmp_path_factory, cache):
     loop.train(reads.recorded(run), WorkDirectory(tmp_path_factory.mktemp('run')), cache)
     for family, config in configs.items():
       config.update_from_flattened_dict({'batch_size': 8, 'data.image_size': 128})
-      if 'inception' in family:  # half the time to trace
-        config.model.variant = 'small'
+      config.model.update(NARROW.get(family, {}))
       if 'lrn' in config.model:
         config.model.lrn.enabled = True
       assert open_experiment(reads.recorded(config), cache).hyper

@@ -1,10 +1,18 @@
-"""How a process learns of the others; tests/faults tests that they compute together."""
+"""How processes find each other; test_parallelism.py and tests/faults have what they compute."""
+
+import contextlib
+import json
+import pathlib
+import subprocess
+import sys
 
 import pytest
+from ports import held_port
 
 from googlenet_jax.errors import UserError
 from googlenet_jax.training.devices.distributed import TIMEOUT, settings
 
+EXPERIMENT = pathlib.Path(__file__).parents[2] / 'sweeps/experiment.py'
 SLURM = {'SLURM_JOB_ID': '123', 'SLURM_STEP_ID': '0', 'SLURM_STEP_NUM_TASKS': '2'}
 
 
@@ -73,3 +81,26 @@ def test_slurm_on_several_nodes_and_pods_are_left_to_jax():
 def test_impossible_flags(arguments, message):
   with pytest.raises(UserError, match=message):
     settings({}, *arguments)
+
+
+def test_two_processes_train_one_network(tmp_path):
+  """They end together, with one set of files, which the first has written."""
+  command = [sys.executable, '-m', 'googlenet_jax', 'train', f'--config={EXPERIMENT}']
+  command += [f'--workdir={tmp_path / "run"}', '--config.duration=2 steps', '--processes=2']
+  with held_port() as port, contextlib.ExitStack() as running:
+    processes = [
+      running.enter_context(
+        subprocess.Popen(
+          [*command, f'--coordinator=127.0.0.1:{port}', f'--process={process}'],
+          stdout=subprocess.PIPE,
+          stderr=subprocess.STDOUT,
+          text=True,
+        )
+      )
+      for process in range(2)
+    ]
+    said = [process.communicate()[0] for process in processes]
+  assert [process.returncode for process in processes] == [0, 0], said
+  result = json.loads((tmp_path / 'run/result.json').read_text())
+  assert (result['processes'], result['devices'], result['steps']) == (2, 2, 2)
+  assert 'test accuracy' in said[0] and 'test accuracy' not in said[1]

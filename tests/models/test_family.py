@@ -165,7 +165,13 @@ def test_the_last_map_is_averaged_for_the_classifier(name):
   np.testing.assert_allclose(logits, expected, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize('name', FAMILIES)
+# GoogLeNet has pools and LRN between the same modules.
+SLOW = ('bn_inception', 'inception')
+
+
+@pytest.mark.parametrize(
+  'name', [pytest.param(n, marks=[pytest.mark.long] * (n in SLOW)) for n in FAMILIES]
+)
 def test_kernels_change_no_network(name):
   """Every family passes them on: the plain forms give the same as the platform's."""
   size = default_size(name, smallest(name))

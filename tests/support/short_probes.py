@@ -7,6 +7,7 @@ from googlenet_jax.training.config import defaults
 CHANGES = {
   'model.variant': 'cnn8',
   'model.width': 0.125,
+  'model.kernels': 'cpu',
   'data.image_size': 64,
   'data.resize': 64,
   'batch_size': 16,

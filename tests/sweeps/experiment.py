@@ -11,6 +11,7 @@ def get_config():
   config.log_every = '1 step'
   config.model.variant = 'small'
   config.model.width = 0.03125
+  config.model.kernels = 'cpu'  # not traced for all platforms
   config.model.groups = 1
   config.model.lrn.enabled = False
   config.data.source = 'synthetic:64'

@@ -33,7 +33,12 @@ from googlenet_jax.training.step.step import make_eval_step, make_train_step
 DEVICES, BATCH, CLASSES, STEPS = 4, 16, 7, 3
 KINDS = ('jit', 'pmap')
 
-SMALL = {'model.variant': 'small', 'model.width': 0.125, 'data.image_size': 16}
+SMALL = {
+  'model.variant': 'small',
+  'model.width': 0.125,
+  'model.kernels': 'cpu',
+  'data.image_size': 16,
+}
 CASES = {
   'batch_norm': {**SMALL, 'model.aux': ('4a',), 'ema.kind': 'polyak'},
   'plain': {

@@ -37,6 +37,7 @@ def tiny(**changes):
     config.update_from_flattened_dict(
       {
         'model.variant': 'small',
+        'model.kernels': 'cpu',
         'model.width': 0.05,
         'model.widths': PLAIN,
         'model.batch_norm': False,

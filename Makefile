@@ -13,9 +13,6 @@ RUN := .venv/bin/python
 extra = $(shell sed -n '/^$(1) =/,/^[a-z]/{s/^  \([^ ]*\).*/"\1"/p}' setup.cfg)
 WORKDIR ?= runs/digits
 
-# Tests start a hundred processes, which should not compile the package each time.
-export PYTHONDONTWRITEBYTECODE :=
-
 .PHONY: help demo test test-long test-newest faults lint format docs docs-config docs-family \
   notebook bench bench-targets bench-input release clean
 help:  ## this list
@@ -23,6 +20,9 @@ help:  ## this list
 
 demo: .venv/installed  ## train GoogLeNet on handwritten digits (about two minutes on two cores)
 	@"$(RUN)" -m googlenet_jax demo --workdir="$(WORKDIR)"
+
+# Tests start a hundred processes, which should not compile the package each time.
+test test-long test-newest faults: export PYTHONDONTWRITEBYTECODE :=
 
 test: .venv/installed  ## the tests, three at a time: some wait for SLURM or a signal
 	@"$(RUN)" -m pytest -q -n 3 --dist worksteal

@@ -85,8 +85,8 @@ def add_cache_dir(parser: argparse.ArgumentParser) -> None:
   parser.add_argument(
     '--cache_dir',
     type=pathlib.Path,
-    help='folder for built-in data sets and downloads (default: $GOOGLENET_CACHE, or '
-    '~/.cache/googlenet_jax)',
+    help='folder for built-in data sets, downloads and copies from buckets (default: '
+    '$GOOGLENET_CACHE, or ~/.cache/googlenet_jax)',
   )
 
 

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from googlenet_jax.data.sources import digits, folder, manifest, synthetic, tfds_records
 from googlenet_jax.data.split import Split
 from googlenet_jax.errors import UserError
+from googlenet_jax.storage.urls import place
 
 ACCEPTED = 'digits, folder:PATH, manifest:FILE.csv, prepared:PATH, tfds:NAME or synthetic[:N]'
 
@@ -22,10 +23,10 @@ def open_split(
   Args:
     source: `digits` (scikit-learn's handwritten digits), `folder:PATH` (class folders),
       `manifest:FILE.csv` (files and labels in a table), `prepared:PATH` (a TFDS folder in
-      ArrayRecord), `tfds:NAME` (a data set that TFDS has prepared, in ArrayRecord) or `synthetic:N`
-      (N random images of 64x64 in 10 classes).
+      ArrayRecord, or its URL in a bucket), `tfds:NAME` (a data set that TFDS has prepared, in
+      ArrayRecord) or `synthetic:N` (N random images of 64x64 in 10 classes).
     split: usually `train` or `test`.
-    cache_dir: the directory in which embedded data are prepared on first use.
+    cache_dir: the directory for embedded data, and for copies of data in buckets.
     key: the config key or flag that names the source, for messages.
 
   Raises:
@@ -38,7 +39,7 @@ def open_split(
     'digits': lambda: digits.open_digits(split, cache_dir),
     'folder': lambda: folder.open_folder(path, split),
     'manifest': lambda: manifest.open_manifest(path, split),
-    'prepared': lambda: tfds_records.open_prepared(path, split),
+    'prepared': lambda: tfds_records.open_prepared(place(rest), split, cache_dir),
     'tfds': lambda: tfds_records.open_named(rest, split),
     'synthetic': lambda: synthetic.open_synthetic(rest, split),
   }

@@ -3,9 +3,11 @@
 import pathlib
 from typing import Any
 
+from googlenet_jax.data.sources.staged import staged
 from googlenet_jax.data.split import Record, Split, UnknownSplitError
 from googlenet_jax.errors import UserError
 from googlenet_jax.normalization import IMAGENET, Normalization
+from googlenet_jax.storage.urls import Place, Url
 
 DOWNLOADS = {
   'cifar10': 'cifar10',
@@ -48,17 +50,25 @@ def open_builder(builder: Any, split: str) -> Split:
   )
 
 
-def open_prepared(path: pathlib.Path, split: str) -> Split:
-  """Opens a split of a data set by its folder, which contains `dataset_info.json`."""
+def open_prepared(where: Place, split: str, cache_dir: pathlib.Path) -> Split:
+  """Opens a split of a data set by its folder, which contains `dataset_info.json`.
+
+  Args:
+    where: the folder, or its URL in a bucket.
+    split: name of the split.
+    cache_dir: where data sets in buckets are copied to.
+  """
+  path = staged(where, split, cache_dir) if isinstance(where, Url) else where.expanduser()
   if not path.is_dir():
     raise UserError(
-      f'prepared:{path}: no such folder; accepted: one that googlenet prepare or download has '
+      f'prepared:{where}: no such folder; accepted: one that googlenet prepare or download has '
       'written'
     )
-  found = sorted(path.rglob('dataset_info.json')) if path.is_dir() else []
+  found = sorted(path.rglob('dataset_info.json'))
   if len(found) != 1:
     raise UserError(
-      f'prepared:{path}: {len(found)} files dataset_info.json below it; accepted: a folder with one'
+      f'prepared:{where}: {len(found)} files dataset_info.json below it; accepted: a folder with '
+      'one'
     )
   import tensorflow_datasets as tfds
 

@@ -65,7 +65,7 @@ def test_ids_follow_from_the_overrides_alone():
     ({'seed': 0.5}, r'config\.seed=0\.5: accepted: an integer'),
     ({'model.batch_norm': 1}, 'accepted: True or False'),
     ({'model.aux': '4a'}, 'accepted: a tuple'),
-    ({'model.batch_norm': None}, 'accepted: True or False'),
+    ({'seed': None}, r'config\.seed=None: accepted: an integer'),
     ('model.reduction', 'a dict of overrides'),
   ],
 )

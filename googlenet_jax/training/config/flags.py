@@ -12,7 +12,7 @@ from googlenet_jax.models import FAMILIES, choose
 from googlenet_jax.training.config import experiment_file
 from googlenet_jax.training.config.experiment_file import ExperimentFile
 from googlenet_jax.training.config.network import knobs_of, model_section
-from googlenet_jax.training.config.overrides import FAMILY, overridable, override
+from googlenet_jax.training.config.overrides import FAMILY, is_optional, overridable, override
 from googlenet_jax.training.config.schema import defaults, keys, unknown_key
 
 logger = logging.getLogger('googlenet_jax')
@@ -101,14 +101,17 @@ def _typed(config: ConfigDict, arguments: list[str]) -> dict[str, Any]:
   config = overridable(config, family)
   for match in given:
     _check(config, match['key'], match['value'])
+  last = {match['key']: match for match in given if match['key'] != FAMILY}
+  # ml_collections cannot parse None.
+  none = {k: None for k, m in last.items() if m['value'] == 'None' and is_optional(config, k)}
   values = flags.FlagValues()
-  argv = ['googlenet', *(match[0] for match in given if match['key'] != FAMILY)]
+  argv = ['googlenet', *(match[0] for key, match in last.items() if key not in none)]
   try:
     config_flags.DEFINE_config_dict('config', config, flag_values=values, sys_argv=argv)
     values(argv)
   except flags.Error as error:
     raise UserError(' '.join(str(error).split())) from error
-  return family | config_flags.get_override_values(values['config'])
+  return family | config_flags.get_override_values(values['config']) | none
 
 
 def _check(config: ConfigDict, key: str, value: str | None) -> None:

@@ -5,7 +5,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from ml_collections import ConfigDict
+from ml_collections import ConfigDict, FieldReference
 
 from googlenet_jax.errors import UserError
 from googlenet_jax.training.config.network import with_family
@@ -35,6 +35,8 @@ def override(config: ConfigDict, overrides: Mapping[str, Any]) -> ConfigDict:
     if key not in known:
       raise unknown_key(changed, key)
     section, name = _section(changed, key)
+    if value is None and not is_optional(changed, key):
+      raise _refused(key, value, section.get_type(name))
     try:
       section[name] = value
     except TypeError as error:
@@ -69,11 +71,20 @@ def _typed(config: ConfigDict, key: str, value: Any) -> Any:
   section, name = _section(config, key)
   kind = section.get_type(name)
   value = _plain(value)
+  if value is None and is_optional(config, key):
+    return None
   if kind is float and type(value) is int:
     value = float(value)
   if type(value) is not kind or (kind is float and not math.isfinite(value)):
     raise _refused(key, value, kind)
   return value
+
+
+def is_optional(config: ConfigDict, key: str) -> bool:
+  """Whether a key of a config, which must exist, may be None: whether it is by default."""
+  section, name = _section(config, key)
+  # Its default is a placeholder, and stays a reference whatever the value.
+  return isinstance(dict(section.items(preserve_field_references=True))[name], FieldReference)
 
 
 def _section(config: ConfigDict, key: str) -> tuple[ConfigDict, str]:

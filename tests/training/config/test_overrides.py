@@ -138,3 +138,18 @@ def test_a_key_that_only_a_stored_config_has_is_a_difference(tmp_path):
   assert changes(stored, defaults(), tmp_path) == {'later': (None, None)}
   with pytest.raises(UserError, match=r'config\.later: no such key'):
     restored(stored, tmp_path)
+
+
+def test_a_key_that_is_none_by_default_may_be_none_again(file):
+  arguments = [file, '--config.model.dropout=0.5', '--config.data.mean=(1.0,)']
+  config = parse_config([*arguments, '--config.model.dropout=None', '--config.data.mean=None'])
+  assert config.model.dropout is None and config.data.mean is None
+  assert parse_config([file, '--config.model.dropout=None', arguments[1]]).model.dropout == 0.5
+  assert overrides.typed(config, {'model.dropout': None}) == {'model.dropout': None}
+  assert override(parse_config(arguments), {'data.mean': None}).data.mean is None
+  for refuse in (override, overrides.typed):
+    with pytest.raises(UserError, match=r'config\.seed=None: accepted: an integer'):
+      refuse(config, {'seed': None})
+  with pytest.raises(UserError, match=r'config\.seed=None: '):
+    parse_config([file, '--config.seed=None'])
+  assert parse_config([file, '--config.init.weights=None']).init.weights == 'None'  # a file

@@ -25,9 +25,14 @@ def exported(request):
   variables = random_variables(model, size)
   images = np.random.default_rng(1).normal(size=(3, size, size, 3)).astype(np.float32)
   logits = jax.jit(lambda variables: model.clone(aux=()).apply(variables, images).logits)
-  certain = np.std(logits(variables))
-  for leaf in variables['params'][CLASSIFIER].values():  # scales the logits
-    leaf /= certain
+  # The logits are centered and scaled; otherwise one class would be certain for all images. A
+  # network whose class maps have a ReLU is only scaled.
+  classifier, values = variables['params'][CLASSIFIER], np.asarray(logits(variables))
+  if not getattr(model.architecture, 'relu', False):
+    classifier['bias'] -= values.mean(0)
+    values = values - values.mean(0)
+  for leaf in classifier.values():
+    leaf /= max(1, values.std())
   bundle = Bundle(
     model, {'batch_stats': {}, **variables}, Preprocessing(size, size), tuple('abcde'), 'a test'
   )

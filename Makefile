@@ -13,7 +13,7 @@ RUN := .venv/bin/python
 extra = $(shell sed -n '/^$(1) =/,/^[a-z]/{s/^  \([^ ]*\).*/"\1"/p}' setup.cfg)
 WORKDIR ?= runs/digits
 
-.PHONY: help demo test test-long test-newest faults lint format docs docs-config docs-family \
+.PHONY: help demo test test-long test-newest test-clusters faults lint format docs docs-config docs-family \
   notebook bench bench-targets bench-input release clean
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 14
@@ -22,7 +22,7 @@ demo: .venv/installed  ## train GoogLeNet on handwritten digits (about two minut
 	@"$(RUN)" -m googlenet_jax demo --workdir="$(WORKDIR)"
 
 # Tests start a hundred processes, which should not compile the package each time.
-test test-long test-newest faults: export PYTHONDONTWRITEBYTECODE :=
+test test-long test-newest test-clusters faults: export PYTHONDONTWRITEBYTECODE :=
 
 test: .venv/installed  ## the tests, three at a time: some wait for SLURM or a signal
 	@"$(RUN)" -m pytest -q -n 3 --dist worksteal
@@ -32,6 +32,10 @@ test-long: .venv/installed  ## what the tests have a short form of: each family 
 
 test-newest: .venv-newest/installed  ## the tests on Python 3.13 with the newest jax
 	@.venv-newest/bin/python -m pytest -q -n 2 --dist worksteal
+
+test-clusters: .venv-clusters/installed  ## buckets, Kubernetes and trackers against real servers on this machine
+	@.venv-clusters/bin/python -m pytest -q -n 2 --dist worksteal -m 'long or not long' \
+	  tests/buckets tests/kubernetes tests/training/run/trackers
 
 faults: .venv/installed  ## attack real runs: kills, signals, damaged checkpoints, a full disk (20 minutes)
 	@"$(RUN)" tests/faults/drill.py
@@ -79,7 +83,7 @@ release: .venv/installed .venv-release/installed  ## dist/: sdist and wheel, bui
 	@"$(RUN)" tests/release/check.py dist/*.whl dist/*.tar.gz
 
 clean:  ## remove the environments; runs stay
-	rm -rf .venv .venv-newest .venv-bench .venv-targets .venv-release .venv-docs
+	rm -rf .venv .venv-newest .venv-clusters .venv-bench .venv-targets .venv-release .venv-docs
 
 .venv/installed: requirements.txt requirements-newest.txt setup.cfg
 	@$(call environment,.venv,PYTHON,3.11 to 3.13)
@@ -101,6 +105,13 @@ clean:  ## remove the environments; runs stay
 	@$(call environment,.venv-targets,PYTHON,3.11 to 3.13)
 	@echo 'installing the compilers for TPUs and GPUs (gigabytes) ...'
 	@.venv-targets/bin/python -m pip install -q --disable-pip-version-check -e '.[tpu,cuda]'
+	@touch $@
+
+.venv-clusters/installed: requirements.txt requirements-newest.txt setup.cfg
+	@$(call environment,.venv-clusters,PYTHON,3.11 to 3.13)
+	@echo 'installing storage, trackers and servers for the tests ...'
+	@.venv-clusters/bin/python -m pip install -q --disable-pip-version-check \
+	  -e '.[s3,gcs,mlflow,wandb,clusters]'
 	@touch $@
 
 .venv-docs/installed: setup.cfg

@@ -12,7 +12,13 @@ from googlenet_jax.models import FAMILIES, choose
 from googlenet_jax.training.config import experiment_file
 from googlenet_jax.training.config.experiment_file import ExperimentFile
 from googlenet_jax.training.config.network import knobs_of, model_section
-from googlenet_jax.training.config.overrides import FAMILY, is_optional, overridable, override
+from googlenet_jax.training.config.overrides import (
+  FAMILY,
+  is_optional,
+  overridable,
+  override,
+  refused,
+)
 from googlenet_jax.training.config.schema import defaults, keys, unknown_key
 
 logger = logging.getLogger('googlenet_jax')
@@ -110,6 +116,9 @@ def _typed(config: ConfigDict, arguments: list[str]) -> dict[str, Any]:
     config_flags.DEFINE_config_dict('config', config, flag_values=values, sys_argv=argv)
     values(argv)
   except flags.Error as error:
+    for key in set(last) - set(none):
+      if str(error).startswith(f'flag --config.{key}={last[key]["value"]}: '):
+        raise refused(config, key, last[key]['value']) from error
     raise UserError(' '.join(str(error).split())) from error
   return family | config_flags.get_override_values(values['config']) | none
 

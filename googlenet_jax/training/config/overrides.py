@@ -36,11 +36,11 @@ def override(config: ConfigDict, overrides: Mapping[str, Any]) -> ConfigDict:
       raise unknown_key(changed, key)
     section, name = _section(changed, key)
     if value is None and not is_optional(changed, key):
-      raise _refused(key, value, section.get_type(name))
+      raise refused(changed, key, repr(value))
     try:
       section[name] = value
     except TypeError as error:
-      raise _refused(key, value, section.get_type(name)) from error
+      raise refused(changed, key, repr(value)) from error
   return changed
 
 
@@ -76,7 +76,7 @@ def _typed(config: ConfigDict, key: str, value: Any) -> Any:
   if kind is float and type(value) is int:
     value = float(value)
   if type(value) is not kind or (kind is float and not math.isfinite(value)):
-    raise _refused(key, value, kind)
+    raise refused(config, key, repr(value))
   return value
 
 
@@ -101,6 +101,12 @@ def _plain(value: Any) -> Any:
   return tuple(map(_plain, value)) if isinstance(value, list | tuple) else value
 
 
-def _refused(key: str, value: Any, kind: type) -> UserError:
+def refused(config: ConfigDict, key: str, shown: str) -> UserError:
+  """The error for a value of another type than the key's; says what is accepted."""
+  section, name = _section(config, key)
+  kind = section.get_type(name)
   names = {float: 'a finite number', int: 'an integer', str: 'text', bool: 'True or False'}
-  return UserError(f'config.{key}={value!r}: accepted: {names.get(kind, f"a {kind.__name__}")}')
+  accepted = names.get(kind, f'a {kind.__name__}')
+  if is_optional(config, key):
+    accepted = f'{accepted.replace(" or ", ", ")} or None'
+  return UserError(f'config.{key}={shown}: accepted: {accepted}')

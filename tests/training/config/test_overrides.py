@@ -153,3 +153,19 @@ def test_a_key_that_is_none_by_default_may_be_none_again(file):
   with pytest.raises(UserError, match=r'config\.seed=None: '):
     parse_config([file, '--config.seed=None'])
   assert parse_config([file, '--config.init.weights=None']).init.weights == 'None'  # a file
+
+
+@pytest.mark.parametrize(
+  ('key', 'value', 'accepted'),
+  [
+    ('seed', 'x', 'an integer'),
+    ('model.width', 'wide', 'a finite number'),
+    ('model.batch_norm', 'maybe', 'True, False or None'),
+    ('model.dropout', 'x=y: z', 'a finite number or None'),
+    ('ema.decay', 'None', 'a finite number'),
+  ],
+)
+def test_text_that_is_no_value_of_its_key_is_one_line(file, key, value, accepted):
+  with pytest.raises(UserError) as error:
+    parse_config([file, '--config.seed=1', f'--config.{key}={value}'])
+  assert str(error.value) == f'config.{key}={value}: accepted: {accepted}'

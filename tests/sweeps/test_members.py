@@ -63,7 +63,7 @@ def test_ids_follow_from_the_overrides_alone():
     ({'model.reduction': float('nan')}, 'a finite number'),
     ({'seed': np.float64(1)}, r'config\.seed=1\.0: accepted: an integer'),
     ({'seed': 0.5}, r'config\.seed=0\.5: accepted: an integer'),
-    ({'model.batch_norm': 1}, 'accepted: True or False'),
+    ({'model.batch_norm': 1}, 'accepted: True, False or None'),
     ({'model.aux': '4a'}, 'accepted: a tuple'),
     ({'seed': None}, r'config\.seed=None: accepted: an integer'),
     ('model.reduction', 'a dict of overrides'),

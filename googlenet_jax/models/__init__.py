@@ -51,12 +51,12 @@ def build(family: str, variant: str | None = None, *, classes: int = 1000, **kno
   Args:
     family: an entry of `FAMILIES`.
     variant: one of the family's variants; by default its first.
-    classes: outputs of the classifier and of each head.
+    classes: number of outputs of the classifier and of each head.
     **knobs: values for fields of the family's knobs, such as `width=0.5`; the others keep their
       defaults.
 
   Raises:
-    UserError: names the argument and what it accepts.
+    UserError: an argument is invalid; names it and what it accepts.
   """
   chosen = choose('family', family, FAMILIES)
   start = next(iter(chosen.variants)) if variant is None else variant

@@ -13,20 +13,20 @@ from googlenet_jax.errors import UserError
 class GroupBatchNorm(nn.Module):
   """Batch normalization (1502.03167) in training, with separate statistics for groups of a batch.
 
-  A group is `group` consecutive images of the whole batch, wherever they are placed: the result
-  does not depend on the number of devices. If each group is on one device, the devices exchange
-  nothing here. Parameters, running statistics and arithmetic are those of `nn.BatchNorm`, which is
-  used at inference. The running statistics are updated with the groups' means and (biased)
+  A group is `group` consecutive images of the whole batch, whichever devices they are on, so the
+  result does not depend on the number of devices. Devices communicate here only if groups span
+  several of them. Parameters, running statistics and arithmetic are those of `nn.BatchNorm`, which
+  is used at inference. The running statistics are updated with the groups' means and (biased)
   variances, averaged over the groups.
 
   Attributes:
     group: number of images that share statistics.
     epsilon: added to the variance.
     momentum: decay rate of the running statistics.
-    axis_name: the axis that devices are mapped over, each with a part of the batch, as under
-      `pmap`. The running statistics are then those of this device's groups; the caller averages
-      them over the axis, in one exchange for all layers.
-    dtype: the type of the result.
+    axis_name: the mapped axis that divides the batch among devices, as under `pmap`. The running
+      statistics are then those of this device's groups; the caller averages them over the axis, in
+      one exchange for all layers.
+    dtype: the dtype of the result.
   """
 
   group: int
@@ -66,7 +66,7 @@ class GroupBatchNorm(nn.Module):
     return ((grouped - mean) * factor + bias).reshape(x.shape).astype(self.dtype)
 
   def _shared(self, moments: jax.Array, images: int) -> jax.Array:
-    """Means over all images of each group, from the means over its images on this device."""
+    """Means over each whole group, from the means over its images on this device."""
     if images % self.group == 0:
       return moments
     span = self.group // images

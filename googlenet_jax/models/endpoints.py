@@ -16,12 +16,12 @@ from googlenet_jax.models.kernels import PLAIN
 
 
 def abstract_images(image_size: int, batch: int = 1) -> jax.ShapeDtypeStruct:
-  """Shape and type of float32[batch, image_size, image_size, 3]."""
+  """The shape and dtype of images, float32[batch, image_size, image_size, 3]."""
   return jax.ShapeDtypeStruct((batch, image_size, image_size, 3), jnp.float32)
 
 
 class Call(NamedTuple):
-  """A call of a module of a network, with the shapes and types of its input and output."""
+  """A call to one of a network's modules, with the shapes and dtypes of its input and output."""
 
   path: tuple[str, ...]
   module: nn.Module
@@ -30,12 +30,12 @@ class Call(NamedTuple):
 
 
 class Traced(NamedTuple):
-  """A network traced for one image at inference, with the initialization of its variables.
+  """The trace of a network's initialization and inference on one image.
 
   Attributes:
-    variables: shapes and types of its variables.
-    calls: the calls of all modules, in the order in which they begin.
-    computation: all operations with the modules' names; its last input is the image.
+    variables: shapes and dtypes of the network's variables.
+    calls: the calls to all modules, in the order in which they start.
+    computation: all operations, labeled with module names; its last input is the image.
   """
 
   variables: dict[str, Any]
@@ -43,11 +43,11 @@ class Traced(NamedTuple):
   computation: core.ClosedJaxpr
 
 
-@functools.lru_cache(maxsize=64)  # tracing takes a second or more, and each figure begins with it
+@functools.lru_cache(maxsize=64)  # tracing takes a second or more, and every figure needs it
 def traced(model: nn.Module, image_size: int) -> Traced:
-  """Traces a network once for all that is asked of its structure; nothing is computed.
+  """Traces a network, once for all uses of its structure; nothing is computed.
 
-  Each kernel has one fixed form, its definition: with a choice, every form would be traced.
+  Kernels are in their plain forms: if the platform chose the form, every form would be traced.
   """
   plain = model.clone(forms=PLAIN) if isinstance(model, Network) else model
   found: list[Any] = []
@@ -62,7 +62,7 @@ def traced(model: nn.Module, image_size: int) -> Traced:
     found[place] = Call(context.module.path, context.module.clone(), *shapes)
     return output
 
-  # Flax puts the names of modules into the computation only if it is told to.
+  # Labels operations with the names of modules, even where FLAX_PROFILE is off.
   with nn.intercept_methods(note), nn.override_named_call(True):
     computation, (_, variables) = jax.make_jaxpr(plain.init_with_output, return_shape=True)(
       jax.random.key(0), abstract_images(image_size)
@@ -75,12 +75,12 @@ def _abstract(array: Any) -> jax.ShapeDtypeStruct:
 
 
 def abstract_variables(model: nn.Module, image_size: int) -> dict[str, Any]:
-  """Shapes and types of a network's variables at an input size."""
+  """The shapes and dtypes of a network's variables at a given input size."""
   return traced(model, image_size).variables
 
 
 def endpoint_names(model: nn.Module, image_size: int) -> list[str]:
-  """The names that `endpoints` accepts: those of all modules."""
+  """The names that `endpoints` accepts, one for each module."""
   paths = {call.path for call in traced(model, image_size).calls if call.path}
   return ['/'.join(path) for path in sorted(paths)]
 
@@ -99,7 +99,7 @@ def endpoints(
     names: the endpoints to return; `endpoint_names` lists all of them.
 
   Raises:
-    UserError: the network has no endpoint of that name.
+    UserError: the network has no endpoint with that name.
   """
   accepted = endpoint_names(model, max(images.shape[1:3]))
   for name in names:

@@ -23,11 +23,11 @@ CLASSIFIER = 'classifier'
 """The name of every network's last layer, a linear layer whose outputs are the logits."""
 
 MAX_CHANNELS = 2**20
-"""The most channels of one layer; a multiplier that asks for more is taken for a typo."""
+"""The maximum number of channels in a layer; more are treated as a typo."""
 
 
 class Outputs(NamedTuple):
-  """What a network returns: `logits`, float32[n, classes], and each head's logits by its place."""
+  """A network's outputs: `logits`, float32[n, classes], and the heads' logits, by place."""
 
   logits: jax.Array
   aux: dict[str, jax.Array]
@@ -38,26 +38,26 @@ class Network(nn.Module):
 
   `images` are float[n, h, w, 3], normalized. With `train=True` a network needs an RNG named
   `dropout` and, if it has batch normalization, `mutable=['batch_stats']`. The last layer is named
-  `classifier`, an auxiliary head `aux_` followed by its place. Inference parameters contain no
-  heads.
+  `classifier`, and the auxiliary head at place `4a` is named `aux_4a`. Parameters for inference do
+  not include the heads.
 
   Attributes:
     architecture: everything that determines the trunk and the structure of its heads.
     classes: number of outputs of the classifier and of each head.
     aux: places with an auxiliary head; empty at inference.
-    probes: the heads of `aux` that measure and do not teach: no gradient flows from them into the
-      trunk.
-    dtype: type of the computation; parameters and logits are float32.
-    frozen: top-level modules (`conv1`, `aux_4a`) that compute the same in training as at inference,
-      using their running statistics.
+    probes: places in `aux` whose heads only measure: no gradient flows from them into the trunk.
+    dtype: dtype of the computation; parameters and logits are float32.
+    frozen: top-level modules (`conv1`, `aux_4a`) that run in inference mode even in training, using
+      their running statistics.
     batch_norm_group: number of consecutive images that share batch statistics in training; None for
-      the whole batch. Under a mapped axis the network then returns running statistics of the
-      device's own groups, which the caller has to average over the axis.
-    axis_name: mapped axis over which batch statistics are shared, as under `pmap`; without one,
-      statistics are computed over the array that the network is given.
-    forms: how kernels are computed; by default the form that the target platform prefers.
-    remat: patterns of top-level modules (`inception_*`) that are rematerialized: training keeps
-      only their inputs, and the backward pass recomputes the rest.
+      the whole batch. With groups and a mapped axis, the network returns the running statistics of
+      the device's own groups, and the caller has to average them over the axis.
+    axis_name: mapped axis over which batch statistics are combined, as under `pmap`; None computes
+      them from the input array alone.
+    forms: the form in which each kernel is computed; by default the target platform's
+      preferred one.
+    remat: patterns of top-level modules (`inception_*`) to rematerialize: training keeps only their
+      inputs, and the backward pass recomputes the rest.
   """
 
   architecture: Any = None
@@ -77,8 +77,8 @@ class Network(nn.Module):
   ) -> jax.Array:
     """Calls a top-level module (in inference mode if it is frozen), then the max pool after it.
 
-    A pool after a `ConvUnit` is computed inside the unit, which makes the unit's bias and ReLU
-    cheaper. It stays outside if the value in between is captured or if `forms` asks for that.
+    A `ConvUnit` applies the pool itself, which makes its bias and ReLU cheaper. The pool is applied
+    separately if the module's output is captured, or if `forms` or `remat` requires it.
     """
     name = module.name or ''
     learns = train and name not in self.frozen
@@ -94,7 +94,7 @@ class Network(nn.Module):
 
   @nn.nowrap
   def convolution(self, *arguments: Any, **more: Any) -> ConvUnit:
-    """A `ConvUnit` configured by the architecture, which has a `batch_norm`, and by the trainer.
+    """A `ConvUnit` configured by the network's fields and its architecture's, such as `batch_norm`.
 
     Args:
       *arguments: features, kernel, stride and groups.
@@ -111,21 +111,21 @@ class Network(nn.Module):
 
 
 def knob(default: Any, description: str) -> Any:
-  """A field of a family's knobs, with a description of its meaning."""
+  """Declares a field of a family's knobs, with its default and its description."""
   return dataclasses.field(default=default, metadata={'description': description})
 
 
 def added(default: Any) -> Any:
-  """A field that an architecture in older files lacks; `default` is its value for these files."""
+  """Declares a field that architectures in older files lack; for them it is `default`."""
   return dataclasses.field(default=default, metadata={'added': True})
 
 
 @dataclasses.dataclass(frozen=True)
 class Knobs:
-  """The knobs of networks of all families; each family adds its own.
+  """The knobs that all families have; each family adds its own.
 
-  The fields are the keys of `config.model`, except `family`. A field may itself be a dataclass of
-  knobs, which becomes a section of the config.
+  The fields are the keys of `config.model` other than `family`. A field may itself be a dataclass
+  of knobs, which becomes a section of the config.
   """
 
   variant: str = knob('', "the variant to start from, one of the family's")
@@ -154,10 +154,10 @@ class LRNKnobs:
   k: float | None = knob(None, 'constant added to the sum')
 
   def apply(self, variant: LRN | None, paper: LRN) -> LRN | None:
-    """The variant's constants, or the paper's if it has none, with the knobs' changes.
+    """The variant's constants, or else the paper's, as changed by the knobs; None if disabled.
 
     Raises:
-      UserError: names the constant and what it accepts.
+      UserError: a constant is invalid; names it and what it accepts.
     """
     if self.enabled is False or not (self.enabled or variant):
       return None
@@ -168,12 +168,12 @@ class LRNKnobs:
 
 @dataclasses.dataclass(frozen=True)
 class Variant:
-  """A published network, or a reading of one.
+  """A published network, or one interpretation of it.
 
   Attributes:
     architecture: its structure.
     source: where it is described, and what sets it apart, in one line.
-    image_size: height and width in pixels of the images that its figures refer to.
+    image_size: height and width, in pixels, of the images that its figures refer to.
   """
 
   architecture: Any
@@ -191,15 +191,15 @@ class Family:
     network: the class of its networks.
     knobs: a subclass of `Knobs`, whose defaults give the family's first variant.
     variants: its variants by name, the default first.
-    apply_knobs: (architecture of the variant, knobs) -> architecture; raises a UserError that names
+    apply_knobs: (the variant's architecture, knobs) -> architecture; raises a UserError that names
       the knob.
-    places: (architecture) -> where auxiliary heads may attach, in network order.
-    heads: where the paper puts auxiliary heads, the default of `config.model.aux`.
+    places: (architecture) -> the places where auxiliary heads can attach, in network order.
+    heads: the places where the paper attaches heads, which are the default of `config.model.aux`.
     last_map: (architecture) -> the endpoint whose mean over all positions is the classifier's
       input; None if the network does not end this way.
     first_convolution: (architecture) -> the module that is applied to the images.
-    bounds: the largest integers accepted for an architecture in an untrusted file, by field
-      (`lrn.size`); every other integer is a number of channels.
+    bounds: the largest integer accepted in each field (`lrn.size`) of an architecture from an
+      untrusted file; integers in all other fields are numbers of channels.
   """
 
   name: str
@@ -218,7 +218,7 @@ class Family:
     """The network that the knobs describe.
 
     Raises:
-      UserError: names the knob and what it accepts.
+      UserError: a knob is invalid; names it and what it accepts.
     """
     chosen = choose('variant', knobs.variant, self.variants).architecture
     architecture = self.apply_knobs(chosen, knobs)
@@ -254,8 +254,8 @@ def check_image_size(height: int, width: int, starved_pool: Callable[[int], str 
   Args:
     height: height of the images, in pixels.
     width: width of the images, in pixels.
-    starved_pool: (pixels of the shorter side) -> the name of the first pool that is left with too
-      few pixels, or None if all have enough.
+    starved_pool: (shorter side in pixels) -> the name of the first pool whose input is too small,
+      or None.
   """
   if pool := starved_pool(min(height, width)):
     least = next(size for size in range(1, 1024) if starved_pool(size) is None)
@@ -266,14 +266,14 @@ def check_image_size(height: int, width: int, starved_pool: Callable[[int], str 
 
 
 def check_rate(name: str, rate: float) -> float:
-  """Returns a knob that is a dropout rate; raises UserError if it is not a valid rate."""
+  """Returns a dropout rate; raises UserError unless it is at least 0 and below 1."""
   if not 0 <= rate < 1:
     raise UserError(f'{name}={rate}: a rate of at least 0 and below 1 is accepted')
   return rate
 
 
 def changed(architecture: Any, knobs: Any, changes: Mapping[str, Any]) -> Any:
-  """An architecture with changed fields, including the two knobs that most families have.
+  """An architecture with changed fields, including two for which most families have knobs.
 
   Args:
     architecture: a variant's architecture, with `dropout` and `kernel_init`.
@@ -295,10 +295,10 @@ def scaled(used: str, factor: float, where: str, channels: int) -> int:
   """A number of channels times a factor, rounded once.
 
   Args:
-    used: the knobs that make up the factor, such as `width=0.5`, for messages.
+    used: the knobs that make up the factor, such as `width=0.5`, for error messages.
     factor: a finite number above 0.
-    where: the layer, for messages.
-    channels: the layer's own number of channels.
+    where: the layer, for error messages.
+    channels: the layer's number of channels before scaling.
 
   Raises:
     UserError: there would be no channels, or too many.
@@ -315,14 +315,14 @@ def scaled(used: str, factor: float, where: str, channels: int) -> int:
 
 
 def check_factor(name: str, factor: float) -> float:
-  """Returns a knob that multiplies widths; raises UserError if it is not finite and above 0."""
+  """Returns a multiplier of widths; raises UserError unless it is finite and above 0."""
   if not (math.isfinite(factor) and factor > 0):
     raise UserError(f'{name}={factor}: a finite number above 0 is accepted')
   return factor
 
 
 def choose(name: str, value: str, table: Mapping[str, Any]) -> Any:
-  """Returns the entry of a table that a knob names; raises UserError if there is none."""
+  """Returns the table entry that a knob names; raises UserError if there is none."""
   if value not in table:
     raise UserError(f'{name}={value}: accepted: {", ".join(table)}')
   return table[value]

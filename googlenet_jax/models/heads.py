@@ -31,8 +31,8 @@ PREFIX = 'aux_'
 class HeadStructure:
   """An auxiliary head as data: average pool, convolutions, fully connected layers, classifier.
 
-  A width of None leaves the layer out; without any layers the head is a linear classifier on the
-  whole map. The defaults are GoogLeNet's (section 5).
+  A width of None omits the layer; if all are omitted, the head is a linear classifier on the whole
+  map. The defaults are GoogLeNet's (section 5).
 
   Attributes:
     conv: filters of the 1x1 convolution.
@@ -42,11 +42,11 @@ class HeadStructure:
       ceil mode: 28x28 -> 13x13), `global` (the mean over all positions) or `none`.
     fc2: units of a second fully connected layer.
     conv_relu: whether the 1x1 convolution has a ReLU.
-    conv2: filters of a second convolution, 5x5 without padding, whose outputs are averaged. If the
-      pool leaves 5x5 pixels, this is a fully connected layer that is normalized like a convolution;
-      if it leaves fewer, the kernel shrinks to the map.
+    conv2: filters of a second convolution, 5x5 without padding, whose outputs are averaged. On a
+      5x5 map it amounts to a fully connected layer that is normalized like a convolution; on a
+      smaller map its kernel shrinks to the map's size.
     batch_norm: whether hidden layers, including fully connected ones, are batch-normalized; None
-      for convolutions like the trunk's and no normalization of fully connected layers.
+      treats convolutions like the trunk's and leaves fully connected layers unnormalized.
   """
 
   conv: int | None = 128
@@ -59,7 +59,7 @@ class HeadStructure:
   batch_norm: bool | None = added(None)
 
   def resized(self, new: Callable[[str, int], int]) -> 'HeadStructure':
-    """The structure with other widths; `new` maps a layer's name and width to its new width."""
+    """The structure with new widths; `new` maps a layer's name and width to its new width."""
 
     def resized(name: str, width: int | None) -> int | None:
       return width and new(f'head.{name}', width)
@@ -83,7 +83,7 @@ NORMALIZED_HEAD = HeadStructure(conv=128, fc=None, dropout=0.0, conv2=768)
 """The batch-normalized head of 1512.00567, section 10, as in the released network."""
 
 POOLED_LINEAR_HEAD = HeadStructure(conv=None, fc=None, dropout=0.0, pool='global')
-"""GoogLeNet's own classifier on an earlier map: a linear layer on the channels' means."""
+"""GoogLeNet's own classifier on an earlier map: a linear layer on each channel's mean."""
 
 STRUCTURES: dict[str, HeadStructure] = {
   'paper': HeadStructure(),
@@ -92,7 +92,7 @@ STRUCTURES: dict[str, HeadStructure] = {
   'pooled_linear': POOLED_LINEAR_HEAD,
   'normalized': NORMALIZED_HEAD,
 }
-"""Structures of heads, by their names in `aux_structure`."""
+"""Head structures, by their names in `aux_structure`."""
 
 _POOLS: dict[str, Callable[[jax.Array], jax.Array]] = {
   'valid': lambda x: nn.avg_pool(
@@ -106,7 +106,7 @@ _POOLS: dict[str, Callable[[jax.Array], jax.Array]] = {
 
 
 class AuxiliaryHead(nn.Module):
-  """An auxiliary classifier on a map, such as the output of an Inception module.
+  """An auxiliary classifier on a feature map, such as the output of an Inception module.
 
   `conv` makes a convolution unit from its width, kernel size, `relu`, `padding` and name.
   """
@@ -120,7 +120,7 @@ class AuxiliaryHead(nn.Module):
 
   @nn.compact
   def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
-    """float[n, h, w, c] -> float32[n, classes]; windows shrink to maps smaller than 5x5."""
+    """float[n, h, w, c] -> float32[n, classes]; windows shrink to fit maps smaller than 5x5."""
     head = self.structure
     conv = self.conv
     if head.batch_norm is not None:
@@ -134,7 +134,7 @@ class AuxiliaryHead(nn.Module):
       x = conv(head.conv2, sides, padding=0, name='conv2')(x, train).mean((1, 2))
     x = x.reshape(x.shape[0], -1)
     for name, dropout, units in (('fc', 'dropout', head.fc), ('fc2', 'dropout2', head.fc2)):
-      if units and head.batch_norm:  # a fully connected layer is a convolution of one pixel
+      if units and head.batch_norm:  # a fully connected layer, as a convolution on one pixel
         x = conv(units, name=name)(x[:, None, None], train)[:, 0, 0]
       elif units:
         x = FullyConnected(units, self.kernel_init, self.bias_init, self.dtype, name=name)(x)
@@ -154,9 +154,9 @@ def attach(
   """Adds a head to a network as a module and returns the head's logits.
 
   Args:
-    network: the network, from whose `__call__` this is called.
-    place: where the head is attached.
-    x: the map there, float[n, h, w, c].
+    network: the network; call this from its `__call__`.
+    place: where to attach the head.
+    x: the feature map there, float[n, h, w, c].
     conv: makes a convolution unit, as for `AuxiliaryHead`.
     bias_init: initial value of the biases of hidden layers.
     train: whether dropout is active and batch statistics are used.
@@ -205,7 +205,7 @@ def with_head(architecture: Any, knobs: HeadKnobs) -> Any:
   """A variant's architecture with its heads changed by the knobs, before `width` is applied.
 
   Raises:
-    UserError: names the knob and what it accepts.
+    UserError: a knob is invalid; names it and what it accepts.
   """
   head = architecture.head
   if knobs.aux_structure is not None:
@@ -230,7 +230,7 @@ def _need(layer: Any, knob: str, what: str) -> None:
 
 
 def probe_modules(network: Network) -> tuple[str, ...]:
-  """The modules of a network's probes: heads that measure and do not teach."""
+  """The names of a network's probe modules, the heads that only measure."""
   return tuple(f'{PREFIX}{place}' for place in network.probes)
 
 

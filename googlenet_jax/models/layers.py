@@ -1,7 +1,8 @@
-"""The layers that the networks of all families are made of, as linen modules; arrays are NHWC.
+"""The layers shared by all families of networks, as linen modules; arrays are NHWC.
 
-A module that corresponds to a row of a paper's table has a method `row_type(before, after)`. It
-returns the entry of the column "type", given the height of the module's input and output in pixels.
+A module that corresponds to a row of a paper's table has a method `row_type(before, after)`, which
+returns the row's entry in the column "type", given the heights of the module's input and output in
+pixels.
 """
 
 import dataclasses
@@ -25,11 +26,11 @@ from googlenet_jax.models.kernels import (
 )
 
 DTYPES = {'float32': jnp.float32, 'bfloat16': jnp.bfloat16}
-"""The types that a network may compute in, by their names in a config."""
+"""The dtypes that a network can compute in, by their names in a config."""
 
 # `lecun_uniform` is Caffe's `xavier`, U(+-sqrt(3 / fan_in)). `truncated_normal` is TF-slim's, with
-# standard deviation 0.01 before truncation at two of them (0.0088 after). `normal` is AlexNet's,
-# with standard deviation 0.01.
+# standard deviation 0.01 before truncation at two standard deviations and 0.0088 after. `normal` is
+# AlexNet's, with standard deviation 0.01.
 KERNEL_INITIALIZERS: dict[str, nn.initializers.Initializer] = {
   'lecun_uniform': nn.initializers.lecun_uniform(),
   'truncated_normal': nn.initializers.truncated_normal(stddev=0.01),
@@ -40,7 +41,7 @@ KERNEL_INITIALIZERS: dict[str, nn.initializers.Initializer] = {
 
 @dataclasses.dataclass(frozen=True)
 class BatchNorm:
-  """Constants of batch normalization (1502.03167); `momentum` decays the running statistics."""
+  """Constants of batch normalization (1502.03167); `momentum` is the running statistics' decay."""
 
   epsilon: float = 1e-3
   momentum: float = 0.9
@@ -50,15 +51,15 @@ class ConvUnit(nn.Module):
   """Convolution, then a bias or batch normalization (scale and shift), then ReLU.
 
   Parameters: `kernel` [rows, columns, c_in / groups, features] and `bias` [features], or the
-  submodule `bn` instead of the bias. `bare=True` leaves out everything but the convolution,
-  `relu=False` only the ReLU.
+  submodule `bn` instead of the bias. `bare=True` omits everything but the convolution, and
+  `relu=False` omits the ReLU.
 
   Attributes:
     kernel: rows and columns of the kernel; a single number for a square kernel.
     padding: a padding convention of `kernels`, or the number of pixels on each side.
     batch_norm_group: number of images that share batch statistics; None for the whole batch.
-    axis_name: mapped axis over which batch statistics are shared; without one, statistics are
-      computed over the array that the unit is given.
+    axis_name: mapped axis over which batch statistics are combined; None computes them from the
+      input array alone.
   """
 
   features: int
@@ -81,8 +82,8 @@ class ConvUnit(nn.Module):
   ) -> jax.Array:
     """float[n, h, w, c_in] -> `dtype`[n, h / stride, w / stride, features].
 
-    `pool` is a max pool that follows the unit. Since a maximum commutes with a bias and a ReLU,
-    these are applied to the pooled values instead: a quarter as many for a stride of 2.
+    `pool` is a max pool that follows the unit. Because a maximum commutes with a bias and a ReLU,
+    both are applied to the pooled values instead, a quarter as many if its stride is 2.
     """
     shape = (*self.sides, x.shape[-1] // self.groups, self.features)
     kernel = self.param('kernel', KERNEL_INITIALIZERS[self.kernel_init], shape, jnp.float32)
@@ -130,14 +131,14 @@ class ConvUnit(nn.Module):
 
   @nn.nowrap
   def _around(self, side: int) -> tuple[int, int]:
-    """Padding before and after an axis along which the kernel has `side` pixels."""
+    """Padding before and after an axis, for a kernel with `side` pixels along it."""
     if isinstance(self.padding, int):
       return self.padding, self.padding
     return side // 2, side // 2
 
   @nn.nowrap
   def row_type(self, before: int, after: int) -> str:
-    """Such as `convolution 7x7/2`."""
+    """For example, `convolution 7x7/2`."""
     rows, columns = self.sides
     return f'convolution {rows}x{columns}/{self.stride}'
 
@@ -156,7 +157,7 @@ class MaxPool(nn.Module):
 
   @nn.nowrap
   def row_type(self, before: int, after: int) -> str:
-    """Such as `max pool 3x3/2`."""
+    """For example, `max pool 3x3/2`."""
     return f'max pool {self.window}x{self.window}/{self.stride}'
 
 
@@ -174,7 +175,7 @@ class AvgPool(nn.Module):
     window, strides = (1, self.window, self.window, 1), (1, self.stride, self.stride, 1)
     padding = ((0, 0), *sides, (0, 0))
 
-    # The same as `nn.avg_pool`, which jax2onnx replaces by an operator without such padding.
+    # Not `nn.avg_pool`, which jax2onnx replaces with an operator that lacks this padding.
     def sums(x: jax.Array) -> jax.Array:
       return lax.reduce_window(x, 0.0, lax.add, window, strides, padding)
 
@@ -184,7 +185,7 @@ class AvgPool(nn.Module):
 
   @nn.nowrap
   def row_type(self, before: int, after: int) -> str:
-    """Such as `avg pool 3x3/2`."""
+    """For example, `avg pool 3x3/2`."""
     return f'avg pool {self.window}x{self.window}/{self.stride}'
 
 
@@ -208,7 +209,7 @@ class GlobalAvgPool(nn.Module):
 
   @nn.nowrap
   def row_type(self, before: int, after: int) -> str:
-    """Such as `avg pool 7x7/1`."""
+    """For example, `avg pool 7x7/1`."""
     return f'avg pool {before}x{before}/1'
 
 
@@ -244,7 +245,7 @@ def hidden_layers(
   """Applies the hidden fully connected layers of a network, with dropout after each.
 
   Args:
-    x: float[n, h, w, c]; flattened into the inputs of the first layer.
+    x: float[n, h, w, c]; flattened before the first layer.
     layers: the layers by name, in order.
     dropout: the dropout rate.
     train: whether dropout is active.
@@ -259,7 +260,7 @@ def hidden_layers(
 
 
 class Classifier(nn.Module):
-  """A linear layer whose logits are float32 whatever the network computes in."""
+  """A linear layer with float32 logits, whatever dtype the network computes in."""
 
   classes: int
   kernel_init: str
@@ -278,9 +279,9 @@ class Classifier(nn.Module):
 class MapClassifier(nn.Module):
   """A 1x1 convolution to one map per class; the logits are the maps' means over all positions.
 
-  This is how Network in Network ends (1312.4400, section 3.2). Without `relu` it equals a
-  `Classifier` on the mean over positions, with the same parameters, but its cost is multiplied by
-  the number of positions.
+  This is how Network in Network ends (1312.4400, section 3.2). Without `relu` it computes the
+  same as a `Classifier` with the same parameters on the mean over positions, at a cost multiplied
+  by the number of positions.
   """
 
   classes: int
@@ -295,7 +296,7 @@ class MapClassifier(nn.Module):
 
   @nn.nowrap
   def row_type(self, before: int, after: int) -> str:
-    """Such as `convolution 1x1/1, avg pool 6x6/1`."""
+    """For example, `convolution 1x1/1, avg pool 6x6/1`."""
     return f'convolution 1x1/1, avg pool {before}x{before}/1'
 
 

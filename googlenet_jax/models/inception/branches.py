@@ -1,6 +1,6 @@
-"""An Inception module as data: branches of pools and convolutions, side by side.
+"""Inception modules as data: parallel branches of pools and convolutions.
 
-This is what GoogLeNet's successors have in common; each branch of a figure is one `Branch`.
+All of GoogLeNet's successors use these; each branch in a paper's figure is one `Branch`.
 """
 
 import dataclasses
@@ -19,7 +19,7 @@ from googlenet_jax.models.layers import AvgPool, BatchNorm, MaxPool
 NORM = BatchNorm(epsilon=1e-3)
 Pool = Literal['none', 'avg', 'max']
 MAX_CONVS = 16
-"""The most convolutions that a branch may have in sequence."""
+"""The maximum number of convolutions in sequence in a branch."""
 
 
 _ENDS = 'abcd'  # letters that name a branch's ends
@@ -44,10 +44,10 @@ class Branch:
   """A branch of a module.
 
   Attributes:
-    name: prefix of the names of its convolutions; a single one has this name itself.
+    name: prefix of its convolutions' names, or the name itself if there is only one.
     convs: convolutions in sequence.
-    pool: a 3x3 pool before them.
-    ends: convolutions side by side after them, concatenated (1512.00567, Figure 7).
+    pool: type of the 3x3 pool before `convs`.
+    ends: parallel convolutions after `convs`, concatenated (1512.00567, Figure 7).
   """
 
   name: str
@@ -80,10 +80,10 @@ class Branch:
   def scaled(
     self, module: str, width: Callable[[str, int], int], reduce: Callable[[str, int], int]
   ) -> 'Branch':
-    """The branch with other widths.
+    """The branch with new widths.
 
     Args:
-      module: the module's name, for messages.
+      module: the module's name, for error messages.
       width: (name of a convolution, its number of filters) -> the new number.
       reduce: the same for 1x1 convolutions that are followed by others.
     """
@@ -98,7 +98,7 @@ class Branch:
 
 
 def check_order(names: Sequence[str], accepted: Sequence[str]) -> None:
-  """Raises UserError unless modules are a non-empty subsequence of those accepted."""
+  """Raises UserError unless `names` is a non-empty subsequence of `accepted`."""
   if not names or list(names) != [name for name in accepted if name in names]:
     listed = ','.join(names[: len(accepted)]) + (',...' if len(names) > len(accepted) else '')
     raise UserError(f'modules={listed}: accepted, in order: {", ".join(accepted)}')
@@ -115,7 +115,7 @@ def concatenated(
   count_padding: bool = False,
   forms: Forms = BY_PLATFORM,
 ) -> jax.Array:
-  """Applies branches to a map and concatenates their outputs; a method of a module calls this.
+  """Applies branches to a map and concatenates their outputs; to be called in a module's method.
 
   Args:
     branches: the branches, in the order of the outputs.
@@ -124,7 +124,7 @@ def concatenated(
     conv: makes a convolution unit from its width, kernel, stride and name.
     stride: the stride of the last layer of each branch.
     padding: a padding convention of `kernels`; with `valid`, strided layers have no padding.
-    count_padding: whether average pools count padded pixels.
+    count_padding: whether average pools count padded pixels as zeros.
     forms: how max pools are computed.
 
   Returns:

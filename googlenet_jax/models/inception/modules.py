@@ -21,7 +21,7 @@ class Module:
 
 
 def figure5(name: str, pool: int, large: int = 3) -> Module:
-  """Two 3x3 instead of a 5x5; `large` is the middle branch's kernel, 5 in the released network."""
+  """A 5x5 as two 3x3; `large` is the second branch's kernel size, 5 in the released network."""
   return Module(
     name,
     (
@@ -34,7 +34,7 @@ def figure5(name: str, pool: int, large: int = 3) -> Module:
 
 
 def figure6(name: str, inner: int) -> Module:
-  """7x7 as 1x7 and 7x1, twice in one of the branches, with `inner` filters in between."""
+  """7x7 factorized into 1x7 and 7x1, twice in one branch, with `inner` filters in between."""
   row, column = Conv(1, 7, inner), Conv(7, 1, inner)
   return Module(
     name,
@@ -48,7 +48,7 @@ def figure6(name: str, inner: int) -> Module:
 
 
 def figure7(name: str) -> Module:
-  """Branches that end in 1x3 and 3x1 side by side."""
+  """Branches that end in parallel 1x3 and 3x1 convolutions."""
   ends = (Conv(1, 3, 384), Conv(3, 1, 384))
   return Module(
     name,
@@ -61,7 +61,7 @@ def figure7(name: str) -> Module:
   )
 
 
-# Figure 10, whose branches the released network varies.
+# Figure 10, with the released network's variations of its branches.
 REDUCE_TO_17 = Module(
   '6a',
   (

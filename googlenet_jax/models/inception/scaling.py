@@ -1,4 +1,4 @@
-"""Knobs shared by BN-Inception, Inception-v2 and Inception-v3: widths and modules to leave out."""
+"""What BN-Inception, Inception-v2 and -v3 share: scaling widths and leaving out modules."""
 
 from collections.abc import Callable, Sequence
 
@@ -9,10 +9,10 @@ Scale = Callable[[str, int], int]
 
 
 def widths_by(width: float, reduction: float) -> tuple[Scale, Scale]:
-  """Two functions that scale widths by two knobs, rounding once.
+  """Two functions that scale widths by the knobs, rounding once.
 
   Returns:
-    (name of a layer, its width) -> the new width: for all layers, and for 1x1 reductions.
+    (layer's name, its width) -> new width: one for ordinary layers and one for 1x1 reductions.
 
   Raises:
     UserError: a knob is not a finite number above 0.
@@ -39,7 +39,7 @@ def remaining(names: Sequence[str], skip: str, fixed: Sequence[str]) -> list[str
     fixed: the modules that cannot be left out.
 
   Raises:
-    UserError: names a module that does not exist or that cannot be left out.
+    UserError: a module in `skip` does not exist or cannot be left out.
   """
   free = [name for name in names if name not in fixed]
   left_out = [part.strip() for part in skip.split(',') if part.strip()]

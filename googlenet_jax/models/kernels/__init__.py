@@ -1,6 +1,6 @@
 """The parts of networks that can be computed in several ways, as functions of arrays [n, h, w, c].
 
-Each has one or more forms that agree up to rounding; `forms` decides which is used where.
+Each has one or more forms that agree up to rounding; `forms` chooses one for each platform.
 """
 
 from googlenet_jax.models.kernels.forms import BY_PLATFORM, PLAIN, PREFERRED, Forms, forms_by

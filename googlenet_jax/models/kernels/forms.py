@@ -1,4 +1,4 @@
-"""Chooses between equivalent ways to compute a part of a network, by the target platform."""
+"""Chooses among equivalent ways to compute a part of a network, by target platform."""
 
 import dataclasses
 from collections.abc import Callable, Mapping
@@ -28,7 +28,7 @@ class Forms:
 
 BY_PLATFORM = Forms()
 PLAIN = Forms(max_pool='window', lrn='slices', relu='before_pool')
-"""Each part as it is defined; multiply-adds are counted in these forms."""
+"""Each part computed by its definition; multiply-adds are counted in these forms."""
 
 PREFERRED: dict[str, Forms] = {
   'cpu': Forms(max_pool='blocks', lrn='slices', relu='behind_pool'),
@@ -42,7 +42,7 @@ def forms_by(text: str) -> Forms:
   """Reads `model.kernels`: `auto`, `cpu`, `gpu`, `tpu`, `plain`, or `max_pool=window,lrn=matrix`.
 
   Raises:
-    UserError: names the part and the forms that it has.
+    UserError: there is no such part or form; names those accepted.
   """
   named = {AUTO: BY_PLATFORM, **PREFERRED, 'plain': PLAIN}
   if text in named:
@@ -73,7 +73,7 @@ def compute(
     forms: the form of each part.
     part: one of `PARTS`.
     functions: a function for each form; all return arrays of the same shapes and types.
-    *arguments: the arrays that the function is called with.
+    *arguments: the function's arguments, arrays.
   """
   form = getattr(forms, part)
   if form != AUTO:

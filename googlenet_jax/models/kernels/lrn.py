@@ -31,19 +31,19 @@ class LRN:
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(1, 2))
 def local_response_norm(x: jax.Array, lrn: LRN, forms: Forms = BY_PLATFORM) -> jax.Array:
-  """Divides by (k + alpha / size * sum of squares over `size` channels) ** beta, as Caffe does.
+  """Divides `x` by (k + alpha / size * sum of squares over `size` channels) ** beta, as Caffe does.
 
   The gradient is written by hand, for reverse mode only: JAX's own takes twice as long on a CPU.
 
   Args:
-    x: float[n, h, w, c]; computed in float32, returned in the type of `x`.
+    x: float[n, h, w, c]; computed in float32, returned in the dtype of `x`.
     lrn: the constants.
-    forms: `slices` sums in float32 and recomputes the sum for the gradient. `rounded` keeps a root
-      of the sum for the gradient, in the type of `x`, and rounds the terms of the gradient's sum to
-      that type: the arrays that pass through a GPU's memory are half as large, and in bfloat16 the
-      gradient changes by at most 2 ** -8 of its value. `matrix` is the same with sums as matrix
-      products, whose terms are rounded in the forward pass too: the sum changes by at most 2 ** -8
-      of its value, the result by far less.
+    forms: `slices` sums in float32 and recomputes the sum in the backward pass. `rounded` saves a
+      root of the sum for the backward pass, in the dtype of `x`, and rounds the terms of the
+      gradient's sum to that dtype. In bfloat16 this halves the arrays that pass through a GPU's
+      memory and changes the gradient by at most 2 ** -8 of its value. `matrix` does the same with
+      sums as matrix products, and rounds their terms in the forward pass too: the sum changes by at
+      most 2 ** -8 of its value, the result by far less.
   """
   functions = {
     'slices': lambda x: _of_slices(x, lrn)[0],
@@ -54,22 +54,22 @@ def local_response_norm(x: jax.Array, lrn: LRN, forms: Forms = BY_PLATFORM) -> j
 
 
 def _of_slices(x: jax.Array, lrn: LRN) -> tuple[jax.Array, jax.Array, jax.Array]:
-  """The result, and in float32 the factor of the input and the base of the power."""
+  """The result and, in float32, the factor on the input and the base of the power."""
   x32 = x.astype(jnp.float32)
   base = lrn.k + lrn.alpha / lrn.size * _sum_of_slices(jnp.square(x32), lrn.size, None)
-  # base ** -0.75 by square roots: `pow` costs several times as much.
+  # base ** -0.75 from square roots: `pow` costs several times as much.
   factor = lax.rsqrt(base * lax.sqrt(base)) if lrn.beta == 0.75 else base**-lrn.beta
   return (x32 * factor).astype(x.dtype), factor, base
 
 
 Sum = Callable[[jax.Array, int, Any], jax.Array]
-"""(float32[n, h, w, c], channels of a window, type to round terms to) -> sums over the windows."""
+"""(float32[n, h, w, c], channels in a window, dtype to round terms to) -> sums over the windows."""
 
 
 def _with_root(x: jax.Array, lrn: LRN, window_sum: Sum) -> tuple[jax.Array, jax.Array]:
-  """The result, and the base of the power to -1/2 in the type of `x`.
+  """The result, and the inverse square root of the base of the power, in the dtype of `x`.
 
-  This is the one root that a TPU has in hardware; it computes square roots and quotients from it.
+  It is the only root that TPUs have in hardware; they derive square roots and quotients from it.
   """
   x32 = x.astype(jnp.float32)
   base = lrn.k + lrn.alpha / lrn.size * window_sum(jnp.square(x32), lrn.size, x.dtype)
@@ -89,23 +89,23 @@ def _sum_of_slices(x: jax.Array, size: int, kind: Any) -> jax.Array:
   del kind
   half, channels = size // 2, x.shape[-1]
   padded = jnp.pad(x, [(0, 0)] * 3 + [(half, half)])
-  # Indexing would become a gather in networks that are exported for any number of images.
+  # Indexing would become a gather in networks that are exported for any batch size.
   slices = (lax.slice_in_dim(padded, i, i + channels, axis=-1) for i in range(size))
   return sum(slices)  # type: ignore[return-value]
 
 
 def _sum_of_rounded_slices(x: jax.Array, size: int, kind: Any) -> jax.Array:
-  """The same sums over terms that are rounded to a type and stored in that type."""
+  """The same sums, over terms that are rounded to a dtype and stored in it."""
   return _sum_of_slices(_stored(x.astype(kind)).astype(jnp.float32), size, kind)
 
 
 def _stored(x: jax.Array) -> jax.Array:
-  """Makes XLA store an array itself and not the wider array that it was rounded from."""
+  """Makes XLA store an array itself, not the wider array that it was rounded from."""
   return lax.optimization_barrier(x)
 
 
 def _product_with_band(x: jax.Array, size: int, kind: Any) -> jax.Array:
-  """The same sums as a product with a band matrix of ones, which a TPU's matrix unit computes."""
+  """The same sums, computed by a TPU's matrix unit as a product with a band matrix of ones."""
   channels = jnp.arange(x.shape[-1])
   band = jnp.abs(channels[:, None] - channels) <= size // 2
   return jnp.dot(

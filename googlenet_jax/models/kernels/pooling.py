@@ -1,8 +1,9 @@
-"""Pooling: its padding, max pooling with a custom gradient, adaptive average pooling.
+"""Padding of pools, max pooling with a custom gradient, and adaptive average pooling.
 
 All arrays are NHWC. `padding` is one of four conventions:
 
-* `same`: SAME padding, GoogLeNet's (the extra pixel of an odd total goes to the right and bottom);
+* `same`: SAME padding, as in GoogLeNet (the extra pixel of an odd total goes to the right and
+  bottom);
 * `caffe`: equal padding on both sides for convolutions; pooling windows start at the first pixel,
   and their number is rounded up ("ceil mode");
 * `torch`: equal padding on both sides for convolutions and for pools;
@@ -60,12 +61,12 @@ def max_pool(
 ) -> jax.Array:
   """Max pooling of float[n, h, w, c], differentiable in reverse mode only.
 
-  `slices` takes the maximum of shifted slices; equal maxima of a window share its gradient, which
-  is a sum of padded arrays. `blocks` differs only in how the gradient is summed: each pixel gathers
-  the shares of its windows. `index` keeps the position of the first maximum in each window, as one
-  byte, and passes the gradient there. `window` is XLA's window reduction, whose gradient, a
-  select-and-scatter, goes to the first of equal maxima; it costs a fifth to a third of a whole
-  training step on a CPU.
+  `slices` takes the maximum of shifted slices; equal maxima in a window share its gradient, and
+  padded arrays are summed. `blocks` differs only in how the gradient is summed: each pixel gathers
+  its shares from the windows that contain it. `index` saves the position of the first maximum in
+  each window, as one byte, and passes the gradient there. `window` is XLA's window reduction; its
+  gradient, a select-and-scatter, goes to the first of equal maxima and takes a fifth to a third of
+  a whole training step on a CPU.
   """
   return compute(forms, 'max_pool', _pools(_windows(x, window, stride, padding)), x)
 
@@ -107,7 +108,7 @@ def _slices(x: jax.Array, windows: _Windows) -> list[jax.Array]:
   padded = jnp.pad(x, [(0, 0), *pads, (0, 0)], constant_values=-jnp.inf)
   rows, columns = (size - window + 1 for size in padded.shape[1:3])
   n, *_, c = x.shape
-  # Slices and no indexing, which would become a gather where n is symbolic, as in `_sum_of_slices`.
+  # Not indexing, which would become a gather if n is symbolic (see also `_sum_of_slices`).
   return [
     lax.slice(padded, (0, i, j, 0), (n, i + rows, j + columns, c), (1, stride, stride, 1))
     for i, j in windows.places
@@ -136,7 +137,7 @@ def _forward(
 
 
 def _indexed(pieces: list[jax.Array]) -> tuple[jax.Array, jax.Array]:
-  """The maxima of windows, and the index of the position of each window's first maximum: uint8."""
+  """The maximum of each window, and the uint8 index of the position where it first occurs."""
   pooled, places = pieces[0], jnp.zeros(pieces[0].shape, jnp.uint8)
   for number, piece in enumerate(pieces[1:], 1):
     places = jnp.where(piece > pooled, jnp.uint8(number), places)
@@ -199,7 +200,7 @@ def _placed(
 
 
 def _put_back(x: jax.Array, pieces: list[jax.Array], windows: _Windows) -> jax.Array:
-  """Sums what windows pass to each of their positions, at the pixels of `x`: float[n, h, w, c]."""
+  """Sums, for each pixel of `x`, what the windows pass to it: float[n, h, w, c]."""
 
   def back(piece: jax.Array, place: tuple[int, int]) -> jax.Array:
     config = [(0, 0, 0)]

@@ -18,17 +18,17 @@ def gathered(
 ) -> jax.Array:
   """Sums, for each pixel, the shares of the windows whose maximum it is.
 
-  Pixels are divided into blocks of stride x stride, and the pixels at one position of all blocks
-  are computed together: windows lie the same way over each of them, so every operand is a plain
-  slice and the loops vectorize. The sum of padded arrays that JAX derives takes a CPU two to six
-  times as long.
+  The image is divided into blocks of stride x stride pixels, and the pixels at the same position in
+  all blocks are computed together: they are covered by windows in the same way, so every operand is
+  a plain slice and the loops vectorize. On a CPU, the sum of padded arrays that JAX derives takes
+  two to six times as long.
 
   Args:
     x: float[n, h, w, c], the input of the pool.
     pooled: float[n, h', w', c], the maxima.
     share: float32[n, h', w', c], the gradient that each window passes to each of its maxima.
-    window: pixels on a side of a window.
-    stride: pixels from one window to the next.
+    window: side of a window, in pixels.
+    stride: distance from one window to the next, in pixels.
     pads: padding before and after the rows, and before and after the columns, in pixels.
 
   Returns:
@@ -36,7 +36,7 @@ def gathered(
   """
   n, *sides, c = x.shape
   blocks = [math.ceil(size / stride) for size in sides]
-  # By axis and position in a block: the offsets, from its block, of the windows over a pixel.
+  # By axis and position in a block: the offsets of the windows over a pixel, relative to its block.
   distances = [
     [_distances(place + before, window, stride) for place in range(stride)] for before, _ in pads
   ]
@@ -51,7 +51,7 @@ def gathered(
   x = lax.pad(x, jnp.zeros((), x.dtype), [(0, 0, 0), *spare, (0, 0, 0)])
 
   def part(row: int, column: int) -> jax.Array:
-    """The gradient of the pixels at one position of their blocks, float32[n, *blocks, c]."""
+    """The gradient of the pixels at one position in their blocks, float32[n, *blocks, c]."""
     pixels = lax.slice(x, (0, row, column, 0), x.shape, (1, stride, stride, 1))
 
     def windows(array: jax.Array, distance: tuple[int, int]) -> jax.Array:
@@ -74,14 +74,14 @@ def _distances(padded: int, window: int, stride: int) -> list[int]:
 
   Args:
     padded: index of the pixel in the padded axis.
-    window: pixels on a side of a window.
-    stride: pixels from one window to the next.
+    window: side of a window, in pixels.
+    stride: distance from one window to the next, in pixels.
   """
   return [(padded - k) // stride for k in range(window) if (padded - k) % stride == 0]
 
 
 def _margins(distances: itertools.chain[int], blocks: int, windows: int) -> tuple[int, int]:
-  """How many windows the blocks need before the first one and after the last one."""
+  """How many windows to add before the first and after the last so that no block lacks any."""
   reached = [0, *distances]
   return max(0, -min(reached)), max(0, blocks + max(reached) - windows)
 

@@ -1,6 +1,6 @@
-"""The config and what is made from it: keys, flags, durations in steps, experiments, plans.
+"""The config and what is derived from it: keys, flags, durations in steps, experiments, plans.
 
-An experiment file only needs `defaults`.
+An experiment file needs only `defaults`.
 """
 
 from googlenet_jax.training.config.schema import defaults

@@ -1,4 +1,4 @@
-"""Compiles a config's steps ahead of time, for a machine that need not be at hand."""
+"""Compiles a config's steps ahead of time, for a machine that need not be available."""
 
 import dataclasses
 import pathlib
@@ -59,7 +59,7 @@ def compile_step(experiment: Experiment, name: str, target: Target, say: Say) ->
     memory = memory_of(compiled)
     if target.chip:
       predicted = predict(compiled, target.chip, flops, network)
-      if memory and memory.total > target.chip.memory:  # GPUs' compiler does not check this
+      if memory and memory.total > target.chip.memory:  # the GPU compiler does not check this
         excess = TooBig(memory.total, target.chip.memory, ())
   seconds = time.perf_counter() - began
   return Step(name, images, flops, seconds, memory, predicted, excess)
@@ -68,7 +68,7 @@ def compile_step(experiment: Experiment, name: str, target: Target, say: Say) ->
 def _traced(
   experiment: Experiment, name: str
 ) -> tuple[Callable, tuple[Any, dict[str, jax.ShapeDtypeStruct], Any]]:
-  """A step, and the shapes and types of its arguments."""
+  """A step, and the shapes and dtypes of its arguments."""
   config, state = experiment.config, experiment.abstract_state
   hyper = jax.eval_shape(lambda numbers: numbers, experiment.hyper)
   train = name == 'train'
@@ -85,7 +85,7 @@ def _traced(
 
 
 def _flops(experiment: Experiment, name: str, arguments: tuple[Any, ...]) -> float:
-  """Floating-point operations of a step's matrix products, with layers computed as defined."""
+  """Floating-point operations of a step's matrix products, with kernels in their plain forms."""
   model = experiment.model.clone(forms=PLAIN, remat=())
   plain = dataclasses.replace(experiment, model=model)
   function = plain.train_step() if name == 'train' else plain.eval_step()
@@ -106,7 +106,7 @@ def compile_fitting(
     config: the whole config.
     target: the machine to compile for.
     cache_dir: the directory for embedded data.
-    splits: images to train on and to evaluate on instead of the config's own.
+    splits: training and evaluation images to use instead of the config's.
     say: called with a line about what is being compiled.
 
   Raises:
@@ -138,16 +138,16 @@ def compile_fitting(
 
 
 def smaller(config: ConfigDict, devices: int) -> Iterator[tuple[str, ConfigDict]]:
-  """Configs whose training step needs less memory, in the order in which they are tried.
+  """Configs whose training step needs less memory, in the order in which to try them.
 
-  These have the same batch in more and more parts (`optimizer.accumulate`), then smaller batches.
+  They split the batch into more and more parts (`optimizer.accumulate`), then reduce the batch.
 
   Args:
     config: the config that does not fit.
     devices: number of devices that share a batch.
 
   Yields:
-    The override as text, and the config with it.
+    An override as text, and the config with it applied.
   """
   group = config.model.batch_norm_group or 1
   parts = config.optimizer.accumulate * 2

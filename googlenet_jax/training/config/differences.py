@@ -9,7 +9,7 @@ from googlenet_jax.training.config.schema import defaults, keys
 
 
 def differences(config: ConfigDict) -> dict[str, tuple[Any, Any]]:
-  """The keys that are not at their default, in the schema's order, with default and value.
+  """The keys with a value other than the default, in the schema's order: (default, value) by key.
 
   The defaults of `config.model` are those of the config's family of networks.
   """
@@ -20,11 +20,11 @@ def differences(config: ConfigDict) -> dict[str, tuple[Any, Any]]:
 
 
 def lines(config: ConfigDict, diff: bool = False) -> list[str]:
-  """A config as lines of an experiment file's `get_config`; changed keys note their default.
+  """A config as lines of an experiment file's `get_config`; changed keys state their default.
 
   Args:
     config: the config.
-    diff: whether to leave out keys that are at their default.
+    diff: whether to omit keys that have their default value.
   """
   other = differences(config)
   found = []

@@ -21,7 +21,8 @@ def plan(experiment: Experiment) -> dict[str, Any]:
   Returns:
     `parameters` and `macs` (for one image), each for `trunk` and `heads`; `images` (`train`,
     `test`), `classes`, `steps`, `epochs`, `devices`; `memory` in bytes per device (`state`,
-    `gradients`, and as an upper bound `activations`: all that the backward pass reads); `warnings`.
+    `gradients` and, as an upper bound, `activations`: all that the backward pass reads); and
+    `warnings`.
   """
   config, split = experiment.config, experiment.train_split
   model, size = experiment.model, config.data.image_size
@@ -52,7 +53,7 @@ def _bytes(tree: Any) -> int:
 def _activations(experiment: Experiment, state: TrainState, batch: int) -> int:
   config = experiment.config
   size, frozen = config.data.image_size, frozen_modules(experiment.rates)
-  # A device's images may be less than a group; the residuals are the same without groups.
+  # A device may have fewer images than a group; the residuals are the same without groups.
   model = experiment.model.clone(batch_norm_group=None)
 
   def loss(params: Any, batch_stats: Any, images: jax.Array, labels: jax.Array) -> jax.Array:

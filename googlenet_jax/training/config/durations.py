@@ -38,10 +38,10 @@ def to_steps(key: str, duration: str, *, batch_size: int, examples: int) -> int:
 
 
 def _traced(text: str) -> range:
-  """The steps of `config.profile`, as in `100:105`; none of ''.
+  """The steps in `config.profile`, such as `100:105`; '' means none.
 
   Raises:
-    UserError: the text is no such range.
+    UserError: the text is not such a range.
   """
   first, colon, end = text.partition(':')
   if not text:
@@ -61,15 +61,15 @@ class Durations(NamedTuple):
     warmup: steps of warm-up.
     stair: steps per stair of the staircase.
     stairs: the first step on each stair, for stairs of unequal length.
-    ema_start: the first step that is averaged.
+    ema_start: the first step in the average.
     aux_every: steps per period of the heads' schedule.
     aux_from: the first step at which heads have weight.
-    aux_until: the first step at which heads no longer have weight; None if they have to the end.
+    aux_until: the first step at which heads no longer have weight; None if they keep it to the end.
     log_every: steps between log lines.
-    shares_every: steps between log lines on the losses' shares of the gradient; 0 for none.
+    shares_every: steps between log lines of the losses' shares of the gradient; 0 for none.
     eval_every: steps between evaluations.
     save_every: steps between checkpoints.
-    profile: steps that are traced.
+    profile: steps to trace.
   """
 
   steps: int
@@ -88,7 +88,7 @@ class Durations(NamedTuple):
 
 
 def in_steps(config: ConfigDict, examples: int) -> Durations:
-  """All durations of a config.
+  """All durations of a config, in steps.
 
   Args:
     config: the whole config.

@@ -33,7 +33,7 @@ from googlenet_jax.training.step.statistics import make_statistics_step
 from googlenet_jax.training.step.step import make_eval_step, make_train_step
 from googlenet_jax.weights.bundle import Bundle
 
-_NEXT_ORDER = 0x9E3779B9  # so large that it leads to no other seed of a study
+_NEXT_ORDER = 0x9E3779B9  # so large that it never leads to another seed of a study
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,16 +69,16 @@ class Experiment:
 
   @functools.cached_property
   def _create(self) -> Callable[[jax.Array], TrainState]:
-    """The function from a random key to a first state, compiled once for all keys."""
+    """Creates the first state from a random key; compiled once for all keys."""
     create = functools.partial(create_state, self.model, self.config)
-    # It runs once, and on a CPU optimizing a hundred random draws takes far longer than running.
+    # On a CPU, optimizing a hundred random draws takes far longer than running them this once.
     cheap = {'xla_backend_optimization_level': runtime.cheapest_level()}
     options = cheap if jax.default_backend() == 'cpu' else None
     return jax.jit(create, out_shardings=self.parallel.replicated, compiler_options=options)
 
   @property
   def initial_key(self) -> jax.Array:
-    """The random key of a run's initial values."""
+    """The random key for a run's initial values."""
     seed = self.config.init.seed
     return jax.random.key(self.config.seed if seed is None else seed)
 
@@ -91,7 +91,7 @@ class Experiment:
 
   @functools.cached_property
   def abstract_state(self) -> TrainState:
-    """The shapes and types of the state; nothing is computed."""
+    """The shapes and dtypes of the state; nothing is computed."""
     return abstract_state(self.model, self.config)
 
   def train_step(self) -> Callable:
@@ -102,7 +102,7 @@ class Experiment:
 
   @functools.cached_property
   def reached(self) -> dict[str, frozenset[str]]:
-    """The modules that the loss of each classifier can teach, by the classifier's name."""
+    """The modules that each classifier's loss can teach, by the classifier's name."""
     return modules_reached(self.model, self.abstract_state, self.config.data.image_size)
 
   def shares_step(self) -> Callable | None:
@@ -162,8 +162,8 @@ class Experiment:
   def recalibration_batches(self) -> Generator[Batch]:
     """Endless batches of training images on the devices, starting with the first batch.
 
-    They are always the same and are made by threads only, so that they do not affect a run in
-    progress: its order of images, its worker processes and its images in device memory.
+    They are always the same and are made by threads only, so that they do not disturb a run in
+    progress: its image order, its worker processes and its images in device memory.
     """
     return self.parallel.prefetch(
       train_batches(
@@ -176,7 +176,7 @@ class Experiment:
     )
 
   def _of_training_images(self) -> dict[str, Any]:
-    """The arguments for batches of training images, wherever these are made."""
+    """The arguments for batches of training images, whether made on the host or a device."""
     config = self.config
     return {
       'image_size': config.data.image_size,
@@ -216,10 +216,10 @@ def open_experiment(
     config: the whole config.
     cache_dir: the directory for embedded data.
     devices: the devices to compute on or to compile for; by default those of all processes.
-    splits: images to train on and to evaluate on instead of the config's own.
+    splits: training and evaluation images to use instead of the config's.
 
   Raises:
-    UserError: names the key and what is accepted, before anything is computed.
+    UserError: a key is invalid, found before anything is computed; names it and what is accepted.
   """
   validate(config)
   augmentation = from_config(config.data.augment)
@@ -228,7 +228,7 @@ def open_experiment(
   parallel.check_batch('evaluation.batch_size', config.evaluation.batch_size)
   if config.model.batch_norm_group:
     parallel.check_group(config.model.batch_norm_group, images_of_a_part(config))
-  build_model(config.model, 1)  # a wrong knob fails before data are prepared
+  build_model(config.model, 1)  # so that an invalid knob fails before data is prepared
   source = config.data.source
   train_split, eval_split = splits or (
     open_split(source, config.data.train_split, cache_dir=cache_dir),
@@ -258,7 +258,7 @@ def open_experiment(
     in_steps(config, len(train_split.records)),
     normalization,
   )
-  _ = experiment.rates  # fails for an image size that is too small and for rates of no module
+  _ = experiment.rates  # fails if images are too small, or if a rate matches no module
   modules = list(experiment.abstract_state.params)
   for pattern in model.remat:
     modules_by(pattern, modules, f'config.model.remat={config.model.remat}')

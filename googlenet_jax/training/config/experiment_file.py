@@ -18,7 +18,7 @@ _MODULE = '_googlenet_experiment'
 
 @dataclasses.dataclass(frozen=True)
 class ExperimentFile:
-  """An experiment file that was executed.
+  """An executed experiment file.
 
   Attributes:
     path: the file's path as given, without the argument.
@@ -45,7 +45,7 @@ def load(named: str) -> ExperimentFile:
 
   Raises:
     UserError: the file does not exist, is not valid Python, defines no `get_config`, or raises a
-      ValueError, TypeError or OSError. Other exceptions pass through, for the author's debugging.
+      ValueError, TypeError or OSError. Other exceptions propagate, for the author to debug.
   """
   path, *argument = _split(named)
   if not pathlib.Path(path).is_file():
@@ -57,7 +57,7 @@ def load(named: str) -> ExperimentFile:
   assert spec is not None
   module = importlib.util.module_from_spec(spec)
   try:
-    # Always compiled: a cached file can be stale if its source was changed within the same second.
+    # Always compiled: cached bytecode can be stale if the source changed within the same second.
     code = loader.source_to_code(loader.get_data(path), path)
     with _listed(module):
       exec(code, module.__dict__)
@@ -72,7 +72,7 @@ def load(named: str) -> ExperimentFile:
 
 
 def _split(named: str) -> list[str]:
-  """Splits at the last colon that follows the name of a file; without one, does not split."""
+  """Splits at the last colon that follows the name of an existing file, if there is one."""
   parts = named.split(':')
   for count in range(len(parts), 0, -1):
     path = ':'.join(parts[:count])
@@ -93,7 +93,7 @@ def _config(module: types.ModuleType, argument: list[str]) -> ConfigDict:
 
 @contextlib.contextmanager
 def _listed(module: types.ModuleType) -> Iterator[None]:
-  """Temporarily puts a module into `sys.modules`, where dataclasses look it up."""
+  """Temporarily puts a module in `sys.modules`, where `dataclasses` looks it up."""
   before = sys.modules.get(_MODULE)
   sys.modules[_MODULE] = module
   try:

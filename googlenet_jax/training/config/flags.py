@@ -44,12 +44,12 @@ def parse(arguments: list[str]) -> ConfigArguments:
   """Executes the experiment file that the arguments name, and reads the overrides.
 
   Args:
-    arguments: one `--config=FILE[:ARGUMENT]` and any `--config.KEY=VALUE`, typed by ml_collections'
-      own flags.
+    arguments: one `--config=FILE[:ARGUMENT]` and any number of `--config.KEY=VALUE`, which
+      ml_collections' own flags parse.
 
   Raises:
     UserError: the file cannot be read, a key is unknown, a value has the wrong type, or an argument
-      is of another kind.
+      has another form.
   """
   files = [argument for argument in arguments if argument.startswith(_FILE)]
   overrides = [argument for argument in arguments if argument not in files]
@@ -91,7 +91,7 @@ def parse_knobs(family: str, given: Mapping[str, str]) -> dict[str, Any]:
 
 
 def _own_settings(config: ConfigDict) -> dict[str, Any]:
-  """The keys of a config's section `model` that differ from its family's defaults."""
+  """The settings in a config's section `model` that differ from its family's defaults."""
   usual = dict(keys(model_section(config.model.family)))
   return {f'model.{key}': value for key, value in keys(config.model) if value != usual[key]}
 

@@ -26,7 +26,7 @@ def model_section(family: str) -> ConfigDict:
 
 
 def with_family(config: ConfigDict, family: str) -> ConfigDict:
-  """The config for another family, with that family's defaults in the section `model`.
+  """The config for another family of networks, with that family's defaults in `model`.
 
   Raises:
     UserError: there is no such family.
@@ -43,7 +43,7 @@ def build_model(section: ConfigDict, classes: int) -> Network:
   """The network that the section `model` describes, with its auxiliary heads.
 
   Raises:
-    UserError: names the knob and what it accepts.
+    UserError: a knob is invalid; names it and what it accepts.
   """
   return _family(section.family).build(knobs_of(section), classes)
 

@@ -15,7 +15,7 @@ FAMILY = 'model.family'
 
 
 def override(config: ConfigDict, overrides: Mapping[str, Any]) -> ConfigDict:
-  """A copy of a config with other values.
+  """A copy of a config with overrides applied.
 
   Overriding the family of networks resets the whole section `model` to that family's defaults. This
   happens before all other overrides, regardless of their order.
@@ -45,13 +45,13 @@ def override(config: ConfigDict, overrides: Mapping[str, Any]) -> ConfigDict:
 
 
 def overridable(config: ConfigDict, overrides: Mapping[str, Any]) -> ConfigDict:
-  """A copy of a config with the keys that overrides may name, given their family of networks."""
+  """A copy of a config with the keys of the family that overrides name, if they name one."""
   copied = copy.deepcopy(config)
   return with_family(copied, overrides[FAMILY]) if FAMILY in overrides else copied
 
 
 def typed(config: ConfigDict, overrides: Mapping[str, Any]) -> dict[str, Any]:
-  """Overrides with values converted to the config's types.
+  """Overrides with their values converted to the config's types.
 
   NumPy scalars, as from np.linspace, become Python numbers, and lists become tuples.
 
@@ -81,9 +81,9 @@ def _typed(config: ConfigDict, key: str, value: Any) -> Any:
 
 
 def is_optional(config: ConfigDict, key: str) -> bool:
-  """Whether a key of a config, which must exist, may be None: whether it is by default."""
+  """Whether a key of a config, which must exist, may be None, as it is by default."""
   section, name = _section(config, key)
-  # Its default is a placeholder, and stays a reference whatever the value.
+  # Its default is a placeholder, which stays a reference whatever its value.
   return isinstance(dict(section.items(preserve_field_references=True))[name], FieldReference)
 
 
@@ -102,7 +102,7 @@ def _plain(value: Any) -> Any:
 
 
 def refused(config: ConfigDict, key: str, shown: str) -> UserError:
-  """The error for a value of another type than the key's; says what is accepted."""
+  """The error for a value that does not have the key's type; says what is accepted."""
   section, name = _section(config, key)
   kind = section.get_type(name)
   names = {float: 'a finite number', int: 'an integer', str: 'text', bool: 'True or False'}

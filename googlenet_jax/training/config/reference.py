@@ -128,7 +128,7 @@ def _comments() -> dict[str, str]:
 
 
 def _attributes(documented: type) -> dict[str, str]:
-  """The descriptions in a docstring's section "Attributes", by name."""
+  """The descriptions in a docstring's "Attributes" section, by name."""
   listed = inspect.cleandoc(documented.__doc__ or '').partition('Attributes:\n')[2]
   body = listed.partition('\n\n')[0]
   found = {}
@@ -169,7 +169,7 @@ def _knobs(knobs: Any, prefix: str = f'{_MODEL}.') -> Iterator[Key]:
 
 
 def _plain(hint: Any) -> str:
-  """The name of a type; for an optional type, without the None."""
+  """The name of a type, ignoring the None of an optional type."""
   kinds = [kind for kind in typing.get_args(hint) if kind is not types.NoneType]
   if isinstance(hint, types.UnionType):
     hint = kinds[0]

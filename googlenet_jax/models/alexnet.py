@@ -39,7 +39,7 @@ from googlenet_jax.models.layers import (
 
 # Section 3.3: k = 2, n = 5, alpha = 1e-4, beta = 0.75. The paper does not divide alpha by n.
 PAPER_LRN = LRN(size=5, alpha=5e-4, beta=0.75, k=2.0)
-STEMS = {'full': (11, 4), 'small': (5, 1)}  # kernel and stride of conv1; 2 pixels on each side
+STEMS = {'full': (11, 4), 'small': (5, 1)}  # kernel and stride of conv1, padded by 2 pixels
 CONVOLUTIONS = ('conv1', 'conv2', 'conv3', 'conv4', 'conv5')
 HIDDEN = ('fc6', 'fc7')
 POOLS = ('pool1', 'pool2', 'pool5')
@@ -50,9 +50,9 @@ class Architecture:
   """Everything that determines the network, except the number of classes (Figure 2).
 
   `groups` towers run side by side: conv2, conv4 and conv5 see only the maps of their own tower.
-  `stem` is `full` (11x11/4) or `small` (5x5/1: for images of 32 to 64 pixels). `dropped` says which
-  side of the hidden fully connected layers has dropout. `bias_init` is the initial value of those
-  biases that section 5 initializes with 1.
+  `stem` is `full` (11x11/4) or `small` (5x5/1: for images of 32 to 64 pixels). `dropped` says
+  whether dropout applies to the outputs or the inputs of the hidden fully connected layers.
+  `bias_init` is the initial value of the biases that section 5 initializes to 1.
   """
 
   conv1: int = 96
@@ -125,7 +125,7 @@ class AlexNet(Network):
       return self.run(unit, x, train)
 
     def pool(name: str, x: jax.Array) -> jax.Array:
-      return MaxPool(3, 2, 'caffe', self.forms, name=name)(x)  # exact on 55, 27 and 13 pixels
+      return MaxPool(3, 2, 'caffe', self.forms, name=name)(x)  # no padding on 55, 27 or 13 pixels
 
     def normalize(name: str, x: jax.Array) -> jax.Array:
       return LocalResponseNorm(arch.lrn, self.forms, name=name)(x) if arch.lrn else x
@@ -189,7 +189,7 @@ def apply_knobs(architecture: Architecture, knobs: AlexNetKnobs) -> Architecture
   """The architecture of a variant with the knobs applied.
 
   Raises:
-    UserError: names the knob and what it accepts.
+    UserError: a knob is invalid; names it and what it accepts.
   """
   changes: dict[str, Any] = {'lrn': knobs.lrn.apply(architecture.lrn, PAPER_LRN)}
   for name in ('groups', 'dropout', 'kernel_init', 'bias_init'):

@@ -1,8 +1,8 @@
-"""CNN-8: eight convolutions and three fully connected layers; with a head on conv4 it is CNDS-8.
+"""CNN-8: eight convolutions and three fully connected layers; CNDS-8 adds a head on conv4.
 
 Wang, Lee, Tu and Lazebnik, "Training deeper convolutional networks with deep supervision",
 1505.02496. Widths, kernels, the branch and the initial values are those of the authors' published
-Caffe network for Places, whose conv3_1, conv3_2, conv4_1 and so on are the paper's third, fourth,
+Caffe network for Places. Its conv3_1, conv3_2, conv4_1 and so on are the paper's third, fourth,
 fifth and later convolutions.
 """
 
@@ -40,7 +40,7 @@ from googlenet_jax.models.layers import (
 
 CONVOLUTIONS = tuple(f'conv{number}' for number in range(1, 9))
 HIDDEN = ('fc9', 'fc10')
-# The max pool after a convolution: its name and window; all have stride 2.
+# Name and window of the max pool after each convolution; all strides are 2.
 POOLS = {
   'conv1': ('pool1', 3),
   'conv2': ('pool2', 2),
@@ -101,7 +101,7 @@ VARIANTS: dict[str, Variant] = {
 
 
 class CNN8(Network):
-  """The network; `aux` names the convolutions that have a head, after their ReLU."""
+  """The network; `aux` names the convolutions that have a head after their ReLU."""
 
   architecture: Architecture = Architecture()
 
@@ -166,7 +166,7 @@ def apply_knobs(architecture: Architecture, knobs: CNDSKnobs) -> Architecture:
   """The architecture of a variant with the knobs applied.
 
   Raises:
-    UserError: names the knob and what it accepts.
+    UserError: a knob is invalid; names it and what it accepts.
   """
   multiplied = functools.partial(scaled, f'width={knobs.width}', check_factor('width', knobs.width))
   changes: dict[str, Any] = {

@@ -1,8 +1,8 @@
 """Deeply-supervised nets: a Network in Network whose hidden layers have their own classifiers.
 
 Lee, Xie, Gallagher, Zhang and Tu, "Deeply-supervised nets", 1409.5185. Widths, kernels and the
-places of the companion classifiers are those of the authors' published Caffe network. The squared
-hinge loss is selected by `config.loss.name`.
+places of the companion classifiers are those of the authors' published Caffe network.
+`config.loss.name` selects the paper's squared hinge loss.
 """
 
 import dataclasses
@@ -19,7 +19,7 @@ from googlenet_jax.models.nin import (
   places,
 )
 
-# As Network in Network for CIFAR, but with max pools only and without a ReLU after the last layer.
+# Network in Network for CIFAR, but with max pools only and without a ReLU after the last layer.
 ARCHITECTURE = Architecture(
   (
     MLPConv(5, 1, (192, 160, 96), dropped=True),

@@ -1,7 +1,7 @@
 """Network in Network: a small perceptron after each convolution, and no fully connected layers.
 
 Lin, Chen and Yan, "Network in network", 1312.4400. Section numbers refer to this paper. It does not
-give widths and kernels, which are those of the authors' published Caffe networks.
+give widths and kernel sizes; those here are from the authors' published Caffe networks.
 """
 
 import dataclasses
@@ -36,7 +36,7 @@ from googlenet_jax.models.layers import (
 )
 
 MAX_LAYERS = 8
-"""The most mlpconv layers of a network, and the most convolutions of an mlpconv layer."""
+"""The maximum number of mlpconv layers in a network, and of convolutions in an mlpconv layer."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,9 +62,9 @@ class MLPConv:
 class Architecture:
   """Everything that determines the network, except the number of classes.
 
-  The last of the `layers` ends in the classifier, a 1x1 convolution to one map per class; `relu`
-  says whether a ReLU comes before the maps' means over all positions. `head` is the structure of
-  auxiliary classifiers (1409.5185).
+  The last of `layers` ends in the classifier, a 1x1 convolution to one map per class; `relu` says
+  whether a ReLU precedes the mean over each map's positions. `head` is the structure of auxiliary
+  classifiers (1409.5185).
   """
 
   layers: tuple[MLPConv, ...]
@@ -103,9 +103,9 @@ VARIANTS: dict[str, Variant] = {
 
 
 class NIN(Network):
-  """The network; `aux` names the first convolutions of mlpconv layers that have a head.
+  """The network; `aux` names the mlpconv layers with a head, by their first convolution.
 
-  The modules `conv1`, `conv2` and so on return values before the ReLU: these are the heads' inputs.
+  The modules `conv1`, `conv2` and so on return values before the ReLU, which heads take as input.
   """
 
   architecture: Architecture = VARIANTS['imagenet'].architecture
@@ -165,7 +165,7 @@ class NINKnobs(HeadKnobs):
   """The knobs of Network in Network; each composes with every variant."""
 
   variant: str = knob('imagenet', 'the variant to start from')
-  width: float = knob(1.0, 'multiplies all numbers of filters, including those of the heads')
+  width: float = knob(1.0, 'multiplies the number of filters in every layer, including the heads')
   aux: tuple[str, ...] = knob((), 'convolutions (conv1, conv2, ...) with a head in training')
   dropout: float | None = knob(None, 'dropout rate; None: as in the variant')
   kernel_init: str | None = knob(
@@ -177,7 +177,7 @@ def apply_knobs(architecture: Architecture, knobs: NINKnobs) -> Architecture:
   """The architecture of a variant with the knobs applied.
 
   Raises:
-    UserError: names the knob and what it accepts.
+    UserError: a knob is invalid; names it and what it accepts.
   """
   multiplied = functools.partial(scaled, f'width={knobs.width}', check_factor('width', knobs.width))
   layers = tuple(

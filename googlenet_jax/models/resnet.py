@@ -47,7 +47,7 @@ SHORTCUTS: dict[str, str] = {
 
 NORM = BatchNorm(epsilon=1e-5, momentum=0.9)
 MAX_DEPTH = 1202
-"""The most layers accepted, as in the deepest network of Table 6."""
+"""The maximum number of layers: that of the deepest network in Table 6."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,7 +60,7 @@ class Conv:
 
 @dataclasses.dataclass(frozen=True)
 class Stage:
-  """A cell of Table 1: a block's convolutions (there in brackets), and the number of blocks."""
+  """A cell of Table 1: a block's convolutions (in brackets there), and the number of blocks."""
 
   convs: tuple[Conv, ...]
   blocks: int
@@ -80,10 +80,10 @@ def bottleneck(filters: int, blocks: int) -> Stage:
 class Architecture:
   """Everything that determines the network, except the number of classes.
 
-  `stages` are conv2_x and the following ones. The first block of each stage except conv2_x halves
+  `stages` are conv2_x and those that follow. The first block of each stage except conv2_x halves
   the map, in its first convolution or, with `stride_on='3x3'`, in the first that is not 1x1. `stem`
   is `full` (7x7/2, then pool/2) or `small` (3x3/1, no pool: for images of 32 to 64 pixels).
-  `padding` is that of the pool; both conventions pad convolutions equally on both sides.
+  `padding` is the pool's convention; both pad convolutions equally on both sides.
   """
 
   stages: tuple[Stage, ...]
@@ -119,18 +119,18 @@ class Architecture:
 
 
 def imagenet(block: Callable[[int, int], Stage], *blocks: int, **others: Any) -> Architecture:
-  """A column of Table 1, by the numbers of blocks in conv2_x to conv5_x."""
+  """A column of Table 1, given the numbers of blocks in conv2_x to conv5_x."""
   filters = (64, 128, 256, 512)
   return Architecture(tuple(map(block, filters, blocks)), **others)
 
 
 def cifar(n: int) -> Architecture:
-  """Section 4.2: a 3x3, then 2n layers on maps of 32, 16 and 8 pixels, with identity shortcuts."""
+  """Section 4.2: a 3x3, then 2n layers each on maps of 32, 16 and 8 pixels; identity shortcuts."""
   stages = (basic(16, n), basic(32, n), basic(64, n))
   return Architecture(stages, stem='small', conv1=16, shortcut='A')
 
 
-# Not from the paper: a stride in the 3x3, which sees every pixel, and a pool padded on both sides.
+# Not from the paper: the 3x3, which sees every pixel, has the stride; the pool pads both sides.
 imagenet_v1_5 = functools.partial(imagenet, stride_on='3x3', padding='torch')
 
 VARIANTS: dict[str, Variant] = {
@@ -139,7 +139,7 @@ VARIANTS: dict[str, Variant] = {
   'resnet34': Variant(imagenet(basic, 3, 4, 6, 3), 'Table 1, 34-layer, with shortcuts B'),
   'resnet101': Variant(imagenet(bottleneck, 3, 4, 23, 3), 'Table 1, 101-layer'),
   'resnet152': Variant(imagenet(bottleneck, 3, 8, 36, 3), 'Table 1, 152-layer'),
-  # Blocks of two 3x3 have the stride there in any case: these two differ only in the pool.
+  # Basic blocks have the stride in a 3x3 anyway: these two differ only in the pool.
   'resnet18_v1_5': Variant(
     imagenet_v1_5(basic, 2, 2, 2, 2), "torchvision's 18-layer network: its pool is padded around"
   ),
@@ -193,7 +193,7 @@ class Residual(nn.Module):
     if self.shortcut == 'C' or (self.shortcut == 'B' and changed):
       x = self.conv(channels, 1, self.stride, relu=False, name='shortcut')(x, train)
     elif changed:
-      # Strided slices, as in `kernels`: indexing would become a gather where n is symbolic.
+      # Strided slices, as in `kernels`: indexing would become a gather if n is symbolic.
       for axis in (1, 2):
         x = lax.slice_in_dim(x, 0, None, self.stride, axis)
       x = jnp.pad(x, [(0, 0)] * 3 + [(0, channels - x.shape[-1])])
@@ -201,7 +201,7 @@ class Residual(nn.Module):
 
   @nn.nowrap
   def row_type(self, before: int, after: int) -> str:
-    """Such as `[1x1 64, 3x3 64, 1x1 256]`."""
+    """For example, `[1x1 64, 3x3 64, 1x1 256]`."""
     return f'[{", ".join(f"{c.kernel}x{c.kernel} {c.filters}" for c in self.convs)}]'
 
 
@@ -243,7 +243,7 @@ class ResNetKnobs(Knobs):
   """The knobs of ResNet; each composes with every variant."""
 
   variant: str = knob('resnet50', 'the variant to start from')
-  width: float = knob(1.0, 'multiplies all numbers of filters')
+  width: float = knob(1.0, 'multiplies the number of filters in every layer')
   shortcut: str | None = knob(
     None,
     f'shortcuts ({"; ".join(f"{kind}: {what}" for kind, what in SHORTCUTS.items())}); None: as in '
@@ -258,7 +258,7 @@ def apply_knobs(architecture: Architecture, knobs: ResNetKnobs) -> Architecture:
   """The architecture of a variant with the knobs applied.
 
   Raises:
-    UserError: names the knob and what it accepts.
+    UserError: a knob is invalid; names it and what it accepts.
   """
   factor = check_factor('width', knobs.width)
   multiplied = functools.partial(scaled, f'width={knobs.width}', factor)

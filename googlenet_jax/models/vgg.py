@@ -39,12 +39,12 @@ from googlenet_jax.models.layers import (
   hidden_layers,
 )
 
-# Section 2.1: the constants of the normalization are AlexNet's.
+# Section 2.1: LRN has AlexNet's constants.
 PAPER_LRN = LRN(size=5, alpha=5e-4, beta=0.75, k=2.0)
 NORM = BatchNorm(epsilon=1e-5, momentum=0.9)  # torchvision's
 FILTERS = (64, 128, 256, 512, 512)
 MAX_CONVOLUTIONS = 8
-"""The most convolutions in a block."""
+"""The maximum number of convolutions in a block."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,8 +62,8 @@ Blocks = tuple[tuple[Conv, ...], ...]
 class Architecture:
   """Everything that determines the network, except the number of classes: a column of Table 1.
 
-  `blocks` are the convolutions between max pools. `lrn` follows the first convolution (A-LRN),
-  `batch_norm`, which is later than the paper, every convolution.
+  `blocks` are the convolutions between max pools. `lrn` follows the first convolution (A-LRN);
+  `batch_norm`, which the paper predates, follows every convolution.
   """
 
   blocks: Blocks
@@ -94,7 +94,7 @@ class Architecture:
 
 
 def column(*counts: int, last: int = 3) -> Blocks:
-  """A column of Table 1 by the convolutions in each block; `last` is the kernel of the third."""
+  """A column of Table 1, from the convolutions per block; `last` is the third one's kernel size."""
   return tuple(
     tuple(Conv(last if index == 2 else 3, filters) for index in range(count))
     for count, filters in zip(counts, FILTERS, strict=True)
@@ -199,7 +199,7 @@ def apply_knobs(architecture: Architecture, knobs: VGGKnobs) -> Architecture:
   """The architecture of a variant with the knobs applied.
 
   Raises:
-    UserError: names the knob and what it accepts.
+    UserError: a knob is invalid; names it and what it accepts.
   """
   multiplied = functools.partial(scaled, f'width={knobs.width}', check_factor('width', knobs.width))
   blocks = tuple(

@@ -1,4 +1,4 @@
-"""ZFNet: AlexNet with a smaller first kernel and stride, and its wider form.
+"""ZFNet: AlexNet with a smaller first kernel and stride, and a wider variant.
 
 Zeiler and Fergus, "Visualizing and understanding convolutional networks", 1311.2901. Section and
 figure numbers refer to this paper.
@@ -39,7 +39,7 @@ from googlenet_jax.models.layers import (
 
 # The paper gives no constants for its contrast normalization across maps; these are AlexNet's.
 CONTRAST = LRN(size=5, alpha=5e-4, beta=0.75, k=2.0)
-# Kernel, stride and padding on each side of conv1 and conv2.
+# Kernel size, stride and padding (on each side) of conv1 and conv2.
 STEMS = {'full': ((7, 2, 1), (5, 2, 0)), 'small': ((5, 1, 2), (5, 1, 2))}
 CONVOLUTIONS = ('conv1', 'conv2', 'conv3', 'conv4', 'conv5')
 HIDDEN = ('fc6', 'fc7')
@@ -163,7 +163,7 @@ def apply_knobs(architecture: Architecture, knobs: ZFNetKnobs) -> Architecture:
   """The architecture of a variant with the knobs applied.
 
   Raises:
-    UserError: names the knob and what it accepts.
+    UserError: a knob is invalid; names it and what it accepts.
   """
   multiplied = functools.partial(scaled, f'width={knobs.width}', check_factor('width', knobs.width))
   changes: dict[str, Any] = {

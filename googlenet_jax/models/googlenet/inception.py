@@ -47,11 +47,11 @@ REDUCTIONS = ('reduce_3x3', 'reduce_5x5')
 
 
 class Inception(nn.Module):
-  """Four branches side by side, concatenated: 1x1, 3x3, 5x5 and pooling (Figure 2b).
+  """Four parallel branches, concatenated: 1x1, 3x3, 5x5 and pooling (Figure 2b).
 
-  `conv` makes a convolution unit from its width, kernel size and name. `large_kernel` is the kernel
-  size of the 5x5 branch (3 in torchvision's network), `large_convolutions` its number of such
-  convolutions in sequence. Without `branch_pool` the pooling branch projects the module's input.
+  `conv` makes a convolution unit from its width, kernel size and name. The 5x5 branch has
+  `large_convolutions` convolutions in sequence, with kernel size `large_kernel` (3 in torchvision's
+  network). Without `branch_pool` the pooling branch projects the module's input.
   """
 
   widths: Widths
@@ -82,7 +82,7 @@ class Inception(nn.Module):
 
   @nn.nowrap
   def row_type(self, before: int, after: int) -> str:
-    """`inception`, what replaces its 5x5 convolution, and whether its pool is missing."""
+    """`inception`, then what replaces the 5x5 convolution and, if there is no pool, `no pool`."""
     size, count = self.large_kernel, self.large_convolutions
     times = f'{count} times ' if count > 1 else ''
     large = f', {times}{size}x{size} for 5x5' if (size, count) != (5, 1) else ''

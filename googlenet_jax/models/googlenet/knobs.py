@@ -1,4 +1,4 @@
-"""GoogLeNet's knobs, and the architecture that follows from them."""
+"""GoogLeNet's knobs, and how they change an architecture."""
 
 import dataclasses
 from typing import Any
@@ -19,7 +19,7 @@ class GoogLeNetKnobs(HeadKnobs):
   reduction: float = knob(1.0, 'multiplies both 1x1 reductions in every module')
   reduction_3x3: float | None = knob(None, 'overrides `reduction` in the 3x3 branch')
   reduction_5x5: float | None = knob(None, 'overrides `reduction` in the 5x5 branch')
-  widths: str = knob('', "widths in single modules or in all: '3a.reduce_3x3=64,pool_proj=none'")
+  widths: str = knob('', "widths of one module or of all: '3a.reduce_3x3=64,pool_proj=none'")
   aux: tuple[str, ...] = knob((), 'Inception modules with an auxiliary head in training')
   batch_norm: bool | None = knob(
     None, 'use batch normalization instead of biases; None: as in the variant'
@@ -39,7 +39,7 @@ def apply_knobs(architecture: Architecture, knobs: GoogLeNetKnobs) -> Architectu
   """The architecture of a variant with the knobs applied.
 
   Raises:
-    UserError: names the knob and what it accepts.
+    UserError: a knob is invalid; names it and what it accepts.
   """
   reduction_3x3, reduction_5x5 = (
     knobs.reduction if own is None else own for own in (knobs.reduction_3x3, knobs.reduction_5x5)

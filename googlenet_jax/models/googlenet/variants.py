@@ -13,7 +13,7 @@ from googlenet_jax.models.kernels import LRN, Padding, pool_padding
 from googlenet_jax.models.layers import KERNEL_INITIALIZERS, BatchNorm
 
 MAX_STAGE = len(string.ascii_lowercase)
-"""The most modules of a stage: they are named by letters."""
+"""The maximum number of modules in a stage: their names end in a letter."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,7 +85,7 @@ def _with_widths(changes: dict[str, dict[str, int]]) -> tuple[Widths, ...]:
   )
 
 
-# The tutorial's blocks, with the columns of Table 1.
+# The tutorial's blocks, in the column order of Table 1.
 UVA = Architecture(
   modules=(
     Widths(16, 32, 32, 16, 8, 8),
@@ -197,7 +197,7 @@ VARIANTS: dict[str, Variant] = {
 def scale(
   architecture: Architecture, *, width: float, reduction_3x3: float, reduction_5x5: float
 ) -> Architecture:
-  """Multiplies widths: `width` those of the whole network, heads included, the others reductions.
+  """Multiplies all widths (heads included) by `width`, and reductions by their own factors as well.
 
   A width is rounded once, to the nearest integer.
 
@@ -241,13 +241,13 @@ def scale(
 
 
 def replace_widths(architecture: Architecture, widths: str) -> Architecture:
-  """Sets widths of single modules from text: `3a.reduce_3x3=64,5b.conv5x5=96`.
+  """Sets the widths of individual modules from text: `3a.reduce_3x3=64,5b.conv5x5=96`.
 
   A width without a module applies to all modules: `reduce_3x3=none`. The value `none` omits a
   reduction or the pooling projection.
 
   Raises:
-    UserError: names the part of the text that cannot be read and what is accepted.
+    UserError: a part of the text is invalid; names it and what is accepted.
   """
   modules = architecture.widths
   names = [field.name for field in dataclasses.fields(Widths)]
@@ -273,7 +273,7 @@ def replace_widths(architecture: Architecture, widths: str) -> Architecture:
 
 
 def starved_pool(architecture: Architecture, size: int) -> str | None:
-  """The first max pool with too few pixels: fewer than two, or than a window without padding."""
+  """The first max pool whose input is too small: below 2 pixels or, if unpadded, its window."""
   if architecture.stem in ('full', 'separable'):
     size = math.ceil(size / 2)
   for name, window in architecture.pools():

@@ -1,8 +1,8 @@
 """BN-Inception: GoogLeNet with batch normalization and two 3x3 convolutions for each 5x5.
 
 Ioffe and Szegedy, "Batch normalization: accelerating deep network training by reducing internal
-covariate shift", 1502.03167. Section and figure numbers refer to this paper, whose Figure 5 is the
-table of the network.
+covariate shift", 1502.03167. Section and figure numbers refer to this paper; its Figure 5 is the
+table of the network's layers.
 """
 
 import dataclasses
@@ -63,7 +63,7 @@ class Module:
 
 
 REDUCING = ('3c', '4e')
-"""The modules that halve the map: without a 1x1 branch, and with an unprojected max pool."""
+"""The modules that halve the map; they have no 1x1 branch and do not project their max pool."""
 
 # Figure 5: `#1x1`, `#3x3 reduce`, `#3x3`, `double #3x3 reduce`, `double #3x3`, `pool + proj`. It
 # prints 128 for the projections of 4c and 4d, which would give them 608 output channels instead of
@@ -210,7 +210,7 @@ class BNInception(Network):
 
 
 def starved_pool(architecture: Architecture, size: int) -> str | None:
-  """The first layer that halves the map and has fewer than two pixels; None if there is none."""
+  """The first layer that would halve a map of fewer than two pixels, or None."""
   layers = ['pool2', *(f'inception_{m.name}' for m in architecture.modules if m.stride > 1)]
   if architecture.stem != 'small':
     layers, size = ['pool1', *layers], -(-size // 2)
@@ -226,7 +226,7 @@ class BNInceptionKnobs(Knobs):
   """The knobs of BN-Inception; each composes with every variant."""
 
   variant: str = knob('bn_inception', 'the variant to start from')
-  width: float = knob(1.0, 'multiplies all numbers of filters')
+  width: float = knob(1.0, 'multiplies the number of filters in every layer')
   reduction: float = knob(1.0, 'multiplies the 1x1 reductions in every module')
   skip: str = knob('', "modules to leave out: '4c,5b'; those that halve the map must stay")
   dropout: float | None = knob(None, 'dropout rate before the classifier; None: as in the variant')
@@ -239,7 +239,7 @@ def apply_knobs(architecture: Architecture, knobs: BNInceptionKnobs) -> Architec
   """The architecture of a variant with the knobs applied.
 
   Raises:
-    UserError: names the knob and what it accepts.
+    UserError: a knob is invalid; names it and what it accepts.
   """
   width, reduce = widths_by(knobs.width, knobs.reduction)
   kept = remaining([module.name for module in architecture.modules], knobs.skip, REDUCING)

@@ -42,7 +42,7 @@ from googlenet_jax.models.layers import (
 class Stem:
   """A layer of the stem: a square convolution, or a max pool if `filters` is None.
 
-  A convolution with stride 1 keeps the map's size only if it is `padded`.
+  A convolution with stride 1 preserves the map's size only if it is `padded`.
   """
 
   kernel: int
@@ -52,7 +52,7 @@ class Stem:
 
 
 MAX_STEM = 16
-"""The most layers of a stem."""
+"""The maximum number of layers in a stem."""
 
 POOL = Stem(3, None, stride=2)
 # Table 1; its last convolution must be padded to give the printed output of 35x35x288.
@@ -104,7 +104,7 @@ class Architecture:
       raise UserError(f'stem: 1 to {MAX_STEM} layers with kernels of odd sizes are accepted')
 
   def stages(self) -> dict[str, str]:
-    """The last module of each stage (modules with maps of one size): `{'5': '5d', ...}`."""
+    """The last module of each stage (modules with maps of equal size): `{'5': '5d', ...}`."""
     return {module.name[0]: module.name for module in self.modules}
 
 
@@ -216,7 +216,7 @@ def named(stem: tuple[Stem, ...]) -> list[tuple[str, Stem]]:
 
 
 def starved_pool(architecture: Architecture, size: int) -> str | None:
-  """The first layer that halves the map and has too few pixels; None if all have enough."""
+  """The first layer that halves the map and whose input is too small, or None."""
   least = 3 if architecture.padding == 'valid' else 2
   layers = [(name, s.kernel, s.stride, s.padded) for name, s in named(architecture.stem)]
   layers += [(f'inception_{m.name}', 3, m.stride, True) for m in architecture.modules]
@@ -235,11 +235,11 @@ class InceptionKnobs(HeadKnobs):
   """The knobs of Inception-v2 and Inception-v3; each composes with every variant."""
 
   variant: str = knob('inception_v3', 'the variant to start from')
-  width: float = knob(1.0, 'multiplies all numbers of filters, including those of the heads')
+  width: float = knob(1.0, 'multiplies the number of filters in every layer, including the heads')
   reduction: float = knob(1.0, 'multiplies the 1x1 reductions in every module')
   skip: str = knob('', "modules to leave out: '5c,6b'; those that halve the map must stay")
   aux: tuple[str, ...] = knob(
-    (), 'stages (5, 6, 7) with an auxiliary head after their last module in training'
+    (), 'stages (5, 6, 7) whose last module has an auxiliary head in training'
   )
   dropout: float | None = knob(None, 'dropout rate before the classifier; None: as in the variant')
   kernel_init: str | None = knob(
@@ -251,7 +251,7 @@ def apply_knobs(architecture: Architecture, knobs: InceptionKnobs) -> Architectu
   """The architecture of a variant with the knobs applied.
 
   Raises:
-    UserError: names the knob and what it accepts.
+    UserError: a knob is invalid; names it and what it accepts.
   """
   width, reduce = widths_by(knobs.width, knobs.reduction)
   kept = remaining([module.name for module in architecture.modules], knobs.skip, REDUCING)

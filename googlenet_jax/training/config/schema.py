@@ -31,7 +31,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
   'data.on_bad_image': ('stop', 'skip'),
   'data.placement': ('host', 'device'),
 }
-"""Keys that accept one of a few names; the keys of `model` are checked when it is built."""
+"""Keys that accept one of several names; those in `model` are checked when it is built."""
 
 
 TRACKERS = {'tensorboard': 'tensorboardX', 'wandb': 'wandb', 'mlflow': 'mlflow'}
@@ -60,7 +60,7 @@ def defaults(family: str = 'googlenet') -> ConfigDict:
   config.on_nonfinite = 'stop'  # if a loss or gradient is not finite: stop, skip or rollback
   config.nonfinite_limit = 10  # skipped steps, or rollbacks, allowed before the run stops
   config.on_collapse = 'warn'  # if a classifier guesses while others learn: warn, stop or reinit
-  config.shares_every = '1000 steps'  # interval between measuring each loss's share of the gradient
+  config.shares_every = '1000 steps'  # how often to measure each loss's share of the gradient
   config.profile = ''  # steps to trace, such as '100:105' for 100 to 104; '': none
 
   config.model = model_section(family)  # the network: `family`, and every knob of that family
@@ -76,7 +76,7 @@ def defaults(family: str = 'googlenet') -> ConfigDict:
   data.threads = 2  # number of threads that decode and augment images
   data.workers = 0  # number of processes that decode and augment; 0: use threads
   data.on_bad_image = 'stop'  # stop, or skip the image: log it, count it, take the next one
-  data.placement = 'host'  # host, or device to keep the whole training split in its memory
+  data.placement = 'host'  # host, or device to keep the whole training split in device memory
   data.augment = augment = ConfigDict()
   augment.preset = 'none'  # preset: none, crop_flip, small or paper; the keys below override it
   for name, kind in AUGMENT_KEYS.items():
@@ -90,10 +90,10 @@ def defaults(family: str = 'googlenet') -> ConfigDict:
   loss.name = 'cross_entropy'  # loss in training: cross_entropy or squared_hinge (1409.5185)
   loss.aux_weight = 0.3  # weight of each auxiliary head's loss (1409.4842, section 5)
   loss.head_weights = ''  # weights of individual heads, overriding aux_weight: '4a=0.1,4d=0.3'
-  loss.aux_schedule = 'constant'  # schedule of these weights: constant, linear or product (CNDS)
+  loss.aux_schedule = 'constant'  # schedule of the heads' weights: constant, linear, product (CNDS)
   loss.aux_every = '1 epoch'  # linear, product: the unit in which time is counted
   loss.aux_from = '0 steps'  # when the heads' losses begin to count
-  loss.aux_until = ''  # when they cease to count, as a duration; '': at the end
+  loss.aux_until = ''  # when the heads' losses cease to count, as a duration; '': never
   loss.aux_threshold = 0.0  # heads learn only while their loss is above this (gamma in 1409.5185)
   loss.label_smoothing = 0.0  # fraction of the target spread over all classes (1512.00567)
 
@@ -161,7 +161,7 @@ def unknown_key(config: ConfigDict, key: str) -> UserError:
 
 
 def images_of_a_part(config: ConfigDict) -> int:
-  """The number of images that a training step computes at once, over all devices."""
+  """The number of images that a training step processes at once, over all devices."""
   return config.batch_size // config.optimizer.accumulate
 
 

@@ -43,7 +43,9 @@ def test_the_config_stays_and_the_copy_is_typed():
   assert (changed.model.reduction_3x3, changed.model.aux, changed.seed) == (1.0, (), 3)
   again = override(changed, {'model.reduction_3x3': 0.5})
   assert again.model.reduction_3x3 == 0.5
-  with pytest.raises(UserError, match=r"config\.model\.batch_norm='x': accepted: True, False or None"):
+  with pytest.raises(
+    UserError, match=r"config\.model\.batch_norm='x': accepted: True, False or None"
+  ):
     override(again, {'model.batch_norm': 'x'})
   with pytest.raises(UserError, match=r'config\.sead: no such key; did you mean seed'):
     override(again, {'sead': 1})

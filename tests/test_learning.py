@@ -23,7 +23,12 @@ BLIND = -np.log([np.mean(label == LABELS) for label in LABELS]).mean()
 SHORT = ('alexnet', 'small')
 # Their kernels begin with a standard deviation of 0.01 or so, chosen for the printed widths: at an
 # eighth of these the images have no more influence on the logits, and nothing is learned.
-TOO_NARROW = (('alexnet', 'two_tower'), ('alexnet', 'one_tower'), ('zfnet', 'figure3'))
+TOO_NARROW = (
+  ('alexnet', 'two_tower'),
+  ('alexnet', 'one_tower'),
+  ('zfnet', 'figure3'),
+  ('cnds', 'cnn8'),
+)
 # A ReLU comes before the means of the class maps: a class whose map begins below 0 for all images
 # has no gradient, and about half of them do.
 WITH_DEAD_CLASSES = (('nin', 'imagenet'),)

@@ -38,6 +38,10 @@ def pytest_collection_finish() -> None:
   gc.freeze()
 
 
+def pytest_sessionfinish() -> None:
+  gc.freeze()  # or else the end of the process searches them, too, several times
+
+
 SHARED_DATA = pathlib.Path(__file__).resolve().parents[2] / 'shared' / 'data'
 
 

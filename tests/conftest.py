@@ -55,5 +55,8 @@ def shared_data() -> pathlib.Path:
 
 @pytest.fixture(scope='session')
 def cache(tmp_path_factory) -> pathlib.Path:
-  """A folder for the embedded data, which each process that runs tests prepares once."""
-  return tmp_path_factory.mktemp('캐시 cache')
+  """A folder for the embedded data, which are prepared once for all tests."""
+  base = tmp_path_factory.getbasetemp()
+  folder = (base.parent if 'PYTEST_XDIST_WORKER' in os.environ else base) / '캐시 cache'
+  folder.mkdir(exist_ok=True)
+  return folder

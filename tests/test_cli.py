@@ -377,8 +377,8 @@ def test_divergence_names_the_step(folder, tmp_path, capsys, caplog):
     pytest.param([], ['4a', '4d'], marks=pytest.mark.long),
   ],
 )
-def test_dry_run_counts_and_computes_nothing(network, heads, tmp_path, capsys, monkeypatch):
-  monkeypatch.setenv('GOOGLENET_CACHE', str(tmp_path / 'cache'))
+def test_dry_run_counts_and_computes_nothing(network, heads, cache, tmp_path, capsys, monkeypatch):
+  monkeypatch.setenv('GOOGLENET_CACHE', str(cache))
   arguments = [
     'train',
     DIGITS,

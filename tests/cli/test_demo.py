@@ -15,8 +15,8 @@ def test_the_demo_is_the_experiment():
   assert plain(load(demo.__file__).config) == plain(load(str(DIGITS)).config)
 
 
-def test_it_is_planned_in_an_empty_folder(tmp_path, monkeypatch, capsys):
-  monkeypatch.setenv('GOOGLENET_CACHE', str(tmp_path / 'cache'))
+def test_it_is_planned_in_an_empty_folder(cache, tmp_path, monkeypatch, capsys):
+  monkeypatch.setenv('GOOGLENET_CACHE', str(cache))
   monkeypatch.chdir(tmp_path)
   small = ['--config.model.family=alexnet', '--config.model.variant=small']
   short = ['--config.duration=3 steps', '--config.schedule.warmup=0 steps']

@@ -21,11 +21,6 @@ SMALL = [CNDS, *(f'--config.{key}={value}' for key, value in CHANGES.items())]
 
 
 @pytest.fixture(scope='module')
-def cache(tmp_path_factory):
-  return f'--cache_dir={tmp_path_factory.mktemp("cache")}'
-
-
-@pytest.fixture(scope='module')
 def probed(tmp_path_factory, cache):
   """A probe with everything that it writes: folder, stdout, stderr, and its record."""
   folder = tmp_path_factory.mktemp('probe')
@@ -47,7 +42,7 @@ def probed(tmp_path_factory, cache):
   with pytest.MonkeyPatch.context() as patch:
     patch.setattr('googlenet_jax.training.probe.run.probe', kept)
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-      assert cli.main(['probe', *SMALL, cache, *arguments]) == 0
+      assert cli.main(['probe', *SMALL, f'--cache_dir={cache}', *arguments]) == 0
   return folder, out.getvalue(), err.getvalue(), records[0]
 
 
@@ -175,7 +170,7 @@ def test_text_is_in_the_order_of_depth(capsys):
 )
 def test_what_cannot_be_is_one_line(arguments, said, cache, capsys, tmp_path, monkeypatch):
   monkeypatch.chdir(tmp_path)
-  assert cli.main(['probe', cache, *arguments]) == 1
+  assert cli.main(['probe', f'--cache_dir={cache}', *arguments]) == 1
   captured = capsys.readouterr()
   *before, last = captured.err.splitlines()
   assert last.startswith('googlenet probe: ') and said in last and captured.out == ''

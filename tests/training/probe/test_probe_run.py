@@ -17,11 +17,6 @@ from googlenet_jax.training.probe.run import families_with_heads, probe
 from googlenet_jax.training.probe.step import make_probe_step
 
 
-@pytest.fixture
-def cache(tmp_path):
-  return tmp_path
-
-
 def silent(line):
   pass
 

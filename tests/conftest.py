@@ -33,6 +33,14 @@ hypothesis.settings.load_profile('without a clock')
 gc.set_threshold(50_000, 50, 100)
 
 
+WAITING = ('tests/slurm/', 'tests/tpu/', 'test_prepare_killed.py')
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+  """Begins with tests that mostly wait; at the end, no other test would use the cores."""
+  items.sort(key=lambda item: not any(part in item.nodeid for part in WAITING))
+
+
 def pytest_collection_finish() -> None:
   gc.collect()
   gc.freeze()

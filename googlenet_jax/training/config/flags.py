@@ -110,16 +110,18 @@ def _typed(config: ConfigDict, arguments: list[str]) -> dict[str, Any]:
   last = {match['key']: match for match in given if match['key'] != FAMILY}
   # ml_collections cannot parse None.
   none = {k: None for k, m in last.items() if m['value'] == 'None' and is_optional(config, k)}
+  parsed = {key: match for key, match in last.items() if key not in none}
   values = flags.FlagValues()
-  argv = ['googlenet', *(match[0] for key, match in last.items() if key not in none)]
-  try:
-    config_flags.DEFINE_config_dict('config', config, flag_values=values, sys_argv=argv)
-    values(argv)
-  except flags.Error as error:
-    for key in set(last) - set(none):
-      if str(error).startswith(f'flag --config.{key}={last[key]["value"]}: '):
-        raise refused(config, key, last[key]['value']) from error
-    raise UserError(' '.join(str(error).split())) from error
+  argv = ['googlenet', *(match[0] for match in parsed.values())]
+  config_flags.DEFINE_config_dict('config', config, flag_values=values, sys_argv=argv)
+  values(argv[:1])
+  for key, match in parsed.items():
+    try:
+      values([argv[0], match[0]])
+    except flags.IllegalFlagValueError as error:
+      raise refused(config, key, match['value']) from error
+    except flags.Error as error:
+      raise UserError(' '.join(str(error).split())) from error
   return family | config_flags.get_override_values(values['config']) | none
 
 

@@ -97,15 +97,12 @@ def locked(lock: pathlib.Path, what: str) -> Iterator[None]:
     UserError: another process holds it; names `what` and the holder.
   """
   with lock.open('a+') as file:
-    try:
-      _lock(file)
-    except BlockingIOError as error:
+    taken = _take_from_askers(file)
+    if taken is False:
       file.seek(0)
       holder = file.read().strip() or 'unknown'
-      raise UserError(f'{what} (holder: {holder})') from error
-    except OSError as error:
-      logger.warning('%s: no lock is held: %s', lock, error.strerror)
-    else:
+      raise UserError(f'{what} (holder: {holder})')
+    if taken:
       file.truncate(0)
       file.write(f'process {os.getpid()} on {platform.node()}\n')
       file.flush()
@@ -126,16 +123,32 @@ def is_locked(lock: pathlib.Path) -> bool:
   return False
 
 
-def _lock(file: IO[str]) -> None:
-  """Takes a lock, or raises BlockingIOError where another process holds it.
+def take_lock(file: IO[str], *, shared: bool = False) -> bool | None:
+  """Takes a lock unless another process holds one that excludes it; never waits.
 
-  Those that only ask share it among themselves for a moment: they are waited for.
+  Returns:
+    Whether it was taken; None, after a warning, where the file system has no locks, as some cluster
+    file systems are mounted.
   """
   import fcntl
 
-  while True:
-    try:
-      return fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-      fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)  # refused where somebody holds it
-      fcntl.flock(file, fcntl.LOCK_UN)
+  try:
+    fcntl.flock(file, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+  except BlockingIOError:
+    return False
+  except OSError as error:
+    logger.warning('%s: no lock is held: %s', file.name, error.strerror)
+    return None
+  return True
+
+
+def _take_from_askers(file: IO[str]) -> bool | None:
+  """Takes a lock like `take_lock`; processes that only ask for its state are waited for.
+
+  They share the lock among themselves for a moment.
+  """
+  import fcntl
+
+  while (taken := take_lock(file)) is False and take_lock(file, shared=True):
+    fcntl.flock(file, fcntl.LOCK_UN)
+  return taken

@@ -62,7 +62,7 @@ def staged(url: Url, split: str, cache_dir: pathlib.Path) -> pathlib.Path:
     if copy.missing(wanted):
       with _alone(root / 'lock'):
         missing = copy.missing(wanted)  # unless another process has copied it meanwhile
-        _make_room(root, copy, sum(stored.size for stored in missing.values()), f'{url}: {split}')
+        _make_room(root, sum(stored.size for stored in missing.values()), f'{url}: {split}')
         copy.fetch(bucket, missing)
   except OSError as error:
     name = error.filename or copy.files
@@ -92,7 +92,7 @@ class _Copy:
     if self._folder not in _in_use:
       self._folder.mkdir(parents=True, exist_ok=True)
       lock = (self._folder / 'in_use').open('a')
-      while _took(lock, shared=True) is False:  # it is being removed
+      while files.take_lock(lock, shared=True) is False:  # it is being removed
         time.sleep(_LOOK)
       _in_use[self._folder] = lock
     os.utime(self._folder / 'in_use')
@@ -180,7 +180,7 @@ class _Copy:
   def remove(self) -> bool:
     """Removes it unless somebody reads it; returns whether it did."""
     with (self._folder / 'in_use').open('a') as lock:
-      if not _took(lock, shared=False):
+      if not files.take_lock(lock):
         return False
       self._copied.unlink(missing_ok=True)
       shutil.rmtree(self.files, ignore_errors=True)
@@ -188,7 +188,7 @@ class _Copy:
       return True
 
 
-def _make_room(root: pathlib.Path, copy: _Copy, size: int, what: str) -> None:
+def _make_room(root: pathlib.Path, size: int, what: str) -> None:
   """Removes data sets that nobody reads until `size` bytes fit.
 
   Raises:
@@ -228,22 +228,8 @@ def _room(root: pathlib.Path) -> int:
 def _alone(path: pathlib.Path) -> Iterator[None]:
   """Waits until no other process copies a data set to this machine."""
   with path.open('a') as lock:
-    if _took(lock, shared=False) is False:
+    if files.take_lock(lock) is False:
       logger.info('waiting for another process, which copies data to %s', path.parent)
-      while _took(lock, shared=False) is False:
+      while files.take_lock(lock) is False:
         time.sleep(_LOOK)
     yield
-
-
-def _took(lock: IO[str], shared: bool) -> bool | None:
-  """Whether a lock could be taken at once; None where the file system has no locks."""
-  import fcntl
-
-  try:
-    fcntl.flock(lock, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
-  except BlockingIOError:
-    return False
-  except OSError as error:
-    logger.warning('%s: no lock is held: %s', lock.name, error.strerror)
-    return None
-  return True

@@ -33,13 +33,24 @@ def folder(tmp_path_factory):
   return out
 
 
+def upload(bucket, folder, name):
+  for path in folder.rglob('*'):
+    if path.is_file():
+      bucket.upload(path, f'{name}/{path.relative_to(folder).as_posix()}')
+
+
+def forget():
+  """Gives up what this process reads, as its end would."""
+  for lock in staged._in_use.values():
+    lock.close()
+  staged._in_use.clear()
+
+
 @pytest.fixture
 def bucket(there, request, folder):
   """A bucket with the data set below a name of its own."""
   bucket = Bucket(place(there.url(re.sub(r'\W+', '-', request.node.name))))
-  for path in folder.rglob('*'):
-    if path.is_file():
-      bucket.upload(path, f'noise/{path.relative_to(folder).as_posix()}')
+  upload(bucket, folder, 'noise')
   there.gate.requests.clear()
   return bucket
 
@@ -48,9 +59,7 @@ def bucket(there, request, folder):
 def nothing_in_use():
   """A process keeps what it has opened until it ends; each test is a process of its own here."""
   yield
-  for lock in staged._in_use.values():
-    lock.close()
-  staged._in_use.clear()
+  forget()
 
 
 def opened(bucket, cache, split='train', name='noise'):
@@ -114,9 +123,7 @@ def test_no_data_set_is_one_line(bucket, tmp_path):
 
 
 def test_a_data_set_that_nobody_reads_makes_room(there, bucket, folder, tmp_path, monkeypatch):
-  for path in folder.rglob('*'):
-    if path.is_file():
-      bucket.upload(path, f'second/{path.relative_to(folder).as_posix()}')
+  upload(bucket, folder, 'second')
   opened(bucket, tmp_path)
   (first,) = tmp_path.glob('buckets/data/noise-*/files')
   size = sum(path.stat().st_size for path in first.rglob('*') if path.is_file())
@@ -132,9 +139,7 @@ def test_a_data_set_that_nobody_reads_makes_room(there, bucket, folder, tmp_path
     arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
   ) as other:
     assert other.stdout.readline() == 'open\n'
-    for lock in staged._in_use.values():  # now only the other process reads it
-      lock.close()
-    staged._in_use.clear()
+    forget()  # now only the other process reads it
     with pytest.raises(UserError, match=refused):
       opened(bucket, tmp_path, name='second')
     assert first.is_dir()

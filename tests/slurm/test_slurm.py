@@ -85,7 +85,7 @@ def test_an_array_with_a_preempted_and_a_failing_member(sweep, tmp_path):
   assert figures[0]['test'] == figures[1]['test']
 
 
-@pytest.mark.long  # two processes find each other in tests/tpu, too
+@pytest.mark.long  # test_distributed.py has two processes without SLURM
 def test_two_processes_of_a_member_find_each_other(sweep, tmp_path):
   study = tmp_path / '연구 1' / 'single'
   sweep('--sweep=single', '--slurm=ntasks=2', '--config.duration=5 steps')

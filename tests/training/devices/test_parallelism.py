@@ -209,7 +209,7 @@ def test_groups_that_devices_cut_are_an_error_under_pmap(folder):
   )
 
 
-@pytest.mark.long  # in tests/tpu, two processes find each other
+@pytest.mark.long  # in the suite, test_distributed.py has two processes
 def test_two_processes_give_what_one_gives(measured, tmp_path):
   """Each has two of the four devices; the reference is `jit` in one process."""
   with held_port() as port:

@@ -13,8 +13,8 @@ RUN := .venv/bin/python
 extra = $(shell sed -n '/^$(1) =/,/^[a-z]/{s/^  \([^ ]*\).*/"\1"/p}' setup.cfg)
 WORKDIR ?= runs/digits
 
-.PHONY: help demo test test-long test-newest test-clusters faults lint format docs docs-config docs-family \
-  notebook bench bench-targets bench-input release clean
+.PHONY: help demo test test-long test-newest test-clusters faults lint format docs docs-config \
+  docs-family notebook bench bench-targets bench-input release clean
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 14
 

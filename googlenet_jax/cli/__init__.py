@@ -5,7 +5,9 @@ A command is added by a function that declares its flags and the function to run
 """
 
 import argparse
+import atexit
 import errno
+import gc
 import logging
 import sys
 
@@ -54,6 +56,7 @@ def main(argv: list[str] | None = None) -> int:
   options = _parse(sys.argv[1:] if argv is None else argv)
   _log_to_stderr()
   runtime.configure()
+  atexit.register(gc.freeze)  # or else Python's end searches all of JAX for garbage: a second
   try:
     options.run(options)
   except (UserError, KeyboardInterrupt, BrokenPipeError, Preempted) as error:

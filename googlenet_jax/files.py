@@ -36,7 +36,7 @@ def replacing(path: pathlib.Path) -> Iterator[pathlib.Path]:
   """Gives a temporary file beside `path`, which takes its place when the block ends well.
 
   Raises:
-    UserError: names the file and why it cannot be written.
+    UserError: the file cannot be written; says why.
   """
   temporary = path.absolute().parent / f'.googlenet.{os.getpid()}'  # of any name, however long
   try:

@@ -77,7 +77,8 @@ class Study:
       cache_dir: where a study in a bucket is staged; None for the default.
 
     Raises:
-      UserError: names the file, sweep, member or key, and what is accepted.
+      UserError: an argument is invalid, the file cannot be read, it has no such sweep, the sweep
+        fails or has no members, or the config of a member is invalid.
     """
     self.arguments = arguments
     self._file, self._overrides = parse(arguments)

@@ -131,8 +131,8 @@ def load(path: pathlib.Path) -> Bundle:
   """Reads a file that `save` wrote; shapes are checked before any tensor is read.
 
   Raises:
-    UserError: says why the file cannot be used, and lists by name all tensors that are missing,
-      extra or of another shape.
+    UserError: the file cannot be read, has another format, is damaged, or does not have exactly the
+      tensors of its network; lists those that differ.
   """
   import safetensors
   import safetensors.numpy
@@ -202,7 +202,7 @@ def understand(where: str, text: str) -> Description:
   """Parses what `describe` wrote, checking each field.
 
   Raises:
-    UserError: names the file (`where`), the field, its value and what is accepted.
+    UserError: the text is not JSON, or a field is missing or has an invalid value.
   """
   try:
     described = json.loads(text)

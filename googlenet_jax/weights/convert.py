@@ -108,7 +108,8 @@ def convert(
     fold_normalization: whether to fold channel order and scale into the first convolution.
 
   Raises:
-    UserError: names the file and what is wrong or accepted; then nothing is written.
+    UserError: the source cannot be read or identified, the destination's format does not accept
+      the network, or the destination cannot be written; then nothing is written.
   """
   check_destination(destination, to)
   conversion = read(

@@ -36,7 +36,8 @@ def list_archives(folder: pathlib.Path) -> Listing:
   """All training images and, if their archive exists, all validation images.
 
   Raises:
-    UserError: names the archive or file that is missing, damaged or of another kind.
+    UserError: an archive or the file of labels is missing, damaged or of another kind, or the
+      labels do not fit the images.
   """
   train = folder / TRAIN
   if not train.is_file():

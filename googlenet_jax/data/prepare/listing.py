@@ -69,7 +69,8 @@ class Listing:
     """Checks that a data set can be made from the listing.
 
     Raises:
-      UserError: no training images, a duplicate key, or a class name that TFDS cannot store.
+      UserError: there are no training images, a key appears twice, or TFDS cannot store the name of
+        a class.
     """
     if not self.splits.get('train'):
       held = ', '.join(f'{name} ({len(items)})' for name, items in self.splits.items())

@@ -280,7 +280,8 @@ def _verify_all(
   """Reads all shards again, and compares the number of images with TFDS's description.
 
   Raises:
-    UserError: names what differs and how to repair it.
+    UserError: a shard is damaged, or the description gives other numbers of images; says how to
+      repair it.
   """
   described = dataset_info.shard_lengths(out)
   for split, held in notes.items():

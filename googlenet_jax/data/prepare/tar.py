@@ -38,8 +38,8 @@ def entries(path: pathlib.Path, within: Entry | None = None) -> Iterator[Entry]:
       are positions in the file `path` in either case.
 
   Raises:
-    UserError: not an archive, compressed, or truncated. A damaged header or a missing end is an
-      error, while `tarfile` would stop silently.
+    UserError: it is not an archive, or is compressed or truncated. A damaged header or a missing
+      end is an error, while `tarfile` would stop silently.
   """
   where = f'{path}: {within.name}' if within else str(path)
   with path.open('rb') as file:

@@ -50,7 +50,8 @@ def open_manifest(path: pathlib.Path, split: str) -> Split:
   """Opens one split of a manifest; its classes are the labels of the training images.
 
   Raises:
-    UserError: names the file, the line and what is accepted.
+    UserError: the file is not a valid manifest, has no such split, or has a label that no training
+      image has.
   """
   rows = read_rows(path)
   classes, labels = label_indices(rows)
@@ -69,7 +70,8 @@ def read_rows(path: pathlib.Path) -> list[Row]:
   """Reads a manifest.
 
   Raises:
-    UserError: names the file, the line and what is accepted.
+    UserError: the file cannot be read, is not CSV in UTF-8, lists no images, or has an invalid
+      line; names the line and what is accepted.
   """
   rows: list[Row] = []
   lines: dict[str, int] = {}
@@ -98,7 +100,7 @@ def label_indices(rows: Sequence[Row]) -> tuple[tuple[str, ...], list[int]]:
   """The names of the classes, and the index of each image's class.
 
   Raises:
-    UserError: no training image has an image's label.
+    UserError: an image has a label that no training image has.
   """
   names = {row.label for row in rows if row.split == 'train'}
   numeric = all(name.isascii() and name.isdecimal() for name in names)

@@ -99,7 +99,7 @@ def pods(options: Sequence[str], template: pathlib.Path | None, root: pathlib.Pa
     root: the folder of studies.
 
   Raises:
-    UserError: names the option or the file, and what is accepted.
+    UserError: an option is unknown, invalid or missing, or the template cannot be used.
   """
   given: dict[str, str] = {}
   resources: dict[str, str] = {}

@@ -136,7 +136,7 @@ def test_stop_resume_evaluate(whole, cache, tmp_path, monkeypatch, capsys, caplo
   while not killed:  # it may be done first
     shutil.rmtree(stopped, ignore_errors=True)
     err = stopped_by_sigterm(stopped, cache)
-    assert 'SIGTERM' in err and 'the same command goes on' in err
+    assert 'SIGTERM' in err and 'run the same command again to continue' in err
     assert not (stopped / 'DONE').exists()
     killed = killed_in_training(stopped, cache)
   assert cli.main(['train', *FULL, f'--workdir={stopped}']) == 0
@@ -245,7 +245,7 @@ def test_a_run_becomes_a_file_of_weights(trained, tmp_path, capsys):
     assert ran['per_class'] == stored['per_class'] and ran['loss'] == stored['loss']
   for more, said in (
     ([str(run), f'{file}.x'], 'accepted: .safetensors'),
-    ([str(run), str(file), '--variant=bn'], '--variant: not with a run'),
+    ([str(run), str(file), '--variant=bn'], '--variant: not accepted with a run'),
     ([str(file), str(file), '--parameters=raw'], 'accepted with the folder of a run only'),
     ([str(folder), str(file)], 'accepted: a file of weights, or the folder of a run'),
   ):

@@ -65,7 +65,7 @@ def evaluate(
       a class of the images is not among the networks' classes.
   """
   if table3 and crops is not None:
-    raise UserError(f'--crops={crops}: not with --table3, which has its own')
+    raise UserError(f'--crops={crops}: not accepted with --table3, which has its own')
   if split is not None and data is None:
     raise UserError(f'--split={split}: accepted with --data only')
   predictors = open_predictors(workdirs, weights, cache_dir, parameters)
@@ -107,7 +107,7 @@ def evaluate_saved(
       do not all have `crops`, or `crops` is given although `table3` is set.
   """
   if table3 and crops is not None:
-    raise UserError(f'--crops={crops}: not with --table3, which takes those that are there')
+    raise UserError(f'--crops={crops}: not accepted with --table3, which uses those in the files')
   found = predictions.combine(
     [(str(path), predictions.load(path)) for path in all_matching('--from_predictions', paths)]
   )

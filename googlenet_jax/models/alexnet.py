@@ -94,7 +94,7 @@ VARIANTS: dict[str, Variant] = {
   # In narrow layers, kernels with standard deviation 0.01 make activations vanish.
   'small': Variant(
     Architecture(stem='small', kernel_init='he_normal', bias_init=0.0),
-    "not in the paper: a 5x5/1 stem for images of 32 to 64 pixels, and He initialization",
+    'not in the paper: a 5x5/1 stem for images of 32 to 64 pixels, and He initialization',
     image_size=32,
   ),
 }

@@ -290,5 +290,5 @@ def read_header(path: pathlib.Path) -> Header:
       raise
     raise UserError(f'{path}: damaged, or no .safetensors file') from error
   if end != size:
-    raise UserError(f'{path}: damaged: {size:,} bytes in place of {end:,}')
+    raise UserError(f'{path}: damaged: {size:,} bytes instead of {end:,}')
   return Header(shapes, types, metadata)

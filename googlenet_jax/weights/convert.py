@@ -207,7 +207,7 @@ def _assemble(
   """The bundle of a file; before tensors are read, its network is found and shapes are checked."""
   if contents.described is not None:
     for knob, value in told.items():
-      raise UserError(f'--{knob}={value}: {path} says itself what its {knob} is')
+      raise UserError(f'--{knob}={value}: {path} itself says what its {knob} is')
   notes: tuple[str, ...] = ()
   if is_bundle(contents.shapes, contents.described):
     bundle, names = load(path), 'plain'

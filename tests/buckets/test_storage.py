@@ -198,7 +198,7 @@ def test_damage_in_a_bucket_is_found(bucket, tmp_path):
   whole = bucket.read(target)
   flipped = bytearray(whole)
   flipped[600] ^= 1
-  for data, said in ((bytes(flipped), 'wrong checksum'), (whole[:-1], 'bytes in place of')):
+  for data, said in ((bytes(flipped), 'wrong checksum'), (whole[:-1], 'bytes instead of')):
     bucket.write(target, data)
     with pytest.raises(DamagedError, match=said):
       folders.read('1', tmp_path / 'back')

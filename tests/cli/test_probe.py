@@ -136,7 +136,7 @@ def test_attach_prints_the_override_alone(rule, probed, capsys):
   captured = capsys.readouterr()
   suggested = json.loads(probed[1])['suggested'][rule[1:] or 'relative']
   assert captured.out == suggested['override'] + '\n'
-  assert captured.err.startswith(f'rests on {suggested["rests_on"]}\n')
+  assert captured.err.startswith(f'based on {suggested["rests_on"]}\n')
 
 
 @pytest.mark.usefixtures('again')

@@ -93,7 +93,7 @@ def test_another_file_is_refused_and_leaves_nothing(publisher, tmp_path):
   publisher.files['file.bin'] = DATA[::-1]
   text = refused(publisher, tmp_path)
   assert f'{publisher.url}/some/where/file.bin: not the published file: sha256 ' in text
-  assert text.endswith(f'in place of {FILE.checksum[7:]} (this test)')
+  assert text.endswith(f'instead of {FILE.checksum[7:]} (this test)')
   assert not list(tmp_path.iterdir())
 
 

@@ -73,7 +73,7 @@ def test_an_array_with_a_preempted_and_a_failing_member(sweep, tmp_path):
     wait(lambda: has_pending(member, signal.SIGTERM) or not is_paused(member), study)
   wait(lambda: (good / 'DONE').exists() and queue_is_empty(), study)
   log = (study / 'logs/eval_split=test.log').read_text()
-  assert 'by SIGTERM; the same command goes on' in log
+  assert 'by SIGTERM; run the same command again to continue' in log
   assert 'resumed at step' in log
   lines = [json.loads(line) for line in (bad / 'failures.jsonl').read_text().splitlines()]
   assert [line['attempt'] for line in lines] == [1, 2]

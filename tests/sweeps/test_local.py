@@ -219,7 +219,7 @@ def test_stopped_killed_and_started_again(tmp_path, cache):
   out, _ = launcher.communicate()
   assert launcher.returncode == 75, out
   assert 'SIGINT: 2 members save and stop' in out
-  assert '0 of 2 done, 2 stopped; the same command goes on' in out
+  assert '0 of 2 done, 2 stopped; run the same command again to continue' in out
   before = [step_of(member) for member in members]
   launcher = start(*arguments)
   wait_until(

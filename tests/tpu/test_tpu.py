@@ -236,7 +236,7 @@ def test_a_launcher_that_is_killed_leaves_nothing_to_the_next(cloud, study):
 
   launch = Launch(study, at=[('seed=0: started', release)])
   assert launch.launcher.run([first])
-  assert launch.count('taken over') == 1 and launch.count('and deleted') == 1
+  assert launch.count('taken over') == 1 and launch.count('and is deleted') == 1
   assert len(cloud.calls('create')) == 2  # none by the second launcher
   assert (study.workdir(first) / 'starts').read_text().split() == ['0', '2']
   assert not (study.workdir(first) / 'failures.jsonl').exists()
@@ -294,7 +294,7 @@ def test_a_member_waits_where_the_quota_is_for_one(cloud, study):
   go(study)
   launch = Launch(study)
   assert launch.run() and cloud.is_empty()
-  assert launch.count('seed=1: waits: gcloud: ERROR:') >= 1 and launch.count(': done') == 2
+  assert launch.count('seed=1: waiting: gcloud: ERROR:') >= 1 and launch.count(': done') == 2
 
 
 def test_an_error_in_the_middle_deletes_what_runs(cloud, study):
@@ -311,7 +311,7 @@ def test_an_error_in_the_middle_deletes_what_runs(cloud, study):
   launch = Launch(study, parallel=1, at=[('seed=0: started', refuse), (r'exist\)\.$', allow)])
   with pytest.raises(UserError, match='Permission denied'):
     launch.run()
-  assert launch.count('asked again') == launcher.LOST and cloud.is_empty()
+  assert launch.count('trying again') == launcher.LOST and cloud.is_empty()
 
 
 def test_failures_of_members_and_of_requests_are_counted(cloud, study):
@@ -345,7 +345,7 @@ def test_a_pod_of_another_accelerator_is_not_taken_over(cloud, study):
   subprocess.run(other.create('of-another-study-1'), check=True)
   go(study)
   launch = Launch(study)
-  assert launch.run() and launch.count('and deleted') == 1
+  assert launch.run() and launch.count('and is deleted') == 1
   assert set(cloud.requests()) == {'of-another-study-1'}
 
 

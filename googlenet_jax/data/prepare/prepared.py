@@ -61,5 +61,5 @@ def describe(prepared: PreparedData) -> str:
   lines = [f'{images} images, {size} in {prepared.seconds:.0f} s: {prepared.out}']
   lines += [f'left out: {name}: {reason}' for name, reason in prepared.bad[:10]]
   if prepared.bad:
-    lines.append(f'{len(prepared.bad)} bad in all, listed in {prepared.out / "bad.csv"}')
+    lines.append(f'{len(prepared.bad)} bad images in all, listed in {prepared.out / "bad.csv"}')
   return '\n'.join(lines)

@@ -48,7 +48,7 @@ def open_folder(path: pathlib.Path, split: str) -> Split:
     if not files:
       raise UserError(
         f'folder:{path}: too few images to hold out a tenth for {split!r}; '
-        'accepted: sub folders train and test'
+        'accepted: subfolders train and test'
       )
   return Split(f'{path.name}/{split}', Files(files), classes)
 

@@ -146,11 +146,11 @@ class _Copy:
     try:
       bucket.download(name, part)
     except FileNotFoundError as error:
-      raise UserError(f'{where}: no longer there') from error
+      raise UserError(f'{where}: no longer exists') from error
     if part.stat().st_size != stored.size:
-      raise UserError(f'{where}: {part.stat().st_size} bytes in place of {stored.size}')
+      raise UserError(f'{where}: {part.stat().st_size} bytes instead of {stored.size}')
     if (digest := self._digest(name)) and files.sha256(part) != digest:
-      raise UserError(f'{where}: its SHA-256 is not the one that it was written with')
+      raise UserError(f'{where}: its SHA-256 has changed since it was written')
     path = self.files / name
     path.parent.mkdir(parents=True, exist_ok=True)
     files.publish(part, path)
@@ -199,7 +199,7 @@ def _make_room(root: pathlib.Path, size: int, what: str) -> None:
   while (room := _room(root)) < size:
     if not others:
       raise UserError(
-        f'{what} needs {_gib(size)}, and {_gib(max(room, 0))} are left in {root}; accepted: '
+        f'{what} needs {_gib(size)}, but {root} has room for {_gib(max(room, 0))}; accepted: '
         f'GOOGLENET_CACHE on a larger disk, or a higher {LIMIT}'
       )
     oldest = others.pop(0)
@@ -229,7 +229,7 @@ def _alone(path: pathlib.Path) -> Iterator[None]:
   """Waits until no other process copies a data set to this machine."""
   with path.open('a') as lock:
     if files.take_lock(lock) is False:
-      logger.info('waiting for another process, which copies data to %s', path.parent)
+      logger.info('waiting for another process that is copying data to %s', path.parent)
       while files.take_lock(lock) is False:
         time.sleep(_LOOK)
     yield

@@ -120,7 +120,7 @@ VARIANTS: dict[str, Variant] = {
   ),
   'bvlc': Variant(
     Architecture(padding='caffe'),
-    "the network of BVLC Caffe: the same widths, padding on both sides, pools in ceil mode",
+    'the network of BVLC Caffe: the same widths, padding on both sides, pools in ceil mode',
   ),
   'separable': Variant(
     Architecture(

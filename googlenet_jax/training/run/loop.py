@@ -114,7 +114,7 @@ def train(
 def _tell(config: ConfigDict) -> None:
   """Logs the config's differences from the defaults."""
   lines = differences.lines(config, diff=True)
-  logger.info('keys that are not at their default: %s', len(lines) or 'none')
+  logger.info('keys that differ from their defaults: %s', len(lines) or 'none')
   for line in lines:
     logger.info('  %s', line)
 

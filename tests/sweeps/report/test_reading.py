@@ -92,7 +92,7 @@ def test_a_result_of_before_has_its_key_under_another_name(tmp_path):
     ('{', 'not the file of a study'),
     ('{"format": 9}', 'format 9; accepted: 1'),
     ('[]', 'not the'),
-    ('{"format": 1}', 'not the file of a study .* writes it anew'),
+    ('{"format": 1}', "not a study's file .* writes a new one"),
   ],
 )
 def test_a_damaged_or_foreign_file_is_one_line(text, message, tmp_path):

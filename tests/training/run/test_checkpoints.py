@@ -111,7 +111,7 @@ def test_every_flipped_bit_is_found_or_harmless(copy, caplog):
       assert_same(state, 10 if damage else 20)
       file.write_bytes(whole)
   assert found >= 8  # at least all that hit array data
-  assert any('checkpoint 10 is used in its place' in record.message for record in caplog.records)
+  assert any('checkpoint 10 is used instead' in record.message for record in caplog.records)
 
 
 @pytest.mark.filterwarnings('ignore::pytest.PytestUnraisableExceptionWarning')  # TensorStore's

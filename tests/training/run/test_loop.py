@@ -145,7 +145,7 @@ def test_skips_a_bounded_number_of_steps(tmp_path, cache):
 def test_one_run_in_a_work_directory(tmp_path, cache):
   with (
     files.locked(tmp_path / 'lock', 'the first'),
-    pytest.raises(UserError, match=r'another run is at work there.*holder: process \d+ on'),
+    pytest.raises(UserError, match=r'another run is using it.*holder: process \d+ on'),
   ):
     run(tmp_path, cache)
   assert {entry.name for entry in tmp_path.iterdir()} == {'lock'}
@@ -161,7 +161,7 @@ def test_goes_on_under_another_config_only_if_told(tmp_path, cache, caplog):
   assert (tmp_path / 'DONE').exists()
   second = run(tmp_path, cache, True, duration='16 steps')
   assert (first['steps'], second['steps']) == (8, 16)
-  assert any('goes on under another config' in record.getMessage() for record in caplog.records)
+  assert any('continuing with another config' in record.getMessage() for record in caplog.records)
   assert json.loads((tmp_path / 'config.json').read_text())['duration'] == '16 steps'
   lines = read_metrics(tmp_path / 'metrics.jsonl')
   assert [line['step'] for line in lines if 'train/loss' in line] == [4, 8, 12, 16]

@@ -85,7 +85,7 @@ def stopped_by_sigterm(workdir, cache):
     'no step is logged',
   )
   process.send_signal(signal.SIGTERM)
-  if (workdir / 'DONE').exists():  # too late: once more from the beginning
+  if (workdir / 'DONE').exists():  # too late: start over
     process.communicate()
     shutil.rmtree(workdir)
     return stopped_by_sigterm(workdir, cache)
@@ -93,7 +93,7 @@ def stopped_by_sigterm(workdir, cache):
 
 
 def killed_in_training(workdir, cache):
-  """Goes on with a run, and kills it once it has logged another step; returns whether it was."""
+  """Resumes a run, and kills it once it has logged another step; returns whether it was killed."""
   logged = (workdir / 'metrics.jsonl').read_text()
   process = googlenet('train', *FULL, f'--workdir={workdir}', cache=cache)
   wait_until(
@@ -365,7 +365,7 @@ def test_divergence_names_the_step(folder, tmp_path, capsys, caplog):
   assert cli.main([*arguments, f'--workdir={tmp_path / "run"}']) == 1
   err = capsys.readouterr().err.splitlines()[-1]
   assert 'at step ' in err and 'diverged' in err
-  # The run starts by printing the keys that are not at their default.
+  # The run starts by printing the keys that differ from their defaults.
   assert any('learning_rate = 1e+30  # default: 0.01' in said.message for said in caplog.records)
   assert not (tmp_path / 'run' / 'DONE').exists()
 

@@ -139,7 +139,7 @@ def load(path: pathlib.Path) -> Bundle:
 
   header = read_header(path) if is_safetensors(first_bytes(path)) else None
   if header is None or not is_bundle(header.shapes, header.metadata.get(KEY)):
-    raise UserError(f'{path}: no weights of this package; googlenet convert makes them of others')
+    raise UserError(f"{path}: not this package's weights; googlenet convert converts other files")
   found = understand(str(path), header.metadata[KEY])
   expected = tensors.expected_shapes(found.model, found.preprocessing.image_size)
   tensors.check_shapes(str(path), header.shapes, expected)

@@ -40,7 +40,7 @@ def upload(bucket, folder, name):
 
 
 def forget():
-  """Gives up what this process reads, as its end would."""
+  """Releases what this process reads, as its end would."""
   for lock in staged._in_use.values():
     lock.close()
   staged._in_use.clear()
@@ -67,7 +67,7 @@ def opened(bucket, cache, split='train', name='noise'):
 
 
 def shards_read(there):
-  """Shards of which the store was asked for bytes, by the number of times."""
+  """How often the store was asked for bytes of each shard."""
   gets = [name for method, name in there.gate.requests if method == 'GET']
   return {name: gets.count(name) for name in gets if re.search(r'array_record-\d+-of-\d+$', name)}
 

@@ -60,7 +60,7 @@ def test_cut_connections_are_gone_on_with(publisher, tmp_path):
 
 def test_the_next_command_goes_on_where_this_one_gave_up(publisher, tmp_path):
   publisher.cut = 70_000  # five tries are made
-  assert 'the connection was cut after 327,680 of 1,000,000 bytes; the same' in refused(
+  assert 'the connection was cut after 327,680 of 1,000,000 bytes; run the same' in refused(
     publisher, tmp_path
   )
   publisher.cut = None

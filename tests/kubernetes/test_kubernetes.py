@@ -1,4 +1,4 @@
-"""Manifests against the official schemas, and what they have pods run, as real processes.
+"""Manifests against the official schemas, and the commands of their pods as real processes.
 
 `jobset-v1alpha2.json` is the schema of JobSet's CustomResourceDefinition (kubernetes-sigs/jobset,
 commit 08dfbdfd, Apache-2.0) without its descriptions; the Job inside is checked by Kubernetes' own.
@@ -49,7 +49,7 @@ spec:
 
 @pytest.fixture
 def programs(tmp_path):
-  """A folder that is first on the PATH, where programs may be put in place of the real ones."""
+  """A folder that is first on the PATH, for programs that replace the real ones."""
   folder = tmp_path / 'bin'
   folder.mkdir()
   (folder / 'python').write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} "$@"\n')
@@ -179,7 +179,7 @@ def valid(*documents):
 
 @pytest.mark.long
 def test_an_indexed_pod_is_preempted_and_comes_to_its_end(sweep, tmp_path, environment):
-  """In the suite a member of SLURM's is, and a pod's command runs until it fails, below."""
+  """The suite preempts a member on SLURM instead; a pod's command that fails is tested below."""
   documents, _ = sweep('--sweep=seeds')
   rules = documents[-1]['spec']['podFailurePolicy']['rules']
   ignored = [code for rule in rules for code in rule.get('onExitCodes', {}).get('values', ())]

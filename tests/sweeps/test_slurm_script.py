@@ -1,6 +1,6 @@
-"""The script of an array and its table, run by bash with programs in place of SLURM's.
+"""The script of an array and its table, run by bash with replacements for SLURM's programs.
 
-`tests/slurm` has the real ones; here is what a real member would have to break to show.
+`tests/slurm` has the real ones; here are the cases that a real member would show only if it broke.
 """
 
 import json

@@ -33,7 +33,7 @@ FAST = {'POLL': 0.3, 'AGAIN': 0.1, 'UNSEEN': 0.1, 'LOST': 3}
 
 
 class Cloud:
-  """The state of the cloud, and what a test does to it."""
+  """The state of the cloud, and the ways in which a test changes it."""
 
   def __init__(self, path):
     self.path = path
@@ -94,7 +94,7 @@ def study(tmp_path):
 
 
 class Launch:
-  """A launch in this process, which keeps its lines and does something at some, one by one."""
+  """A launch in this process, which keeps its lines and can react to some of them, in order."""
 
   def __init__(self, study, *, parallel=2, retries=0, options=OPTIONS, at=()):
     self.said, self._at = [], list(at)
@@ -114,7 +114,7 @@ class Launch:
 
 
 def wait_for_step(study, member, starts=1):
-  """Waits until a member has been started so often, on all hosts, and has made its second step."""
+  """Waits until a member has started `starts` times on all hosts and has made its second step."""
   workdir = study.workdir(member)
 
   def there():
@@ -136,7 +136,7 @@ def pod_of(study, member):
 
 
 def test_preempted_in_the_middle_and_nothing_left(cloud, study):
-  """The one goes on where it was, on a new pod; the other does not notice."""
+  """One continues where it was, on a new pod; the other does not notice."""
   first, second = study.members
 
   def preempt():
@@ -218,7 +218,7 @@ def arguments(study, *more):
 
 
 def test_a_launcher_that_is_killed_leaves_nothing_to_the_next(cloud, study):
-  """The next goes on with the pod of the one that is not done, and deletes that of the other."""
+  """The next launcher takes over the pod of the unfinished member, and deletes the other's."""
   first, second = study.members
   killed = subprocess.Popen([sys.executable, '-c', LAUNCHER, study.path.parent])
   for member in study.members:
@@ -254,7 +254,7 @@ def hears_sigint():
 @pytest.mark.parametrize('deaf', [False, True])
 @pytest.mark.usefixtures('hears_sigint')
 def test_a_signal_saves_and_deletes(deaf, cloud, study):
-  """The second one does not wait for a member that does not hear the first."""
+  """The second signal does not wait for a member that ignores the first."""
   first, second = study.members
 
   def interrupt():
@@ -298,7 +298,7 @@ def test_a_member_waits_where_the_quota_is_for_one(cloud, study):
 
 
 def test_an_error_in_the_middle_deletes_what_runs(cloud, study):
-  """Here gcloud answers no more, and does again when it is asked to delete."""
+  """Here gcloud stops answering, and answers again when it is asked to delete."""
   first, _ = study.members
 
   def refuse():

@@ -96,7 +96,7 @@ function errorRange(rows) {
   ];
 }
 
-// Long names stand in the legend, and their numbers on the axis.
+// Long names are in the legend, and their numbers on the axis.
 const numbered = (study) => Math.max(...study.settings.map((r) => r.label.length)) * study.settings.length > 36;
 const rounded = (v) => percent(v).replace(/\.?0+%$/, '%'); // without zeros that say nothing
 

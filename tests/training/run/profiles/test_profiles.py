@@ -1,4 +1,4 @@
-"""Traces of a run's steps: by its config, on request, and what is read in them."""
+"""Traces of a run's steps: by its config, on request, and what is read from them."""
 
 import contextlib
 import json

@@ -110,7 +110,7 @@ def test_damage_is_named_and_nothing_is_half_there(bucket, folder, tmp_path):
   flipped = bytearray(shard.read_bytes())
   flipped[len(flipped) // 2] ^= 1
   bucket.write(f'noise/{shard.name}', bytes(flipped))
-  with pytest.raises(UserError, match=rf'{shard.name}: its SHA-256 is not the one'):
+  with pytest.raises(UserError, match=rf'{shard.name}: its SHA-256 has changed'):
     opened(bucket, tmp_path)
   assert not list(tmp_path.rglob(shard.name))
   bucket.upload(shard, f'noise/{shard.name}')

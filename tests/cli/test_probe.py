@@ -160,7 +160,7 @@ def test_text_is_in_the_order_of_depth(capsys):
     ),
     ([CNDS, '--figure=nowhere/x.svg'], '--figure=nowhere/x.svg: cannot be written'),
     ([CNDS, '--out=nowhere/x.json'], '--out=nowhere/x.json: cannot be written'),
-    ([CNDS, '--attach', '--format=json'], '--attach: accepted without --format=json'),
+    ([CNDS, '--attach', '--format=json'], '--attach: not accepted with --format=json'),
     (
       [CNDS, '--config.model.family=resnet', '--attach'],
       '--attach: config.model.family=resnet has no auxiliary heads; accepted: families that have '

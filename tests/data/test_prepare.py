@@ -312,7 +312,7 @@ def test_verify_finds_a_flipped_bit_and_the_next_run_mends_it(tmp_path):
   data[data.index(b'IDAT') + 100] ^= 4
   shard.write_bytes(data)
   for processes in (1, 2):
-    with pytest.raises(UserError, match=f'{shard.name}: its SHA-256 is not') as error:
+    with pytest.raises(UserError, match=f'{shard.name}: its SHA-256 has changed') as error:
       prepare(source, out, processes=processes, **options)
     assert 'delete it and run the same command again' in str(error.value)
   shard.unlink()

@@ -171,5 +171,5 @@ def test_a_folder_that_is_not_there(tmp_path, small):
 
 def test_a_file_of_others(tmp_path):
   (tmp_path / 'a').write_bytes(files.safetensors('{}'))
-  with pytest.raises(UserError, match='no weights of this package; googlenet convert'):
+  with pytest.raises(UserError, match="not this package's weights; googlenet convert"):
     load(tmp_path / 'a')

@@ -251,7 +251,7 @@ def test_weights_of_others_are_to_be_converted_first(tmp_path, capsys):
   ):
     (tmp_path / name).write_bytes(data)
     assert main(['predict', f'--weights={tmp_path / name}', 'x.jpg']) == 1
-    assert f'{name}: no weights of this package; googlenet convert' in capsys.readouterr().err
+    assert f"{name}: not this package's weights; googlenet convert" in capsys.readouterr().err
   (tmp_path / 'd').write_bytes(HOSTILE['pointer of LFS'][0])
   assert main(['predict', f'--weights={tmp_path / "d"}', 'x.jpg']) == 1
   assert 'd: a pointer of Git LFS' in capsys.readouterr().err

@@ -164,7 +164,7 @@ def test_text_is_in_the_order_of_depth(capsys):
     (
       [CNDS, '--config.model.family=resnet', '--attach'],
       '--attach: config.model.family=resnet has no auxiliary heads; accepted: families that have '
-      '(googlenet, ',
+      'them (googlenet, ',
     ),
   ],
 )

@@ -113,7 +113,7 @@ VARIANTS: dict[str, Variant] = {
   ),
   'vgg13': Variant(Architecture(B), 'Table 1, B: 13 weight layers'),
   'vgg16_1x1': Variant(
-    Architecture(C), "Table 1, C: 16 weight layers; a block's third one is a 1x1 convolution"
+    Architecture(C), 'Table 1, C: 16 weight layers; the third in a block is a 1x1 convolution'
   ),
   'vgg19': Variant(Architecture(E), 'Table 1, E: 19 weight layers'),
   **{

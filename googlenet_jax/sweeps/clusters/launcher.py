@@ -355,6 +355,6 @@ class Launcher:
     if left:
       first = ' '.join(self._request.delete(min(left)))
       raise UserError(
-        f'{", ".join(sorted(left))}: may not be deleted; see `gcloud compute tpus '
+        f'{", ".join(sorted(left))}: deletion not confirmed; see `gcloud compute tpus '
         f'queued-resources list`, and delete with: {first}'
       )

@@ -119,7 +119,7 @@ def pods(options: Sequence[str], template: pathlib.Path | None, root: pathlib.Pa
     each = _count(TPU, resources.setdefault(TPU, str(min(chips, TPUS_OF_A_HOST))))
     if chips % each or hosts not in (1, chips // each):
       raise UserError(
-        f'--kubernetes=hosts={hosts}: tpu={tpu} has {chips} chips, and a host {each}; accepted: '
+        f'--kubernetes=hosts={hosts}: tpu={tpu} has {chips} chips, {each} per host; accepted: '
         f'{TPU}=N, where N divides {chips}, and hosts={chips}/N'
       )
     hosts = chips // each

@@ -1,8 +1,8 @@
 """Data sets in a bucket: copied to this machine once, for all of its runs.
 
-The copies are below `GOOGLENET_CACHE`, a folder for each data set. Whoever reads a data set holds a
-shared lock on it until the process ends, so that nobody removes it. Whoever copies one removes
-those that nobody reads, least recently used first, if there is no room.
+The copies are below `GOOGLENET_CACHE`, a folder for each data set. A process that reads a data set
+holds a shared lock on it until it ends, so that no other removes it. A process that copies one
+removes those that are not being read, least recently used first, if there is no room.
 """
 
 import contextlib
@@ -178,7 +178,7 @@ class _Copy:
     return (self._folder / 'in_use').stat().st_mtime
 
   def remove(self) -> bool:
-    """Removes it unless somebody reads it; returns whether it did."""
+    """Removes it unless a process is reading it; returns whether it did."""
     with (self._folder / 'in_use').open('a') as lock:
       if not files.take_lock(lock):
         return False
@@ -189,7 +189,7 @@ class _Copy:
 
 
 def _make_room(root: pathlib.Path, size: int, what: str) -> None:
-  """Removes data sets that nobody reads until `size` bytes fit.
+  """Removes data sets that no process is reading until `size` bytes fit.
 
   Raises:
     UserError: they do not fit even then.

@@ -193,7 +193,7 @@ function legend(study) {
   )));
 }
 
-// Drawings are made for the width they have and made again where it changes: text keeps its size.
+// Drawings are made for the current width and again when it changes, so that text keeps its size.
 let plots = [];
 function plot(draw) {
   const place = element('div');

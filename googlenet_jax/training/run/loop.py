@@ -201,7 +201,7 @@ class _Run:
         if rollbacks > config.nonfinite_limit:
           raise UserError(f'{error} (rolled back {config.nonfinite_limit} times)') from error
         logger.warning('%s; rolled back (%d)', str(error).partition(':')[0], rollbacks)
-        # Counted in the state, so that a run killed from here on goes on in the same way.
+        # Counted in the state, so that a run killed from here on continues in the same way.
         count = self.experiment.parallel.replicate(np.int32(rollbacks))
         state = dataclasses.replace(self._restored(), nonfinite=count)
 

@@ -17,7 +17,7 @@ logger = logging.getLogger('googlenet_jax')
 
 
 def publish(temporary: pathlib.Path, path: pathlib.Path) -> None:
-  """Moves a finished file or folder to its place; after a crash it is there whole or not."""
+  """Moves a finished file or folder to its place; after a crash it is there whole or not at all."""
   for part in (temporary, *temporary.rglob('*')):
     _sync(part)
   os.replace(temporary, path)
@@ -33,10 +33,10 @@ def write_whole(path: pathlib.Path, data: bytes, unfinished: pathlib.Path) -> No
 
 @contextlib.contextmanager
 def replacing(path: pathlib.Path) -> Iterator[pathlib.Path]:
-  """Gives a temporary file beside `path`, which takes its place when the block ends well.
+  """Yields a temporary path next to `path`, which replaces it if the block ends without an error.
 
   Raises:
-    UserError: names the file and why it cannot be written.
+    UserError: the file cannot be written; says why.
   """
   temporary = path.absolute().parent / f'.googlenet.{os.getpid()}'  # of any name, however long
   try:
@@ -50,7 +50,7 @@ def replacing(path: pathlib.Path) -> Iterator[pathlib.Path]:
 
 
 def check_place(flag: str, path: pathlib.Path) -> None:
-  """Raises UserError where no file can be made, before hours go into what it is to hold."""
+  """Raises UserError if a file cannot be created, before hours are spent on its contents."""
   if os.path.isdir(path):
     raise UserError(f'{flag}={path}: is a folder; accepted: a file')
   try:
@@ -78,9 +78,9 @@ def _sync(path: pathlib.Path) -> None:
 
 
 def matching(path: pathlib.Path | str) -> list[pathlib.Path]:
-  """What a glob (`*`, `?`, `**`) matches, in order, or the path itself where it is none."""
+  """The paths that a glob (`*`, `?`, `**`) matches, sorted, or the path itself if it is no glob."""
   path = pathlib.Path(os.path.expanduser(path))
-  # Those of os.path are False, and no error, where a folder is closed or a name too long.
+  # os.path.exists gives False, not an error, if a folder is not readable or a name is too long.
   if os.path.exists(path) or not glob.has_magic(str(path)):
     return [path]
   return sorted(pathlib.Path(name) for name in glob.glob(str(path), recursive=True))
@@ -88,10 +88,10 @@ def matching(path: pathlib.Path | str) -> list[pathlib.Path]:
 
 @contextlib.contextmanager
 def locked(lock: pathlib.Path, what: str) -> Iterator[None]:
-  """Holds a lock that ends with the process, however it ends, so that none is ever stale.
+  """Holds a lock that ends with the process, however it ends, so that no lock is ever stale.
 
-  The file stays and tells who holds it, or held it last. Where the file system has no locks, as
-  some cluster file systems are mounted, a warning says so and nothing is held.
+  The file stays and names the process that holds the lock or held it last. If the file system has
+  no locks, as on some clusters, a warning is logged and nothing is held.
 
   Raises:
     UserError: another process holds it; names `what` and the holder.
@@ -110,7 +110,7 @@ def locked(lock: pathlib.Path, what: str) -> Iterator[None]:
 
 
 def is_locked(lock: pathlib.Path) -> bool:
-  """Whether a process holds the lock of `locked`; asking keeps none from taking it."""
+  """Whether a process holds the lock of `locked`; asking does not stop another from taking it."""
   import fcntl
 
   try:
@@ -127,8 +127,8 @@ def take_lock(file: IO[str], *, shared: bool = False) -> bool | None:
   """Takes a lock unless another process holds one that excludes it; never waits.
 
   Returns:
-    Whether it was taken; None, after a warning, where the file system has no locks, as some cluster
-    file systems are mounted.
+    Whether it was taken; None, after a warning, if the file system has no locks, as on some
+    clusters.
   """
   import fcntl
 
@@ -143,9 +143,9 @@ def take_lock(file: IO[str], *, shared: bool = False) -> bool | None:
 
 
 def _take_from_askers(file: IO[str]) -> bool | None:
-  """Takes a lock like `take_lock`; processes that only ask for its state are waited for.
+  """Takes a lock like `take_lock`; waits for processes that only check its state.
 
-  They share the lock among themselves for a moment.
+  These share the lock for a moment.
   """
   import fcntl
 

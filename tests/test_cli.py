@@ -85,7 +85,7 @@ def stopped_by_sigterm(workdir, cache):
     'no step is logged',
   )
   process.send_signal(signal.SIGTERM)
-  if (workdir / 'DONE').exists():  # too late: once more from the beginning
+  if (workdir / 'DONE').exists():  # too late: start over
     process.communicate()
     shutil.rmtree(workdir)
     return stopped_by_sigterm(workdir, cache)
@@ -93,7 +93,7 @@ def stopped_by_sigterm(workdir, cache):
 
 
 def killed_in_training(workdir, cache):
-  """Goes on with a run, and kills it once it has logged another step; returns whether it was."""
+  """Resumes a run, and kills it once it has logged another step; returns whether it was killed."""
   logged = (workdir / 'metrics.jsonl').read_text()
   process = googlenet('train', *FULL, f'--workdir={workdir}', cache=cache)
   wait_until(
@@ -136,7 +136,7 @@ def test_stop_resume_evaluate(whole, cache, tmp_path, monkeypatch, capsys, caplo
   while not killed:  # it may be done first
     shutil.rmtree(stopped, ignore_errors=True)
     err = stopped_by_sigterm(stopped, cache)
-    assert 'SIGTERM' in err and 'the same command goes on' in err
+    assert 'SIGTERM' in err and 'run the same command again to continue' in err
     assert not (stopped / 'DONE').exists()
     killed = killed_in_training(stopped, cache)
   assert cli.main(['train', *FULL, f'--workdir={stopped}']) == 0
@@ -245,7 +245,7 @@ def test_a_run_becomes_a_file_of_weights(trained, tmp_path, capsys):
     assert ran['per_class'] == stored['per_class'] and ran['loss'] == stored['loss']
   for more, said in (
     ([str(run), f'{file}.x'], 'accepted: .safetensors'),
-    ([str(run), str(file), '--variant=bn'], '--variant: not with a run'),
+    ([str(run), str(file), '--variant=bn'], '--variant: not accepted with a run'),
     ([str(file), str(file), '--parameters=raw'], 'accepted with the folder of a run only'),
     ([str(folder), str(file)], 'accepted: a file of weights, or the folder of a run'),
   ):
@@ -365,7 +365,7 @@ def test_divergence_names_the_step(folder, tmp_path, capsys, caplog):
   assert cli.main([*arguments, f'--workdir={tmp_path / "run"}']) == 1
   err = capsys.readouterr().err.splitlines()[-1]
   assert 'at step ' in err and 'diverged' in err
-  # The run starts by printing the keys that are not at their default.
+  # The run starts by printing the keys that differ from their defaults.
   assert any('learning_rate = 1e+30  # default: 0.01' in said.message for said in caplog.records)
   assert not (tmp_path / 'run' / 'DONE').exists()
 

@@ -76,7 +76,7 @@ def case_of(text: str, images: int | None = None) -> Case:
   """Parses `NETWORK@TARGET`.
 
   Raises:
-    UserError: names what is accepted.
+    UserError: the network or the target is not an accepted one; names those accepted.
   """
   network, _, name = text.partition('@')
   if network not in (*STEPS, *PARTS):

@@ -62,7 +62,7 @@ def audit(
     **knobs: fields of the family's knobs; unless `aux` is given, heads are at the paper's places.
 
   Raises:
-    UserError: names the argument and what it accepts.
+    UserError: an argument is invalid; names it and what it accepts.
   """
   chosen = choose('family', family, FAMILIES)
   variant = next(iter(chosen.variants)) if variant is None else variant

@@ -118,8 +118,8 @@ def _compare(options: argparse.Namespace) -> None:
       options.figures.mkdir(parents=True, exist_ok=True)
     except OSError as error:
       raise UserError(
-        f'--figures={options.figures}: cannot be a folder: {error.strerror}; accepted: a folder, '
-        'new or not'
+        f'--figures={options.figures}: cannot be used as a folder: {error.strerror}; accepted: a '
+        'new or existing folder'
       ) from error
   if options.document:
     files.check_place('--document', options.document)
@@ -212,7 +212,7 @@ def _probe(options: argparse.Namespace) -> None:
   from googlenet_jax.training.run.workdir import provenance
 
   if options.attach and options.format == 'json':
-    raise UserError('--attach: accepted without --format=json, which has what both rules attach')
+    raise UserError('--attach: not accepted with --format=json, which has what both rules attach')
   if options.out:
     files.check_place('--out', options.out)
   if options.figure:
@@ -223,7 +223,7 @@ def _probe(options: argparse.Namespace) -> None:
   if options.attach and not places(config):
     raise UserError(
       f'--attach: config.model.family={config.model.family} has no auxiliary heads; accepted: '
-      f'families that have ({", ".join(families_with_heads())})'
+      f'families that have them ({", ".join(families_with_heads())})'
     )
 
   record = probe(config, flags.cache_dir(options), options.iterations, options.seeds, flags.say)
@@ -240,7 +240,7 @@ def _probe(options: argparse.Namespace) -> None:
       save(draw(record, theme), theme, options.figure.parent, options.figure.stem, png=False)
   if options.attach:
     chosen = suggestions[options.attach]
-    for line in (f'rests on {chosen.rests_on}', *chosen.notes):
+    for line in (f'based on {chosen.rests_on}', *chosen.notes):
       flags.say(line)
     print(render.override(chosen.places))
   elif options.format == 'json':

@@ -66,7 +66,7 @@ def _download(options: argparse.Namespace) -> None:
   _check_folder(out.absolute().parent)
   cache = flags.cache_dir(options) / 'downloads'
   _make_folder(cache)
-  busy = f'{cache / published.file}: another download is at work there; wait for it'
+  busy = f'{cache / published.file}: another download is writing it; wait for it'
   with files.locked(cache / f'{published.file}.lock', busy):
     file = _fetched(options, published, cache)
     _make_folder(out.absolute().parent)
@@ -84,7 +84,7 @@ def _check_weights(options: argparse.Namespace, out: pathlib.Path) -> None:
 def _check_images(options: argparse.Namespace, out: pathlib.Path) -> None:
   from googlenet_jax.data.prepare import check_out
 
-  flags.refuse(options, ['classes'], f'not with {options.name}, which names its classes itself')
+  flags.refuse(options, ['classes'], f'not accepted with {options.name}, whose classes have names')
   check_out(out)
 
 
@@ -102,7 +102,7 @@ def _make_folder(folder: pathlib.Path) -> None:
   try:
     folder.mkdir(parents=True, exist_ok=True)
   except OSError as error:
-    raise UserError(f'{folder}: cannot be made: {error.strerror}') from error
+    raise UserError(f'{folder}: cannot be created: {error.strerror}') from error
 
 
 def _fetched(

@@ -54,7 +54,7 @@ def _evaluate(options: argparse.Namespace) -> None:
   common: Any = {'crops': options.crops, 'table3': options.table3, 'format': options.format}
   if options.from_predictions:
     computing = ('workdir', 'weights', 'data', 'split', 'parameters', 'batch_size')
-    flags.refuse(options, computing, 'not with --from_predictions, which computes nothing')
+    flags.refuse(options, computing, 'not accepted with --from_predictions, which runs no networks')
   from googlenet_jax.evaluation import commands, predictions
 
   if options.predictions:

@@ -14,7 +14,7 @@ def print_failure(command: str, error: BaseException) -> int:
   if isinstance(error, UserError):
     message, status = ' '.join(str(error).split()), 1  # one line, whatever text the user gave
   elif isinstance(error, Preempted):
-    message, status = f'{error}; the same command goes on', RUN_ME_AGAIN
+    message, status = f'{error}; run the same command again to continue', RUN_ME_AGAIN
   elif not isinstance(error, KeyboardInterrupt):
     traceback.print_exception(error)
     message, status = str(error).partition('\n')[0], 1

@@ -129,7 +129,7 @@ def natural(text: str) -> int:
 def positive(text: str) -> int:
   """The type of a flag that accepts 1, 2, 3, ..."""
   if not text.isdecimal() or int(text) < 1:
-    raise argparse.ArgumentTypeError(f'{text!r} is no positive integer')
+    raise argparse.ArgumentTypeError(f'{text!r} is not a positive integer')
   return int(text)
 
 

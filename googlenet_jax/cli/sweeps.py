@@ -102,7 +102,9 @@ def _sweep(options: argparse.Namespace) -> None:
   typed = f'googlenet {shlex.join(options.argv)}'
   good = sweep(study, Options.of(vars(options), study), flags.cache_dir(options), typed)
   if not good:
-    raise UserError(f'members have failed: see {study.path / "logs"}; the same command tries again')
+    raise UserError(
+      f'members have failed: see {study.path / "logs"}; run the same command again to retry them'
+    )
   if options.on == 'local' and not options.status:
     print(f'next:   {flags.program()} report {shlex.quote(str(options.root))}')
 

@@ -84,7 +84,7 @@ def _train(options: argparse.Namespace) -> None:
   if options.dry_run:
     return _dry_run(options, config)
   if options.workdir is None:
-    raise UserError('--workdir: missing; accepted: a folder for this run, new or to be resumed')
+    raise UserError('--workdir: missing; accepted: a folder for this run, new or to resume')
   from googlenet_jax.training.devices.distributed import settings
   from googlenet_jax.training.run.launch import describe, launch
 
@@ -214,8 +214,8 @@ def _profile(options: argparse.Namespace) -> None:
     found = asking.traces(staged.local_traces(options.workdir, cache))
     if not found:
       raise UserError(
-        f'{options.workdir}: nothing is traced there; accepted: --steps=N while a run is under '
-        'way, or a run with --config.profile=FIRST:END'
+        f'{options.workdir}: no trace in it; accepted: --steps=N while the run is in progress, or '
+        'a run with --config.profile=FIRST:END'
       )
     folder = found[-1]
   read = profile.read(folder)

@@ -72,7 +72,7 @@ def _convert(options: argparse.Namespace) -> None:
     is_run = Bucket(source).read('config.json') is not None
     source = (local_run if is_run else local_file)(source, flags.cache_dir(options))
   if source.is_dir():
-    flags.refuse(options, list(told), 'not with a run, which says itself what its {name} is')
+    flags.refuse(options, list(told), 'not accepted with a run, whose config gives its {name}')
     from googlenet_jax.evaluation.commands import convert_run
 
     conversion = convert_run(

@@ -55,13 +55,13 @@ class Augmentation:
     kernels = (*geometry.INTERPOLATIONS, 'random', 'auto')
     self._check('crop', self.crop in CROPS, f'one of {", ".join(CROPS)}')
     self._check('interpolation', self.interpolation in kernels, f'one of {", ".join(kernels)}')
-    self._check('pad', isinstance(self.pad, int) and self.pad >= 0, 'a whole number from 0')
-    self._check('area', _is_range(self.area) and self.area[1] <= 1, '(least, greatest) in 0 to 1')
+    self._check('pad', isinstance(self.pad, int) and self.pad >= 0, 'an integer of at least 0')
+    self._check('area', _is_range(self.area) and self.area[1] <= 1, '(least, greatest) from 0 to 1')
     self._check('aspect', _is_range(self.aspect), '(least, greatest) above 0')
     for key in ('brightness', 'contrast', 'saturation'):
       self._check(key, 0 <= getattr(self, key) <= 1, '0 to 1')
     self._check('hue', 0 <= self.hue <= 0.5, '0 to 0.5')
-    self._check('lighting', 0 <= self.lighting < math.inf, 'a number from 0')
+    self._check('lighting', 0 <= self.lighting < math.inf, 'a number of at least 0')
 
   def _check(self, key, accepted, expected):
     if not accepted:

@@ -73,7 +73,7 @@ def crop_list(crops: int, size: tuple[int, int], image_size: int, resize: int) -
     resize: the shorter side for 1 and 10 crops, at least `image_size`.
 
   Raises:
-    UserError: another number of crops, or `resize` below `image_size`.
+    UserError: `crops` is not an accepted number, or `resize` is below `image_size`.
   """
   if crops not in CROPS:
     raise UserError(f'crops={crops}: accepted: {", ".join(map(str, CROPS))}')

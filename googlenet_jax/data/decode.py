@@ -111,7 +111,7 @@ def _sniff(data, name):
     if bytes(data[offset : offset + len(signature)]) == signature:
       return kind
   raise DecodeError(
-    name, f'starts with {bytes(data[:8])!r}, not as a JPEG, PNG, WebP, BMP, GIF, TIFF or PPM'
+    name, f'starts with {bytes(data[:8])!r}, unlike JPEG, PNG, WebP, BMP, GIF, TIFF or PPM'
   )
 
 

@@ -205,8 +205,8 @@ def _iterate(batches: Any, threads: int, workers: int) -> Generator[Any]:
       raise
     code = str(error).partition('exit code ')[2].partition('.')[0]
     raise UserError(
-      f'data.workers={workers}: one of them has died (exit code {code}; -9: killed, as for want of '
-      'memory); the same command goes on from the newest checkpoint'
+      f'data.workers={workers}: one of them has died (exit code {code}; -9: killed, perhaps for '
+      'lack of memory); run the same command again to continue from the newest checkpoint'
     ) from error
   finally:
     iterator.close()  # ends the threads and workers
@@ -254,7 +254,7 @@ class _Lookup:
         return {**self._images[index + skipped], 'skipped': np.int32(skipped)}
       except DecodeError as error:
         skip(error)
-    raise UserError('data.on_bad_image=skip: not one image can be read')
+    raise UserError('data.on_bad_image=skip: none of the images can be read')
 
 
 class _TestImages:

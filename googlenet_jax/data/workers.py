@@ -98,8 +98,8 @@ def _killed(worker):
   code = worker.exitcode
   how = f'signal {signal.Signals(-code).name}' if code < 0 else f'status {code}'
   return UserError(
-    f'a worker process ended with {how}, perhaps for want of memory (fewer processes need less); '
-    'the same command goes on where this one stopped'
+    f'a worker process ended with {how}, perhaps for lack of memory (fewer processes need less); '
+    'run the same command again to continue'
   )
 
 

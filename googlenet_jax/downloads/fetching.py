@@ -91,7 +91,7 @@ def difference(path: pathlib.Path, published: Published) -> str:
   if found.startswith(digits):
     return ''
   shown = found[: max(len(digits), 8)]
-  return f'{algorithm} {shown} in place of {digits} ({published.checksum_of})'
+  return f'{algorithm} {shown} instead of {digits} ({published.checksum_of})'
 
 
 def _fetch_part(url: str, part: pathlib.Path, progress: Progress) -> None:
@@ -116,7 +116,7 @@ def _fetch_part(url: str, part: pathlib.Path, progress: Progress) -> None:
       if bar.total:
         raise UserError(
           f'{url}: the connection was cut after {_size(part):,} of {bar.start + bar.total:,} '
-          'bytes; the same command goes on from there'
+          'bytes; run the same command again to continue from there'
         ) from cut
       raise UserError(f'{url}: cannot be reached: {_reason(cut)}; {_OTHERWISE}') from cut
     except exceptions.RequestException as error:

@@ -61,10 +61,11 @@ def evaluate(
     progress: called with the number of images done and of all images.
 
   Raises:
-    UserError: names the flag, the file or the class, and what is accepted.
+    UserError: arguments are invalid or exclude each other, a network or an image cannot be read, or
+      a class of the images is not among the networks' classes.
   """
   if table3 and crops is not None:
-    raise UserError(f'--crops={crops}: not with --table3, which has its own')
+    raise UserError(f'--crops={crops}: not accepted with --table3, which has its own')
   if split is not None and data is None:
     raise UserError(f'--split={split}: accepted with --data only')
   predictors = open_predictors(workdirs, weights, cache_dir, parameters)
@@ -102,10 +103,11 @@ def evaluate_saved(
     format: `text`, `markdown` or `json`.
 
   Raises:
-    UserError: names the file or flag and what does not fit.
+    UserError: a file cannot be read, its images or classes differ from the first file's, the files
+      do not all have `crops`, or `crops` is given although `table3` is set.
   """
   if table3 and crops is not None:
-    raise UserError(f'--crops={crops}: not with --table3, which takes those that are there')
+    raise UserError(f'--crops={crops}: not accepted with --table3, which uses those in the files')
   found = predictions.combine(
     [(str(path), predictions.load(path)) for path in all_matching('--from_predictions', paths)]
   )
@@ -134,7 +136,8 @@ def convert_run(
     fold_normalization: as in `weights.convert.convert`.
 
   Raises:
-    UserError: names the folder or file and what is wrong or accepted; then nothing is written.
+    UserError: the folder is not that of a run, has no checkpoint or cannot be read, or the network
+      cannot be written to the destination; then nothing is written.
   """
   convert.check_destination(destination, to)
   if not (workdir / 'config.json').exists():
@@ -167,7 +170,7 @@ def export_one(
     batch_size: number of images at a time; None for any number.
 
   Raises:
-    UserError: names the folder or file and what is wrong or accepted.
+    UserError: several networks match, the network cannot be opened, or `export` cannot write it.
   """
   workdirs, files = ([path] if path else [] for path in (workdir, weights))
   predictors = open_predictors(workdirs, files, cache_dir, parameters)
@@ -205,7 +208,8 @@ def predict(
     format: `text` or `json` (one object per line).
 
   Raises:
-    UserError: names the flag or file; at the end, gives the number of files that cannot be read.
+    UserError: an argument is invalid, or a network cannot be opened; at the end, if some files
+      could not be read.
   """
   if explain and out is None:
     raise UserError(f'--explain: accepted with --out=FILE ({" or ".join(pages.SUFFIXES)})')

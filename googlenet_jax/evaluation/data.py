@@ -33,7 +33,7 @@ def open_data(
     may also be indices into `classes`.
 
   Raises:
-    UserError: names the source, file, line or class, and what is accepted.
+    UserError: the images cannot be opened, or a class or label is not among `classes`.
   """
   kind, _, rest = data.partition(':')
   path = pathlib.Path(rest).expanduser()
@@ -80,7 +80,8 @@ def open_manifest(path: pathlib.Path, split: str | None, classes: Sequence[str])
   """Opens all images of a manifest, or those of one split.
 
   Raises:
-    UserError: names the file, the line and what is accepted.
+    UserError: the file is not a valid manifest, has no such split, or has a label that is not among
+      `classes`.
   """
   every = manifest.read_rows(path)
   rows = every if split is None else [r for r in every if r.split == manifest.SPLITS.get(split)]

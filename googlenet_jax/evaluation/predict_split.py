@@ -55,7 +55,7 @@ def predict_split(
     heads.append({name: value[0, 0] for name, value in image.log_probabilities.items()})
     progress(image.position + 1, len(split.records))
   if not names:
-    raise UserError(f'{split.name}: not one image can be read')
+    raise UserError(f'{split.name}: none of its images can be read')
   # [n, networks, crop counts, classes] -> [networks * crop counts, n, classes]
   stacked = np.stack(found).transpose(1, 2, 0, 3)
   truth = np.array(labels, np.int32)

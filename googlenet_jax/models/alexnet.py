@@ -85,16 +85,16 @@ class Architecture:
 VARIANTS: dict[str, Variant] = {
   'two_tower': Variant(
     Architecture(),
-    'Figure 2: two towers; 2 pixels of padding around 224x224 make the printed maps of 55x55',
+    'Figure 2: two towers; 2 pixels of padding around 224x224 give the 55x55 maps that it prints',
   ),
   'one_tower': Variant(
     Architecture(conv1=64, conv2=192, conv4=256, conv5=256, groups=1, lrn=None, dropped='inputs'),
-    '1404.5997 as torchvision has it: one tower of fewer channels, no LRN',
+    '1404.5997 as in torchvision: one tower with fewer channels, no LRN',
   ),
   # In narrow layers, kernels with standard deviation 0.01 make activations vanish.
   'small': Variant(
     Architecture(stem='small', kernel_init='he_normal', bias_init=0.0),
-    "not of the paper: a 5x5/1 stem for images of 32 to 64 pixels and He's initial values",
+    'not in the paper: a 5x5/1 stem for images of 32 to 64 pixels, and He initialization',
     image_size=32,
   ),
 }

@@ -86,15 +86,17 @@ class Architecture:
 
 VARIANTS: dict[str, Variant] = {
   'cnn8': Variant(
-    Architecture(), "the authors' Caffe network for Places (8conv3fc), for 227x227", image_size=227
+    Architecture(),
+    "the authors' Caffe network for Places (8conv3fc), for images of 227 pixels",
+    image_size=227,
   ),
   # In narrow layers, kernels with standard deviation 0.01 make activations vanish.
   'small': Variant(
     Architecture(
       stem='small', fc9=512, fc10=512, kernel_init='he_normal', bias_init=(0.0, 0.0, 0.0)
     ),
-    'not of the paper: a 3x3/1 stem without a pool and hidden layers of 512, for images of 32 to '
-    "64 pixels, and He's initial values",
+    'not in the paper: a 3x3/1 stem without a pool, for images of 32 to 64 pixels, hidden layers '
+    'of 512 units, and He initialization',
     image_size=32,
   ),
 }

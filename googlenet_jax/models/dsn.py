@@ -31,7 +31,7 @@ ARCHITECTURE = Architecture(
 
 VARIANTS: dict[str, Variant] = {
   'cifar': Variant(
-    ARCHITECTURE, "the authors' Caffe network for CIFAR-10: for images of 32 pixels", 32
+    ARCHITECTURE, "the authors' Caffe network for CIFAR-10, for images of 32 pixels", 32
   ),
 }
 

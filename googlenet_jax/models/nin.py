@@ -97,7 +97,7 @@ CIFAR = (
 VARIANTS: dict[str, Variant] = {
   'imagenet': Variant(Architecture(IMAGENET), "the authors' Caffe network for ImageNet"),
   'cifar': Variant(
-    Architecture(CIFAR), "the authors' Caffe network for CIFAR: for images of 32 pixels", 32
+    Architecture(CIFAR), "the authors' Caffe network for CIFAR, for images of 32 pixels", 32
   ),
 }
 

@@ -141,19 +141,19 @@ VARIANTS: dict[str, Variant] = {
   'resnet152': Variant(imagenet(bottleneck, 3, 8, 36, 3), 'Table 1, 152-layer'),
   # Basic blocks have the stride in a 3x3 anyway: these two differ only in the pool.
   'resnet18_v1_5': Variant(
-    imagenet_v1_5(basic, 2, 2, 2, 2), "torchvision's 18-layer network: its pool is padded around"
+    imagenet_v1_5(basic, 2, 2, 2, 2), "torchvision's 18-layer network: its pool pads all sides"
   ),
   'resnet34_v1_5': Variant(
-    imagenet_v1_5(basic, 3, 4, 6, 3), "torchvision's 34-layer network: its pool is padded around"
+    imagenet_v1_5(basic, 3, 4, 6, 3), "torchvision's 34-layer network: its pool pads all sides"
   ),
   'resnet50_v1_5': Variant(
-    imagenet_v1_5(bottleneck, 3, 4, 6, 3), "torchvision's 50-layer network: stride on the 3x3"
+    imagenet_v1_5(bottleneck, 3, 4, 6, 3), "torchvision's 50-layer network: stride in the 3x3"
   ),
   'resnet101_v1_5': Variant(
-    imagenet_v1_5(bottleneck, 3, 4, 23, 3), "torchvision's 101-layer network: stride on the 3x3"
+    imagenet_v1_5(bottleneck, 3, 4, 23, 3), "torchvision's 101-layer network: stride in the 3x3"
   ),
   'resnet152_v1_5': Variant(
-    imagenet_v1_5(bottleneck, 3, 8, 36, 3), "torchvision's 152-layer network: stride on the 3x3"
+    imagenet_v1_5(bottleneck, 3, 8, 36, 3), "torchvision's 152-layer network: stride in the 3x3"
   ),
   'resnet20': Variant(cifar(3), 'section 4.2, n = 3: for images of 32 pixels', 32),
   'resnet32': Variant(cifar(5), 'section 4.2, n = 5: for images of 32 pixels', 32),

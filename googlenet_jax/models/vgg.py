@@ -113,14 +113,14 @@ VARIANTS: dict[str, Variant] = {
   ),
   'vgg13': Variant(Architecture(B), 'Table 1, B: 13 weight layers'),
   'vgg16_1x1': Variant(
-    Architecture(C), 'Table 1, C: 16 weight layers, the third of a block a 1x1 convolution'
+    Architecture(C), 'Table 1, C: 16 weight layers; the third in a block is a 1x1 convolution'
   ),
   'vgg19': Variant(Architecture(E), 'Table 1, E: 19 weight layers'),
   **{
     name: Variant(
       Architecture(blocks, batch_norm=NORM),
-      f"{letter} as torchvision's {name}, but without biases in front of batch norm, which takes "
-      'them away',
+      f"{letter} as in torchvision's {name}, but without the biases before batch norm, which "
+      'cancels them',
     )
     for name, letter, blocks in (
       ('vgg11_bn', 'A', A),
@@ -131,7 +131,8 @@ VARIANTS: dict[str, Variant] = {
   },
   'small': Variant(
     Architecture(D, fc6=512, fc7=512, batch_norm=NORM),
-    'not of the paper: D with batch norm and hidden layers of 512, for images of 32 to 64 pixels',
+    'not in the paper: D with batch norm and hidden layers of 512 units, for images of 32 to 64 '
+    'pixels',
     image_size=32,
   ),
 }

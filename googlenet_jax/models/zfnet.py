@@ -71,16 +71,17 @@ class Architecture:
 VARIANTS: dict[str, Variant] = {
   'figure3': Variant(
     Architecture(),
-    'Figure 3: one pixel of padding around 224x224 makes the printed maps of 110x110',
+    'Figure 3: one pixel of padding around 224x224 gives the 110x110 maps that it prints',
   ),
   'wide': Variant(
     Architecture(conv3=512, conv4=1024, conv5=512),
-    'Table 2, network (b): layers 3, 4 and 5 of 512, 1024 and 512 maps',
+    'Table 2, network (b): 512, 1024 and 512 maps in layers 3, 4 and 5',
   ),
   # In narrow layers, kernels with standard deviation 0.01 make activations vanish.
   'small': Variant(
     Architecture(stem='small', kernel_init='he_normal'),
-    "not of the paper: 5x5/1 twice for images of 32 to 64 pixels and He's initial values",
+    'not in the paper: two 5x5/1 convolutions first, for images of 32 to 64 pixels, and He '
+    'initialization',
     image_size=32,
   ),
 }

@@ -165,12 +165,12 @@ class Bucket:
         if gone > self._patience:
           raise GoneError(f'{self.url}: {what}: {reason}; tried for {gone:.0f} s') from error
         if not tries:
-          logger.warning('%s: %s: %s; it is tried again', self.url, what, reason)
+          logger.warning('%s: %s: %s; trying again', self.url, what, reason)
         time.sleep(_PAUSES[min(tries, len(_PAUSES) - 1)])
         tries += 1
       else:
         if tries:
-          logger.warning('%s: is there again, after %.0f s', self.url, time.monotonic() - began)
+          logger.warning('%s: available again after %.0f s', self.url, time.monotonic() - began)
         return found
 
 

@@ -78,7 +78,7 @@ class Folders:
       except FileNotFoundError as error:
         raise DamagedError(f'{target} is absent') from error
       if packed.stat().st_size != size:
-        raise DamagedError(f'{target} has {packed.stat().st_size} bytes in place of {size}')
+        raise DamagedError(f'{target} has {packed.stat().st_size} bytes instead of {size}')
       if files.sha256(packed) != digest:
         raise DamagedError(f'wrong checksum of {target}')
       with tarfile.open(packed) as archive:

@@ -137,7 +137,7 @@ class Lease:
         return
       if now != first:
         raise UserError(
-          f'{self._bucket.url}: another run is at work there; accepted: another place '
+          f'{self._bucket.url}: another run is using it; accepted: another place '
           f'(holder: {_holder(now)})'
         )
 

@@ -36,7 +36,9 @@ def zipit(grids: Iterable[Iterable[Point]]) -> list[Point]:
   """
   lists = [list(grid) for grid in grids]
   if len(set(map(len, lists))) > 1:
-    raise UserError(f'zipit: grids of {", ".join(map(str, map(len, lists)))} points; accepted: one')
+    raise UserError(
+      f'zipit: grids of {", ".join(map(str, map(len, lists)))} points; accepted: equal lengths'
+    )
   return [_merged(points) for points in zip(*lists, strict=True)]
 
 

@@ -176,7 +176,7 @@ class Launcher:
   def _stop(self, number: int, _frame: Any) -> None:
     self._stops += 1
     if self._stops == 1:
-      said = f'{len(self._running)} members save and stop; a second one ends them at once'
+      said = f'{len(self._running)} members save and stop; a second signal kills them'
       self._say(f'{signal.Signals(number).name}: {said}')
 
   def _tell(self) -> None:

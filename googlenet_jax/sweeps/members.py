@@ -54,7 +54,7 @@ def members(points: Iterable[Mapping[str, Any]], config: ConfigDict) -> list[Mem
     raise UserError('the sweep has no members')
   name, count = Counter(member.name for member in found).most_common(1)[0]
   if count > 1:
-    raise UserError(f'the sweep has {count} members of the name {name}; accepted: one')
+    raise UserError(f'the sweep has {count} members named {name}; accepted: one')
   return found
 
 

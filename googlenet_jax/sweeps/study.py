@@ -77,7 +77,8 @@ class Study:
       cache_dir: where a study in a bucket is staged; None for the default.
 
     Raises:
-      UserError: names the file, sweep, member or key, and what is accepted.
+      UserError: an argument is invalid, the file cannot be read, it has no such sweep, the sweep
+        fails or has no members, or the config of a member is invalid.
     """
     self.arguments = arguments
     self._file, self._overrides = parse(arguments)
@@ -237,8 +238,8 @@ class Study:
     if different:
       key, (there, here) = next(iter(different.items()))
       raise UserError(
-        f'{self.path}: holds a study of another config ({key}: {there} -> {here}); accepted: the '
-        'same config, or another --root'
+        f'{self.path}: contains a study with another config ({key}: {there} -> {here}); accepted: '
+        'the same config, or another --root'
       )
     return before
 
@@ -263,8 +264,8 @@ def read_sweep_file(path: pathlib.Path) -> dict[str, Any]:
     raise UserError(f'{path}: cannot be read: {error.strerror}') from error
   except (ValueError, KeyError, TypeError) as error:
     raise UserError(
-      f'{path}: not the file of a study ({error!r}); accepted: one that `googlenet sweep` has '
-      'written, which writes it anew where there is none'
+      f"{path}: not a study's file ({error!r}); accepted: one written by `googlenet sweep`, which "
+      'writes a new one if it is missing'
     ) from error
   return stored
 

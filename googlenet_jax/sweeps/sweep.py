@@ -81,8 +81,8 @@ def sweep(study: Study, options: Options, cache_dir: pathlib.Path, command: str)
   _check(options)
   if study.staged and options.on in ('slurm', 'kubernetes'):
     raise UserError(
-      f'--root={study.staged.url}: with --on={options.on} accepted: a path that the members mount; '
-      'in a bucket, members are started by --on=local, print or tpu'
+      f'--root={study.staged.url}: accepted with --on={options.on}: a path that the members mount; '
+      'for a study in a bucket: --on=local, print or tpu'
     )
   cluster = _cluster(options, study) if not options.status or options.tpu else None
   data = study.config.data
@@ -141,7 +141,7 @@ def _check(options: Options) -> None:
 
 @contextlib.contextmanager
 def _only_one(study: Study) -> Iterator[None]:
-  busy = f'{study.path}: another launcher is at work there; see it with --status'
+  busy = f'{study.path}: another launcher is running there; --status shows its progress'
   try:
     study.path.mkdir(parents=True, exist_ok=True)
     with contextlib.ExitStack() as held:
@@ -201,7 +201,7 @@ def _outlook(costs: dict[str, Costs], statuses: dict[str, Status], options: Opti
   if not left:
     return said
   if rate is None:
-    return f'{said}; the time is not known before a member is done'
+    return f'{said}; the time left is unknown until a member is done'
   total = sum(estimate.seconds(cost, rate, statuses[name].step) for name, cost in left.items())
   total /= _slots(options, len(left))
   if source == GUESS:

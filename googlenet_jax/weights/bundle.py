@@ -131,15 +131,15 @@ def load(path: pathlib.Path) -> Bundle:
   """Reads a file that `save` wrote; shapes are checked before any tensor is read.
 
   Raises:
-    UserError: says why the file cannot be used, and lists by name all tensors that are missing,
-      extra or of another shape.
+    UserError: the file cannot be read, has another format, is damaged, or does not have exactly the
+      tensors of its network; lists those that differ.
   """
   import safetensors
   import safetensors.numpy
 
   header = read_header(path) if is_safetensors(first_bytes(path)) else None
   if header is None or not is_bundle(header.shapes, header.metadata.get(KEY)):
-    raise UserError(f'{path}: no weights of this package; googlenet convert makes them of others')
+    raise UserError(f"{path}: not this package's weights; googlenet convert converts other files")
   found = understand(str(path), header.metadata[KEY])
   expected = tensors.expected_shapes(found.model, found.preprocessing.image_size)
   tensors.check_shapes(str(path), header.shapes, expected)
@@ -202,7 +202,7 @@ def understand(where: str, text: str) -> Description:
   """Parses what `describe` wrote, checking each field.
 
   Raises:
-    UserError: names the file (`where`), the field, its value and what is accepted.
+    UserError: the text is not JSON, or a field is missing or has an invalid value.
   """
   try:
     described = json.loads(text)
@@ -290,5 +290,5 @@ def read_header(path: pathlib.Path) -> Header:
       raise
     raise UserError(f'{path}: damaged, or no .safetensors file') from error
   if end != size:
-    raise UserError(f'{path}: damaged: {size:,} bytes in place of {end:,}')
+    raise UserError(f'{path}: damaged: {size:,} bytes instead of {end:,}')
   return Header(shapes, types, metadata)

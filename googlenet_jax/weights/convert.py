@@ -108,7 +108,8 @@ def convert(
     fold_normalization: whether to fold channel order and scale into the first convolution.
 
   Raises:
-    UserError: names the file and what is wrong or accepted; then nothing is written.
+    UserError: the source cannot be read or identified, the destination's format does not accept
+      the network, or the destination cannot be written; then nothing is written.
   """
   check_destination(destination, to)
   conversion = read(
@@ -206,7 +207,7 @@ def _assemble(
   """The bundle of a file; before tensors are read, its network is found and shapes are checked."""
   if contents.described is not None:
     for knob, value in told.items():
-      raise UserError(f'--{knob}={value}: {path} says itself what its {knob} is')
+      raise UserError(f'--{knob}={value}: {path} itself says what its {knob} is')
   notes: tuple[str, ...] = ()
   if is_bundle(contents.shapes, contents.described):
     bundle, names = load(path), 'plain'

@@ -24,7 +24,7 @@ def rebuild(kind: Any, value: Any, where: str, longest: float = math.inf) -> Any
     longest: the maximum length of a list.
 
   Raises:
-    UserError: names the field, its value and what is accepted.
+    UserError: a value is not of its type, or fields are missing or unknown; names the field.
   """
   origin, options = typing.get_origin(kind), typing.get_args(kind)
   if dataclasses.is_dataclass(kind):
@@ -79,7 +79,8 @@ def rebuild_architecture(family: Family, value: Any) -> Any:
     value: the result of `json.loads`.
 
   Raises:
-    UserError: names the field, its value and what is accepted.
+    UserError: a value is not of its type or out of bounds, or fields are missing or unknown; names
+      the field.
   """
   kind = type(next(iter(family.variants.values())).architecture)
   try:

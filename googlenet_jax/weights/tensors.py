@@ -46,7 +46,7 @@ def check_shapes(where: str, found: Mapping[str, tuple[int, ...]], expected: Sha
   missing = sorted(name for name in expected if name not in found)
   extra = sorted(name for name in found if name not in expected)
   shaped = [
-    f'{name} {_shape(found[name])} in place of {_shape(shape)}'
+    f'{name} {_shape(found[name])} instead of {_shape(shape)}'
     for name, shape in sorted(expected.items())
     if name in found and tuple(found[name]) != shape
   ]

@@ -20,7 +20,7 @@ def local_run(tmp_path_factory, cache):
 
 @pytest.fixture(scope='session')
 def started(tmp_path_factory):
-  """Stores that run, by scheme; each is started by the first test that asks for it."""
+  """Running stores, by scheme; each is started by the first test that asks for it."""
   with contextlib.ExitStack() as stack:
     running = {}
 
@@ -43,5 +43,5 @@ def there(request, started):
 
 @pytest.fixture
 def local(there, request):
-  """The run that others must equal; made once a store is there, without which a test skips."""
+  """The run that others must equal; not made before a store exists, without which a test skips."""
   return request.getfixturevalue('local_run')

@@ -1,4 +1,4 @@
-"""The run that faults are made for: eight steps on digits, a checkpoint every second one."""
+"""The run that is exposed to faults: eight steps on digits, a checkpoint every second step."""
 
 from short_runs import short
 

@@ -1,4 +1,4 @@
-"""A gate before an object store: it passes requests on, records them, and makes the faults.
+"""A gate before an object store: it passes requests on, records them, and causes faults.
 
 The emulator of Google's store ignores the condition that an object be absent; the gate answers as
 the real one does.
@@ -30,9 +30,9 @@ class Gate:
 
   Attributes:
     requests: method and name of the object of each request that was passed on, in order.
-    answer: called with method, name and body of a request; an answer it gives is sent in place of
+    answer: called with method, name and body of a request; if it answers, that is sent instead of
       the store's. Raising ConnectionError closes the connection without one.
-    hold: requests for names that match are held when half of their body is here.
+    hold: requests for names that match are held when half of their body has arrived.
     held: set when one is.
   """
 
@@ -78,7 +78,7 @@ class Gate:
     self._server.server_close()
 
   def heal(self):
-    """Makes no faults any more."""
+    """Stops causing faults."""
     self.answer = lambda method, name, body: None
     self.hold = None
     self._go_on.set()

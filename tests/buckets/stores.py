@@ -21,7 +21,7 @@ def free_port():
 
 
 class Store:
-  """A store behind a gate, and the environments that lead there: with the gate, and past it."""
+  """A store behind a gate, and the environments for reaching it through the gate and directly."""
 
   def __init__(self, scheme, port):
     self.scheme = scheme

@@ -40,7 +40,7 @@ def upload(bucket, folder, name):
 
 
 def forget():
-  """Gives up what this process reads, as its end would."""
+  """Releases what this process reads, as its end would."""
   for lock in staged._in_use.values():
     lock.close()
   staged._in_use.clear()
@@ -67,7 +67,7 @@ def opened(bucket, cache, split='train', name='noise'):
 
 
 def shards_read(there):
-  """Shards of which the store was asked for bytes, by the number of times."""
+  """How often the store was asked for bytes of each shard."""
   gets = [name for method, name in there.gate.requests if method == 'GET']
   return {name: gets.count(name) for name in gets if re.search(r'array_record-\d+-of-\d+$', name)}
 
@@ -110,7 +110,7 @@ def test_damage_is_named_and_nothing_is_half_there(bucket, folder, tmp_path):
   flipped = bytearray(shard.read_bytes())
   flipped[len(flipped) // 2] ^= 1
   bucket.write(f'noise/{shard.name}', bytes(flipped))
-  with pytest.raises(UserError, match=rf'{shard.name}: its SHA-256 is not the one'):
+  with pytest.raises(UserError, match=rf'{shard.name}: its SHA-256 has changed'):
     opened(bucket, tmp_path)
   assert not list(tmp_path.rglob(shard.name))
   bucket.upload(shard, f'noise/{shard.name}')

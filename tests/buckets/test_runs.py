@@ -135,7 +135,7 @@ def test_training_goes_on_while_the_server_is_gone(there, url, cache, local, tmp
 
 @ONE
 def test_the_bucket_has_one_run_at_a_time(there, url, cache, tmp_path, monkeypatch):
-  refused = pytest.raises(UserError, match=r'another run is at work there.*holder: process \d+ on')
+  refused = pytest.raises(UserError, match=r'another run is using it.*holder: process \d+ on')
   with Lease(Bucket(url), renewed=0.05).held(), refused:
     run(url, cache)
   taken = []
@@ -240,4 +240,4 @@ def test_a_trace_is_read_from_the_bucket(there, url, tmp_path, capsys):
   found = json.loads(capsys.readouterr().out)
   assert found['steps'] == [3, 4] and 'conv1' in {row['module'] for row in found['modules']}
   assert cli.main([*command, '--steps=1']) == 1
-  assert 'no run is under way' in capsys.readouterr().err
+  assert 'no run is in progress' in capsys.readouterr().err

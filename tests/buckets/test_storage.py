@@ -107,7 +107,7 @@ def test_a_server_that_comes_back_is_waited_for(there, bucket, monkeypatch, capl
   bucket.write('a', b'data')
   assert bucket.read('a') == b'data'
   if there.scheme == 's3':
-    assert 'a cannot be written' in caplog.text and 'is there again' in caplog.text
+    assert 'a cannot be written' in caplog.text and 'available again' in caplog.text
 
 
 def test_a_server_that_stays_away_is_one_line(started, monkeypatch, request):
@@ -138,7 +138,7 @@ def test_a_lease_that_ran_out_is_taken_by_one_and_lost_by_the_other(bucket):
         first.verify()
       with pytest.raises(UserError, match='was taken by'):
         first.check()
-    # Its number is free again, and another's: the one who lost it does not take that for its own.
+    # Its number is free again, then taken: the one who lost it does not mistake it for its own.
     with Lease(bucket).held() as third, pytest.raises(UserError, match='was taken by'):
       first.verify()
     third.check()
@@ -198,7 +198,7 @@ def test_damage_in_a_bucket_is_found(bucket, tmp_path):
   whole = bucket.read(target)
   flipped = bytearray(whole)
   flipped[600] ^= 1
-  for data, said in ((bytes(flipped), 'wrong checksum'), (whole[:-1], 'bytes in place of')):
+  for data, said in ((bytes(flipped), 'wrong checksum'), (whole[:-1], 'bytes instead of')):
     bucket.write(target, data)
     with pytest.raises(DamagedError, match=said):
       folders.read('1', tmp_path / 'back')

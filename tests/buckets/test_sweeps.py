@@ -31,7 +31,7 @@ def root(there, request):
 
 
 def study_of(members, root, cache, folder):
-  """A study of so many seeds."""
+  """A study with this many seeds."""
   file = folder / 'many.py'
   file.write_text(
     'from eight_steps import get_config\n'
@@ -68,7 +68,7 @@ def fill(bucket, study, kinds):
 
 
 def check_status(members, root, cache, folder):
-  """Returns the study, and prints the seconds that its status took."""
+  """Returns the study, and prints how many seconds its status took."""
   study = study_of(members, root, cache, folder)
   kinds = (DONE, DONE, RUNNING, STOPPED, WAITING)
   bucket = Bucket(root / 'seeds')
@@ -107,7 +107,7 @@ def test_status_reads_only_what_has_changed(there, root, cache, tmp_path):
 @pytest.mark.long
 @pytest.mark.parametrize('there', ['s3'], indirect=True)  # filling Google's emulator takes minutes
 def test_status_of_a_thousand_members(there, root, cache, tmp_path):
-  """Prints the seconds that it takes, most of which are the server's."""
+  """Prints how many seconds it takes; the server uses most of them."""
   with environment(there.direct):
     check_status(1000, root, cache, tmp_path)
 

@@ -136,7 +136,7 @@ def test_attach_prints_the_override_alone(rule, probed, capsys):
   captured = capsys.readouterr()
   suggested = json.loads(probed[1])['suggested'][rule[1:] or 'relative']
   assert captured.out == suggested['override'] + '\n'
-  assert captured.err.startswith(f'rests on {suggested["rests_on"]}\n')
+  assert captured.err.startswith(f'based on {suggested["rests_on"]}\n')
 
 
 @pytest.mark.usefixtures('again')
@@ -160,11 +160,11 @@ def test_text_is_in_the_order_of_depth(capsys):
     ),
     ([CNDS, '--figure=nowhere/x.svg'], '--figure=nowhere/x.svg: cannot be written'),
     ([CNDS, '--out=nowhere/x.json'], '--out=nowhere/x.json: cannot be written'),
-    ([CNDS, '--attach', '--format=json'], '--attach: accepted without --format=json'),
+    ([CNDS, '--attach', '--format=json'], '--attach: not accepted with --format=json'),
     (
       [CNDS, '--config.model.family=resnet', '--attach'],
       '--attach: config.model.family=resnet has no auxiliary heads; accepted: families that have '
-      '(googlenet, ',
+      'them (googlenet, ',
     ),
   ],
 )

@@ -282,7 +282,7 @@ def test_skipped_test_images_do_not_count():
 
 
 def test_nothing_but_bad_images_is_an_error_not_a_hang():
-  with pytest.raises(UserError, match='not one image'):
+  with pytest.raises(UserError, match='none of the images'):
     train(split_of(3, {0, 1, 2}), 1, on_bad_image='skip')
 
 

@@ -312,7 +312,7 @@ def test_verify_finds_a_flipped_bit_and_the_next_run_mends_it(tmp_path):
   data[data.index(b'IDAT') + 100] ^= 4
   shard.write_bytes(data)
   for processes in (1, 2):
-    with pytest.raises(UserError, match=f'{shard.name}: its SHA-256 is not') as error:
+    with pytest.raises(UserError, match=f'{shard.name}: its SHA-256 has changed') as error:
       prepare(source, out, processes=processes, **options)
     assert 'delete it and run the same command again' in str(error.value)
   shard.unlink()
@@ -321,7 +321,7 @@ def test_verify_finds_a_flipped_bit_and_the_next_run_mends_it(tmp_path):
 
 
 def test_a_disk_that_is_full_is_one_line_and_nothing_is_lost(folder, prepared, tmp_path):
-  full = pytest.raises(UserError, match=r'cannot be written.*the same command goes on')
+  full = pytest.raises(UserError, match=r'cannot be written.*run the same command again')
   with files_of_at_most(100_000), full as error:  # less than any shard
     prepare(f'folder:{folder}', tmp_path / 'out', name='pets', shards=3)
   assert '\n' not in str(error.value)
@@ -339,7 +339,7 @@ def test_an_output_that_cannot_be_written_is_named(folder, tmp_path):
 def test_nothing_readable_is_an_error(tmp_path):
   source = write_files(tmp_path / 'in', {'train/a/1.png': b'x', 'train/a/2.png': b''})
   with pytest.raises(
-    UserError, match=r'none of 2 images of train can be read: train/a/1.png: starts'
+    UserError, match=r'none of the 2 images in train can be read; the first: train/a/1.png: st'
   ):
     prepare(f'folder:{source}', tmp_path / 'out', name='x')
   assert not (tmp_path / 'out/dataset_info.json').exists()

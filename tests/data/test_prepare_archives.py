@@ -164,7 +164,7 @@ def test_validation_labels(archives, tmp_path, file):
 @pytest.mark.parametrize(
   ('file', 'content', 'message'),
   [
-    (None, b'', 'no labels beside it; accepted: ILSVRC2012_devkit_t12.tar.gz, '),
+    (None, b'', 'no file of labels next to it; accepted: ILSVRC2012_devkit_t12.tar.gz, '),
     ('val_labels.txt', b'0\n1\n', '2 labels for the 7 images'),
     ('val_labels.txt', b'0\n1\n2\n3\n', "line 4: '3'; accepted: LABEL or NAME LABEL"),
     ('val_labels.txt', b'n00001740\n', "line 1: 'n00001740'"),
@@ -203,10 +203,10 @@ def test_an_archive_cut_anywhere_is_refused(archives, tmp_path):
     (tar({'a.tar': b''}), 'a.tar: empty'),
     (
       tar({'a.tar': b'x' * 2000}),
-      'a.tar: damaged, cut short or no tar archive, at byte 0 of 2,000',
+      'a.tar: damaged, truncated or not a tar archive, at byte 0 of 2,000',
     ),
-    (tar({'a.tar': tar({'1.JPEG': JPEG, './1.JPEG': JPEG})}), 'a/1.JPEG comes twice'),
-    (tar({'a.tar': tar({'d': None})}), 'no images of a split train'),
+    (tar({'a.tar': tar({'1.JPEG': JPEG, './1.JPEG': JPEG})}), 'a/1.JPEG appears twice'),
+    (tar({'a.tar': tar({'d': None})}), 'no images in a split train'),
   ],
 )
 def test_archives_of_another_kind(tmp_path, content, message):
@@ -221,7 +221,7 @@ def test_a_damaged_header_in_the_middle_is_refused(archives):
   data = bytearray(path.read_bytes())
   data[data.index(b'cmyk.JPEG')] ^= 1
   path.write_bytes(data)
-  with pytest.raises(UserError, match=r'n01443537\.tar: damaged, cut short or no tar archive, at'):
+  with pytest.raises(UserError, match=r'n01443537\.tar: damaged, truncated or not a tar archive'):
     prepare(f'imagenet:{archives}', archives / 'out', name='x')
 
 

@@ -132,7 +132,7 @@ def test_killed_around_every_rename(server, tmp_path):
       described = (out / 'dataset_info.json').exists()
       assert finished == 3 or not described
       if not described and out.is_dir():  # nothing that could be mistaken for a data set
-        with pytest.raises(UserError, match=r'0 files dataset_info\.json'):
+        with pytest.raises(UserError, match=r'0 files named dataset_info\.json'):
           open_split(f'prepared:{out}', 'train', cache_dir=tmp_path)
       assert prepare(source, out, name='x', shards=3).written >= 30 - 10 * finished
       assert data_files(out) == whole
@@ -180,7 +180,7 @@ def test_a_killed_worker_is_an_error_and_no_hang(source, whole, tmp_path):
       workers[0].kill()
 
   before = set(multiprocessing.active_children())
-  with pytest.raises(UserError, match=r'a worker process ended with signal SIGKILL.*goes on'):
+  with pytest.raises(UserError, match=r'a worker process ended with signal SIGKILL.*again'):
     prepare(source, tmp_path, name='x', shards=SHARDS, processes=2, progress=kill_one)
   assert set(multiprocessing.active_children()) == before
   run(source, tmp_path)
@@ -205,7 +205,7 @@ def test_two_at_once_in_one_folder_are_refused(source, whole, tmp_path):
 
   def second(done, total):
     if done and not seen:
-      with pytest.raises(UserError, match='another prepare is writing there') as error:
+      with pytest.raises(UserError, match='in use by another prepare') as error:
         run(source, tmp_path)
       seen.append(str(error.value))
 

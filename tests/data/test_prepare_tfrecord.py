@@ -100,7 +100,7 @@ def test_files_that_are_cut_or_missing_are_named(data_set, tmp_path):
   whole = path.read_bytes()
   record = len(framed(b'')) + struct.unpack('<Q', whole[:8])[0]
   for cut, message in (
-    (len(whole) - 1, f'{path}: cut short within record 4'),
+    (len(whole) - 1, f'{path}: truncated within record 4'),
     (record + 5, f'{path}: damaged at byte {record}, after 1 records'),
     (record, 'tfds:.*: 7 of 11 records in split train'),
   ):

@@ -26,4 +26,4 @@ def test_ten_bad_images_are_named_and_all_are_counted():
   prepared = dataclasses.replace(PREPARED, bad=[(f'{i}.png', 'truncated') for i in range(12)])
   lines = describe(prepared).splitlines()
   assert lines[1:11] == [f'left out: {i}.png: truncated' for i in range(10)]
-  assert lines[11:] == [f'12 bad in all, listed in {pathlib.Path("set", "bad.csv")}']
+  assert lines[11:] == [f'12 bad images in all, listed in {pathlib.Path("set", "bad.csv")}']

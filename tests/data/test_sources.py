@@ -168,7 +168,7 @@ def test_unknown_sources_are_refused(source, tmp_path):
 def test_prepared_needs_one_data_set(tmp_path):
   with pytest.raises(UserError, match='no such folder'):
     open_split(f'prepared:{tmp_path / "x"}', 'train', cache_dir=tmp_path)
-  with pytest.raises(UserError, match=r'0 files dataset_info\.json'):
+  with pytest.raises(UserError, match=r'0 files named dataset_info\.json'):
     open_split(f'prepared:{tmp_path}', 'train', cache_dir=tmp_path)
 
 

@@ -184,14 +184,14 @@ def test_a_failure_is_one_line_and_leaves_nothing(publish, capsys):
 @pytest.mark.parametrize(
   ('flags', 'told'),
   [
-    (['cifar10', '--out=full'], 'full: not empty, and not of an earlier prepare'),
+    (['cifar10', '--out=full'], 'full: not empty, and not from an earlier prepare'),
     (['cifar10', '--out=full/file'], 'full/file: is a file'),
     (['cifar10', '--out=full/file/below'], 'Not a directory'),
-    (['cifar10', '--classes=full/file'], '--classes: not with cifar10'),
+    (['cifar10', '--classes=full/file'], '--classes: not accepted with cifar10'),
     (['bvlc', '--out=weights.pth'], 'ending .pth'),
     (['bvlc', '--classes=none'], 'none: no such file'),
     (['bvlc', '--mirror=somewhere'], "mirror 'somewhere': accepted"),
-    (['bvlc', '--cache_dir=full/file'], 'full/file/downloads: cannot be made'),
+    (['bvlc', '--cache_dir=full/file'], 'full/file/downloads: cannot be created'),
   ],
 )
 def test_what_cannot_work_is_said_before_anything_is_fetched(publish, capsys, flags, told):
@@ -227,7 +227,7 @@ def test_an_archive_that_is_no_cifar(publish, capsys, members, told):
 def test_an_archive_that_is_cut_short(publish, capsys):
   publish('cifar10', cifar10(IMAGES, LABELS, IMAGES, LABELS, ANIMALS)[:-100])
   assert main(['download', 'cifar10']) == 1
-  assert 'cifar-10-binary.tar.gz: not a whole file of gzip' in capsys.readouterr().err
+  assert 'cifar-10-binary.tar.gz: not a complete gzip file' in capsys.readouterr().err
   assert not Path('data/cifar10').exists()
 
 

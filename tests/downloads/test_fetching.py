@@ -60,7 +60,7 @@ def test_cut_connections_are_gone_on_with(publisher, tmp_path):
 
 def test_the_next_command_goes_on_where_this_one_gave_up(publisher, tmp_path):
   publisher.cut = 70_000  # five tries are made
-  assert 'the connection was cut after 327,680 of 1,000,000 bytes; the same' in refused(
+  assert 'the connection was cut after 327,680 of 1,000,000 bytes; run the same' in refused(
     publisher, tmp_path
   )
   publisher.cut = None
@@ -93,7 +93,7 @@ def test_another_file_is_refused_and_leaves_nothing(publisher, tmp_path):
   publisher.files['file.bin'] = DATA[::-1]
   text = refused(publisher, tmp_path)
   assert f'{publisher.url}/some/where/file.bin: not the published file: sha256 ' in text
-  assert text.endswith(f'in place of {FILE.checksum[7:]} (this test)')
+  assert text.endswith(f'instead of {FILE.checksum[7:]} (this test)')
   assert not list(tmp_path.iterdir())
 
 

@@ -1,4 +1,4 @@
-"""A process that decodes images is killed, or its parent."""
+"""A process that decodes images, or its parent, is killed."""
 
 import contextlib
 import os

@@ -28,7 +28,7 @@ def written(tmp_path):
 
 
 def read(document, kind):
-  """A document as the client makes an object of it, which keeps all that the document says."""
+  """A document as the client's object, which keeps everything in the document."""
   api = client.ApiClient()
   found = api.deserialize(json.dumps(document), kind, 'application/json')
   assert api.sanitize_for_serialization(found) == document  # it drops what it does not know

@@ -1,4 +1,4 @@
-"""Manifests against the official schemas, and what they have pods run, as real processes.
+"""Manifests against the official schemas, and the commands of their pods as real processes.
 
 `jobset-v1alpha2.json` is the schema of JobSet's CustomResourceDefinition (kubernetes-sigs/jobset,
 commit 08dfbdfd, Apache-2.0) without its descriptions; the Job inside is checked by Kubernetes' own.
@@ -49,7 +49,7 @@ spec:
 
 @pytest.fixture
 def programs(tmp_path):
-  """A folder that is first on the PATH, where programs may be put in place of the real ones."""
+  """A folder that is first on the PATH, for programs that replace the real ones."""
   folder = tmp_path / 'bin'
   folder.mkdir()
   (folder / 'python').write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} "$@"\n')
@@ -113,7 +113,7 @@ def test_manifests_of_a_study(config, name, members, sweep):
   gpu = '--kubernetes=nvidia.com/gpu=1'
   (config_map, job), said = sweep(f'--sweep={name}', gpu, '--parallel=4', config=config)
   valid(config_map, job)
-  assert f'wrote manifests of {members} members' in said and 'kubectl create --filename=' in said
+  assert f'wrote manifests for {members} members' in said and 'kubectl create --filename=' in said
   assert config_map['data']['members.tsv'].count('\n') == members
   spec = job['spec']
   counts = (spec['completions'], spec['parallelism'], spec['completionMode'])
@@ -179,7 +179,7 @@ def valid(*documents):
 
 @pytest.mark.long
 def test_an_indexed_pod_is_preempted_and_comes_to_its_end(sweep, tmp_path, environment):
-  """In the suite a member of SLURM's is, and a pod's command runs until it fails, below."""
+  """The suite preempts a member on SLURM instead; a pod's command that fails is tested below."""
   documents, _ = sweep('--sweep=seeds')
   rules = documents[-1]['spec']['podFailurePolicy']['rules']
   ignored = [code for rule in rules for code in rule.get('onExitCodes', {}).get('values', ())]
@@ -192,7 +192,7 @@ def test_an_indexed_pod_is_preempted_and_comes_to_its_end(sweep, tmp_path, envir
   wait_until(lambda: len(read_metrics(member / 'metrics.jsonl')) >= 3, 'steps of the member')
   first.send_signal(signal.SIGTERM)  # to bash, which is the first process of the container
   said, _ = first.communicate()
-  assert 'by SIGTERM; the same command goes on' in said
+  assert 'by SIGTERM; run the same command again to continue' in said
   assert first.returncode == 75 and ignored == [75]
   again = pod()
   said, _ = again.communicate()
@@ -278,7 +278,7 @@ case "$1" in get) cat {tmp_path}/jobs.json;; create) [ ! -e {tmp_path}/refuse ] 
     ([*USUAL, '--kubernetes=tpu=v5'], 'tpu=v5: accepted: ACCELERATOR:TOPOLOGY'),
     (
       [*USUAL, '--kubernetes=tpu=tpu-v4-podslice:2x2x2', '--kubernetes=hosts=3'],
-      'hosts=3: 8 chips',
+      'hosts=3: tpu=tpu-v4-podslice:2x2x2 has 8 chips',
     ),
     ([*USUAL, '--kubernetes=hosts=2', '--parallel=2'], '--parallel: accepted: with one host'),
     ([*USUAL, '--template=absent.yaml'], '--template=absent.yaml: cannot be read'),

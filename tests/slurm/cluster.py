@@ -17,7 +17,7 @@ class NotRunningError(Exception):
 
 
 def missing() -> str | None:
-  """Why no cluster can be started here, None where one can."""
+  """Why no cluster can be started here; None if one can."""
   if os.getuid() != 0:
     return 'a SLURM of our own needs root'
   path = f'{os.environ["PATH"]}:/usr/sbin:/sbin'
@@ -30,7 +30,7 @@ def missing() -> str | None:
 def _configuration(folder: pathlib.Path, host: str) -> str:
   cores = os.cpu_count() or 1
   # Every daemon listens on 127.0.0.1 alone. The second partition preempts the first. A requeued
-  # job waits until its credential has expired: 5 s in place of 120.
+  # job waits until its credential has expired: 5 s instead of 120.
   return f"""\
 ClusterName=test
 SlurmctldHost={host}(127.0.0.1)

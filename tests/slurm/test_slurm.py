@@ -44,7 +44,7 @@ def sweep(tmp_path, cache, monkeypatch, capsys):
 
 def wait(condition, study):
   def logs():
-    """What members said, not looked for among checkpoints, which come and go."""
+    """The members' output, without searching checkpoints, which come and go."""
     found = [log for folder in ('slurm', 'logs') for log in (study / folder).glob('**/*.log')]
     queue = subprocess.run(['squeue'], capture_output=True, text=True, check=False).stdout
     return '\n'.join([*(f'== {log.name}\n{log.read_text()[-1500:]}' for log in found), queue])
@@ -73,13 +73,13 @@ def test_an_array_with_a_preempted_and_a_failing_member(sweep, tmp_path):
     wait(lambda: has_pending(member, signal.SIGTERM) or not is_paused(member), study)
   wait(lambda: (good / 'DONE').exists() and queue_is_empty(), study)
   log = (study / 'logs/eval_split=test.log').read_text()
-  assert 'by SIGTERM; the same command goes on' in log
+  assert 'by SIGTERM; run the same command again to continue' in log
   assert 'resumed at step' in log
   lines = [json.loads(line) for line in (bad / 'failures.jsonl').read_text().splitlines()]
   assert [line['attempt'] for line in lines] == [1, 2]
   assert 'nowhere' in lines[-1]['message']
   assert '1 of 2 done, 1 failed' in sweep(*arguments, '--status', status=1)
-  # The other ends with the figures of a run that nobody disturbed.
+  # The other ends with the figures of an undisturbed run.
   assert cli.main(['train', f'--config={EXPERIMENT}', f'--workdir={tmp_path / "alone"}']) == 0
   figures = [json.loads((p / 'result.json').read_text()) for p in (good, tmp_path / 'alone')]
   assert figures[0]['test'] == figures[1]['test']

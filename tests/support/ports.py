@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 @contextlib.contextmanager
 def held_port() -> Iterator[int]:
-  """A port of the loopback interface that the kernel gives to nobody else during the block.
+  """A port of the loopback interface that the kernel gives to no one else during the block.
 
   It stays bound here without listening. A server that sets SO_REUSEPORT, such as gRPC's, can listen
   on it nevertheless.

@@ -1,4 +1,4 @@
-"""What a run has logged, and what W&B's offline mode has kept of it."""
+"""What a run has logged, and what W&B's offline mode has stored."""
 
 import pathlib
 import struct
@@ -13,7 +13,7 @@ class Offline(NamedTuple):
 
   Attributes:
     parts: their number, one for each start of the run.
-    ids: ids of the runs that they are of.
+    ids: ids of the runs that they belong to.
     steps: the step of each line of the history, in order.
     scalars: values by name and step.
   """

@@ -58,7 +58,7 @@ def test_each_slot_has_a_tpu_of_its_own(monkeypatch):
   monkeypatch.delenv('JAX_PLATFORMS', raising=False)
   monkeypatch.setenv('TPU_VISIBLE_CHIPS', '0,2,3')
   found = slots(None, 9)
-  # What a member's process gets, as the launcher starts it.
+  # The environment of a member's process, as the launcher starts it.
   printed = [
     subprocess.run(
       [sys.executable, '-c', 'import json, os; print(json.dumps(dict(os.environ)))'],
@@ -219,7 +219,7 @@ def test_stopped_killed_and_started_again(tmp_path, cache):
   out, _ = launcher.communicate()
   assert launcher.returncode == 75, out
   assert 'SIGINT: 2 members save and stop' in out
-  assert '0 of 2 done, 2 stopped; the same command goes on' in out
+  assert '0 of 2 done, 2 stopped; run the same command again to continue' in out
   before = [step_of(member) for member in members]
   launcher = start(*arguments)
   wait_until(
@@ -242,7 +242,7 @@ def test_stopped_killed_and_started_again(tmp_path, cache):
 
 @pytest.fixture(scope='module')
 def one_bad(tmp_path_factory, cache):
-  """A study of which one member fails twice and the other is done: its root, and what was said."""
+  """A study with one member that fails twice and one that is done: its root and the output."""
   root = tmp_path_factory.mktemp('root') / '가 나'
   said = io.StringIO()
   with contextlib.ExitStack() as stack:
@@ -267,7 +267,7 @@ def test_a_member_that_fails_is_tried_again_and_stops_no_other(one_bad, run_here
 
 
 def test_print_gives_commands_that_run(one_bad, cache, run_here):
-  """The command of the member that is done finds it done, by the same config."""
+  """The command of the finished member, with the same config, finds it done."""
   root, _ = one_bad
   status, out, _ = run_here(root, '--sweep=one_bad', '--on=print')
   assert status == 0

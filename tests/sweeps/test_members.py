@@ -75,7 +75,7 @@ def test_what_does_not_fit_the_config_is_refused(point, message):
 
 
 def test_two_of_one_name_and_none_at_all_are_refused():
-  with pytest.raises(UserError, match='2 members of the name seed=1'):
+  with pytest.raises(UserError, match='2 members named seed=1'):
     members([{'seed': 1}, {'config.seed': 1}], CONFIG)
   with pytest.raises(UserError, match='no members'):
     members([], CONFIG)

@@ -1,4 +1,4 @@
-"""Optuna asks for members over a grid's values; trials survive the process that asked."""
+"""Optuna asks for members over a grid's values; trials outlive the process that asked."""
 
 import json
 
@@ -45,7 +45,7 @@ def finish(study, member, error):
 
 
 def test_it_learns_which_values_are_good(opened):
-  """Three keys with one good value of eight each, which random draws would find once in eight."""
+  """Each of three keys has one good value of eight, which random draws find one time in eight."""
   trials, study, _ = opened(60, 'eighths')
   assert trials.unfinished() == []
   asked = []

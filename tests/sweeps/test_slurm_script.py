@@ -1,6 +1,6 @@
-"""The script of an array and its table, run by bash with programs in place of SLURM's.
+"""The script of an array and its table, run by bash with replacements for SLURM's programs.
 
-`tests/slurm` has the real ones; here is what a real member would have to break to show.
+`tests/slurm` has the real ones; here are the cases that a real member would show only if it broke.
 """
 
 import json
@@ -102,5 +102,5 @@ def test_tasks_of_another_array_of_that_number_are_not_ours(submitted, programs)
 def test_a_root_with_a_line_break_is_refused(tmp_path, programs):
   (tmp_path / 'mine.py').write_text(TEXT)
   study = Study(tmp_path / 'a\nb', [f'--config={tmp_path / "mine.py"}'], 'a')
-  with pytest.raises(UserError, match='without tabs and line breaks'):
+  with pytest.raises(UserError, match='without tabs or line breaks'):
     Slurm(TEMPLATE).submit(study, study.members, parallel=None, retries=0)

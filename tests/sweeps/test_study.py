@@ -195,7 +195,7 @@ def test_points_may_be_added_and_the_config_may_not_change(tmp_path):
   third = study(tmp_path, more, None, '--config.batch_size=64')
   with pytest.raises(UserError, match=r'another config \(batch_size: 128 -> 64\)'):
     third.write(third.costs(10, 100), 'the command')
-  # What was taken out again before it had begun is no member that is missing.
+  # A member that was removed before it started is not missing.
   first.write(first.costs(10, 100), 'the command')
   stored = json.loads((tmp_path / 'root/a/sweep.json').read_text())
   assert [member['name'] for member in stored['members']] == ['seed=1']
@@ -226,7 +226,7 @@ def test_the_config_of_a_member_is_that_of_its_command(tmp_path):
 
 
 def test_members_of_several_families(tmp_path):
-  """Overrides of the command line come after a member's family, as on the member's own."""
+  """Overrides on the command line are applied after a member's family, as in its own command."""
   text = 'def sweep_a():\n  for name in ("googlenet", "alexnet"): yield {"model.family": name}'
   found = study(tmp_path, text, None, '--config.data.image_size=227', '--config.model.dropout=0.1')
   configs = [found.config_of(member) for member in found.members]

@@ -39,7 +39,7 @@ def printed(table, console):
 
 
 def names_in(text):
-  """What stands in the first column, lines put together."""
+  """The contents of the first column, with wrapped lines joined."""
   return ''.join(line.partition('  ')[0].strip() for line in text.splitlines())
 
 

@@ -1,4 +1,4 @@
-"""A gcloud of queued resources and TPU VMs, in place of the real one: what of it is documented.
+"""A gcloud for queued resources and TPU VMs that replaces the real one and does what is documented.
 
 Its cloud is the folder GCLOUD_STATE. Requests come a state further with every look that is taken at
 them, so that nothing depends on time. Sources: the reference of `gcloud compute tpus`, the API's
@@ -68,7 +68,7 @@ def kill_hosts(request):
 
 
 def preempt(name, state='SUSPENDING'):
-  """Takes a pod away from under its member; called by tests."""
+  """Takes a pod away from its running member; called by tests."""
   with cloud() as requests:
     kill_hosts(requests[name])
     requests[name] |= {'state': state, 'node': 'PREEMPTED'}

@@ -33,7 +33,7 @@ FAST = {'POLL': 0.3, 'AGAIN': 0.1, 'UNSEEN': 0.1, 'LOST': 3}
 
 
 class Cloud:
-  """The state of the cloud, and what a test does to it."""
+  """The state of the cloud, and the ways in which a test changes it."""
 
   def __init__(self, path):
     self.path = path
@@ -94,7 +94,7 @@ def study(tmp_path):
 
 
 class Launch:
-  """A launch in this process, which keeps its lines and does something at some, one by one."""
+  """A launch in this process, which keeps its lines and can react to some of them, in order."""
 
   def __init__(self, study, *, parallel=2, retries=0, options=OPTIONS, at=()):
     self.said, self._at = [], list(at)
@@ -114,7 +114,7 @@ class Launch:
 
 
 def wait_for_step(study, member, starts=1):
-  """Waits until a member has been started so often, on all hosts, and has made its second step."""
+  """Waits until a member has started `starts` times on all hosts and has made its second step."""
   workdir = study.workdir(member)
 
   def there():
@@ -136,7 +136,7 @@ def pod_of(study, member):
 
 
 def test_preempted_in_the_middle_and_nothing_left(cloud, study):
-  """The one goes on where it was, on a new pod; the other does not notice."""
+  """One continues where it was, on a new pod; the other does not notice."""
   first, second = study.members
 
   def preempt():
@@ -218,7 +218,7 @@ def arguments(study, *more):
 
 
 def test_a_launcher_that_is_killed_leaves_nothing_to_the_next(cloud, study):
-  """The next goes on with the pod of the one that is not done, and deletes that of the other."""
+  """The next launcher takes over the pod of the unfinished member, and deletes the other's."""
   first, second = study.members
   killed = subprocess.Popen([sys.executable, '-c', LAUNCHER, study.path.parent])
   for member in study.members:
@@ -236,7 +236,7 @@ def test_a_launcher_that_is_killed_leaves_nothing_to_the_next(cloud, study):
 
   launch = Launch(study, at=[('seed=0: started', release)])
   assert launch.launcher.run([first])
-  assert launch.count('taken over') == 1 and launch.count('and deleted') == 1
+  assert launch.count('taken over') == 1 and launch.count('and is deleted') == 1
   assert len(cloud.calls('create')) == 2  # none by the second launcher
   assert (study.workdir(first) / 'starts').read_text().split() == ['0', '2']
   assert not (study.workdir(first) / 'failures.jsonl').exists()
@@ -254,7 +254,7 @@ def hears_sigint():
 @pytest.mark.parametrize('deaf', [False, True])
 @pytest.mark.usefixtures('hears_sigint')
 def test_a_signal_saves_and_deletes(deaf, cloud, study):
-  """The second one does not wait for a member that does not hear the first."""
+  """The second signal does not wait for a member that ignores the first."""
   first, second = study.members
 
   def interrupt():
@@ -294,11 +294,11 @@ def test_a_member_waits_where_the_quota_is_for_one(cloud, study):
   go(study)
   launch = Launch(study)
   assert launch.run() and cloud.is_empty()
-  assert launch.count('seed=1: waits: gcloud: ERROR:') >= 1 and launch.count(': done') == 2
+  assert launch.count('seed=1: waiting: gcloud: ERROR:') >= 1 and launch.count(': done') == 2
 
 
 def test_an_error_in_the_middle_deletes_what_runs(cloud, study):
-  """Here gcloud answers no more, and does again when it is asked to delete."""
+  """Here gcloud stops answering, and answers again when it is asked to delete."""
   first, _ = study.members
 
   def refuse():
@@ -311,7 +311,7 @@ def test_an_error_in_the_middle_deletes_what_runs(cloud, study):
   launch = Launch(study, parallel=1, at=[('seed=0: started', refuse), (r'exist\)\.$', allow)])
   with pytest.raises(UserError, match='Permission denied'):
     launch.run()
-  assert launch.count('asked again') == launcher.LOST and cloud.is_empty()
+  assert launch.count('trying again') == launcher.LOST and cloud.is_empty()
 
 
 def test_failures_of_members_and_of_requests_are_counted(cloud, study):
@@ -345,7 +345,7 @@ def test_a_pod_of_another_accelerator_is_not_taken_over(cloud, study):
   subprocess.run(other.create('of-another-study-1'), check=True)
   go(study)
   launch = Launch(study)
-  assert launch.run() and launch.count('and deleted') == 1
+  assert launch.run() and launch.count('and is deleted') == 1
   assert set(cloud.requests()) == {'of-another-study-1'}
 
 

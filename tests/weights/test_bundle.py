@@ -114,7 +114,7 @@ def rewritten(path, bundle, change):
     (('preprocessing', 'std'), [1, 0, 1], 'std='),
     (('preprocessing', 'channel_order'), 'cmyk', 'channel_order=cmyk: accepted: rgb, bgr'),
     (('classes',), [], '0 classes'),
-    (('classes',), ['a'] * 5, 'classifier/bias 4 in place of 5'),
+    (('classes',), ['a'] * 5, 'classifier/bias 4 instead of 5'),
     (('crc32',), 1, 'damaged'),
   ],
 )
@@ -152,7 +152,7 @@ def test_tensors_that_are_not_the_networks_are_named(tmp_path, small):
   for part in (
     'missing: params/conv2/bias, params/conv2/kernel;',
     'not of this network: params/conv3/bias, params/conv3/kernel;',
-    'params/classifier/bias 2 in place of 4',
+    'params/classifier/bias 2 instead of 4',
   ):
     assert part in str(caught.value)
   assert not list(tmp_path.iterdir())
@@ -171,5 +171,5 @@ def test_a_folder_that_is_not_there(tmp_path, small):
 
 def test_a_file_of_others(tmp_path):
   (tmp_path / 'a').write_bytes(files.safetensors('{}'))
-  with pytest.raises(UserError, match='no weights of this package; googlenet convert'):
+  with pytest.raises(UserError, match="not this package's weights; googlenet convert"):
     load(tmp_path / 'a')

@@ -260,7 +260,7 @@ def test_every_missing_extra_and_misshaped_tensor_is_named(tmp_path, caffe_layer
   for part in (
     'missing: conv2/3x3:0, conv2/3x3:1, loss1/fc:0, loss1/fc:1',
     'not of this network: classify:0, classify:1',
-    'inception_5b/1x1:0 383x832x1x1 in place of 384x832x1x1',
+    'inception_5b/1x1:0 383x832x1x1 instead of 384x832x1x1',
   ):
     assert part in text
   assert sorted(p.name for p in tmp_path.iterdir()) == ['a']

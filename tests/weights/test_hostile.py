@@ -152,7 +152,7 @@ HOSTILE = {
   'blob of 2**40': (
     files.field(100, files.field(1, b'conv1/7x7_s2') + files.field(7, files.field(
       7, files.field(1, files.varint(HUGE) * 4)))),
-    '1099511627776x1099511627776x1099511627776x1099511627776 in place of 64x3x7x7',
+    '1099511627776x1099511627776x1099511627776x1099511627776 instead of 64x3x7x7',
   ),
   'dimensions': (
     files.field(100, files.field(1, b'conv1/7x7_s2') + files.field(7, files.field(
@@ -176,7 +176,7 @@ HOSTILE = {
   'safetensors of text': (files.safetensors('{"a": "b"}'), 'damaged'),
   'safetensors cut': (
     files.safetensors(json.dumps({'fc.weight': tensor([9], end=36)}), bytes(35)),
-    'damaged: 113 bytes in place of 114',
+    'damaged: 113 bytes instead of 114',
   ),
   'safetensors without offsets': (
     files.safetensors(json.dumps({'a': tensor([1]) | {'data_offsets': [0]}})), 'damaged',
@@ -251,7 +251,7 @@ def test_weights_of_others_are_to_be_converted_first(tmp_path, capsys):
   ):
     (tmp_path / name).write_bytes(data)
     assert main(['predict', f'--weights={tmp_path / name}', 'x.jpg']) == 1
-    assert f'{name}: no weights of this package; googlenet convert' in capsys.readouterr().err
+    assert f"{name}: not this package's weights; googlenet convert" in capsys.readouterr().err
   (tmp_path / 'd').write_bytes(HOSTILE['pointer of LFS'][0])
   assert main(['predict', f'--weights={tmp_path / "d"}', 'x.jpg']) == 1
   assert 'd: a pointer of Git LFS' in capsys.readouterr().err
@@ -294,7 +294,7 @@ def test_a_storage_of_another_size_is_found_before_the_network_is_traced(tmp_pat
   members = {name: whole.read(name) for name in whole.namelist()}
   members['archive/data/0'] = bytes(2**20)
   (tmp_path / 'a.pth').write_bytes(files.archive(members, zipfile.ZIP_DEFLATED))
-  told = 'archive/data/0 has 1,048,576 bytes in place of 9,408'
+  told = 'archive/data/0 has 1,048,576 bytes instead of 9,408'
   with pytest.raises(pth.UserError, match=told), pth.open_pth(tmp_path / 'a.pth'):
     pytest.fail('its shapes are believed')
 

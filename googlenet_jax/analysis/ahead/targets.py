@@ -40,7 +40,7 @@ def target_by(name: str) -> Target:
   """Parses the name of a target.
 
   Raises:
-    UserError: names what is accepted.
+    UserError: the text is not the name of a target, or its chip is unknown; names what is accepted.
   """
   if name == 'here':
     return Target(name)

@@ -96,16 +96,16 @@ def mega(count: int) -> str:
 def legend(measured: Figures, predicted: Figures) -> list[str]:
   """The meaning of the columns, a sentence or two for each."""
   lines = [
-    'depth: weighted layers on the longest path, as the papers count. MACs: multiply-adds of one '
-    "image of the network's own size. activations: values that convolutions and fully connected "
-    'layers put out for one image. All of the inference network, 1,000 classes.',
+    'depth: weighted layers on the longest path, as the papers count them. MACs: multiply-adds for '
+    "one image of the network's own size. activations: values that convolutions and fully "
+    'connected layers output for one image. All are counted without heads and for 1,000 classes.',
     'top-5 errors on ILSVRC in percent, as the papers print them: on one crop or averaged over '
-    'several, of one network or of several; these do not compare.',
+    'several, of one network or of several; such errors are not comparable.',
   ]
   if measured:
-    lines.append('measured: on this machine, in turns, medians.')
+    lines.append('measured: medians on this machine; the networks took turns.')
   if predicted:
-    lines.append("predicted: the compiler's figures for a machine that was not there.")
+    lines.append("predicted: the compiler's figures for a machine that was not present.")
   return lines
 
 

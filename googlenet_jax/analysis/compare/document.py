@@ -56,8 +56,8 @@ def document(networks: Sequence[Compared], pictures: Sequence[tuple[str, str]], 
     '## The networks',
     '',
     _paragraph(
-      'Drawn from the traced modules. Of modules that are alike one is drawn; what a head needs is '
-      'below the module that it reads, and is there in training alone.'
+      'Drawn from the traced modules. Of modules that are alike, only one is drawn. A head, which '
+      'exists only in training, is below the module that it reads.'
     ),
     '',
     *_pictures(drawn, folder),

@@ -70,7 +70,8 @@ def resolve(names: Sequence[str]) -> tuple[str, ...]:
       headline networks of all families.
 
   Raises:
-    UserError: names the network and what is accepted.
+    UserError: there is no such network, or several families have the variant; names what is
+      accepted.
   """
   found = [one for name in names or FAMILIES for one in _resolve(name)]
   return tuple(dict.fromkeys(found))

@@ -94,7 +94,7 @@ def text(record: Record, suggestions: Mapping[str, Suggestion]) -> str:
   ]
   for name, found in suggestions.items():
     where = ', '.join(found.modules) or 'nowhere'
-    lines += [f'{name}: {where}', f'  rests on {found.rests_on}']
+    lines += [f'{name}: {where}', f'  based on {found.rests_on}']
     lines += [f'  {note}' for note in found.notes]
     if found.places:
       flag, _, value = override(found.places).partition('=')

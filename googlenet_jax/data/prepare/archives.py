@@ -22,7 +22,8 @@ def list_archive(path: pathlib.Path) -> Listing:
   """All images of an archive, in archive order.
 
   Raises:
-    UserError: not a whole, uncompressed tar archive, or not one of class folders.
+    UserError: the file is not a whole, uncompressed tar archive, or its images are not in class
+      folders.
   """
   images = _without_common_folder(
     [(_parts(entry), entry) for entry in entries(path) if _is_image(entry)]

@@ -36,11 +36,12 @@ def list_archives(folder: pathlib.Path) -> Listing:
   """All training images and, if their archive exists, all validation images.
 
   Raises:
-    UserError: names the archive or file that is missing, damaged or of another kind.
+    UserError: an archive or the file of labels is missing, damaged or of another kind, or the
+      labels do not fit the images.
   """
   train = folder / TRAIN
   if not train.is_file():
-    raise UserError(f'imagenet:{folder}: no {TRAIN} there')
+    raise UserError(f'imagenet:{folder}: no {TRAIN} in it')
   archives = {pathlib.PurePosixPath(entry.name): entry for entry in entries(train)}
   other = next((name for name in archives if name.suffix != '.tar'), None)
   if other or not archives:
@@ -103,7 +104,7 @@ def _validation_labels(
     listed = next((folder / name for name in LABEL_FILES if (folder / name).is_file()), None)
     if listed is None:
       accepted = ', '.join((DEVKIT, *LABEL_FILES))
-      raise UserError(f'{folder / VALIDATION}: no labels beside it; accepted: {accepted}')
+      raise UserError(f'{folder / VALIDATION}: no file of labels next to it; accepted: {accepted}')
     file, labels = listed, _listed_labels(listed, names, classes)
   if len(labels) != len(names):
     raise UserError(f'{file}: {len(labels)} labels for the {len(names)} images of {VALIDATION}')

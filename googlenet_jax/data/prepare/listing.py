@@ -69,21 +69,22 @@ class Listing:
     """Checks that a data set can be made from the listing.
 
     Raises:
-      UserError: no training images, a duplicate key, or a class name that TFDS cannot store.
+      UserError: there are no training images, a key appears twice, or TFDS cannot store the name of
+        a class.
     """
     if not self.splits.get('train'):
       held = ', '.join(f'{name} ({len(items)})' for name, items in self.splits.items())
-      raise UserError(f'{self.source}: no images of a split train; found: {held or "none"}')
+      raise UserError(f'{self.source}: no images in a split train; found: {held or "none"}')
     for name in self.classes:
       if not name or name != name.strip() or len(name.splitlines()) > 1:
         raise UserError(
-          f'{self.source}: class {name!r}: accepted: names without spaces at their ends or newlines'
+          f'{self.source}: class {name!r}: accepted: names without newlines or spaces at either end'
         )
     for split, items in self.splits.items():
       seen: set[str] = set()
       for item in items:
         if item.key in seen:
-          raise UserError(f'{self.source}: {item.key} comes twice in {split}')
+          raise UserError(f'{self.source}: {item.key} appears twice in {split}')
         seen.add(item.key)
 
   def digest(self) -> str:

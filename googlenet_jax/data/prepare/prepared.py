@@ -18,7 +18,7 @@ class PreparedData:
     images: number of images by split.
     counts: number of images of each class, in the order of the labels, by split.
     bad: (name, reason) of every image that was left out, by split and then by name.
-    written: number of images read in this run; fewer than all where an earlier one was interrupted.
+    written: number of images read in this run; fewer than all if an earlier one was interrupted.
     stored: size of the shards in bytes.
     mean: mean of each channel over the training images, on the scale 0 to 255.
     std: standard deviation of each channel, on the same scale.
@@ -61,5 +61,5 @@ def describe(prepared: PreparedData) -> str:
   lines = [f'{images} images, {size} in {prepared.seconds:.0f} s: {prepared.out}']
   lines += [f'left out: {name}: {reason}' for name, reason in prepared.bad[:10]]
   if prepared.bad:
-    lines.append(f'{len(prepared.bad)} bad in all, listed in {prepared.out / "bad.csv"}')
+    lines.append(f'{len(prepared.bad)} bad images in all, listed in {prepared.out / "bad.csv"}')
   return '\n'.join(lines)

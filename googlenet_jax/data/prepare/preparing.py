@@ -75,7 +75,7 @@ def prepare(
   }
   try:
     state = _claim(out)
-    with files.locked(state / 'lock', f'{out}: another prepare is writing there; wait for it'):
+    with files.locked(state / 'lock', f'{out}: in use by another prepare; wait for it'):
       unfinished = _empty(state / 'unfinished')
       _keep_plan(out, state, plan)
       every = _shards(listing, counts, out, state, name, short_side, strict)
@@ -93,7 +93,7 @@ def prepare(
 
 def _check_options(name: str, short_side: int | None, processes: int, shards: int | None) -> None:
   if not re.fullmatch(r'[a-z][a-z0-9_]*', name):
-    raise UserError(f'name={name!r}: accepted: small letters, digits and _, a letter first')
+    raise UserError(f'name={name!r}: accepted: lowercase letters, digits and _; a letter first')
   for key, value in (('short_side', short_side), ('processes', processes), ('shards', shards)):
     if value is not None and value < 1:
       raise UserError(f'{key}={value}: accepted: 1 or more')
@@ -108,7 +108,7 @@ def check_out(out: pathlib.Path) -> None:
   if out.exists() and not out.is_dir():
     raise UserError(f'{out}: is a file; accepted: a new folder')
   if out.is_dir() and not (out / '.prepare').is_dir() and any(out.iterdir()):
-    raise UserError(f'{out}: not empty, and not of an earlier prepare; accepted: a new folder')
+    raise UserError(f'{out}: not empty, and not from an earlier prepare; accepted: a new folder')
 
 
 def _claim(out: pathlib.Path) -> pathlib.Path:
@@ -136,14 +136,18 @@ def _keep_plan(out: pathlib.Path, state: pathlib.Path, plan: dict[str, Any]) -> 
   earlier = json.loads(path.read_text(encoding='utf-8'))
   differing = [key for key in plan if earlier.get(key) != plan[key]]
   if differing == ['listing']:
-    raise UserError(f'{out}: files of {plan["source"]} have changed since; accepted: a new folder')
+    raise UserError(
+      f'{out}: files in {plan["source"]} have changed since the first run; accepted: a new folder'
+    )
   if differing:
     listed = ', '.join(
       f'{key} {earlier.get(key)} there and {plan[key]} here'
       for key in differing
       if key != 'listing'
     )
-    raise UserError(f'{out}: holds another preparation: {listed}; accepted: the same, a new folder')
+    raise UserError(
+      f'{out}: was prepared with other options: {listed}; accepted: the same, or a new folder'
+    )
 
 
 def _shards(
@@ -225,8 +229,8 @@ def _prepared_data(
   for split, count in images.items():
     if not count:
       raise UserError(
-        f'{listing.source}: none of {len(listing.splits[split])} images of {split} can be read: '
-        f'{": ".join(bad[0])}, and so on'
+        f'{listing.source}: none of the {len(listing.splits[split])} images in {split} can be '
+        f'read; the first: {": ".join(bad[0])}'
       )
   return PreparedData(
     out=out,
@@ -280,14 +284,15 @@ def _verify_all(
   """Reads all shards again, and compares the number of images with TFDS's description.
 
   Raises:
-    UserError: names what differs and how to repair it.
+    UserError: a shard is damaged, or the description gives other numbers of images; says how to
+      repair it.
   """
   described = dataset_info.shard_lengths(out)
   for split, held in notes.items():
     if described.get(split) != [note.images for note in held]:
       raise UserError(
-        f'{out / dataset_info.MAIN_FILE}: other numbers of images in {split} than were written; '
-        'delete it and run the same command again'
+        f'{out / dataset_info.MAIN_FILE}: does not give the numbers of images written for '
+        f'{split}; delete it and run the same command again'
       )
   shards = [dataclasses.replace(s, items=[]) for held in every.values() for s in held]
   total = sum(note.images for held in notes.values() for note in held)

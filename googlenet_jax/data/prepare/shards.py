@@ -170,7 +170,7 @@ def _disk(path: pathlib.Path):
   except (OSError, RuntimeError) as error:
     reason = error.strerror if isinstance(error, OSError) else ' '.join(str(error).split())[:160]
     raise UserError(
-      f'{path}: cannot be written: {reason}; the same command goes on where this one stopped'
+      f'{path}: cannot be written: {reason}; run the same command again to continue'
     ) from error
 
 
@@ -184,9 +184,9 @@ def verify_shard(shard: Shard, advance: Callable[[int], None]) -> str | None:
 
   note = Note.of(shard)
   if note is None:
-    return f'{shard.path}: missing or of another size than it was written with'
+    return f'{shard.path}: missing, or its size has changed since it was written'
   if files.sha256(shard.path) != note.sha256:
-    return f'{shard.path}: its SHA-256 is not the one that it was written with'
+    return f'{shard.path}: its SHA-256 has changed since it was written'
   found, key = Note(), 'first record'
   try:
     reader = ArrayRecordReader(str(shard.path))
@@ -200,5 +200,5 @@ def verify_shard(shard: Shard, advance: Callable[[int], None]) -> str | None:
     return ' '.join(str(error).split())[:200]
   advance(found.images % _ADVANCE)
   if (found.images, found.counts, found.pixels) != (note.images, note.counts, note.pixels):
-    return f'{shard.path}: holds other images than it was written with'
+    return f'{shard.path}: its images are not those that were written'
   return None

@@ -23,7 +23,7 @@ def open_listing(source: str) -> Listing:
       `imagenet:DIR` or `tfds:NAME`.
 
   Raises:
-    UserError: names the source, the file or the line, and what is accepted.
+    UserError: the source is of no known kind, does not exist, or cannot be read as its kind.
   """
   kind, _, rest = source.partition(':')
   if kind not in _KINDS or not rest:

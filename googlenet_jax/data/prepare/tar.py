@@ -38,8 +38,8 @@ def entries(path: pathlib.Path, within: Entry | None = None) -> Iterator[Entry]:
       are positions in the file `path` in either case.
 
   Raises:
-    UserError: not an archive, compressed, or truncated. A damaged header or a missing end is an
-      error, while `tarfile` would stop silently.
+    UserError: it is not an archive, or is compressed or truncated. A damaged header or a missing
+      end is an error, while `tarfile` would stop silently.
   """
   where = f'{path}: {within.name}' if within else str(path)
   with path.open('rb') as file:
@@ -60,7 +60,7 @@ def entries(path: pathlib.Path, within: Entry | None = None) -> Iterator[Entry]:
     file.seek(archive.offset)
     if archive.offset + tarfile.BLOCKSIZE > end or any(file.read(tarfile.BLOCKSIZE)):
       raise UserError(
-        f'{where}: damaged, cut short or no tar archive, at byte {archive.offset - start:,} of '
+        f'{where}: damaged, truncated or not a tar archive, at byte {archive.offset - start:,} of '
         f'{end - start:,}'
       )
 
@@ -79,7 +79,7 @@ def decompressed(path: pathlib.Path, folder: pathlib.Path) -> Iterator[pathlib.P
         with gzip.open(path) as packed:
           shutil.copyfileobj(packed, out, 2**20)
       except (gzip.BadGzipFile, EOFError, zlib.error) as error:
-        raise UserError(f'{path}: not a whole file of gzip: {error}') from error
+        raise UserError(f'{path}: not a complete gzip file: {error}') from error
     yield plain
   finally:
     plain.unlink(missing_ok=True)

@@ -35,7 +35,7 @@ def list_tfrecords(name: str) -> Listing:
     )
   missing = {'image', 'label'} - set(info.features)
   if missing or not getattr(info.features['label'], 'names', None):
-    raise UserError(f'tfds:{name}: accepted: features image and label, with names of the classes')
+    raise UserError(f'tfds:{name}: accepted: features image and label, with class names')
   splits = {}
   for split, held in info.splits.items():
     paths = [pathlib.Path(path) for path in held.filepaths]
@@ -82,7 +82,7 @@ def walk(path: pathlib.Path) -> list[Item]:
           raise UserError(f'{path}: damaged at byte {at:,}, after {len(items)} records')
         size = struct.unpack('<Q', head[:8])[0] + 4
         if at + 12 + size > end:
-          raise UserError(f'{path}: cut short within record {len(items)}')
+          raise UserError(f'{path}: truncated within record {len(items)}')
         items.append(Item(f'{path.name}[{len(items)}]', FROM_RECORD, str(path), at + 12, size))
         at += 12 + size
   except OSError as error:

@@ -31,7 +31,7 @@ def open_split(
 
   Raises:
     UnknownSplitError: the source has no such split.
-    UserError: names the source and what is accepted.
+    UserError: the source is of no known kind, does not exist, or cannot be read as its kind.
   """
   kind, _, rest = source.partition(':')
   path = pathlib.Path(rest).expanduser()

@@ -21,8 +21,8 @@ def open_folder(path: pathlib.Path, split: str) -> Split:
     split: `train` or `test`; `val` and `validation` mean the same as `test`.
 
   Raises:
-    UserError: no folder, no images, a class without images, different classes in `test` and
-      `train`, or no such split.
+    UserError: there is no such folder or split, there are no images, a class has none, or `test`
+      and `train` have different classes.
   """
   if split not in ('train', *TEST_NAMES):
     raise UnknownSplitError(split, f'folder:{path}', ('train', *TEST_NAMES))
@@ -48,7 +48,7 @@ def open_folder(path: pathlib.Path, split: str) -> Split:
     if not files:
       raise UserError(
         f'folder:{path}: too few images to hold out a tenth for {split!r}; '
-        'accepted: sub folders train and test'
+        'accepted: subfolders train and test'
       )
   return Split(f'{path.name}/{split}', Files(files), classes)
 

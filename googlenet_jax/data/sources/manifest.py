@@ -50,7 +50,8 @@ def open_manifest(path: pathlib.Path, split: str) -> Split:
   """Opens one split of a manifest; its classes are the labels of the training images.
 
   Raises:
-    UserError: names the file, the line and what is accepted.
+    UserError: the file is not a valid manifest, has no such split, or has a label that no training
+      image has.
   """
   rows = read_rows(path)
   classes, labels = label_indices(rows)
@@ -69,7 +70,8 @@ def read_rows(path: pathlib.Path) -> list[Row]:
   """Reads a manifest.
 
   Raises:
-    UserError: names the file, the line and what is accepted.
+    UserError: the file cannot be read, is not CSV in UTF-8, lists no images, or has an invalid
+      line; names the line and what is accepted.
   """
   rows: list[Row] = []
   lines: dict[str, int] = {}
@@ -84,13 +86,13 @@ def read_rows(path: pathlib.Path) -> list[Row]:
         rows.append(_row(where, cells, columns))
         file = rows[-1].file
         if lines.setdefault(file, reader.line_num) != reader.line_num:
-          raise UserError(f'{where}: {file} again, as in line {lines[file]}')
+          raise UserError(f'{where}: {file} is already in line {lines[file]}')
   except (UnicodeDecodeError, csv.Error) as error:
     raise UserError(f'{path}: not a CSV file in UTF-8: {error}') from error
   except OSError as error:
     raise UserError(f'{path}: cannot be read: {error.strerror}') from error
   if not rows:
-    raise UserError(f'{path}: no images below the line of column names')
+    raise UserError(f'{path}: no images below the line with the column names')
   return rows
 
 
@@ -98,7 +100,7 @@ def label_indices(rows: Sequence[Row]) -> tuple[tuple[str, ...], list[int]]:
   """The names of the classes, and the index of each image's class.
 
   Raises:
-    UserError: no training image has an image's label.
+    UserError: an image has a label that no training image has.
   """
   names = {row.label for row in rows if row.split == 'train'}
   numeric = all(name.isascii() and name.isdecimal() for name in names)
@@ -108,7 +110,7 @@ def label_indices(rows: Sequence[Row]) -> tuple[tuple[str, ...], list[int]]:
     if row.label not in index:
       raise UserError(
         f'{row.where}: label {row.label!r} of {row.file} ({row.split}); accepted: one of the '
-        f'{len(classes)} labels of the split train'
+        f'{len(classes)} labels in the split train'
       )
   return tuple(classes), [index[row.label] for row in rows]
 
@@ -125,7 +127,7 @@ def _columns(path: pathlib.Path, header: Sequence[str]) -> list[str]:
       raise UserError(f'{path}: line 1: no column {name!r}; accepted: file,label or more columns')
   for name in (*_NEEDED, 'split'):
     if columns.count(name) > 1:
-      raise UserError(f'{path}: line 1: two columns {name!r}')
+      raise UserError(f'{path}: line 1: two columns named {name!r}')
   return columns
 
 
@@ -137,7 +139,7 @@ def _row(where: str, cells: Sequence[str], columns: list[str]) -> Row:
   values = dict(zip(columns, (cell.strip() for cell in cells), strict=True))
   for name in (*_NEEDED, 'split'):
     if name in values and (not values[name] or '\0' in values[name]):
-      raise UserError(f'{where}: {",".join(cells)!r}: {name} is empty or no text')
+      raise UserError(f'{where}: {",".join(cells)!r}: {name} is empty or not text')
   file, label = values['file'], values['label']
   if 'split' not in values:
     return Row(where, file, label, 'test' if is_held_out(file) else 'train')

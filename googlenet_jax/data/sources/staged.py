@@ -1,8 +1,8 @@
 """Data sets in a bucket: copied to this machine once, for all of its runs.
 
-The copies are below `GOOGLENET_CACHE`, a folder for each data set. Whoever reads a data set holds a
-shared lock on it until the process ends, so that nobody removes it. Whoever copies one removes
-those that nobody reads, least recently used first, if there is no room.
+The copies are below `GOOGLENET_CACHE`, a folder for each data set. A process that reads a data set
+holds a shared lock on it until it ends, so that no other removes it. A process that copies one
+removes those that are not being read, least recently used first, if there is no room.
 """
 
 import contextlib
@@ -146,11 +146,11 @@ class _Copy:
     try:
       bucket.download(name, part)
     except FileNotFoundError as error:
-      raise UserError(f'{where}: no longer there') from error
+      raise UserError(f'{where}: no longer exists') from error
     if part.stat().st_size != stored.size:
-      raise UserError(f'{where}: {part.stat().st_size} bytes in place of {stored.size}')
+      raise UserError(f'{where}: {part.stat().st_size} bytes instead of {stored.size}')
     if (digest := self._digest(name)) and files.sha256(part) != digest:
-      raise UserError(f'{where}: its SHA-256 is not the one that it was written with')
+      raise UserError(f'{where}: its SHA-256 has changed since it was written')
     path = self.files / name
     path.parent.mkdir(parents=True, exist_ok=True)
     files.publish(part, path)
@@ -178,7 +178,7 @@ class _Copy:
     return (self._folder / 'in_use').stat().st_mtime
 
   def remove(self) -> bool:
-    """Removes it unless somebody reads it; returns whether it did."""
+    """Removes it unless a process is reading it; returns whether it did."""
     with (self._folder / 'in_use').open('a') as lock:
       if not files.take_lock(lock):
         return False
@@ -189,7 +189,7 @@ class _Copy:
 
 
 def _make_room(root: pathlib.Path, size: int, what: str) -> None:
-  """Removes data sets that nobody reads until `size` bytes fit.
+  """Removes data sets that no process is reading until `size` bytes fit.
 
   Raises:
     UserError: they do not fit even then.
@@ -199,7 +199,7 @@ def _make_room(root: pathlib.Path, size: int, what: str) -> None:
   while (room := _room(root)) < size:
     if not others:
       raise UserError(
-        f'{what} needs {_gib(size)}, and {_gib(max(room, 0))} are left in {root}; accepted: '
+        f'{what} needs {_gib(size)}, but {root} has room for {_gib(max(room, 0))}; accepted: '
         f'GOOGLENET_CACHE on a larger disk, or a higher {LIMIT}'
       )
     oldest = others.pop(0)
@@ -229,7 +229,7 @@ def _alone(path: pathlib.Path) -> Iterator[None]:
   """Waits until no other process copies a data set to this machine."""
   with path.open('a') as lock:
     if files.take_lock(lock) is False:
-      logger.info('waiting for another process, which copies data to %s', path.parent)
+      logger.info('waiting for another process that is copying data to %s', path.parent)
       while files.take_lock(lock) is False:
         time.sleep(_LOOK)
     yield

@@ -67,8 +67,8 @@ def open_prepared(where: Place, split: str, cache_dir: pathlib.Path) -> Split:
   found = sorted(path.rglob('dataset_info.json'))
   if len(found) != 1:
     raise UserError(
-      f'prepared:{where}: {len(found)} files dataset_info.json below it; accepted: a folder with '
-      'one'
+      f'prepared:{where}: {len(found)} files named dataset_info.json in it; accepted: a folder '
+      'with one'
     )
   import tensorflow_datasets as tfds
 

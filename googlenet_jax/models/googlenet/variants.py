@@ -116,19 +116,19 @@ UVA = Architecture(
 VARIANTS: dict[str, Variant] = {
   'table1': Variant(
     Architecture(),
-    "Table 1 as printed, with Figure 3's order of the stem and Caffe's constants of LRN",
+    "Table 1 as printed, with the stem in the order of Figure 3 and Caffe's constants for LRN",
   ),
   'bvlc': Variant(
     Architecture(padding='caffe'),
-    "BVLC Caffe's network: the same widths, padding on both sides, pools in ceil mode",
+    'the network of BVLC Caffe: the same widths, padding on both sides, pools in ceil mode',
   ),
   'separable': Variant(
     Architecture(
       stem='separable',
       modules=_with_widths({'4a': {'conv3x3': 204}, '5a': {'reduce_5x5': 48}}),
     ),
-    "the audit's hypothesis for the printed operations: a depthwise-separable stem (1502.03167, "
-    'appendix) and the widths of the released `inception5h` graph in 4a and 5a',
+    "the audit's hypothesis about the printed operations: a depthwise-separable stem (1502.03167, "
+    'appendix), and 4a and 5a with the widths of the released `inception5h` graph',
   ),
   'torchvision': Variant(
     Architecture(
@@ -142,21 +142,21 @@ VARIANTS: dict[str, Variant] = {
       kernel_init='truncated_normal',
       bias_init=0.0,
     ),
-    "torchvision's network, ported from TF-slim: batch norm, 3x3 in place of 5x5, 2x2 last pool",
+    "torchvision's network, ported from TF-slim: batch norm, 3x3 instead of 5x5, 2x2 last pool",
   ),
   'bn': Variant(
     Architecture(lrn=None, batch_norm=BatchNorm(), kernel_init='he_normal', bias_init=0.0),
-    'Table 1 with batch normalization after each convolution in place of biases and LRN',
+    'Table 1 with batch normalization after each convolution instead of biases and LRN',
   ),
   'naive': Variant(
     Architecture(modules=tuple(widths.naive() for widths in TABLE1.values())),
-    'Figure 2a: no reductions, pooling branch unprojected',
+    'Figure 2a: no reductions, and no projection in the pooling branch',
   ),
   'small': Variant(
     Architecture(
       stem='small', lrn=None, batch_norm=BatchNorm(), kernel_init='he_normal', bias_init=0.0
     ),
-    "Table 1's modules behind a stem for images of 32 to 64 pixels",
+    "Table 1's modules after a stem for images of 32 to 64 pixels",
     image_size=32,
   ),
   'kuangliu': Variant(
@@ -174,21 +174,21 @@ VARIANTS: dict[str, Variant] = {
       kernel_init='he_normal',
       bias_init=0.0,
     ),
-    "kuangliu/pytorch-cifar's GoogLeNet: Table 1's modules behind one 3x3/1 convolution, two 3x3 "
-    'in place of 5x5, batch norm, no dropout; without its biases in front of batch norm, which '
-    'takes them away, and with an initializer of ours',
+    "kuangliu/pytorch-cifar's GoogLeNet: Table 1's modules after one 3x3/1 convolution, two 3x3 "
+    'instead of each 5x5, batch norm, no dropout; but without its biases before batch norm, which '
+    'cancels them, and with our own initialization',
     image_size=32,
   ),
   'uva': Variant(
     UVA,
-    'the GoogleNet of the UvA deep learning tutorial 5 (JAX): eight narrow modules in stages of 2, '
-    '4 and 2 behind one 3x3/1 convolution, pools without padding, batch norm, no dropout; the '
-    "pooling branch never pools, it projects the module's own input",
+    'the GoogleNet of tutorial 5 of the UvA deep learning course (JAX): eight narrow modules in '
+    'stages of 2, 4 and 2 after one 3x3/1 convolution, pools without padding, batch norm, no '
+    "dropout; the pooling branch does not pool, it projects the module's input",
     image_size=32,
   ),
   'uva_pool': Variant(
     dataclasses.replace(UVA, branch_pool=True),
-    'uva with the 3x3/1 max pool in its pooling branch that the tutorial describes',
+    'uva with a 3x3/1 max pool in its pooling branch, as the tutorial describes it',
     image_size=32,
   ),
 }

@@ -114,16 +114,16 @@ class Architecture:
 VARIANTS: dict[str, Variant] = {
   'bn_inception': Variant(
     Architecture(),
-    'Figure 5 and the appendix: a separable first convolution; 4c and 4d with projections of 96, '
-    'which give the printed outputs',
+    'Figure 5 and the appendix: a separable first convolution; pool projections of 96 in 4c and '
+    '4d, which give the output channels that Figure 5 prints',
   ),
   'printed': Variant(
     Architecture(modules=AS_PRINTED),
-    'Figure 5 with all widths as printed: 4c and 4d put out 608 channels, 4e 1,056',
+    'Figure 5 with all widths as printed: 4c and 4d have 608 output channels, 4e has 1,056',
   ),
   'small': Variant(
     Architecture(stem='small'),
-    "Figure 5's modules behind a stem for images of 32 to 64 pixels",
+    "Figure 5's modules after a stem for images of 32 to 64 pixels",
     image_size=32,
   ),
 }

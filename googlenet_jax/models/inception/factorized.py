@@ -111,23 +111,23 @@ class Architecture:
 VARIANTS: dict[str, Variant] = {
   'inception_v3': Variant(
     Architecture(),
-    "the network of Table 3's last row, as it was released: Table 1 with a 1x1 in its stem, a 5x5 "
-    'kept in each of its first three modules, and one module less at 17x17',
+    "the network of Table 3's last row, as released: Table 1 with a 1x1 convolution in its stem, a "
+    '5x5 convolution kept in each of its first three modules, and one module fewer at 17x17',
     image_size=299,
   ),
   'torchvision': Variant(
     Architecture(count_padding=True),
-    "torchvision's inception_v3: the same, average pools with the padding's zeros counted in",
+    "torchvision's inception_v3: the same, but its average pools count the zeros of the padding",
     image_size=299,
   ),
   'inception_v2': Variant(
     Architecture(stem=V2_STEM, modules=V2),
-    'Table 1 and section 6, with the widths inside the modules that Inception-v3 was released with',
+    'Table 1 and section 6, with the widths inside modules as in the released Inception-v3',
     image_size=299,
   ),
   'small': Variant(
     Architecture(stem=SMALL_STEM, padding='same'),
-    "Inception-v3's modules behind a stem for images of 32 to 64 pixels",
+    "Inception-v3's modules after a stem for images of 32 to 64 pixels",
     image_size=32,
   ),
 }

@@ -158,7 +158,8 @@ def request(options: Sequence[str]) -> Request:
   """Reads the options of the command line for pods, each `NAME=VALUE`.
 
   Raises:
-    UserError: names the option and what is accepted.
+    UserError: an option is unknown, has an invalid value or is missing; names it and what is
+      accepted.
   """
   given: dict[str, Any] = {}
   more: dict[str, str] = {}

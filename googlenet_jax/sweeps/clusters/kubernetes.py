@@ -87,7 +87,7 @@ class Kubernetes:
     """Writes manifests and, with `apply`, creates their objects."""
     path = _submit(study, members, self, parallel, retries)
     lines = [
-      f'{"submitted" if self.apply else "wrote manifests of"} {len(members)} members:',
+      f'{"submitted" if self.apply else "wrote manifests for"} {len(members)} members:',
       str(path),
     ]
     if not self.apply:
@@ -116,7 +116,7 @@ def cluster(
   found = pods(options, template, root)
   if found.hosts > 1 and parallel:
     raise UserError(
-      '--parallel: accepted: with one host a member; a quota limits how many JobSets run'
+      '--parallel: accepted: with one host per member; a quota limits how many JobSets run'
     )
   return Kubernetes(found, apply)
 
@@ -176,8 +176,8 @@ def manifests(
   data = {'member.sh': member_script(study), 'members.tsv': script.table(study, members, 'python')}
   if (size := sum(len(text.encode()) for text in data.values())) > _LARGEST:
     raise UserError(
-      f'--on=kubernetes: the commands of {len(members)} members have {size:,} bytes; accepted: '
-      f'{_LARGEST:,}, as Kubernetes takes; make two studies of it'
+      f'--on=kubernetes: the commands of {len(members)} members take {size:,} bytes; accepted: '
+      f"{_LARGEST:,}, Kubernetes' limit; split the study in two"
     )
   config_map = {
     'apiVersion': 'v1',

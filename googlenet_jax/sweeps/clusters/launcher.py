@@ -124,7 +124,7 @@ class Launcher:
   def _stop(self, number: int, _frame: Any) -> None:
     self._stops += 1
     if self._stops == 1:
-      said = 'members save and stop, and all pods are deleted; a second one does not wait for them'
+      said = 'members save and stop, then all pods are deleted; a second signal skips the waiting'
       self._say(f'{signal.Signals(number).name}: {said}')
 
   def _pause(self, seconds: float) -> None:
@@ -144,7 +144,7 @@ class Launcher:
       self._lost += 1
       if self._lost > LOST:
         raise
-      self._say(f'{error} (asked again)')
+      self._say(f'{error} (trying again)')
     for pod in self._pods:
       pod.seen = pod.seen or pod.name in self._found
 
@@ -160,9 +160,9 @@ class Launcher:
       self._pods.append(pod)
       self._had_one = True
       if pod.member and good and kept < self._parallel:
-        self._say(f'{pod.member.name}: {name} is there ({found.state}) and taken over')
+        self._say(f'{pod.member.name}: {name} exists ({found.state}) and is taken over')
       else:
-        self._say(f'{name}: is there ({found.state}) and deleted')
+        self._say(f'{name}: exists ({found.state}) and is deleted')
         self._leave(pod, comes_again=True)
     self._waiting.extend((0.0, member) for member in names.values())
 
@@ -199,7 +199,7 @@ class Launcher:
 
   def _preempted(self, pod: _Pod, state: str) -> None:
     assert pod.member
-    self._say(f'{pod.member.name}: {pod.name} is gone ({state or "deleted"}); another is asked for')
+    self._say(f'{pod.member.name}: {pod.name} is gone ({state or "deleted"}); requesting another')
     self._leave(pod, comes_again=True)
 
   def _leave(self, pod: _Pod, comes_again: bool) -> None:
@@ -245,10 +245,10 @@ class Launcher:
         if not error.is_there and not (error.is_quota and self._had_one):
           raise
         if not error.is_there:
-          self._say(f'{member.name}: waits: {error}')
+          self._say(f'{member.name}: waiting: {error}')
           self._waiting.append((time.monotonic() + AGAIN, member))
           continue
-      self._say(f'{member.name}: {name} is asked for')
+      self._say(f'{member.name}: requested {name}')
       self._pods.append(_Pod(name, member))
       self._had_one = True
 
@@ -280,7 +280,7 @@ class Launcher:
     elif (gone := self._gone(pod)) is not None:
       self._preempted(pod, gone)
     elif self._lost:  # the reason is unknown
-      self._say(f'{name}: ended ({code}) while gcloud does not answer; tried again')
+      self._say(f'{name}: ended ({code}) while gcloud did not answer; trying again')
       pod.due = time.monotonic() + POLL
     elif code == RUN_ME_AGAIN:
       self._say(f'{name}: stopped, to be resumed')
@@ -311,7 +311,7 @@ class Launcher:
       self._leave(pod, comes_again=False)
 
   def _tell(self) -> None:
-    """After the first signal, members save before their pods go; a second one does not wait."""
+    """After the first signal, members save before their pods are deleted; a second skips that."""
     for pod in self._pods:
       if pod.leaves:
         continue
@@ -355,6 +355,6 @@ class Launcher:
     if left:
       first = ' '.join(self._request.delete(min(left)))
       raise UserError(
-        f'{", ".join(sorted(left))}: not seen to be deleted; see `gcloud compute tpus '
+        f'{", ".join(sorted(left))}: deletion not confirmed; see `gcloud compute tpus '
         f'queued-resources list`, and delete with: {first}'
       )

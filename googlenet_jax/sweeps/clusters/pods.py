@@ -84,7 +84,7 @@ class Pods:
       mounts.append({'name': 'root', 'mountPath': str(root)})
     elif not any(root.is_relative_to(known['mountPath']) for known in mounts):
       raise UserError(
-        f'--kubernetes=claim=NAME: missing; accepted: a PersistentVolumeClaim, which pods find at '
+        f'--kubernetes=claim=NAME: missing; accepted: a PersistentVolumeClaim, which pods mount at '
         f'--root={root}, or a --template that mounts a volume there'
       )
     return job
@@ -99,7 +99,7 @@ def pods(options: Sequence[str], template: pathlib.Path | None, root: pathlib.Pa
     root: the folder of studies.
 
   Raises:
-    UserError: names the option or the file, and what is accepted.
+    UserError: an option is unknown, invalid or missing, or the template cannot be used.
   """
   given: dict[str, str] = {}
   resources: dict[str, str] = {}
@@ -119,8 +119,8 @@ def pods(options: Sequence[str], template: pathlib.Path | None, root: pathlib.Pa
     each = _count(TPU, resources.setdefault(TPU, str(min(chips, TPUS_OF_A_HOST))))
     if chips % each or hosts not in (1, chips // each):
       raise UserError(
-        f'--kubernetes=hosts={hosts}: {chips} chips of tpu={tpu}, {each} a host; accepted: '
-        f'{TPU}=N that divides them, and as many hosts'
+        f'--kubernetes=hosts={hosts}: tpu={tpu} has {chips} chips, {each} per host; accepted: '
+        f'{TPU}=N, where N divides {chips}, and hosts={chips}/N'
       )
     hosts = chips // each
   job = _template(template) if template else _plain_job()

@@ -101,7 +101,7 @@ def _submit(
 ) -> str:
   """Submits an array with one task per member; returns its job id."""
   if set('\t\n') & set(str(study.path.absolute())):
-    raise UserError(f'--root={study.path}: accepted: a path without tabs and line breaks')
+    raise UserError(f'--root={study.path}: accepted: a path without tabs or line breaks')
   folder = study.path / 'slurm' / time.strftime('%Y%m%d-%H%M%S')
   (study.path / 'logs').mkdir(exist_ok=True)
   folder.mkdir(parents=True)

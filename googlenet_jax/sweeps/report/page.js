@@ -96,7 +96,7 @@ function errorRange(rows) {
   ];
 }
 
-// Long names stand in the legend, and their numbers on the axis.
+// Long names are in the legend, and their numbers on the axis.
 const numbered = (study) => Math.max(...study.settings.map((r) => r.label.length)) * study.settings.length > 36;
 const rounded = (v) => percent(v).replace(/\.?0+%$/, '%'); // without zeros that say nothing
 
@@ -193,7 +193,7 @@ function legend(study) {
   )));
 }
 
-// Drawings are made for the width they have and made again where it changes: text keeps its size.
+// Drawings are made for the current width and again when it changes, so that text keeps its size.
 let plots = [];
 function plot(draw) {
   const place = element('div');

@@ -40,5 +40,5 @@ def write_report(studies: Sequence[StudyResult], out: pathlib.Path) -> list[path
     try:
       write_hparams(study)
     except OSError as error:
-      logger.warning('%s: no HParams there: %s', study.path, error.strerror)
+      logger.warning('%s: HParams not written: %s', study.path, error.strerror)
   return [out / name for name in contents]

@@ -99,9 +99,9 @@ def note(study: StudyResult) -> str:
   text = 'Means over seeds with 95% intervals (Student t).'
   if study.baseline and seeds > 1:
     text += (
-      f' Differences to {study.baseline} in percentage points, paired by seed; p by the exact '
-      f'sign-flip test, corrected after Holm: with {seeds} seeds no p can be below '
-      f'{2 / 2**seeds:.2g}, so that the intervals say more.'
+      f' Differences from {study.baseline} in percentage points, paired by seed; p from the exact '
+      f"sign-flip test, with Holm's correction: with {seeds} seeds no p can be below "
+      f'{2 / 2**seeds:.2g}, so the intervals say more.'
     )
   return text
 
@@ -110,7 +110,7 @@ def provenance(study: StudyResult) -> str:
   """One line with the date, and the devices and revisions of the members that are done."""
   done = study.done
   if not done:
-    return f'Begun {study.created[:10]}; nothing is done yet.'
+    return f'Started {study.created[:10]}; nothing is done yet.'
 
   def of(key: str) -> str:
     return ', '.join(sorted({str(member.result.get(key)) for member in done}))
@@ -118,7 +118,7 @@ def provenance(study: StudyResult) -> str:
   revisions = ', '.join(sorted({str(m.result.get('revision'))[:10] for m in done}))
   tested = sorted({str(m.result['test']['main']['images']) for m in done})
   return (
-    f'Begun {study.created[:10]}; {of("device")} x {of("devices")}; revision {revisions}; '
+    f'Started {study.created[:10]}; {of("device")} x {of("devices")}; revision {revisions}; '
     f'{", ".join(tested)} test images.'
   )
 

@@ -63,7 +63,7 @@ def parse(arguments: list[str]) -> ConfigArguments:
   left_out = _own_settings(file.config)
   if left_out and typed.get(FAMILY, file.config.model.family) != file.config.model.family:
     logger.info(
-      "config.model.family=%s: its defaults take the place of the experiment's %s",
+      "config.model.family=%s: its defaults replace the experiment's %s",
       typed[FAMILY],
       ', '.join(f'{key}={value}' for key, value in left_out.items()),
     )

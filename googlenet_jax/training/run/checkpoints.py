@@ -151,7 +151,7 @@ class Checkpoints:
       there = ', '.join(map(str, steps(self._path))) or 'none'
       raise UserError(
         f'{self._path}: a checkpoint cannot be {what}: {_reason(error)}; good ones: {there}; '
-        'mend it and run the same command again'
+        'fix this and run the same command again'
       ) from error
 
 
@@ -204,11 +204,11 @@ def restore_newest(
     except _DamagedError as error:
       reason = str(error)
     if any_process(bool(reason)):
-      damaged[folder] = reason or 'damaged where another process reads it'
+      damaged[folder] = reason or 'damaged in the copy that another process reads'
       logger.warning('%s: %s', folder, damaged[folder])
       continue
     for bad, why in damaged.items():
-      logger.warning('%s: checkpoint %d is used in its place', bad, step)
+      logger.warning('%s: checkpoint %d is used instead', bad, step)
       if jax.process_index() == 0:
         on_damage(bad, why)
     any_process(False)  # waits until the damaged ones are renamed
@@ -217,7 +217,7 @@ def restore_newest(
     found = '; '.join(f'{folder.name} ({reason})' for folder, reason in damaged.items())
     raise UserError(
       f'{path}: no checkpoint is good: {found}; put a good one there, or move the folder away to '
-      'begin again'
+      'start over'
     )
   return None
 
@@ -247,7 +247,7 @@ def _restore(folder: pathlib.Path, abstract: TrainState, sharding: jax.sharding.
   if wanted != stored:
     name = min(name for name in wanted | stored if wanted.get(name) != stored.get(name))
     raise UserError(
-      f'{folder}: holds the state of another network: {name} is {_text(stored.get(name))} there '
+      f'{folder}: has the state of another network: {name} is {_text(stored.get(name))} there '
       f'and {_text(wanted.get(name))} here'
     )
 
@@ -341,7 +341,7 @@ def _set_aside(folder: pathlib.Path, reason: str) -> None:
     raise UserError(f'{folder}: damaged ({reason}), and cannot be renamed: {error.strerror}') from (
       error
     )
-  logger.warning('%s: set aside as %s', folder, target.name)
+  logger.warning('%s: renamed to %s', folder, target.name)
 
 
 def _reason(error: BaseException) -> str:

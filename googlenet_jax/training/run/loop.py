@@ -114,7 +114,7 @@ def train(
 def _tell(config: ConfigDict) -> None:
   """Logs the config's differences from the defaults."""
   lines = differences.lines(config, diff=True)
-  logger.info('keys that are not at their default: %s', len(lines) or 'none')
+  logger.info('keys that differ from their defaults: %s', len(lines) or 'none')
   for line in lines:
     logger.info('  %s', line)
 
@@ -201,7 +201,7 @@ class _Run:
         if rollbacks > config.nonfinite_limit:
           raise UserError(f'{error} (rolled back {config.nonfinite_limit} times)') from error
         logger.warning('%s; rolled back (%d)', str(error).partition(':')[0], rollbacks)
-        # Counted in the state, so that a run killed from here on goes on in the same way.
+        # Counted in the state, so that a run killed from here on continues in the same way.
         count = self.experiment.parallel.replicate(np.int32(rollbacks))
         state = dataclasses.replace(self._restored(), nonfinite=count)
 

@@ -73,8 +73,8 @@ class MetricsLog:
       yield
     except OSError as error:
       raise UserError(
-        f'{self._path}: cannot be written: {error.strerror}; the same command goes on from the '
-        'newest checkpoint'
+        f'{self._path}: cannot be written: {error.strerror}; run the same command again to '
+        'continue from the newest checkpoint'
       ) from error
 
 

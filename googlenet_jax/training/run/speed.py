@@ -118,7 +118,7 @@ def predicted(names: Sequence[str], target: Target, batch_size: int, say: Say) -
     UserError: the target has no predictions, or a step does not fit on it.
   """
   if target.chip is None:
-    raise UserError(f'--target={target.name}: nothing to predict; accepted: --measure for it')
+    raise UserError(f'--target={target.name}: nothing to predict; accepted: --measure')
   found: Figures = {}
   for name in names:
     step = compile_step(

@@ -105,8 +105,8 @@ class StagedRun(WorkDirectory):
     """Checks that this process can see the folder that the first process works in."""
     if not files.is_locked(self.path / 'lock'):
       raise UserError(
-        f'{self.url}: another process has staged it in {self.path}, which cannot be seen from this '
-        'one; accepted: with several hosts, GOOGLENET_CACHE on a file system that they share'
+        f'{self.url}: another process has staged it in {self.path}, which this process cannot see; '
+        'accepted: with several hosts, GOOGLENET_CACHE on a file system that they share'
       )
 
   def result(self) -> dict[str, Any] | None:
@@ -172,7 +172,7 @@ class StagedRun(WorkDirectory):
       found = '; '.join(f'{name} ({reason})' for name, reason in damaged.items())
       raise UserError(
         f'{self.url}/{_CHECKPOINTS}: no checkpoint is good: {found}; put a good one there, or '
-        'remove them to begin again'
+        'remove them to start over'
       )
     return good
 
@@ -184,7 +184,7 @@ class StagedRun(WorkDirectory):
       self._mirror.flush()
     except Exception as failure:
       if failure is not error:
-        logger.warning('not all is in the bucket: %s', failure)
+        logger.warning('not everything is in the bucket: %s', failure)
 
 
 def local_run(place: Place, cache_dir: pathlib.Path) -> pathlib.Path:

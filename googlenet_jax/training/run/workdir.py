@@ -39,13 +39,13 @@ class WorkDirectory:
     Raises:
       UserError: the folder cannot be created, or another run is using it.
     """
-    busy = f'{self.place}: another run is at work there; accepted: another --workdir'
+    busy = f'{self.place}: another run is using it; accepted: another --workdir'
     with contextlib.ExitStack() as held:
       try:
         self.path.mkdir(mode=0o755, parents=True, exist_ok=True)
         held.enter_context(files.locked(self.path / 'lock', busy))
       except OSError as error:
-        raise UserError(f'{self.path}: cannot be a work directory: {error.strerror}') from error
+        raise UserError(f'{self.path}: cannot be used as a folder: {error.strerror}') from error
       yield
 
   def claim(self, config: ConfigDict, change: bool = False) -> None:
@@ -65,11 +65,11 @@ class WorkDirectory:
       said += f' and {len(different) - 5} more'
     if different and not change:
       raise UserError(
-        f'{self.place}: holds a run of another config ({said}); accepted: the same config, '
-        'another --workdir, or --change_config to go on under the new one'
+        f'{self.place}: contains a run with another config ({said}); accepted: the same config, '
+        'another --workdir, or --change_config to continue with the new one'
       )
     if different:
-      logger.warning('%s: goes on under another config (%s)', self.place, said)
+      logger.warning('%s: continuing with another config (%s)', self.place, said)
       (self.path / 'DONE').unlink(missing_ok=True)
     if old is None or different:
       self.write_json('config.json', plain(config))

@@ -69,7 +69,8 @@ def head_weights(text: str, weight: float, places: Sequence[str]) -> dict[str, f
     places: the places of the network's heads.
 
   Raises:
-    UserError: names the part of the text that cannot be read and what is accepted.
+    UserError: a part of the text is not PLACE=NUMBER, the number is below 0 or not finite, or the
+      network has no head at that place.
   """
   weights = dict.fromkeys(places, weight)
   for part in filter(None, (part.strip() for part in text.split(','))):

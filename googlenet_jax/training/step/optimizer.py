@@ -69,7 +69,8 @@ def module_rates(text: str, modules: Iterable[str]) -> dict[str, float]:
     Multipliers by module, for the modules that match a pattern.
 
   Raises:
-    UserError: names the part that cannot be read or matches no module, and what is accepted.
+    UserError: a part of the text is not MODULE=NUMBER, the number is below 0 or not finite, or no
+      module matches.
   """
   modules = list(modules)
   rates: dict[str, float] = {}

@@ -149,7 +149,7 @@ def identify(
   """The network of a file's tensors: a variant with the file's widths, classes and heads.
 
   Raises:
-    UserError: lists, by the file's names, all tensors that are missing, extra or of another shape.
+    UserError: tensors are missing, extra or of another shape; lists all by the file's names.
   """
   family = FAMILIES[dialect.family]
   architecture = family.variants[variant].architecture

@@ -62,7 +62,7 @@ def check_size(archive: zipfile.ZipFile, name: str, size: int) -> None:
   """Raises UserError unless a member declares a size of `size` bytes."""
   found = archive.getinfo(name).file_size
   if found != size:
-    raise UserError(f'{archive.filename}: {name} has {found:,} bytes in place of {size:,}')
+    raise UserError(f'{archive.filename}: {name} has {found:,} bytes instead of {size:,}')
 
 
 def read_member(archive: zipfile.ZipFile, name: str, size: int) -> bytes:

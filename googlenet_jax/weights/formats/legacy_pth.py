@@ -47,7 +47,7 @@ def open_legacy_pth(path: pathlib.Path) -> Iterator[Contents]:
       places[key] = at + _COUNT
       at = places[key] + storages[key].size
     if at != size:
-      raise UserError(f'{path}: damaged: {size:,} bytes in place of {at:,}')
+      raise UserError(f'{path}: damaged: {size:,} bytes instead of {at:,}')
 
     def read(storage: pth.Storage) -> bytes:
       file.seek(places[storage.key] - _COUNT)

@@ -86,7 +86,7 @@ def open_pth(path: pathlib.Path) -> Iterator[Contents]:
   with open_archive(path) as archive:
     members = [name for name in archive.namelist() if name.endswith('/data.pkl')]
     if len(members) != 1:
-      raise UserError(f'{path}: no state dict: {len(members)} members data.pkl in place of one')
+      raise UserError(f'{path}: no state dict: {len(members)} members data.pkl instead of one')
     root = members[0].removesuffix('data.pkl')
     size = archive.getinfo(members[0]).file_size
     if size > MAX_PICKLE:

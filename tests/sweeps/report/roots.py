@@ -1,4 +1,4 @@
-"""Roots of studies as `googlenet sweep` leaves them, made of figures instead of training."""
+"""Roots of studies as `googlenet sweep` leaves them, made from figures instead of training."""
 
 import json
 
@@ -85,7 +85,7 @@ def complete(root, name='reduction'):
 
 
 def partial(root, name='weights'):
-  """One done, one running on, one failed, one whose result is damaged; a name that is markup."""
+  """One done, one still running, one failed, one with a damaged result; a name that is markup."""
   bad = '</script><script>document.title="broken"</script>'
   errors = {('<b>굵게</b>', 0): 0.5, (bad, 0): None, ('c', 0): None, ('d', 0): None}
   errors = {(value.replace('/', ''), seed): error for (value, seed), error in errors.items()}

@@ -60,7 +60,7 @@ def test_a_member_has_failed_after_the_retries_of_the_last_launch(tmp_path):
 
 
 def test_members_that_differ_in_their_seed_alone_are_one_setting(tmp_path):
-  """Wherever the seed stands among the overrides, and where it is the config's own."""
+  """Wherever the seed is among the overrides, or if it is only in the config."""
   folder = roots.study(tmp_path, 'reduction', {(1.0, 0): 0.5, (1.0, 1): 0.25, (1.0, 2): 0.75})
   stored = json.loads((folder / 'sweep.json').read_text())
   names = ('seed=4,reduction=1.0', 'reduction=1.0,seed=1', 'reduction=1.0')
@@ -89,10 +89,10 @@ def test_a_result_of_before_has_its_key_under_another_name(tmp_path):
 @pytest.mark.parametrize(
   ('text', 'message'),
   [
-    ('{', 'not the file of a study'),
+    ('{', "not a study's file"),
     ('{"format": 9}', 'format 9; accepted: 1'),
-    ('[]', 'not the'),
-    ('{"format": 1}', 'not the file of a study .* writes it anew'),
+    ('[]', "not a study's"),
+    ('{"format": 1}', "not a study's file .* writes a new one"),
   ],
 )
 def test_a_damaged_or_foreign_file_is_one_line(text, message, tmp_path):

@@ -84,7 +84,7 @@ def test_folders_of_another_get_no_hparams_but_a_report(root, tmp_path, caplog):
   folder = roots.complete(tmp_path / 'theirs')
   (folder / 'hparams').touch()  # where a folder would have to be
   write_report(read_studies(folder), tmp_path / 'report')
-  assert 'no HParams there' in caplog.text
+  assert 'HParams not written' in caplog.text
   assert (tmp_path / 'report/report.html').exists()
 
 
@@ -227,7 +227,7 @@ def test_a_partial_study_says_so_and_no_name_is_markup(out, tmp_path):
 
 @browser
 def test_on_a_phone_nothing_overflows_and_text_keeps_its_size(out, tmp_path):
-  # Chromium's windows are at least 500 pixels wide: a frame of 390 in one of them is what is asked.
+  # Chromium's windows are at least 500 pixels wide, so the page is in a frame of 390 pixels.
   frame = tmp_path / 'frame.html'
   text = (out / 'report.html').read_text()
   probe = """<script>addEventListener('load', () => {

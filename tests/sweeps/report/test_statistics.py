@@ -34,7 +34,7 @@ def test_intervals_are_those_of_student(values):
   assert (found.value - found.half, found.value + found.half) == pytest.approx((low, high))
 
 
-# Whole numbers, whose sums are exact: SciPy takes equal sums apart where rounding does.
+# Integers, whose sums are exact: with rounding errors, SciPy tells equal sums apart.
 @given(st.lists(st.integers(-1000, 1000).map(float), min_size=2, max_size=8))
 @settings(max_examples=30)
 def test_the_sign_flip_test_is_scipys(values):

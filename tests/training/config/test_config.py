@@ -156,7 +156,7 @@ def test_another_family_takes_the_place_of_the_whole_network(caplog):
   )
   assert config.seed == 3 and config.data.image_size == 32
   assert caplog.messages == [
-    "config.model.family=alexnet: its defaults take the place of the experiment's "
+    "config.model.family=alexnet: its defaults replace the experiment's "
     'model.variant=small, model.width=0.25'
   ]
   same = parse_config([DIGITS, '--config.model.family=googlenet'])

@@ -15,8 +15,8 @@ from googlenet_jax.training.config.experiment import open_experiment
 from googlenet_jax.training.run import loop
 from googlenet_jax.training.run.workdir import WorkDirectory
 
-# Configs that take different code paths: a key counts as read if one of them reads it. What does
-# not belong to a network is the same for all, so that one family is enough: one with a head.
+# Configs that take different code paths: a key counts as read if one of them reads it. Keys
+# outside the network are read alike for all families, so one is enough: one with a head.
 WHOLE = 'cnds'
 WAYS = (
   {'schedule.name': 'polynomial', 'data.augment.preset': 'paper'},
@@ -60,7 +60,7 @@ def reads(tmp_path_factory, cache):
       if 'lrn' in config.model:
         config.model.lrn.enabled = True
       assert open_experiment(reads.recorded(config), cache).hyper
-    # What has no part in a network is read in other places, too, and only asked of one family.
+    # Keys outside the network are also read in other places, and only checked for one family.
     unread = {
       family: {key for key in reads.unread(config) if key.startswith('model.')}
       for family, config in configs.items()

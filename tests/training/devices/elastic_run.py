@@ -2,7 +2,7 @@
 
 python tests/training/devices/elastic_run.py FAMILY CACHE [FOLDER STOP]...
 
-Each FOLDER is a work directory, whose run goes on, and is stopped by a signal after so many steps.
+Each FOLDER is a work directory, whose run is resumed, and stopped by a signal after STOP steps.
 Its newest state is left in `state.npz` there.
 """
 
@@ -34,7 +34,7 @@ def in_float64(tree):
 
 
 def compute_in_float64():
-  """A config offers float32 and bfloat16, in whose rounding an error of ours could hide."""
+  """Configs offer float32 and bfloat16, whose rounding could hide an error of ours."""
   jax.config.update('jax_enable_x64', True)
   build_model, create_state = experiment.build_model, experiment.create_state
   abstract_state = experiment.abstract_state

@@ -1,4 +1,4 @@
-"""Batches drawn on the device: every image once per epoch, starting from any step."""
+"""Batches drawn on the device: every image once per epoch, from any step on."""
 
 import itertools
 import re

@@ -84,7 +84,7 @@ def test_impossible_flags(arguments, message):
 
 
 def test_two_processes_train_one_network(tmp_path):
-  """They end together, with one set of files, which the first has written."""
+  """They end together, with one set of files, written by the first."""
   command = [sys.executable, '-m', 'googlenet_jax', 'train', f'--config={EXPERIMENT}']
   command += [f'--workdir={tmp_path / "run"}', '--config.duration=2 steps', '--processes=2']
   with held_port() as port, contextlib.ExitStack() as running:

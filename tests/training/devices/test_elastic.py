@@ -1,7 +1,7 @@
-"""A run that goes on with another number of devices: the same steps, and the log says from where.
+"""A run resumed on another number of devices: the same steps, and the log says from which step.
 
-The processes are those of `elastic_run.py`, in float64: in float32 the order in which devices sum
-up makes differences as large as mistakes do.
+The processes are those of `elastic_run.py`, in float64: in float32, the order in which
+devices add makes differences as large as those of mistakes.
 """
 
 import os

@@ -1,4 +1,4 @@
-"""Checkpoints: what was saved comes back to the bit, and what is damaged never does."""
+"""Checkpoints: what was saved is restored bit by bit, and what is damaged never is."""
 
 import errno
 import json
@@ -111,7 +111,7 @@ def test_every_flipped_bit_is_found_or_harmless(copy, caplog):
       assert_same(state, 10 if damage else 20)
       file.write_bytes(whole)
   assert found >= 8  # at least all that hit array data
-  assert any('checkpoint 10 is used in its place' in record.message for record in caplog.records)
+  assert any('checkpoint 10 is used instead' in record.message for record in caplog.records)
 
 
 @pytest.mark.filterwarnings('ignore::pytest.PytestUnraisableExceptionWarning')  # TensorStore's
@@ -134,7 +134,7 @@ def test_a_damaged_checkpoint_is_set_aside(copy, caplog, fault):
   warned = ' '.join(record.getMessage() for record in caplog.records)
   assert str(copy / '20') in warned and '20.damaged' in warned
   assert (copy / '20.damaged').is_dir() and steps(copy) == [10]
-  # The run goes on from 10, and saves the step again.
+  # The run continues from 10, and saves the step again.
   held.save(20, state_at(20))
   held.close()
   assert_same(restore_newest(copy, ABSTRACT, HERE), 20)
@@ -198,7 +198,7 @@ def test_a_full_disk_is_one_clear_error(copy, monkeypatch):
 
 
 def test_restored_onto_several_devices(saved):
-  """The devices need not be those that saved; here one array lies on each of a mesh's."""
+  """The devices need not be those that saved; here every array is on all devices of a mesh."""
   mesh = jax.make_mesh((jax.device_count(),), ('data',))
   replicated = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec())
   state = restore_newest(saved, ABSTRACT, replicated)

@@ -58,7 +58,7 @@ def test_the_published_collapse_is_told_by_name():
 
 
 def test_late_is_not_lost():
-  """Whoever begins before five times the first one's steps have passed is let be."""
+  """A classifier that starts to learn within five times the first one's steps causes no alarm."""
   late = {'aux_4a': learning, 'main': lambda step: GUESS * (1 - 0.03 * (step > 20 * PATIENCE - 10))}
   assert not judged(alarm(), late, range(10, 401, 10))
   later = {**late, 'main': lambda step: GUESS * (1 - 0.03 * (step > 20 * PATIENCE))}
@@ -79,7 +79,7 @@ def test_a_classifier_that_falls_back_is_lost_too():
 
 
 def test_whoever_is_not_taught_need_not_learn():
-  """A head's clock begins with its weight."""
+  """A head's clock starts when it gets a weight."""
   curves = {'main': learning, 'aux_4a': lambda step: GUESS}
   assert not judged(alarm(lambda name, step: name == 'main'), curves, range(10, 500, 10))
   from_200 = alarm(lambda name, step: name == 'main' or step > 200)
@@ -87,7 +87,7 @@ def test_whoever_is_not_taught_need_not_learn():
 
 
 def test_what_is_remembered_goes_on_to_the_bit():
-  """Stopped within a window, by way of JSON; sums of float64 take the same order."""
+  """Stopped within a window and restored from JSON; float64 sums keep their order."""
   rng = np.random.default_rng(0)
   history = [
     {'main': GUESS + rng.normal(0, 0.01), 'aux_4a': learning(step)} for step in range(1, 241)
@@ -124,7 +124,7 @@ def test_a_guess_is_the_best_that_needs_no_image():
 
 @pytest.mark.parametrize('study', ['digits', 'cifar10', 'cifar10_confirm'])
 def test_no_false_alarm_in_the_stored_studies(study):
-  """Heads with weight 0 are in them, and are not taught."""
+  """They include heads with weight 0, which are not taught."""
   page = (STUDIES / study / 'report.html').read_text()
   data = json.loads(re.search(r'id="data">(.*?)</script>', page, re.DOTALL)[1])
   members = [member for study in data['studies'] for member in study['members']]
@@ -194,7 +194,7 @@ def test_what_begins_anew_is_as_at_a_beginning_and_the_rest_keeps_its_bits():
 
 @pytest.fixture
 def everybody_is_lost(monkeypatch):
-  """Figures by which all have collapsed at the end of each window, which are eight steps."""
+  """Figures for which all have collapsed at the end of each window of eight steps."""
   for name, value in {'LEARNED': -99, 'GUESSING': 1, 'PATIENCE': 1, 'IMAGES': 128}.items():
     monkeypatch.setattr(collapse, name, value)
 
@@ -221,7 +221,7 @@ def test_a_run_that_begins_anew_is_resumed_to_the_bit(tmp_path, cache, monkeypat
   run(tmp_path / 'stopped', cache, **changes)
   states = [final_state(tmp_path / name, cache, 'cnds', **changes) for name in ('whole', 'stopped')]
   jax.tree.map(np.testing.assert_array_equal, *states)
-  # At the last alarm everything began anew, with the values of the seed and the step.
+  # At the last alarm everything was reinitialized, with values from the seed and the step.
   experiment = open_experiment(short('cnds', **changes), cache)
   values = [
     experiment.create_state(jax.random.fold_in(jax.random.key(0), step)) for step in (24, 16)

@@ -1,4 +1,4 @@
-"""`experiments/collapse.py`: a network of which two classifiers collapse, and what cures it."""
+"""`experiments/collapse.py`: a network in which two classifiers collapse, and what cures it."""
 
 import math
 import pathlib
@@ -16,7 +16,7 @@ GUESS = math.log(10)
 
 
 def trained(folder, cache, *overrides, argument=''):
-  """The last line on the losses of a run of the experiment, and the steps of its alarms."""
+  """The last logged losses of a run of the experiment, and the steps of its alarms."""
   workdir = WorkDirectory(folder)
   loop.train(parse_config([f'--config={FILE}{argument}', *overrides]), workdir, cache)
   lines = read_metrics(workdir.metrics)
@@ -64,7 +64,7 @@ def test_what_cures_which_collapse(argument, remedy, tmp_path, cache):
   try:
     last, _ = trained(tmp_path, cache, f'{remedy}={value}', argument=argument)
     learned = all(last[f'train/loss_{name}'] < 0.9 * GUESS for name in ('aux_conv6', 'main'))
-  except UserError as error:  # what does not cure may end a run, too
+  except UserError as error:  # what is no cure may also end a run
     assert 'training has diverged' in str(error)
     learned = False
   assert learned == (remedy in CURES[argument])

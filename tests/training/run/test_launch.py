@@ -1,4 +1,4 @@
-"""What `googlenet train` says at its end."""
+"""What `googlenet train` prints at its end."""
 
 import pathlib
 

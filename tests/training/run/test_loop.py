@@ -1,4 +1,4 @@
-"""A run as a whole: exact resume, going back, refusing, and what a work directory allows."""
+"""A run as a whole: exact resume, rollback, refusals, and what a work directory allows."""
 
 import itertools
 import json
@@ -45,7 +45,7 @@ def test_what_is_due_after_a_step(step, due, due_if_asked):
 
 
 def test_goes_back_to_the_newest_checkpoint(tmp_path, cache, monkeypatch, caplog):
-  """A loss that is not finite once, in steps 13 to 16, is passed by in another order of images."""
+  """A loss that is not finite once, in steps 13 to 16, is avoided by another order of images."""
   failed = []
 
   def finite_but_once(first_step, history):
@@ -55,7 +55,7 @@ def test_goes_back_to_the_newest_checkpoint(tmp_path, cache, monkeypatch, caplog
       raise NonFiniteError('loss is nan at step 14: training has diverged')
 
   monkeypatch.setattr(figures, 'refuse_nonfinite', finite_but_once)
-  # A clock that goes on by a second at each look: one at the beginning of an attempt, one after it.
+  # A clock that advances a second each time it is read: at the start of an attempt and after it.
   clock = types.SimpleNamespace(perf_counter=itertools.count().__next__)
   monkeypatch.setattr(loop, 'time', clock)
   result = run(tmp_path, cache, on_nonfinite='rollback')
@@ -73,7 +73,7 @@ def test_goes_back_to_the_newest_checkpoint(tmp_path, cache, monkeypatch, caplog
 
 @pytest.mark.long
 def test_the_same_beginning_in_another_order(tmp_path, cache):
-  """What members of an ensemble share, and what not."""
+  """What members of an ensemble share, and what they do not."""
   still = {'duration': '1 steps', 'optimizer.learning_rate': 0.0, 'init.seed': 5}
   for seed in (0, 1):
     run(tmp_path / str(seed), cache, seed=seed, **still)
@@ -145,11 +145,11 @@ def test_skips_a_bounded_number_of_steps(tmp_path, cache):
 def test_one_run_in_a_work_directory(tmp_path, cache):
   with (
     files.locked(tmp_path / 'lock', 'the first'),
-    pytest.raises(UserError, match=r'another run is at work there.*holder: process \d+ on'),
+    pytest.raises(UserError, match=r'another run is using it.*holder: process \d+ on'),
   ):
     run(tmp_path, cache)
   assert {entry.name for entry in tmp_path.iterdir()} == {'lock'}
-  # A lock whose holder is gone, however it went, holds nobody up.
+  # A lock whose holder is gone, however it ended, does not stop anyone.
   assert (tmp_path / 'lock').read_text()
   assert run(tmp_path, cache, duration='8 steps')['steps'] == 8
 
@@ -161,7 +161,7 @@ def test_goes_on_under_another_config_only_if_told(tmp_path, cache, caplog):
   assert (tmp_path / 'DONE').exists()
   second = run(tmp_path, cache, True, duration='16 steps')
   assert (first['steps'], second['steps']) == (8, 16)
-  assert any('goes on under another config' in record.getMessage() for record in caplog.records)
+  assert any('continuing with another config' in record.getMessage() for record in caplog.records)
   assert json.loads((tmp_path / 'config.json').read_text())['duration'] == '16 steps'
   lines = read_metrics(tmp_path / 'metrics.jsonl')
   assert [line['step'] for line in lines if 'train/loss' in line] == [4, 8, 12, 16]
@@ -169,7 +169,7 @@ def test_goes_on_under_another_config_only_if_told(tmp_path, cache, caplog):
 
 
 def test_says_from_which_step_on_it_has_other_devices(tmp_path, cache, monkeypatch):
-  """Once, though it was begun from there before; `test_elastic.py` has real devices."""
+  """Only once, although an earlier attempt started there; `test_elastic.py` has real devices."""
   with monkeypatch.context() as patched:
     patched.setattr(loop, 'provenance', lambda: {**provenance(), 'devices': 8})
     run(tmp_path, cache, duration='8 steps')

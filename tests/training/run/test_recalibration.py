@@ -1,4 +1,4 @@
-"""Running statistics computed anew for an evaluation."""
+"""Running statistics recomputed for an evaluation."""
 
 import contextlib
 import itertools
@@ -38,7 +38,7 @@ def state_of(folder, cache):
 
 @pytest.mark.long
 def test_evaluate_gives_the_figures_of_the_run(run, cache):
-  """Which are not those of the statistics that the run keeps, and goes on with."""
+  """The run keeps its own statistics, which give other figures."""
   folder, result = run
   (predictor,) = open_predictors([folder], [], cache)
   assert predictor.name.endswith('step 4 raw recalibrated on 3 batches')
@@ -58,7 +58,7 @@ def test_evaluate_gives_the_figures_of_the_run(run, cache):
 
 @pytest.mark.long
 def test_the_mean_of_what_single_batches_give(run, cache):
-  """Of each, what the network normalizes with in training; a frozen module keeps what it has."""
+  """For each module, the statistics that normalize in training; a frozen module keeps its own."""
   config = short(
     'vgg',
     **RUN,

@@ -1,4 +1,4 @@
-"""Speeds of networks beside each other: what is timed and predicted, and what is refused."""
+"""Speeds of networks side by side: what is timed and predicted, and what is refused."""
 
 import pytest
 

@@ -49,8 +49,8 @@ def ask(workdir: pathlib.Path, steps: int, say: Callable[[str], None]) -> pathli
   lock = workdir / 'lock'
   if not files.is_locked(lock):
     raise UserError(
-      f'{workdir}: no run is under way there; accepted: one that is, or no --steps, for a trace '
-      'that is there'
+      f'{workdir}: no run is in progress there; accepted: one that is, or no --steps, to read a '
+      'trace that exists'
     )
   before = {path: (path / RECORD).stat().st_mtime_ns for path in traces(workdir)}
   request = workdir / REQUEST
@@ -58,7 +58,7 @@ def ask(workdir: pathlib.Path, steps: int, say: Callable[[str], None]) -> pathli
     files.write_whole(request, json.dumps({'steps': steps}).encode(), workdir)
   except OSError as error:
     raise UserError(f'{request}: cannot be written: {error.strerror}') from error
-  say(f'asked for {steps} steps, which begin when the run logs next (config.log_every)')
+  say(f'requested {steps} steps; the trace starts when the run next logs (config.log_every)')
   try:
     while True:
       under_way = files.is_locked(lock)
@@ -69,7 +69,7 @@ def ask(workdir: pathlib.Path, steps: int, say: Callable[[str], None]) -> pathli
             return path
           before[path] = record.stat().st_mtime_ns  # a trace of the steps in the config
       if not under_way:
-        raise UserError(f'{workdir}: the run has ended without a trace; accepted: one under way')
+        raise UserError(f'{workdir}: the run has ended without a trace; accepted: one in progress')
       time.sleep(POLL)
   finally:
     request.unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""Traces of a run's steps: by its config, on request, and what is read in them."""
+"""Traces of a run's steps: by its config, on request, and what is read from them."""
 
 import contextlib
 import json
@@ -144,8 +144,8 @@ def test_what_cannot_be_read_or_asked(runs, tmp_path, monkeypatch, capsys):
     assert said.count('\n') == 1
     return said
 
-  assert 'nothing is traced there; accepted: --steps=N' in refused(path / 'plain')
-  assert 'no run is under way there; accepted: ' in refused(path / 'traced', '--steps=3')
+  assert 'no trace in it; accepted: --steps=N' in refused(path / 'plain')
+  assert 'no run is in progress there; accepted: ' in refused(path / 'traced', '--steps=3')
   broken = tmp_path / 'profile/1-2'
   (broken / 'plugins/profile/x').mkdir(parents=True)
   (broken / profile.RECORD).write_text('{}')

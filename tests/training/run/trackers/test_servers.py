@@ -93,7 +93,7 @@ def lines_of(member):
 
 
 def ended(process):
-  """What a process said, and its exit status."""
+  """A process's output and exit status."""
   said, _ = process.communicate()
   return said, process.returncode
 
@@ -135,7 +135,7 @@ def test_a_member_preempted_twice_is_one_run_with_each_step_once(server, member)
 
 @pytest.mark.parametrize('sent', [signal.SIGSTOP, signal.SIGKILL])
 def test_training_goes_on_when_the_server_is_gone(server, member, sent):
-  """Gone for good in the middle: the run comes to its end, and says so once."""
+  """It goes away for good in the middle: the run continues to its end, with one warning."""
   from mlflow.tracking import MlflowClient
 
   client = MlflowClient(server.url)

@@ -1,4 +1,4 @@
-"""Trackers: one run each however often it is stopped, and nothing of theirs stops training."""
+"""Trackers: one run each, however often it is stopped, and none of their faults stops training."""
 
 import importlib
 import logging
@@ -68,7 +68,7 @@ def test_wandb_offline_is_one_run_and_each_step_once(tmp_path, cache, monkeypatc
 
 
 def test_a_server_that_hangs_is_never_waited_for(tmp_path, cache, monkeypatch, caplog):
-  """Most steps are made while a request is open, which is answered by nobody."""
+  """Most steps are made while a request is open that is never answered."""
   pytest.importorskip('mlflow', reason='the extra mlflow is not installed')
   asked = threading.Event()
 

@@ -14,7 +14,7 @@ extra = $(shell sed -n '/^$(1) =/,/^[a-z]/{s/^  \([^ ]*\).*/"\1"/p}' setup.cfg)
 WORKDIR ?= runs/digits
 
 .PHONY: help demo test test-long test-newest test-clusters faults lint format docs docs-config \
-  docs-family notebook bench bench-targets bench-input release clean
+  docs-family notebook bench bench-targets bench-input audit release clean
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 14
 
@@ -22,7 +22,7 @@ demo: .venv/installed  ## train GoogLeNet on handwritten digits (about two minut
 	@"$(RUN)" -m googlenet_jax demo --workdir="$(WORKDIR)"
 
 # Tests start a hundred processes, which should not compile the package each time.
-test test-long test-newest test-clusters faults: export PYTHONDONTWRITEBYTECODE :=
+test test-long test-newest test-clusters faults release: export PYTHONDONTWRITEBYTECODE :=
 
 test: .venv/installed  ## the tests, three at a time: some wait for SLURM or a signal
 	@"$(RUN)" -m pytest -q -n 3 --dist worksteal
@@ -76,11 +76,16 @@ bench-targets: .venv-targets/installed  ## predicted for a TPU and a GPU, agains
 bench-input: .venv/installed  ## the input pipeline against plain decoding
 	@"$(RUN)" benchmarks/input_pipeline.py
 
-release: .venv/installed .venv-release/installed  ## dist/: sdist and wheel, built and checked
+audit: .venv-release/installed  ## look up the pinned packages in an index of advisories
+	@.venv-release/bin/python tests/release/audit.py requirements.txt requirements-newest.txt
+
+release: .venv/installed audit  ## dist/: sdist, wheel and bill of materials, and the tests against the wheel
 	@rm -rf dist build
 	@.venv-release/bin/python -m build -q .
 	@.venv-release/bin/python -m twine check --strict dist/*
 	@"$(RUN)" tests/release/check.py dist/*.whl dist/*.tar.gz
+	@.venv-release/bin/python tests/release/bill.py "$(RUN)" dist/googlenet_jax.cdx.json
+	@"$(RUN)" tests/release/suite.py dist/*.whl -n 3 --dist worksteal
 
 clean:  ## remove the environments; runs stay
 	rm -rf .venv .venv-newest .venv-clusters .venv-bench .venv-targets .venv-release .venv-docs
@@ -123,7 +128,8 @@ clean:  ## remove the environments; runs stay
 .venv-release/installed:
 	@rm -rf .venv-release
 	@'$(PYTHON)' -m venv .venv-release
-	@.venv-release/bin/python -m pip install -q --disable-pip-version-check build twine
+	@.venv-release/bin/python -m pip install -q --disable-pip-version-check \
+	  build twine pip-audit cyclonedx-bom
 	@touch $@
 
 # $(call environment,FOLDER,VARIABLE,VERSIONS): a virtual environment of the variable's Python, with

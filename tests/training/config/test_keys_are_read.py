@@ -46,7 +46,7 @@ def reads(tmp_path_factory, cache):
   with pytest.MonkeyPatch.context() as monkeypatch:
     another = dataclasses.replace(alexnet.FAMILY, name='another', knobs=WithAnotherKnob)
     monkeypatch.setitem(FAMILIES, 'another', another)
-    run = short(on_nonfinite='skip')
+    run = short(on_nonfinite='skip', duration='8 steps')
     with run.unlocked():
       run.update_from_flattened_dict(dict.fromkeys(DEAD, 0))
     # The knobs of a family become its defaults, which should not be watched.

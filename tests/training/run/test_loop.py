@@ -83,16 +83,17 @@ def test_the_same_beginning_in_another_order(tmp_path, cache):
   assert losses[0] != losses[1]
 
 
-@pytest.mark.parametrize('step', [pytest.param(12, marks=pytest.mark.long), 24])
+@pytest.mark.parametrize('step', [pytest.param(6, marks=pytest.mark.long), 12])
 def test_a_signal_ends_an_evaluation_and_the_next_run_makes_it(step, tmp_path, cache, monkeypatch):
-  changes = {'evaluation.batch_size': 18}  # 20 batches
+  changes = {'duration': '12 steps', 'evaluation.every': '6 steps'}
+  changes |= {'evaluation.batch_size': 18}  # 20 batches
   run(tmp_path / 'whole', cache, **changes)
   eval_batches, begun, drawn = Experiment.eval_batches, [], []
 
   def interrupted(self):
     begun.append(self)
     for number, batch in enumerate(eval_batches(self)):
-      if len(begun) == step // 12 and number == 2:
+      if len(begun) == step // 6 and number == 2:
         os.kill(os.getpid(), signal.SIGTERM)
       drawn.append(number)
       yield batch
@@ -114,8 +115,8 @@ def test_a_signal_ends_an_evaluation_and_the_next_run_makes_it(step, tmp_path, c
   assert stopped == whole
   jax.tree.map(
     np.testing.assert_array_equal,
-    final_state(tmp_path / 'stopped', cache),
-    final_state(tmp_path / 'whole', cache),
+    final_state(tmp_path / 'stopped', cache, **changes),
+    final_state(tmp_path / 'whole', cache, **changes),
   )
 
 

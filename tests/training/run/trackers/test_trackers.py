@@ -103,7 +103,7 @@ def test_a_tracker_that_fails_is_one_warning(tmp_path, cache, monkeypatch, caplo
     raise ConnectionError('nobody answers')
 
   monkeypatch.setattr(tensorboard_run.TensorBoard, 'write', refuse)
-  assert run(tmp_path, cache)['steps'] == 24
+  assert run(tmp_path, cache, duration='8 steps')['steps'] == 8
   assert warnings(caplog) == [
     'config.trackers: tensorboard gets nothing more: ConnectionError: nobody answers'
   ]
@@ -114,7 +114,7 @@ def test_a_tracker_that_hangs_is_left_behind(tmp_path, cache, monkeypatch, caplo
   monkeypatch.setattr(tensorboard_run.TensorBoard, 'open', lambda self, opening: never.wait())
   monkeypatch.setattr(tracker, 'PATIENCE', 0.1)
   monkeypatch.setattr(tracker, 'WAITING', 3)
-  assert run(tmp_path, cache)['steps'] == 24
+  assert run(tmp_path, cache, duration='16 steps')['steps'] == 16
   assert warnings(caplog) == ['config.trackers: tensorboard gets nothing more: 3 lines wait for it']
   never.set()
 

@@ -88,8 +88,8 @@ td:last-child { width: 4.5rem; text-align: right; font-variant-numeric: tabular-
 tr:first-child td:first-child { font-weight: 600; }
 """
 _EXPLAINED = (
-  '<p>Beside each image, what the networks saw of it: red where most speaks for the first class, '
-  'blue where nothing does.</p>'
+  '<p>Next to each image: the parts of it that count for the first class, from red (most) to blue '
+  '(not at all).</p>'
 )
 
 
@@ -109,7 +109,7 @@ def _article(entry: Entry) -> str:
   pictures = ''.join(
     f'<img src="data:image/jpeg;base64,{_jpeg(picture)}" alt="{what}{name}">'
     for picture, what in zip(
-      entry.pictures, ('', 'what speaks for the first class in '), strict=False
+      entry.pictures, ('', 'the parts that count for the first class in '), strict=False
     )
   )
   rows = ''.join(

@@ -167,8 +167,8 @@ def test_a_page_is_for_light_and_dark_and_says_what_its_colors_are(tmp_path):
   pages.save(ENTRIES, path, 'net')
   text = path.read_text(encoding='utf-8')
   assert '@media (prefers-color-scheme: dark)' in text
-  assert 'red where most speaks for the first class' in text
-  assert 'alt="what speaks for the first class in b.png"' in text
+  assert 'from red (most) to blue' in text
+  assert 'alt="the parts that count for the first class in b.png"' in text
   pages.save(ENTRIES[:1], path, 'net')
   assert '<p>' not in path.read_text(encoding='utf-8')
 

@@ -112,7 +112,7 @@ def _events(data: Any, programs: Mapping[str, Mapping[str, str]]) -> _Events:
     device = plane.name.startswith('/device:')
     for line in plane.lines:
       if device and line.name != 'XLA Ops' and not line.name.startswith('Stream'):
-        continue  # these lines repeat the same time as whole steps and programs
+        continue  # these lines show the same time again, as whole steps and programs
       operations = []
       for event in line.events:
         name, span = event.name, Span(event.start_ns, event.end_ns)
@@ -232,7 +232,7 @@ def _waited(gaps: Iterable[Span], parts: Iterable[tuple[Span, str]]) -> dict[str
 
 
 def values(profile: Profile) -> dict[str, Any]:
-  """The figures for programs: modules as shares of all operations' time, the rest of total time."""
+  """The figures for programs; modules' shares are of the operations' time, others of all time."""
   total = sum(module.total for module in profile.modules)
   return {
     'trace': str(profile.trace),

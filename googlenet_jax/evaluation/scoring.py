@@ -132,7 +132,7 @@ def _default_batch(image_size: int, devices: int, mirrored: bool) -> int:
 
 
 def _rows(batch_size: int, devices: int, mirrored: bool, limit: int) -> int:
-  """The number of views in a batch: a multiple of the devices, at most just above the total."""
+  """The number of views in a batch: a multiple of the devices, smaller if there are few views."""
   each = devices * (2 if mirrored else 1)
   if batch_size < 1 or batch_size % each:
     why = f'{devices} devices{", mirror images beside images" if mirrored else ""}'

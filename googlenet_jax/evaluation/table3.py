@@ -12,7 +12,7 @@ CITATION = 'Szegedy et al., 1409.4842, Table 3: ILSVRC 2014 validation images'
 
 @dataclasses.dataclass(frozen=True)
 class PaperRow:
-  """A printed row, errors in percent; `to_base` is their difference, None for the base itself."""
+  """A printed row, in percent; `to_base` is the difference from the base, None for the base."""
 
   models: int
   crops: int

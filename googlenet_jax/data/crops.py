@@ -10,7 +10,7 @@ For a network whose input is s x s pixels:
   to s x s. Each of these comes with its mirror image: 4 * 3 * 6 * 2.
 
 At 224 with `resize` 256, the single crop is one of the ten, and these are among the 144. If one
-side is over 4 times the other, all crops are taken from the image's middle, cut to 4 times.
+side is over 4 times the other, both ends are cut off first, which leaves 4 times.
 
 Equal boxes, such as the three squares of a square image, are cropped and computed once, and count
 as often as they occur.

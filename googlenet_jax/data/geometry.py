@@ -42,7 +42,7 @@ def area_box(
   aspect: tuple[float, float],
   draws: tuple[float, float, float, float],
 ) -> Box:
-  """A random box whose share of the image's area and aspect ratio are within limits (section 6).
+  """A random box with an area (relative to the image's) and aspect ratio within limits (section 6).
 
   The area is uniform over the shares that fit with some allowed aspect ratio, the aspect ratio
   (width / height) is uniform over those allowed with which a box of that area fits, and the

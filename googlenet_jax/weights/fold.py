@@ -18,9 +18,9 @@ def first_convolution(model: Network) -> str:
 def fold_normalization(bundle: Bundle) -> Bundle:
   """Returns a bundle that computes the same from raw RGB pixels (0 to 255).
 
-  The kernel of the first convolution absorbs channel order and scale, but cannot absorb a mean:
-  every variant pads it with zeros, which mean the mean color before folding and black after it, so
-  results would change along the border.
+  The first convolution's kernel absorbs channel order and scale. It cannot absorb a mean: every
+  variant pads the images with zeros, which are the mean color before folding and black after it,
+  so results would change along the border.
 
   Raises:
     UserError: the preprocessing subtracts a mean.

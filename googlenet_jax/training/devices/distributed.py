@@ -140,7 +140,7 @@ def joined(
 
 
 def any_process(value: bool) -> bool:
-  """Whether `value` is true in any process. All processes have to call this, since it waits."""
+  """Whether `value` is true in any process. It waits until all processes have called it."""
   import jax
 
   if jax.process_count() == 1:

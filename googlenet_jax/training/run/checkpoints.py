@@ -1,8 +1,8 @@
 """Checkpoints of the training state with Orbax: saved asynchronously, verified when restored.
 
-`checkpoints/<step>/` contains the state and a manifest. The manifest contains the CRC-32 of every
-leaf, which reveals bit flips that Orbax would silently restore, the config, the versions of the
-libraries that wrote the checkpoint, and a checksum of itself.
+`checkpoints/<step>/` contains the state and a manifest. The manifest contains the config, the
+versions of the libraries that wrote the checkpoint, a checksum of itself, and the CRC-32 of every
+leaf, which reveals bit flips that Orbax would silently restore.
 """
 
 import contextlib
@@ -158,8 +158,8 @@ class Checkpoints:
 def _whole_arrays() -> ocp.PyTreeCheckpointHandler:
   """A handler that saves each array from a single replica.
 
-  By default every device saves a slice, and slicing compiles a program for each shape. This would
-  delay the last save of a run that was asked to stop by 3 s.
+  By default every device saves a slice, and slicing compiles a program for each shape. When a run
+  is asked to stop, this would delay its last save by 3 s.
   """
   types = ocp.type_handlers
   registry = types.create_type_handler_registry(

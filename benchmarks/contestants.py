@@ -1,4 +1,4 @@
-"""Shared by all contestants of `step_time.py`: the images, the labels and the variables."""
+"""The images, labels and variables shared by all contestants of `step_time.py`."""
 
 import argparse
 from typing import Any
@@ -17,7 +17,7 @@ def batch_of(options: argparse.Namespace) -> tuple[np.ndarray, np.ndarray]:
 
 
 def variables(options: argparse.Namespace, heads: bool) -> dict[str, Any]:
-  """The same variables for all: He's initialization, drawn by NumPy, and new batch statistics."""
+  """The variables for all: He initialization, drawn with NumPy, and initial batch statistics."""
   import jax
 
   from googlenet_jax.models import build

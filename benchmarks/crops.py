@@ -1,9 +1,9 @@
-"""What 10 and 144 crops of an image cost beside 1, and where the time goes.
+"""The cost of 10 and 144 crops of an image compared with 1, and where the time goes.
 
 `python benchmarks/crops.py WEIGHTS.safetensors FOLDER`: contestants take turns, and the figures are
-medians of `--rounds` runs over the same images; then the parts of 144 crops are timed separately,
-in one thread. Square images have 48 different crops among the 144, others 144. Two sets of images
-are used: each image as it is, and cut to 4:3.
+medians of `--rounds` runs over the same images. Then the parts of 144 crops are timed separately,
+in one thread. Of the 144 crops of a square image, only 48 are different. Two sets of images are
+used: each image as it is, and each without its lower quarter (4:3 if it is square).
 """
 
 import argparse

@@ -1,9 +1,9 @@
-"""What it costs in training to measure each loss's share of the trunk's gradient.
+"""The cost, in training, of measuring each loss's share of the trunk's gradient.
 
   python benchmarks/gradient_shares.py --config=experiments/digits.py [--config.KEY=VALUE ...]
 
-The training step and the measurement (`shares_every`) are compiled as `googlenet train` compiles
-them and run in turns on the config's own data; medians are compared.
+The training step and the measurement (`shares_every`) are compiled as in `googlenet train`, and run
+in turns on the config's own data; medians are compared.
 """
 
 import argparse
@@ -14,7 +14,7 @@ from googlenet_jax import runtime
 
 
 def main() -> None:
-  """Measures and prints the price of one measurement, in steps, and at the config's interval."""
+  """Measures and prints the cost of one measurement in steps, and at the config's interval."""
   parser = argparse.ArgumentParser(description=__doc__.splitlines()[0], allow_abbrev=False)
   parser.add_argument('--rounds', type=int, default=9)
   parser.add_argument('--steps', type=int, default=3, help='training steps in each round')
@@ -46,7 +46,7 @@ def main() -> None:
     stepped = time.perf_counter()
     jax.device_get(shares(state, {name: batch[name] for name in ('image', 'label')}, hyper))
     measured = time.perf_counter()
-    if round_number:  # the first compiles
+    if round_number:  # the first round compiles
       stepping.append((stepped - began) / options.steps)
       measuring.append(measured - stepped)
   step, measurement = statistics.median(stepping), statistics.median(measuring)

@@ -3,11 +3,11 @@
   python benchmarks/input_pipeline.py                       # synthetic JPEGs
   python benchmarks/input_pipeline.py --folder=train/n01440764 --format=json
 
-In every round the contenders take turns with one pass over the same images each. The figures are
-medians over the rounds, the ratios medians of ratios within a round. All contenders are pinned to
-one core if the system allows it.
+In every round, each contender in turn makes one pass over the same images. The figures are medians
+over the rounds, and the ratios are medians of the ratios within each round. All contenders are
+pinned to one core if the system allows it.
 
-Without --folder the JPEGs are synthetic, at ImageNet's size distribution: see jpegs.py.
+Without --folder the JPEGs are synthetic, with ImageNet's distribution of sizes: see jpegs.py.
 """
 
 import argparse
@@ -29,7 +29,7 @@ from jpegs import shrink, synthetic_jpegs
 from googlenet_jax.data import decode
 from googlenet_jax.data.augment import PRESETS, train_transform
 
-MADE_AHEAD = 8  # More batches than a pipeline can have ready at the start of its turn.
+MADE_AHEAD = 8  # More batches than a pipeline can have ready when its turn begins.
 
 Contender = Callable[[], float]
 """One pass over some images; returns images per second."""
@@ -68,10 +68,10 @@ def looping(jpegs: list[bytes], do: Callable[[bytes], object]) -> Contender:
 
 
 class Files:
-  """Records of as many images as in ImageNet, only a few of which are on disk.
+  """As many records as in ImageNet, of only a few different files.
 
-  Grain's shuffle takes 9 microseconds per image there, but 200 for 128 images, because it draws
-  positions of at least 16 bits until one is in range.
+  At this size, Grain's shuffle takes 9 microseconds per image. For 128 images it would take 200,
+  because it draws positions of at least 16 bits until one is in range.
   """
 
   def __init__(self, paths: list[pathlib.Path]):
@@ -108,7 +108,7 @@ def pipeline(
 
 
 def taking(batches: Iterator[Any], images: int, batch_size: int) -> Contender:
-  """Takes batches with at least `images` images, after using up those that were made ahead."""
+  """Takes batches with at least `images` images, after using up those made in advance."""
   count = -(-images // batch_size)
 
   def run():
@@ -154,7 +154,7 @@ def tf_data(jpegs: list[bytes], image_size: int, batch_size: int) -> Contender:
 
 
 def measure(contenders: dict[str, Contender], rounds: int) -> dict[str, list[float]]:
-  """Images per second of each contender in each round, after one round that does not count."""
+  """Images per second of each contender in each round, after a warm-up round."""
   rates: dict[str, list[float]] = {name: [] for name in contenders}
   for turn in range(rounds + 1):
     for name, contender in contenders.items():
@@ -166,7 +166,7 @@ def measure(contenders: dict[str, Contender], rounds: int) -> dict[str, list[flo
 
 
 def settle() -> None:
-  """Waits until all threads of this process are idle: pipelines keep working after their turn."""
+  """Waits until this process's threads are idle, since pipelines keep working after their turn."""
   for _ in range(100):
     before = time.process_time()
     time.sleep(0.05)
@@ -194,7 +194,7 @@ def summarize(rates: dict[str, list[float]]) -> list[dict[str, Any]]:
 
 
 def machine(pinned: bool) -> dict[str, Any]:
-  """The machine and software of the measurement."""
+  """The machine and the software used for the measurement."""
   cpu = platform.processor() or platform.machine()
   if os.path.exists('/proc/cpuinfo'):
     lines = pathlib.Path('/proc/cpuinfo').read_text().splitlines()
@@ -228,7 +228,7 @@ def pin() -> bool:
 def line_up(
   jpegs: list[bytes], arguments: argparse.Namespace, folder: pathlib.Path
 ) -> dict[str, Contender]:
-  """All contenders that can run here, starting with the two that others are compared with."""
+  """All contenders that can run here, starting with the two with which others are compared."""
   size, batch_size, threads = arguments.image_size, arguments.batch_size, arguments.threads
   contenders = {
     'decode': decoding(jpegs),

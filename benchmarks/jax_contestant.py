@@ -51,11 +51,11 @@ class JaxContestant:
         inference.apply(variables, hyper['normalization'](batch['image'])).logits
       )
     )
-    # Copies, because the step donates its own.
+    # Copied, because the step donates its own arrays.
     self._trunk = jax.tree.map(lambda leaf: leaf.copy(), without_heads(drawn))
 
   def describe(self) -> dict[str, Any]:
-    """The device and software that it runs on."""
+    """The device and the software that it runs on."""
     device = self._jax.devices()[0]
     return {'device': device.device_kind, 'jax': self._jax.__version__}
 
@@ -91,7 +91,7 @@ class JaxContestant:
     return time.perf_counter() - began
 
   def inference(self, steps: int) -> float:
-    """The time for `steps` batches at inference, without heads, in seconds."""
+    """The time for inference on `steps` batches, without heads, in seconds."""
     began = time.perf_counter()
     for _ in range(steps):
       logits = self._inference(self._trunk, self._batch, self._hyper)

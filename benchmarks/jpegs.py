@@ -1,9 +1,9 @@
-"""JPEGs to measure with, made from a seed at ImageNet's size distribution.
+"""JPEGs for measurements, made from a seed with ImageNet's distribution of sizes.
 
-They have 500 x 375 pixels or similar, some fewer, a few up to 1600 x 1200 (mean 192,000 pixels),
-and are 4:2:0 at quality 95, about 110 KB on average. They show noise whose spectrum falls off as
-1/f^1.4, close to that of natural images, with contrast and grain that vary between images. Shrunk
-to a short side of 256 they take as many bits per pixel as before, like photos.
+Most have about 500 x 375 pixels, some have fewer, and a few up to 1600 x 1200 (mean 192,000
+pixels). They are 4:2:0 at quality 95, about 110 KB on average. They show noise whose spectrum falls
+off as 1/f^1.4, close to that of natural images, with contrast and grain that vary between images.
+When shrunk to a short side of 256, they take as many bits per pixel as before, like photos.
 """
 
 import numpy as np
@@ -56,7 +56,7 @@ def natural_noise(height: int, width: int, rng: np.random.Generator) -> np.ndarr
 
 
 def shrink(jpegs: list[bytes], short_side: int, quality: int) -> list[bytes]:
-  """The images with their shorter side reduced to `short_side`, as `googlenet prepare` does."""
+  """The images with their shorter side reduced to `short_side`, as by `googlenet prepare`."""
   import simplejpeg
 
   shrunk = []

@@ -1,11 +1,11 @@
-"""Training step and inference of GoogLeNet in JAX and in PyTorch, in turns, as ratios.
+"""Times GoogLeNet's training step and inference in JAX and PyTorch, in turns, and gives ratios.
 
   python benchmarks/step_time.py --variant=table1 --batch=32 --image_size=224
 
-The network has its two auxiliary heads in training, and the step is the one that `googlenet train`
-runs. Before anything is timed, both frameworks must agree on the logits and the gradient of a
+In training, the network has its two auxiliary heads, and the step is the one that `googlenet train`
+runs. Before anything is timed, both frameworks have to agree on the logits and the gradient of a
 batch. Each contestant has its own process, which sleeps while the others run; rounds alternate, and
-medians are compared. On a GPU the same command times the GPU.
+medians are compared. On a machine with a GPU, the same command times the GPU.
 """
 
 import argparse
@@ -38,7 +38,7 @@ def main() -> None:
   parser.add_argument('--modes', default='train,inference')
   parser.add_argument('--format', choices=('text', 'json'), default='text')
   options = parser.parse_args()
-  os.environ['OMP_WAIT_POLICY'] = 'PASSIVE'  # threads of a sleeping contestant must not spin
+  os.environ['OMP_WAIT_POLICY'] = 'PASSIVE'  # so that a sleeping contestant's threads do not spin
   names = options.contestants.split(',')
   if not set(names) <= set(CONTESTANTS):
     parser.error(f'--contestants={options.contestants}: accepted: {", ".join(CONTESTANTS)}')
@@ -97,15 +97,15 @@ def _serve(name: str, options: argparse.Namespace, pipe: Any) -> None:
 
 
 def _agreement(workers: dict[str, _Worker]) -> dict[str, float]:
-  """The largest difference from JAX relative to the largest value; raises if it is too large."""
+  """The largest differences from JAX, relative to the largest value; raises if one is too large."""
   if set(workers) < {'jax', 'torch'}:
     return {}
   ours, theirs = workers['jax'].ask('reference'), workers['torch'].ask('reference')
   found = {
     name: float(np.abs(ours[name] - theirs[name]).max() / np.abs(ours[name]).max()) for name in ours
   }
-  # Gradients differ by more than rounding: a pixel at the kink of a ReLU or at a tie in a pool may
-  # go either way, even in one framework compared with itself in float64. On GPUs, TF32 adds to it.
+  # Gradients differ by more than rounding: at the kink of a ReLU or a tie in a pool, a pixel can go
+  # either way, even in one framework compared with itself in float64. On GPUs, TF32 adds to this.
   on_cpu = 'cpu' in workers['jax'].ask('describe')['device']
   bounds = {'logits': 1e-4 if on_cpu else 2e-2, 'gradient': 5e-2}
   if any(found[name] > bound for name, bound in bounds.items()):

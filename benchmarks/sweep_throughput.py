@@ -1,9 +1,9 @@
-"""Members of a study two at a time, each on its own core, against one after another on all cores.
+"""Runs a study's members two at a time, each on its own core, or one by one on all cores.
 
   python benchmarks/sweep_throughput.py [--rounds=2] [--json=FILE]
 
 Each round sweeps four seeds of the digits study both ways, in new folders and alternating order,
-with a warm compilation cache in both. The ratio is that of the wall times.
+and with a warm compilation cache in both cases. The ratio compares wall times.
 """
 
 import argparse

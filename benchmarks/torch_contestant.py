@@ -1,4 +1,4 @@
-"""The contestants of `step_time.py` in PyTorch: the same network and step."""
+"""The PyTorch contestants of `step_time.py`: the same network and step."""
 
 import argparse
 import time
@@ -11,11 +11,11 @@ from torch_googlenet import TorchGoogLeNet
 
 
 class TorchContestant:
-  """The same network and step in PyTorch, channels last, eager or compiled."""
+  """The same network and step in PyTorch, with channels last, eager or compiled."""
 
   def __init__(self, name: str, options: argparse.Namespace) -> None:
     self._device = torch.device('cuda' if torch.cuda.is_available() else 'cpu')
-    # As XLA does by default on a GPU: float32 matrix products and convolutions in TF32.
+    # On a GPU, float32 matrix products and convolutions are in TF32, as in XLA by default.
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
     torch.backends.cudnn.benchmark = True
     self._autocast = torch.autocast(
@@ -42,7 +42,7 @@ class TorchContestant:
       self._network, self._trunk = torch.compile(self._plain), torch.compile(self._trunk)
 
   def describe(self) -> dict[str, Any]:
-    """The device and software that it runs on."""
+    """The device and the software that it runs on."""
     gpu = self._device.type == 'cuda'
     device = torch.cuda.get_device_name() if gpu else 'cpu'
     return {'device': device, 'torch': torch.__version__}
@@ -84,7 +84,7 @@ class TorchContestant:
     return time.perf_counter() - began
 
   def inference(self, steps: int) -> float:
-    """The time for `steps` batches at inference, without heads, in seconds."""
+    """The time for inference on `steps` batches, without heads, in seconds."""
     began = time.perf_counter()
     with torch.inference_mode(), self._autocast:
       for _ in range(steps):

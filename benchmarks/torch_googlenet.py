@@ -13,7 +13,7 @@ from googlenet_jax.models.googlenet.inception import TABLE1, Widths
 
 
 class Unit(nn.Module):
-  """Convolution, bias or batch norm, ReLU; SAME padding, with any extra pixel right and bottom."""
+  """Convolution, bias or batch norm, ReLU; SAME padding, any extra pixel at right and bottom."""
 
   def __init__(
     self, inputs: int, outputs: int, kernel: int = 1, stride: int = 1, *, norm: bool
@@ -30,7 +30,7 @@ class Unit(nn.Module):
 
 
 class Inception(nn.Module):
-  """Figure 2b."""
+  """The Inception module of Figure 2b."""
 
   def __init__(self, inputs: int, widths: Widths, norm: bool) -> None:
     super().__init__()
@@ -70,7 +70,7 @@ class Head(nn.Module):
 
 
 class TorchGoogLeNet(nn.Module):
-  """Variant `table1`, `bn` or `small` with heads on 4a and 4d, or without."""
+  """Variant `table1`, `bn` or `small`, with heads at 4a and 4d or without heads."""
 
   def __init__(self, variant: str, image_size: int, classes: int, heads: bool) -> None:
     super().__init__()
@@ -109,7 +109,7 @@ class TorchGoogLeNet(nn.Module):
     return [self.classifier(x), *aux]
 
   def load(self, params: Mapping[str, Any]) -> None:
-    """Copies our parameter tree into the modules of the same names."""
+    """Copies our parameter tree into the modules with the same names."""
     own = dict(self.named_parameters())
 
     def walk(tree: Mapping[str, Any], path: str) -> None:

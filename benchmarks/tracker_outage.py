@@ -1,10 +1,11 @@
-"""The rate of training while a tracker's server hangs or refuses, against no tracker.
+"""The speed of training while a tracker's server hangs or is down, compared with no tracker.
 
   python benchmarks/tracker_outage.py [--rounds=3]
 
-Needs the extra mlflow. Each round trains a narrow AlexNet for 1,000 steps with a line every second
-step, three times in alternating order: without a tracker, with an MLflow server that accepts
-connections and never answers, and with none at its port. Printed are medians of images per second.
+This needs the extra mlflow. Each round trains a narrow AlexNet for 1,000 steps with a line every
+two steps, three times in alternating order: without a tracker, with an MLflow server that accepts
+connections but never answers, and with no server at the port. It prints medians of images per
+second.
 """
 
 import argparse
@@ -22,7 +23,7 @@ CHANGES = {'duration': '1000 steps', 'log_every': '2 steps', 'evaluation.every':
 
 
 def main() -> None:
-  """Measures and prints the rates and their ratios to that without a tracker."""
+  """Measures and prints the rates and their ratios to the rate without a tracker."""
   parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
   parser.add_argument('--rounds', type=int, default=3)
   options = parser.parse_args()

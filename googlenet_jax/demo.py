@@ -2,14 +2,14 @@
 
   googlenet demo
 
-It is an ordinary experiment file inside the package; `experiments/digits.py` adds studies to it.
+This is an ordinary experiment file inside the package; `experiments/digits.py` adds studies to it.
 """
 
 from googlenet_jax.training.config import defaults
 
 
 def get_config():
-  """12 epochs of 128 images at a quarter of the width; seconds to minutes on a CPU."""
+  """12 epochs in batches of 128 at a quarter of the width; seconds to minutes on a CPU."""
   config = defaults()
   config.duration = '12 epochs'
   config.batch_size = 128
@@ -22,7 +22,7 @@ def get_config():
   config.data.image_size = 32
   config.data.resize = 32
   config.data.augment.preset = 'small'
-  config.data.augment.flip = False  # a mirrored digit is not a digit
+  config.data.augment.flip = False  # most mirrored digits are not digits
 
   config.optimizer.learning_rate = 0.1
   config.optimizer.nesterov = True

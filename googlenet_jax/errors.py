@@ -5,7 +5,7 @@ RUN_ME_AGAIN = 75
 
 
 class UserError(ValueError):
-  """A wrong file, key, value or flag; the message is one line that names it and what is accepted.
+  """An invalid file, key, value or flag; the message, one line, names it and what is accepted.
 
   The command line prints the message without a traceback and exits with status 1. Any other
   exception is a bug and keeps its traceback.
@@ -13,4 +13,4 @@ class UserError(ValueError):
 
 
 class Preempted(Exception):  # noqa: N818
-  """A signal asked the run to stop; everything is saved, and the same command continues it."""
+  """A signal asked the run to stop; everything is saved, and the same command continues the run."""

@@ -1,4 +1,4 @@
-"""Files that are whole or absent, and a folder that one process writes at a time."""
+"""Files that are either complete or absent, and locks, so that one process at a time writes."""
 
 import contextlib
 import glob
@@ -25,7 +25,7 @@ def publish(temporary: pathlib.Path, path: pathlib.Path) -> None:
 
 
 def write_whole(path: pathlib.Path, data: bytes, unfinished: pathlib.Path) -> None:
-  """Writes a small file by way of a temporary one in the folder `unfinished` on the same disk."""
+  """Writes a small file via a temporary file in the folder `unfinished`, on the same disk."""
   temporary = unfinished / f'{path.name}.{os.getpid()}'
   temporary.write_bytes(data)
   publish(temporary, path)
@@ -38,7 +38,7 @@ def replacing(path: pathlib.Path) -> Iterator[pathlib.Path]:
   Raises:
     UserError: the file cannot be written; says why.
   """
-  temporary = path.absolute().parent / f'.googlenet.{os.getpid()}'  # of any name, however long
+  temporary = path.absolute().parent / f'.googlenet.{os.getpid()}'  # fits if the name is long
   try:
     try:
       yield temporary
@@ -50,7 +50,7 @@ def replacing(path: pathlib.Path) -> Iterator[pathlib.Path]:
 
 
 def check_place(flag: str, path: pathlib.Path) -> None:
-  """Raises UserError if a file cannot be created, before hours are spent on its contents."""
+  """Raises UserError, before hours are spent on a file's contents, if it cannot be created."""
   if os.path.isdir(path):
     raise UserError(f'{flag}={path}: is a folder; accepted: a file')
   try:
@@ -78,9 +78,9 @@ def _sync(path: pathlib.Path) -> None:
 
 
 def matching(path: pathlib.Path | str) -> list[pathlib.Path]:
-  """The paths that a glob (`*`, `?`, `**`) matches, sorted, or the path itself if it is no glob."""
+  """The sorted matches of a glob (`*`, `?`, `**`), or the path itself if it is not a glob."""
   path = pathlib.Path(os.path.expanduser(path))
-  # os.path.exists gives False, not an error, if a folder is not readable or a name is too long.
+  # os.path.exists returns False instead of failing if a folder is not readable or a name too long.
   if os.path.exists(path) or not glob.has_magic(str(path)):
     return [path]
   return sorted(pathlib.Path(name) for name in glob.glob(str(path), recursive=True))
@@ -88,13 +88,13 @@ def matching(path: pathlib.Path | str) -> list[pathlib.Path]:
 
 @contextlib.contextmanager
 def locked(lock: pathlib.Path, what: str) -> Iterator[None]:
-  """Holds a lock that ends with the process, however it ends, so that no lock is ever stale.
+  """Holds a lock that ends with the process, no matter how, so that no lock is ever stale.
 
-  The file stays and names the process that holds the lock or held it last. If the file system has
-  no locks, as on some clusters, a warning is logged and nothing is held.
+  The lock file is never removed, and names the process that holds the lock or held it last. If the
+  file system has no locks, as on some clusters, a warning is logged and there is no lock.
 
   Raises:
-    UserError: another process holds it; names `what` and the holder.
+    UserError: another process holds the lock; the message begins with `what` and names the holder.
   """
   with lock.open('a+') as file:
     taken = _take_from_askers(file)
@@ -110,7 +110,7 @@ def locked(lock: pathlib.Path, what: str) -> Iterator[None]:
 
 
 def is_locked(lock: pathlib.Path) -> bool:
-  """Whether a process holds the lock of `locked`; asking does not stop another from taking it."""
+  """Whether a process holds the lock of `locked`; checking keeps nobody from taking the lock."""
   import fcntl
 
   try:
@@ -124,10 +124,10 @@ def is_locked(lock: pathlib.Path) -> bool:
 
 
 def take_lock(file: IO[str], *, shared: bool = False) -> bool | None:
-  """Takes a lock unless another process holds one that excludes it; never waits.
+  """Takes a lock unless another process holds a conflicting one; never waits.
 
   Returns:
-    Whether it was taken; None, after a warning, if the file system has no locks, as on some
+    Whether the lock was taken; None, after a warning, if the file system has no locks, as on some
     clusters.
   """
   import fcntl
@@ -143,9 +143,9 @@ def take_lock(file: IO[str], *, shared: bool = False) -> bool | None:
 
 
 def _take_from_askers(file: IO[str]) -> bool | None:
-  """Takes a lock like `take_lock`; waits for processes that only check its state.
+  """Takes a lock like `take_lock`, but waits for processes that only check its state.
 
-  These share the lock for a moment.
+  Such processes share the lock for a moment.
   """
   import fcntl
 

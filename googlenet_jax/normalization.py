@@ -1,4 +1,4 @@
-"""Normalization of pixels for a network: one type for data, weights, step and export."""
+"""Normalization of pixels for a network: one type for data, weights, steps and exports."""
 
 import dataclasses
 from typing import Any
@@ -14,15 +14,15 @@ CHANNEL_ORDERS = ('rgb', 'bgr')
 class Normalization:
   """Subtracts each channel's mean and divides by its standard deviation.
 
-  A compiled step takes it as an argument, with float32 arrays as its values (`as_arrays`).
+  It can be an argument of a compiled step, with float32 arrays as its values (`as_arrays`).
 
   Attributes:
-    mean: the mean of R, G and B in this order, on the scale 0 to 255, whatever `channel_order` is.
+    mean: the mean of R, G and B, in this order for any `channel_order`, on the scale 0 to 255.
     std: the standard deviation of R, G and B, on the same scale.
     channel_order: `rgb` or `bgr`, the order of the channels of the network's input.
 
   Raises:
-    UserError: the order of channels is not accepted.
+    UserError: the channel order is not one of these.
   """
 
   mean: tuple[float, float, float]
@@ -35,7 +35,7 @@ class Normalization:
       raise UserError(f'channel_order={self.channel_order[:80]}: accepted: {accepted}')
 
   def as_arrays(self) -> 'Normalization':
-    """The same normalization with float32[3] arrays, which are not constants in a compiled step."""
+    """The same normalization with float32[3] arrays, to be an argument of a compiled step."""
     mean, std = (_as_array(numbers) for numbers in (self.mean, self.std))
     return dataclasses.replace(self, mean=mean, std=std)
 

@@ -1,6 +1,6 @@
-"""Settings to be made before JAX starts: faster CPU kernels and a compilation cache.
+"""Settings that must be made before JAX starts: faster CPU kernels and a compilation cache.
 
-The user's own environment takes precedence; `GOOGLENET_JAX_DEFAULTS=0` turns all settings off.
+The user's own environment takes precedence; `GOOGLENET_JAX_DEFAULTS=0` disables all settings.
 `GOOGLENET_JAX_KEEP_PAGES=1` makes steps on a CPU faster at the cost of memory: see `keep_pages`.
 """
 
@@ -15,11 +15,11 @@ import subprocess
 import sys
 import warnings
 
-# Matrix products in YNNPACK, convolutions in Eigen: 1.7 times the training steps a second on a CPU.
+# Matrix products in YNNPACK, convolutions in Eigen: training on a CPU is 1.7 times as fast.
 _FUSION = '--xla_cpu_experimental_ynn_fusion_type'
 _DOTS_IN_YNNPACK = f'{_FUSION}=LIBRARY_FUSION_TYPE_INDIVIDUAL_DOT'
 
-# Compile options are parsed from XLA_FLAGS; XLA ends the process if it rejects a flag.
+# Compile options are read from XLA_FLAGS; XLA ends the process if it rejects a flag.
 _QUESTION = """
 from jaxlib import xla_client
 print('asked', flush=True)
@@ -39,7 +39,7 @@ def cache_dir() -> pathlib.Path:
 def configure() -> None:
   """Sets the defaults in the environment; calling it again changes nothing.
 
-  It must be called before JAX is imported, because JAX reads them only once.
+  It must be called before JAX is imported, because JAX reads the environment only once.
   """
   if os.environ.get('GOOGLENET_JAX_KEEP_PAGES') == '1':
     keep_pages()  # in each process, because child processes do not inherit it
@@ -52,7 +52,7 @@ def configure() -> None:
       stacklevel=2,
     )
   flags = os.environ.get('XLA_FLAGS', '').strip()
-  # A value that does not start with a dash is the name of a file of flags, and stays unchanged.
+  # A value that does not start with a dash is the name of a file with flags and is left unchanged.
   if _FUSION not in flags and flags[:1] in ('', '-') and accepts(_DOTS_IN_YNNPACK):
     os.environ['XLA_FLAGS'] = f'{flags} {_DOTS_IN_YNNPACK}'.strip()
   if cache := _compilation_cache():
@@ -65,9 +65,9 @@ def keep_pages() -> bool:
   """Makes this process keep the memory that it frees, if the C library is glibc.
 
   After each step, glibc returns the memory of temporary arrays to the system, and the next step
-  waits for as many new pages: a fifth of a training step on two cores. With this setting the
-  process keeps its peak memory, which is mostly due to compiling the network; therefore it is
-  optional.
+  waits for as many new pages: a fifth of a training step on two cores. With this setting, the
+  process keeps its peak memory, most of which was for compiling the network; therefore the setting
+  is optional.
 
   Returns:
     Whether the C library accepted the setting.
@@ -76,7 +76,7 @@ def keep_pages() -> bool:
     mallopt = ctypes.CDLL('libc.so.6').mallopt
   except (OSError, AttributeError):
     return False
-  # Only in the main arena, since only this one grows without bounds, and never in separate maps.
+  # Only in the main arena, since no other grows without bounds, and never in separate maps.
   trim_threshold, mmap_max, arena_max = -1, -4, -8
   return all(mallopt(*pair) for pair in ((arena_max, 1), (mmap_max, 0), (trim_threshold, -1)))
 
@@ -84,7 +84,7 @@ def keep_pages() -> bool:
 def cheapest_level() -> int:
   """The lowest `xla_backend_optimization_level` at which this jaxlib compiles correctly for a CPU.
 
-  Level 0 of jaxlib 0.12 gives wrong gradients (docs/known_problems.md).
+  With jaxlib 0.12, level 0 gives wrong gradients (docs/known_problems.md).
   """
   from jaxlib import version
 
@@ -94,14 +94,14 @@ def cheapest_level() -> int:
 def accepts(flag: str) -> bool:
   """Whether this jaxlib knows an XLA flag and accepts its value.
 
-  Only jaxlib can tell, and XLA ends the process if it rejects a flag, so a separate process tries
-  it (0.15 s). The answer is cached in `cache_dir()` for as long as jaxlib's files are unchanged.
+  Only jaxlib knows, and XLA ends the process if it rejects a flag, so a separate process tries the
+  flag (0.15 s). The answer is cached in `cache_dir()` for as long as jaxlib's files are unchanged.
 
   Args:
     flag: the flag and its value, as in `XLA_FLAGS` (`--name=value`).
 
   Returns:
-    False also if there is no answer, because jaxlib does not load or the process cannot be started.
+    Whether it does; also False if jaxlib does not load or the process cannot be started.
   """
   installed = _installed_jaxlib()
   if not installed:
@@ -116,7 +116,7 @@ def accepts(flag: str) -> bool:
 
 
 def _installed_jaxlib() -> str:
-  """Identifies the jaxlib that would be imported by folder, file sizes and times; '' if none."""
+  """Folder, file sizes and times of the jaxlib that would be imported; '' if there is none."""
   spec = importlib.util.find_spec('jaxlib')
   if spec is None or not spec.submodule_search_locations:
     return ''
@@ -158,7 +158,7 @@ def _kept_answer(key: str) -> str | None:
 
 def _keep_answer(key: str, answer: str) -> None:
   if folder := _writable_folder('xla_flags'):
-    # An incomplete answer, from a full disk or another process at this moment, counts as none.
+    # An incomplete answer, left by a full disk or being written by another process, is ignored.
     with contextlib.suppress(OSError):
       (folder / key).write_text(answer)
 

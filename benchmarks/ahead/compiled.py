@@ -1,4 +1,4 @@
-"""Compiles a function and its gradient for a machine that need not be at hand, for its figures."""
+"""Compiles a function and its gradient for a machine, possibly absent, to get predictions."""
 
 import time
 from collections.abc import Callable
@@ -18,10 +18,10 @@ def with_gradient(
 
   Args:
     function: (parameters, x) -> y.
-    params: shapes and types of the parameters, which are on every chip.
+    params: shapes and dtypes of the parameters, which are on every chip.
     before: the shape of x, whose first axis is split over the chips.
     after: the shape of y.
-    target: the machine, after `targets.prepare` was called for it.
+    target: the machine, for which `targets.prepare` has been called.
   """
   import jax
   import jax.numpy as jnp
@@ -49,7 +49,7 @@ def with_gradient(
 
 
 def figures(predicted: Any, memory: Any, seconds: float) -> dict[str, Any]:
-  """The figures that benchmarks print about a program, per chip.
+  """The figures that benchmarks print for a program, per chip.
 
   Args:
     predicted: a `Prediction`.

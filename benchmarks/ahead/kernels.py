@@ -1,9 +1,9 @@
-"""What compilers predict of GoogLeNet's pools and normalizations alone, by the form of each.
+"""Compilers' predictions for GoogLeNet's pools and normalizations alone, in each form.
 
   python benchmarks/ahead/kernels.py --target=tpu:v5e:1x1 norm1=slices norm1=matrix pool1=window
 
 Each part is compiled with its gradient for 256 images in bfloat16; nothing is computed. The
-target's compiler must be installed: see docs/compile.md.
+target's compiler has to be installed: see docs/compile.md.
 """
 
 import argparse
@@ -16,7 +16,7 @@ from compiled import with_gradient
 from googlenet_jax.analysis.ahead import targets
 
 IMAGES = 256
-# Shape of the input; window and stride of a max pool, None for normalization.
+# Shape of the input; window and stride of a max pool, or None for normalization.
 PARTS: dict[str, tuple[tuple[int, int, int], tuple[int, int] | None]] = {
   'norm1': ((56, 56, 64), None),
   'norm2': ((56, 56, 192), None),

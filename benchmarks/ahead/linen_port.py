@@ -1,9 +1,9 @@
-"""GoogLeNet in linen as it is commonly written, for `targets.py` to compare the package with.
+"""GoogLeNet as it is commonly written in linen, so that `targets.py` can compare the package to it.
 
 Each layer is the closest one in Flax: `nn.Conv`, `nn.max_pool`, `nn.BatchNorm`. Local response
 normalization is the formula with a power, and the branches of a module are separate. Parameters
-have the names and shapes of `googlenet_jax.models`, except for batch normalization: `conv1_bn` is
-next to `conv1`. Only the full and the small stem with SAME padding are supported.
+have the same names and shapes as in `googlenet_jax.models`, except for batch normalization, where
+`conv1_bn` is next to `conv1`. Only the full and the small stem with SAME padding are supported.
 """
 
 from collections.abc import Sequence
@@ -22,7 +22,7 @@ from googlenet_jax.models.kernels import LRN
 
 
 class LinenGoogLeNet(Network):
-  """The whole network, with the fields of the package's network, so that one step trains both."""
+  """The whole network, with the same fields as the package's, so that one step trains both."""
 
   architecture: Architecture = Architecture()
 
@@ -157,7 +157,7 @@ def _conv(
 
 
 def _local_response_norm(x: jax.Array, lrn: LRN) -> jax.Array:
-  """The formula as printed, in the type of `x`."""
+  """The formula as printed, in the dtype of `x`."""
   window, strides = (1, 1, 1, lrn.size), (1, 1, 1, 1)
   squares = lax.reduce_window(x * x, 0.0, lax.add, window, strides, 'SAME')
   return x / (lrn.k + lrn.alpha / lrn.size * squares) ** lrn.beta

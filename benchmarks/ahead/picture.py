@@ -15,8 +15,8 @@ TICKS = {1 / 8: '1/8', 1 / 4: '1/4', 1 / 2: '1/2', 1: "paper's", 2: '2', None: '
 
 
 def draw(records: Sequence[Record], theme: themes.Theme) -> Any:
-  """Draws a panel per branch: costs relative to those with the paper's reduction, on log scales."""
-  # Modules for which only multiply-adds are known have no row.
+  """Draws a panel per branch: costs relative to the paper's reduction, on logarithmic scales."""
+  # Modules with nothing but multiply-adds have no row.
   rows = dict.fromkeys(r['module'] for r in records if r['predicted'] or r['measured'])
   height = EDGES + ROW * len(rows)
   canvas = themes.new_figure(WIDTH, height)
@@ -57,7 +57,7 @@ def _tick(record: Record) -> str:
 
 
 def _styles(shown: Sequence[str], theme: themes.Theme) -> dict[str, dict[str, Any]]:
-  """Colors by the kind of machine; computed figures have the color of the text."""
+  """Styles by kind of machine; computed figures have the color of the text."""
   colors = {'tpu': theme.accent, 'gpu': theme.second, CPU: theme.faint}
   styles: dict[str, dict[str, Any]] = {
     MACS: {'color': theme.ink, 'linewidth': 2, 'marker': '_', 'markersize': 7}

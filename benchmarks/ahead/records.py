@@ -1,4 +1,4 @@
-"""The costs of branches with a reduction, as stored by `reductions.py` and as a table."""
+"""The costs of branches with different reductions, as stored by `reductions.py` and as a table."""
 
 from typing import Any
 
@@ -14,7 +14,7 @@ Record = dict[str, Any]
 
 
 def counted(module: str, branch: str, factor: float | None) -> Record:
-  """A branch with the multiply-adds of its forward pass for one image."""
+  """A branch, with the multiply-adds of its forward pass for one image."""
   from googlenet_jax.models.googlenet.inception import TABLE1
 
   (side, channels), kernel = MODULES[module], BRANCHES[branch]
@@ -55,13 +55,13 @@ def cost(record: Record, what: str) -> float | None:
 
 
 def columns(records: list[Record]) -> list[str]:
-  """The kinds of costs that records have, multiply-adds first."""
+  """The kinds of costs in the records, multiply-adds first."""
   names = dict.fromkeys(name for record in records for name in record['predicted'])
   return [MACS, *names, *([CPU] if any(record['measured'] for record in records) else [])]
 
 
 def relative(records: list[Record], record: Record, what: str) -> float | None:
-  """The cost of a branch relative to that of the same branch with the paper's reduction."""
+  """The cost of a branch divided by that of the same branch with the paper's reduction."""
   key = (record['module'], record['branch'], 1)
   paper = next(r for r in records if (r['module'], r['branch'], r['factor']) == key)
   own, whole = cost(record, what), cost(paper, what)

@@ -1,13 +1,13 @@
-"""What a 1x1 reduction saves: multiply-adds, predicted for TPUs and a GPU, measured on this CPU.
+"""The savings of a 1x1 reduction: computed, predicted for TPUs and a GPU, measured on this CPU.
 
   python benchmarks/ahead/reductions.py --targets=tpu:v5e:1x1,gpu:h100:1 --measure \\
     --data=docs/hardware/reductions.json --figures=docs/hardware
 
-Two branches of an Inception module, a 1x1 reduction and the 3x3 or 5x5 convolution after it, are
-compiled separately with their gradients: with the paper's reduction, with multiples of it, and
+Two branches of an Inception module, each a 1x1 reduction and the 3x3 or 5x5 convolution after it,
+are compiled separately with their gradients: with the paper's reduction, with multiples of it, and
 without any, as in the naive module of Figure 2a. Results that are already in `--data` are kept and
-not repeated, so that targets can be added one by one. See docs/compile.md for targets and what they
-need.
+not repeated, so that targets can be added one by one. See docs/compile.md for targets and their
+requirements.
 """
 
 import argparse
@@ -31,7 +31,7 @@ ROUNDS = 5
 
 
 def main() -> None:
-  """Adds the requested figures to the data, and prints all as a table."""
+  """Adds the requested figures to the data, and prints all of it as a table."""
   parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
   parser.add_argument('--targets', default='', help='separated by commas; see docs/compile.md')
   parser.add_argument('--measure', action='store_true', help='on this CPU, in float32')
@@ -105,10 +105,10 @@ def _predicted(record: Record, target: targets.Target, images: int) -> dict[str,
 
 
 def _measure(records: list[Record], images: int, rounds: int) -> None:
-  """Times branches with their gradients; the factors of a branch take turns.
+  """Times branches with their gradients, alternating between a branch's reductions.
 
-  Seconds are processor time over all threads, which measures the work even on a shared machine,
-  though less precisely.
+  Seconds are processor time over all threads, which measures the work even on a shared machine, if
+  less precisely.
   """
   for module in MODULES:
     for branch in BRANCHES:

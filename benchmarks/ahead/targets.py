@@ -1,14 +1,14 @@
-"""What compilers for TPUs and GPUs predict of GoogLeNet, beside a plain port to linen, as ratios.
+"""TPU and GPU compilers' predictions for GoogLeNet and for a plain linen port of it, as ratios.
 
   python benchmarks/ahead/targets.py
   python benchmarks/ahead/targets.py inception_4a@tpu:v6e:1x1 small@tpu:v5e:2x2 --format=json
 
-A case is what to compile and the machine to compile for, in bfloat16; nothing is computed, and the
-machines need not be at hand: see docs/compile.md for targets and what they need. `stem` and
-`inception_3a` to `inception_5b` are these parts of `table1` with their gradients, for 256 images.
-`table1`, `bn` and `small` are whole training steps of `googlenet train`, with both heads, for 256
-images (64 for `small`). The port (`linen_port.py`) is trained by the same step. Without cases, a
-short list is compiled. Compiling a whole step for a TPU takes many minutes.
+A case names what to compile, in bfloat16, and the machine to compile for. Nothing is computed, and
+the machines need not be present; docs/compile.md describes targets and their requirements. `stem`
+and `inception_3a` to `inception_5b` are these parts of `table1` with their gradients, for 256
+images. `table1`, `bn` and `small` are whole training steps of `googlenet train`, with both heads,
+for 256 images (64 for `small`). The port (`linen_port.py`) is trained by the same step. Without
+cases, a short list is compiled. Compiling a whole step for a TPU takes many minutes.
 """
 
 import argparse
@@ -76,7 +76,7 @@ def case_of(text: str, images: int | None = None) -> Case:
   """Parses `NETWORK@TARGET`.
 
   Raises:
-    UserError: the network or the target is not an accepted one; names those accepted.
+    UserError: the network or the target is unknown; names what is accepted.
   """
   network, _, name = text.partition('@')
   if network not in (*STEPS, *PARTS):
@@ -88,7 +88,7 @@ def case_of(text: str, images: int | None = None) -> Case:
 
 
 def compared(case: Case, contestants: Sequence[str] = CONTESTANTS) -> dict[str, Any]:
-  """The predictions for the contestants per chip and, with both, the port's figures over ours."""
+  """Predictions for the contestants per chip and, with both, the port's figures divided by ours."""
   compile_one = _step if case.network in STEPS else _part
   found = {contestant: compile_one(case, contestant) for contestant in contestants}
   ours, port = found.get('ours', {}), found.get('port', {})

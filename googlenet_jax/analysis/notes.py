@@ -1,8 +1,8 @@
 """Compares computed rows with printed ones and explains why a cell differs.
 
-Cells are compared only if they can be: multiply-adds only if the maps have the printed sizes.
-Claims about the paper are made only for rows with the printed layers, or with those of the audit's
-hypothesis if it has one, and every such claim is computed here.
+Multiply-adds are compared only if the maps have the printed sizes. Claims about the paper are made
+only for rows with the printed layers, or with those of the audit's hypothesis if it has one, and
+every such claim is computed here.
 """
 
 import dataclasses
@@ -156,7 +156,9 @@ class _Notes:
       yield _Cell(printed.macs, mega(row.macs), self.macs(row), there)
 
   def params(self, row: Row) -> str | None:
-    """How a row's parameters give the printed figure: '' by rounding its weights, None not at all.
+    """How a row's parameters give the printed figure, in words, or None if they do not.
+
+    The words are empty if the rounded number of weights is the printed figure.
 
     Papers seldom say whether they count biases or how they round, and no single rule fits them all.
     """

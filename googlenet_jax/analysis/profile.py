@@ -1,7 +1,7 @@
-"""A trace of training steps: the share of time by module, and what the device waited for.
+"""A trace of training steps: each module's share of the time, and what the device waited for.
 
-It is read by JAX's own reader of what its profiler writes (`jax.profiler.ProfileData`). Operations
-are known by their names in the compiled program, whose scopes a run keeps beside the trace.
+Traces are read with JAX's own `jax.profiler.ProfileData`. They identify operations by name in the
+compiled program; a run stores the scope of each operation beside the trace.
 """
 
 import collections
@@ -16,10 +16,10 @@ from googlenet_jax.analysis.ahead.program import module_of
 from googlenet_jax.errors import UserError
 
 RECORD = 'programs.json'
-"""What a run writes last into the folder of a trace: steps, devices, scopes of operations."""
+"""The last file that a run writes into a trace's folder: steps, devices, scopes of operations."""
 
 STEP, PART = 'train', 'googlenet: '
-"""Names of events in the trace: a step, and what the parts of a step begin with."""
+"""Event names in the trace: that of a step, and the prefix for the parts of a step."""
 
 BETWEEN = 'other work of the host'
 OUTSIDE = '(outside the network)'
@@ -27,7 +27,7 @@ UNKNOWN = '(unknown)'
 
 
 class Span(NamedTuple):
-  """Nanoseconds in which something went on."""
+  """An interval of time, in nanoseconds."""
 
   start: float
   end: float
@@ -43,23 +43,23 @@ class ModuleTime:
 
   @property
   def total(self) -> float:
-    """Both."""
+    """Forward and backward."""
     return self.forward + self.backward
 
 
 @dataclasses.dataclass(frozen=True)
 class Profile:
-  """What a trace says.
+  """The figures taken from a trace.
 
   Attributes:
-    trace: the file, which other tools read as well.
-    steps: the first and the last step.
-    device: kind of the devices.
+    trace: the trace's file, which other tools can read as well.
+    steps: the first and the last traced step.
+    device: the kind of device.
     devices: number of devices of the run.
-    seconds: time between the beginning of the first step and the end of the last.
-    busy: seconds of these in which some operation ran.
-    waited: seconds in which none did, by what the host was about.
-    modules: the modules, the costliest first.
+    seconds: time from the beginning of the first step to the end of the last.
+    busy: how many of these seconds had an operation running.
+    waited: the other seconds, by what the host was doing.
+    modules: time by module, the longest first.
   """
 
   trace: pathlib.Path
@@ -76,7 +76,7 @@ def read(folder: pathlib.Path) -> Profile:
   """Reads the trace in a folder.
 
   Raises:
-    UserError: there is none, it cannot be read, or the installed JAX has no reader.
+    UserError: there is no trace, it cannot be read, or the installed JAX has no reader.
   """
   import jax
 
@@ -99,7 +99,7 @@ def read(folder: pathlib.Path) -> Profile:
 
 @dataclasses.dataclass
 class _Events:
-  """What counts of a trace: operations by thread or stream, steps, parts of the host's work."""
+  """The events that are used: operations by thread or stream, steps, parts of the host's work."""
 
   operations: list[list[tuple[Span, str, str]]] = dataclasses.field(default_factory=list)
   steps: list[Span] = dataclasses.field(default_factory=list)
@@ -112,7 +112,7 @@ def _events(data: Any, programs: Mapping[str, Mapping[str, str]]) -> _Events:
     device = plane.name.startswith('/device:')
     for line in plane.lines:
       if device and line.name != 'XLA Ops' and not line.name.startswith('Stream'):
-        continue  # whole steps and programs once more
+        continue  # these lines show the same time again, as whole steps and programs
       operations = []
       for event in line.events:
         name, span = event.name, Span(event.start_ns, event.end_ns)
@@ -132,9 +132,9 @@ def _events(data: Any, programs: Mapping[str, Mapping[str, str]]) -> _Events:
 def _operation(
   name: str, stats: Mapping[str, Any], device: bool, programs: Mapping[str, Mapping[str, str]]
 ) -> tuple[str, str] | None:
-  """The program and the operation of an event; None where it is of none."""
+  """The program and operation that an event belongs to, or None."""
   operation = str(stats.get('hlo_op', ''))
-  if not operation and device:  # a TPU's events are named by the operation's whole text
+  if not operation and device:  # a TPU's events are named after the operation's whole text
     operation = name.partition(' = ')[0].lstrip('%')
   if not operation:
     return None
@@ -168,7 +168,7 @@ def _profile(trace: pathlib.Path, record: Mapping[str, Any], events: _Events) ->
 def _modules(
   lines: Iterable[list[tuple[Span, str, str]]], record: Mapping[str, Any]
 ) -> tuple[ModuleTime, ...]:
-  """Seconds by module; of an operation that runs others, such as a loop, what they leave of it."""
+  """Seconds by module; an operation that runs others, such as a loop, counts without their time."""
   times: dict[str, list[float]] = collections.defaultdict(lambda: [0.0, 0.0])
   for line in lines:
     for own, program, operation in _own_time(line):
@@ -180,7 +180,7 @@ def _modules(
 
 
 def _module(program: str, scope: str, network: str) -> tuple[str, bool]:
-  """The module of an operation, and whether the backward pass runs there."""
+  """The module of an operation, and whether the operation is in the backward pass."""
   if 'train_step' not in program:  # evaluation, batches drawn on the device, ...
     return f'({program.partition("_")[2] or program})', False
   if not scope:
@@ -191,7 +191,7 @@ def _module(program: str, scope: str, network: str) -> tuple[str, bool]:
 
 
 def _own_time(line: list[tuple[Span, str, str]]) -> Iterator[tuple[float, str, str]]:
-  """Nanoseconds of each event of a thread without those of the events inside it."""
+  """The nanoseconds of each event of a thread, excluding those of events inside it."""
   open_events: list[list[Any]] = []  # end, own time, program, operation
   for span, program, operation in sorted(line, key=lambda event: (event[0].start, -event[0].end)):
     while open_events and open_events[-1][0] <= span.start:
@@ -216,7 +216,7 @@ def _gaps(spans: Iterable[Span], window: Span) -> Iterator[Span]:
 
 
 def _waited(gaps: Iterable[Span], parts: Iterable[tuple[Span, str]]) -> dict[str, float]:
-  """Seconds of the gaps by the part of the host's work that went on meanwhile."""
+  """Seconds of the gaps, by what the host was doing in them."""
   known = sorted(parts)
   waited: dict[str, float] = collections.defaultdict(float)
   for gap in gaps:
@@ -232,7 +232,7 @@ def _waited(gaps: Iterable[Span], parts: Iterable[tuple[Span, str]]) -> dict[str
 
 
 def values(profile: Profile) -> dict[str, Any]:
-  """The figures for programs; shares are of the operations' time, and of the whole time."""
+  """The figures for programs; modules' shares are of the operations' time, others of all time."""
   total = sum(module.total for module in profile.modules)
   return {
     'trace': str(profile.trace),

@@ -54,7 +54,7 @@ def contractions(function: Callable[..., Any], *arguments: Any) -> tuple[list[Co
   Raises:
     NotImplementedError: the number of contractions is not known, as inside a `while`.
   """
-  # Flax puts the names of modules into the trace only if it is told to.
+  # By default, Flax may leave the names of modules out of the trace.
   with nn.override_named_call(True):
     closed, outputs = jax.make_jaxpr(function, return_shape=True)(*arguments)
   return contractions_in(closed), outputs

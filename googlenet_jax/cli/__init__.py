@@ -1,7 +1,7 @@
 """The command line: one file per subpackage, with the flags of each command next to its function.
 
-A command is added by a function that declares its flags and the function to run, and by a line in
-`_COMMANDS`. Commands import what they need when they run, so that `googlenet --help` is fast.
+Each command is added by a function that declares its flags and the function to run, and that is
+listed in `_COMMANDS`. Commands import what they need when they run, so `googlenet --help` is fast.
 """
 
 import argparse
@@ -25,7 +25,7 @@ from googlenet_jax.cli import (
 from googlenet_jax.cli.failures import print_failure
 from googlenet_jax.errors import Preempted, UserError
 
-# In the order in which `googlenet --help` lists them.
+# In the order of `googlenet --help`.
 _COMMANDS = (
   training.add_demo,
   training.add_train,
@@ -56,7 +56,7 @@ def main(argv: list[str] | None = None) -> int:
   options = _parse(sys.argv[1:] if argv is None else argv)
   _log_to_stderr()
   runtime.configure()
-  atexit.register(gc.freeze)  # or else Python's end searches all of JAX for garbage: a second
+  atexit.register(gc.freeze)  # otherwise Python searches all of JAX for garbage at exit: a second
   try:
     options.run(options)
   except (UserError, KeyboardInterrupt, BrokenPipeError, Preempted) as error:
@@ -70,7 +70,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _parse(argv: list[str]) -> argparse.Namespace:
-  """A command's flags, with its name, its function, all arguments and those left over."""
+  """The command's parsed flags, its name and function, all arguments, and those not parsed."""
   parser = argparse.ArgumentParser(
     prog='googlenet', description='Train, evaluate, convert and analyze GoogLeNet in JAX.'
   )
@@ -87,8 +87,8 @@ def _parse(argv: list[str]) -> argparse.Namespace:
 
 def _log_to_stderr() -> None:
   handler = logging.StreamHandler(sys.stderr)
-  # Orbax's threads log pages about errors that we also get as exceptions and print in one line;
-  # MLflow's client logs each try at a server that is gone.
+  # Orbax's threads log pages about errors that also reach us as exceptions, which we print in one
+  # line; MLflow's client logs each attempt to reach a server that is gone.
   handler.addFilter(lambda record: record.name not in ('absl', 'urllib3.connectionpool'))
   logging.basicConfig(format='%(message)s', handlers=[handler], level=logging.WARNING)
   logging.getLogger('googlenet_jax').setLevel(logging.INFO)

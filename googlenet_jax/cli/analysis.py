@@ -45,7 +45,7 @@ def _table(options: argparse.Namespace) -> None:
 
   try:
     knobs = parse_knobs(options.family, _pairs(options.more))
-  except UserError as error:  # an error in a flag, reported like argparse's own
+  except UserError as error:  # an error in a flag, reported the way argparse does
     options.error(str(error))
   found = audit(
     options.family,
@@ -163,8 +163,8 @@ def add_probe(commands: Any) -> None:
     commands,
     'probe',
     _probe,
-    "Measure the gradients of a config's first iterations by depth, without auxiliary heads and "
-    'with them, and suggest where heads belong.',
+    "Measure the gradients of a config's first iterations by depth, without and with auxiliary "
+    'heads, and suggest where to attach heads.',
     takes_more=True,
     usage='googlenet probe --config=FILE.py[:ARGUMENT] [--iterations=N] [--seeds=N] '
     '[--config.KEY=VALUE ...]',

@@ -14,7 +14,7 @@ from googlenet_jax.downloads.published import PUBLISHED, Published
 from googlenet_jax.errors import UserError
 
 MIRROR = 'GOOGLENET_MIRROR'
-"""The environment variable with the default of --mirror."""
+"""The environment variable with the default for --mirror."""
 
 
 def add_download(commands: Any) -> None:
@@ -32,7 +32,7 @@ def add_download(commands: Any) -> None:
   where.add_argument(
     '--mirror',
     metavar='URL',
-    help=f'address with the same files, instead of the published one (default: ${MIRROR})',
+    help=f'address of a folder with the same files, to use instead (default: ${MIRROR})',
   )
   where.add_argument(
     '--from',

@@ -1,4 +1,4 @@
-"""How a failed command ends: with one line on stderr, and its exit status."""
+"""How a failed command ends: with one line on stderr and an exit status."""
 
 import sys
 import traceback
@@ -12,7 +12,7 @@ def print_failure(command: str, error: BaseException) -> int:
     return 1
   message, status = 'interrupted', 130
   if isinstance(error, UserError):
-    message, status = ' '.join(str(error).split()), 1  # one line, whatever text the user gave
+    message, status = ' '.join(str(error).split()), 1  # one line, even if it quotes line breaks
   elif isinstance(error, Preempted):
     message, status = f'{error}; run the same command again to continue', RUN_ME_AGAIN
   elif not isinstance(error, KeyboardInterrupt):

@@ -30,15 +30,15 @@ def command(
   takes_more: bool = False,
   **more: Any,
 ) -> argparse.ArgumentParser:
-  """Adds a command and returns its parser, to which its own flags are added.
+  """Adds a command and returns its parser, so that the caller can add flags to it.
 
   Args:
     commands: the result of `add_subparsers`.
     name: the command's name.
     run: the function that runs the command, given its parsed flags.
     text: one sentence for `googlenet --help` and the command's own help.
-    takes_more: whether further arguments are accepted and stored in `options.more`: `--config` and
-      its overrides, or a network's knobs.
+    takes_more: whether to accept other arguments (`--config` and its overrides, or a network's
+      knobs) and store them in `options.more`.
     **more: keyword arguments of `ArgumentParser`.
   """
   parser: argparse.ArgumentParser = commands.add_parser(name, help=text, description=text, **more)
@@ -81,7 +81,7 @@ def add_format(parser: argparse.ArgumentParser, *more: str) -> None:
 
 
 def add_cache_dir(parser: argparse.ArgumentParser) -> None:
-  """Adds `--cache_dir`, whose value `cache_dir` returns."""
+  """Adds `--cache_dir`; the function `cache_dir` returns its value."""
   parser.add_argument(
     '--cache_dir',
     type=pathlib.Path,
@@ -91,19 +91,19 @@ def add_cache_dir(parser: argparse.ArgumentParser) -> None:
 
 
 def cache_dir(options: argparse.Namespace) -> pathlib.Path:
-  """The folder that `--cache_dir` names, or the default one."""
+  """The folder given by `--cache_dir`, or the default folder."""
   return options.cache_dir or runtime.cache_dir()
 
 
 def local_runs(options: argparse.Namespace) -> list[pathlib.Path]:
-  """The folders that `--workdir` names, or copies of runs in buckets."""
+  """The folders given by `--workdir`; for runs in buckets, their local copies."""
   from googlenet_jax.training.run.staged import local_run
 
   return [local_run(one, cache_dir(options)) for one in options.workdir]
 
 
 def local_weights(options: argparse.Namespace) -> list[pathlib.Path]:
-  """The files that `--weights` names, or copies of objects."""
+  """The files given by `--weights`; for objects in buckets, their local copies."""
   from googlenet_jax.storage.reading import local_file
 
   return [local_file(one, cache_dir(options)) for one in options.weights]
@@ -134,14 +134,14 @@ def positive(text: str) -> int:
 
 
 def refuse(options: argparse.Namespace, names: Sequence[str], why: str) -> None:
-  """Raises UserError for the first of `names` that was given; `{name}` in `why` is its name."""
+  """Raises UserError if a flag in `names` was given; `{name}` in `why` stands for its name."""
   for name in names:
     if getattr(options, name):
       raise UserError(f'--{name}: {why.format(name=name)}')
 
 
 def say(line: str) -> None:
-  """Prints what is being done on stderr."""
+  """Prints a line about what is being done on stderr."""
   print(line, file=sys.stderr)
 
 
@@ -171,7 +171,7 @@ def counter(size: bool = False) -> Iterator[Callable[[int, int], None]]:
 
 
 def program() -> str:
-  """The command line that starts this program, as the user can type it."""
+  """The command that starts this program, as the user can type it."""
   if shutil.which('googlenet'):
     return 'googlenet'
   near = os.path.relpath(sys.executable)

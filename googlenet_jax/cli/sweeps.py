@@ -76,8 +76,8 @@ def add_sweep(commands: Any) -> None:
   sweep.add_argument(
     '--apply',
     action='store_true',
-    help='with --on=kubernetes: create the written objects with kubectl; with --on=tpu: run the '
-    'gcloud commands, instead of printing them, until all members are done',
+    help='with --on=kubernetes: create the objects in the manifests with kubectl; with --on=tpu: '
+    'run the gcloud commands instead of printing them, until all members are done',
   )
   sweep.add_argument(
     '--tpu',

@@ -185,8 +185,9 @@ def add_profile(commands: Any) -> None:
     'profile',
     _profile,
     "Print each module's share of a run's time, and what the device waited for.",
-    epilog='Reads the newest trace in WORKDIR/profile, made by --config.profile=100:105, for '
-    'example. With --steps, asks a run in progress for one, which starts when the run next logs.',
+    epilog='Reads the newest trace in WORKDIR/profile, such as the one that '
+    '--config.profile=100:105 makes. With --steps, asks a run in progress to make one, beginning '
+    'when it next logs.',
   )
   parser.add_argument(
     'workdir',

@@ -17,7 +17,7 @@ def add_convert(commands: Any) -> None:
     commands,
     'convert',
     _convert,
-    'Convert weights of a run, Caffe, PyTorch or Flax to the format of this package, and back.',
+    "Convert weights from a run, Caffe, PyTorch or Flax to this package's format, and back.",
   )
   convert.add_argument(
     'source',
@@ -41,12 +41,13 @@ def add_convert(commands: Any) -> None:
     '--classes', type=pathlib.Path, help='text file with the names of the classes, one per line'
   )
   convert.add_argument(
-    '--family', help='family of the network, if SRC does not say (default: googlenet)'
+    '--family', help='family of the network, if SRC does not specify it (default: googlenet)'
   )
-  convert.add_argument('--variant', help='variant of the network, if SRC does not say')
+  convert.add_argument('--variant', help='variant of the network, if SRC does not specify it')
   convert.add_argument(
     '--preprocessing',
-    help='preprocessing used in training, if SRC does not say: caffe, cifar10, imagenet or slim',
+    help='preprocessing used in training, if SRC does not specify it: caffe, cifar10, imagenet or '
+    'slim',
   )
   convert.add_argument('--parameters', **flags.PARAMETERS)
   convert.add_argument(

@@ -1,8 +1,8 @@
-"""Random views of training images and the one view of test images, uint8 in and out.
+"""Random views of training images, and the single view of test images; uint8 in and out.
 
-Every image takes the same random draws in the same order, whatever is switched on. Two runs that
-differ in one switch thus share the draws for all others: turning off the mirror does not change
-crops and colors.
+Every image takes the same random draws in the same order, whichever augmentations are enabled. Two
+runs that differ in one of them thus share the draws for all others: disabling the mirror does not
+change crops and colors.
 """
 
 import dataclasses
@@ -20,13 +20,13 @@ CROPS = ('none', 'pad', 'area')
 
 @dataclasses.dataclass(frozen=True)
 class Augmentation:
-  """What may happen to a training image; the defaults do nothing.
+  """The random changes to a training image; by default there are none.
 
   Attributes:
-    crop: 'none' resizes the shorter side and takes the central square; 'pad' then pads it with
-      black and cuts out a random square of the old size; 'area' resizes a random box.
+    crop: 'none' resizes the shorter side and takes the central square; 'pad' also pads it with
+      black and crops a random square of the original size; 'area' crops and resizes a random box.
     pad: pixels that 'pad' adds on each side.
-    area: smallest and largest fraction of the image that 'area' cuts out.
+    area: smallest and largest fraction of the image that 'area' crops.
     aspect: smallest and largest width / height of that box.
     interpolation: 'linear', 'area', 'nearest', 'cubic', 'random' (one of these four, with equal
       probability) or 'auto' ('area' to shrink, 'linear' to enlarge).
@@ -36,7 +36,7 @@ class Augmentation:
     lighting: standard deviation of the noise along the principal components of ImageNet's colors.
 
   Raises:
-    UserError: for a value out of range, naming its key in the config, `data.augment.`...
+    UserError: a value is out of range; names its config key, `data.augment.*`.
   """
 
   crop: str = 'none'
@@ -92,13 +92,13 @@ PRESETS: dict[str, Augmentation] = {
 
 
 def from_config(values: Mapping[str, Any]) -> Augmentation:
-  """The preset that `values['preset']` names, overridden by all other values that are not None.
+  """The preset named by `values['preset']`, overridden by all other values that are not None.
 
   Args:
     values: the config's `data.augment`: `preset` and any fields of `Augmentation`.
 
   Raises:
-    UserError: for an unknown preset or a value out of range, naming the key.
+    UserError: the preset is unknown, or a value is out of range; names the key.
   """
   preset = values['preset']
   changes = {k: value for k, value in values.items() if k != 'preset' and value is not None}
@@ -133,8 +133,8 @@ def train_transform(
   Args:
     image: uint8[h, w, 3], RGB, at least 1 x 1; not changed.
     image_size: side of the result.
-    augmentation: what may happen to an image.
-    rng: generator that 10 uniform and 3 normal draws are taken from, whatever `augmentation` is.
+    augmentation: the random changes to the image.
+    rng: a generator, which gives 10 uniform and 3 normal draws, whatever `augmentation` is.
 
   Returns:
     uint8[image_size, image_size, 3], contiguous, sharing no memory with `image`.
@@ -152,19 +152,19 @@ def train_transform(
 def test_transform(image: np.ndarray, image_size: int, resize: int) -> np.ndarray:
   """The central square of a test image.
 
-  The shorter side becomes `resize` pixels, shrunk by area averaging, which does not alias, or
-  enlarged bilinearly. If an image is over 4 times as long as wide, only its middle is resized.
+  The shorter side is resized to `resize` pixels: shrunk by area averaging, which does not alias, or
+  enlarged bilinearly. If one side is over 4 times the other, only the image's middle is resized.
 
   Args:
     image: uint8[h, w, 3], RGB, at least 1 x 1; not changed.
     image_size: side of the result.
-    resize: shorter side before the cut, at least `image_size`.
+    resize: shorter side before cropping, at least `image_size`.
 
   Returns:
     uint8[image_size, image_size, 3], contiguous, sharing no memory with `image`.
 
   Raises:
-    UserError: if `resize` is below `image_size`.
+    UserError: `resize` is below `image_size`.
   """
   if resize < image_size:
     raise UserError(f'data.resize={resize}: expected at least data.image_size={image_size}')
@@ -189,7 +189,7 @@ def _crop(image, size, augmentation, draws):
 
 
 def _color_amounts(augmentation, draws):
-  """The distortions that are switched on, as arguments of `color.distort`."""
+  """The enabled distortions, as arguments of `color.distort`."""
   amounts = {}
   for key in ('brightness', 'contrast', 'saturation'):
     if strength := getattr(augmentation, key):

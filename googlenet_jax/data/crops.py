@@ -1,19 +1,19 @@
 """The crops of a test image: 1, 10 or 144 (section 7), as boxes of whole pixels.
 
-For a network that takes images of s x s pixels:
+For a network whose input is s x s pixels:
 
-- 1: the shorter side becomes `resize` pixels, and the central s x s pixels are cut.
+- 1: the shorter side is resized to `resize` pixels, and the central s x s pixels are cropped.
 - 10: the center and the four corners of the same resized image, and their mirror images.
-- 144: the shorter side becomes 256, 288, 320 and 352 pixels, times s / 224 and rounded. Each of the
-  four gives its left, central and right square (portraits: top, central and bottom). Each square
-  gives its four corners and its center, s x s, and the whole square resized to s x s. Each of these
-  comes with its mirror image: 4 * 3 * 6 * 2.
+- 144: the shorter side is resized to 256, 288, 320 and 352 pixels, times s / 224 and rounded. Each
+  of these four images gives its left, central and right square (portraits: top, central and
+  bottom). Each square gives its four corners and its center, s x s, and the whole square resized
+  to s x s. Each of these comes with its mirror image: 4 * 3 * 6 * 2.
 
-At 224 with `resize` 256 the single crop is among the ten, and these are among the 144. If an image
-is over 4 times as long as wide, all crops are cut from its middle part, 4 times as long as wide.
+At 224 with `resize` 256, the single crop is one of the ten, and these are among the 144. If one
+side is over 4 times the other, both ends are cut off first, which leaves 4 times.
 
-Equal boxes, such as the three squares of a square image, are cut and computed once, and count as
-often as they occur.
+Equal boxes, such as the three squares of a square image, are cropped and computed once, and count
+as often as they occur.
 """
 
 from typing import NamedTuple
@@ -27,7 +27,7 @@ from googlenet_jax.errors import UserError
 CROPS = (1, 10, 144)
 """The accepted numbers of crops."""
 
-_SHORTER_SIDES = (256, 288, 320, 352)  # section 7, point 2, for a network that takes 224 x 224
+_SHORTER_SIDES = (256, 288, 320, 352)  # section 7, point 2, for a network whose input is 224 x 224
 _NETWORK = 224
 
 
@@ -35,8 +35,8 @@ class Crop(NamedTuple):
   """One view of a test image.
 
   Attributes:
-    shorter_side: the shorter side of the whole image, in pixels, after resizing and before cutting.
-    box: the part of that image; if it is larger than the network's input, it is resized to that.
+    shorter_side: the shorter side of the whole image after resizing and before cropping, in pixels.
+    box: the part of that image; if it is larger than the network's input, it is then resized.
     mirrored: whether left and right are then exchanged.
   """
 
@@ -59,7 +59,7 @@ class Views(NamedTuple):
 
 
 def shorter_sides(image_size: int) -> tuple[int, ...]:
-  """The four scales of the 144 crops, in pixels, for a network that takes `image_size`."""
+  """The four scales of the 144 crops, in pixels, for a network with inputs of `image_size`."""
   return tuple(round(side * image_size / _NETWORK) for side in _SHORTER_SIDES)
 
 
@@ -96,12 +96,12 @@ def crop_list(crops: int, size: tuple[int, int], image_size: int, resize: int) -
 
 
 def view_limit(crops: tuple[int, ...]) -> int:
-  """The largest number of different views of an image in these crops, without mirror images."""
+  """The maximum number of different views of an image in these crops, without mirror images."""
   return sum(max(1, count // 2) for count in set(crops))
 
 
 def cut_views(image: np.ndarray, crops: tuple[int, ...], *, image_size: int, resize: int) -> Views:
-  """Cuts the crops of one image, with one resize per scale, whatever the number of crops.
+  """Takes the crops of one image, with one resize per scale, whatever the number of crops.
 
   Args:
     image: uint8[h, w, 3], at least 1 x 1; not changed.

@@ -1,25 +1,25 @@
 """Decodes the bytes of an image file to RGB, or raises one error that names the file.
 
-What is read, and how:
+Files are read as follows:
 
-- JPEG through libjpeg-turbo (simplejpeg) in strict mode: whatever libjpeg would only warn about
-  and fill with gray is an error. CMYK and YCCK become RGB as (1 - ink) (1 - black), with Adobe's
-  inverted storage if the Adobe marker is present.
-- PNG (first checking every chunk's CRC, which Pillow does not do for pixels), WebP, BMP, GIF, TIFF
-  and PPM/PGM/PBM through Pillow, each only as the format that its first bytes announce. For
-  animations and multi-page files, the first image is read.
+- JPEG with libjpeg-turbo (simplejpeg) in strict mode: errors that libjpeg would only warn about,
+  filling pixels with gray, are raised. CMYK and YCCK become RGB as (1 - ink) (1 - black), where
+  the Adobe marker means that inks are stored inverted.
+- PNG (after checking every chunk's CRC, which Pillow does not do for pixels), WebP, BMP, GIF, TIFF
+  and PPM/PGM/PBM with Pillow, each only as the format that its first bytes indicate. Of animations
+  and multi-page files, the first image is read.
 - 16-bit samples keep their high byte (`>> 8`); palettes are looked up; alpha is blended onto white.
 - EXIF orientation is ignored, as in ImageNet's published figures and the usual loaders: the pixels
-  are those that the camera stored. (A TIFF's own orientation tag is part of the format and obeyed.)
+  are as the camera stored them. (A TIFF's own orientation tag is part of the format and respected.)
   Color profiles and gamma are ignored too.
 
-What the checks cannot find: JPEG, WebP, BMP, GIF, TIFF and PPM have no checksum of their pixels. A
-changed bit in a JPEG's scan is found if decoding fails (an invalid code, too few or too many
+The checks have limits: JPEG, WebP, BMP, GIF, TIFF and PPM have no checksum of their pixels. A
+flipped bit in a JPEG's scan is detected if decoding fails (an invalid code, too few or too many
 blocks, bytes left over): 20% of single flipped bits in baseline files at quality 95, 12% with
 optimized Huffman tables, 34% in progressive files (computed, 1,000 flips each over 40 photos). The
-others decode to another valid image, in most cases almost equal to the right one. A truncated file
-is found at any length, unless only bytes after the last pixel of a BMP or GIF are missing. Once a
-data set is prepared, ArrayRecord's hashes guard its bytes.
+others decode to a different valid image, in most cases almost equal to the right one. A truncated
+file is always detected, unless only bytes after the last pixel of a BMP or GIF are missing. Once a
+data set is prepared, ArrayRecord's hashes protect its bytes.
 """
 
 import io
@@ -31,7 +31,7 @@ import numpy as np
 from googlenet_jax.errors import UserError
 
 MAX_PIXELS = 2**26
-"""Images with more pixels (67 megapixels, 201 MB as RGB) are refused after reading their header."""
+"""Images with more pixels (67 megapixels, 201 MB as RGB) are refused once their header is read."""
 
 _SIGNATURES = (  # (Pillow's name of the format, offset, bytes there)
   ('JPEG', 0, b'\xff\xd8\xff'),
@@ -47,11 +47,11 @@ _SIGNATURES = (  # (Pillow's name of the format, offset, bytes there)
 
 
 class DecodeError(UserError):
-  """An image file that cannot be decoded; the message is `name` and `reason` in one line.
+  """An image file cannot be decoded; the message is `name` and `reason` in one line.
 
   Attributes:
     name: the caller's name for the file.
-    reason: what is wrong with it.
+    reason: what is wrong with the file.
   """
 
   def __init__(self, name: str, reason: str):
@@ -68,7 +68,7 @@ def decode_image(data: bytes, name: str) -> np.ndarray:
 
   Args:
     data: the whole file.
-    name: the file's name for errors.
+    name: the file's name in error messages.
 
   Returns:
     uint8[height, width, 3], RGB, contiguous and writable.
@@ -91,7 +91,7 @@ def decode_image(data: bytes, name: str) -> np.ndarray:
 
 
 def image_size(data: bytes, name: str) -> tuple[int, int]:
-  """Height and width in pixels from the header, under the same pixel limit as `decode_image`.
+  """Height and width in pixels from the header, with the same pixel limit as `decode_image`.
 
   Raises:
     DecodeError: the header is unreadable, or the image is too large.
@@ -104,7 +104,7 @@ def image_size(data: bytes, name: str) -> tuple[int, int]:
 
 
 def _sniff(data, name):
-  """The format that the first bytes announce."""
+  """The format that the first bytes indicate."""
   if not len(data):
     raise DecodeError(name, 'empty file')
   for kind, offset, signature in _SIGNATURES:
@@ -160,7 +160,7 @@ def _decode_jpeg(data, name):
 
 
 def _has_adobe_marker(data):
-  """Whether an APP14 'Adobe' segment precedes the scan; such files store 255 for 'no ink'."""
+  """Whether an APP14 'Adobe' segment precedes the scan; if so, 255 means no ink."""
   at = 2
   while at + 4 <= len(data) and data[at] == 0xFF and data[at + 1] != 0xDA:
     if data[at + 1] == 0xFF:  # A fill byte.
@@ -182,7 +182,7 @@ def _paper_under_ink(light):
 
 
 def _check_png(data, name):
-  """Checks that all chunks from IHDR to IEND are whole and their CRCs right -> the bit depth."""
+  """Checks that all chunks from IHDR to IEND are complete with valid CRCs -> the bit depth."""
   at, depth = 8, None
   while True:
     head = bytes(data[at : at + 8])
@@ -204,7 +204,7 @@ def _check_png(data, name):
 
 
 def _open(data, kind, name):
-  """Opens a Pillow image of a format and checks its size limit; pixels are not yet decoded."""
+  """Opens an image of a format with Pillow and checks its size; pixels are not yet decoded."""
   from PIL import Image
 
   if kind == 'PNG' and len(data) >= 24:  # Before Pillow applies its own, higher limit.
@@ -217,7 +217,7 @@ def _open(data, kind, name):
   except Image.DecompressionBombError as error:  # Pillow's own limit, which is above ours.
     reason = f'more than the {MAX_PIXELS:,} pixels accepted ({_one_line(error)})'
     raise DecodeError(name, reason) from error
-  except Image.UnidentifiedImageError as error:  # Its message is an address and gives no reason.
+  except Image.UnidentifiedImageError as error:  # Its message is a memory address, not a reason.
     raise DecodeError(name, f'corrupt {kind} header') from error
   except Exception as error:
     raise DecodeError(name, f'corrupt {kind} header: {_one_line(error)}') from error
@@ -230,7 +230,7 @@ def _open(data, kind, name):
 
 
 def _to_rgb(image, png_depth):
-  """A loaded Pillow image of any mode with an unambiguous meaning as RGB -> uint8[h, w, 3]."""
+  """A loaded Pillow image of any mode with a clear meaning in RGB -> uint8[h, w, 3]."""
   mode = image.mode
   if mode.startswith('I;16') or (mode == 'I' and image.format in ('PNG', 'PPM')):
     return _sixteen_bit_gray(np.asarray(image), image.info.get('transparency'))

@@ -8,18 +8,18 @@ from typing import NamedTuple
 import numpy as np
 
 INTERPOLATIONS = ('linear', 'area', 'nearest', 'cubic')
-"""The paper's four; 'auto', which `resize` also accepts, is not among those drawn."""
+"""The paper's four; 'auto', which `resize` also accepts, is never drawn at random."""
 
 _LONGEST = 4  # Sides beyond this multiple of the shorter one never reach a central square crop.
-_MAX_AS_FLOATS = 2**24  # Values; 64 MB as float32.
+_MAX_AS_FLOATS = 2**24  # Number of values; 64 MB as float32.
 
 
 @functools.cache
 def opencv() -> types.ModuleType:
   """The module cv2, set up once in each process that transforms images.
 
-  OpenCV would split every resize to more than about 300 x 300 pixels over all cores, in each of the
-  pipeline's threads. The pipeline already keeps every core busy with its own image.
+  By default, OpenCV splits every resize to more than about 300 x 300 pixels over all cores, in each
+  of the pipeline's threads. The pipeline already keeps each core busy with an image of its own.
   """
   import cv2
 
@@ -42,20 +42,20 @@ def area_box(
   aspect: tuple[float, float],
   draws: tuple[float, float, float, float],
 ) -> Box:
-  """A box with a share of the image's area and an aspect ratio within limits (paper, section 6).
+  """A random box with an area (relative to the image's) and aspect ratio within limits (section 6).
 
   The area is uniform over the shares that fit with some allowed aspect ratio, the aspect ratio
-  (width / height) is uniform over the allowed ones with which a box of that area fits, and the
+  (width / height) is uniform over those allowed with which a box of that area fits, and the
   position is uniform over all positions inside the image. There is no rejection, so the area is
   exactly uniform and each box takes four draws. In an image of aspect ratio 3/4 to 4/3, every share
-  up to 100% is possible; in a 3:2 photo, up to 88.9%. If even the smallest share fits with no
+  up to 100% is possible; in a 3:2 photo, up to 88.9%. If not even the smallest share fits with an
   allowed aspect ratio (one side over 16 times the other, at 8% and 4/3), the box is the largest one
   with the nearest allowed aspect ratio.
 
   Args:
     size: height and width of the image, at least 1 x 1.
-    area: least and greatest share of the image's area.
-    aspect: least and greatest width / height.
+    area: smallest and largest share of the image's area.
+    aspect: smallest and largest width / height.
     draws: four random numbers in [0, 1), for area, aspect ratio, top and left.
 
   Returns:
@@ -75,7 +75,7 @@ def area_box(
 
 
 def cut(image: np.ndarray, box: Box) -> np.ndarray:
-  """Cuts a box out of an image, as a view of it."""
+  """A box of an image, as a view."""
   top, left, height, width = box
   return image[top : top + height, left : left + width]
 
@@ -83,9 +83,10 @@ def cut(image: np.ndarray, box: Box) -> np.ndarray:
 def resize(image: np.ndarray, size: tuple[int, int], interpolation: str = 'auto') -> np.ndarray:
   """Resizes with OpenCV's kernels.
 
-  'area' averages what each new pixel covers, the only one of the four without aliasing when
-  shrinking; when enlarging it is close to 'linear'. 'linear' and 'cubic' look at 2 x 2 and 4 x 4
-  old pixels at any scale, 'nearest' at one. 'auto' is 'area' to shrink and 'linear' to enlarge.
+  'area' averages all pixels that a new pixel covers, and is the only one of the four that shrinks
+  without aliasing; when enlarging, it is close to 'linear'. At any scale, 'linear' and 'cubic' read
+  2 x 2 and 4 x 4 old pixels, and 'nearest' reads one. 'auto' is 'area' to shrink and 'linear' to
+  enlarge.
 
   Args:
     image: uint8[h, w, 3].
@@ -109,10 +110,11 @@ def resize(image: np.ndarray, size: tuple[int, int], interpolation: str = 'auto'
 
 
 def _averages_slowly(image, size):
-  """Whether OpenCV averages these sizes in float32 anyway, more slowly from bytes than from floats.
+  """Whether OpenCV averages bytes more slowly than floats for these sizes.
 
-  The result is bit-identical. Integer factors have a fast path for bytes, and enlarging does not
-  average. For a very large image the speed is not worth four times the memory.
+  OpenCV averages in float32 in either case, so the result is bit-identical. Integer factors have a
+  fast path for bytes, and enlarging does not average. For a very large image, the speed is not
+  worth four times the memory.
   """
   height, width = image.shape[:2]
   shrinks = size[0] <= height and size[1] <= width
@@ -127,7 +129,7 @@ def mirror(image: np.ndarray) -> np.ndarray:
 def central_square(
   image: np.ndarray, size: int, shorter_side: int, interpolation: str = 'auto'
 ) -> np.ndarray:
-  """Resizes the shorter side, keeping the aspect ratio, and cuts the central square.
+  """Resizes the shorter side, keeping the aspect ratio, and crops the central square.
 
   Args:
     image: uint8[h, w, 3].
@@ -136,7 +138,7 @@ def central_square(
     interpolation: the kernel, as for `resize`.
 
   Returns:
-    uint8[size, size, 3], perhaps a view of the image.
+    uint8[size, size, 3], possibly a view of the image.
   """
   image = without_far_ends(image)
   image = resize(image, resized_size(image.shape[:2], shorter_side), interpolation)
@@ -145,16 +147,16 @@ def central_square(
 
 
 def resized_size(size: tuple[int, int], shorter_side: int) -> tuple[int, int]:
-  """Height and width of an image whose shorter side becomes `shorter_side`, aspect ratio kept."""
+  """Height and width of an image after resizing its shorter side, keeping the aspect ratio."""
   height, width = size
   scale = shorter_side / min(height, width)
   return round(height * scale), round(width * scale)
 
 
 def without_far_ends(image: np.ndarray) -> np.ndarray:
-  """Cuts both ends equally if an image is over 4 times as long as wide, and returns a view.
+  """Cuts both ends equally if one side is over 4 times the other, and returns a view.
 
-  Resizing a 1 x 9999 image whole could take gigabytes.
+  Resizing a whole 1 x 9999 image could take gigabytes.
   """
   height, width = image.shape[:2]
   spare_rows = max(height - _LONGEST * width, 0) // 2
@@ -163,7 +165,7 @@ def without_far_ends(image: np.ndarray) -> np.ndarray:
 
 
 def pad_and_cut(image: np.ndarray, pad: int, draws: tuple[float, float]) -> np.ndarray:
-  """Pads every side with black and cuts the original size at one of the (2 pad + 1)^2 positions.
+  """Pads every side with black and crops the original size at one of (2 pad + 1)^2 positions.
 
   Args:
     image: uint8[h, w, 3].

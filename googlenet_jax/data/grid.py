@@ -1,4 +1,4 @@
-"""A picture of the augmented images that training sees, with their labels."""
+"""A picture of the augmented images seen in training, with their labels."""
 
 import itertools
 import math
@@ -11,7 +11,7 @@ from googlenet_jax.data.pipeline import train_batches
 from googlenet_jax.data.split import Split
 from googlenet_jax.errors import UserError
 
-CELL = 128  # least side of an image in the picture, in pixels
+CELL = 128  # minimum side of an image in the picture, in pixels
 CAPTION = 18  # height of the line below it
 
 
@@ -30,7 +30,7 @@ def save_grid(
     split: the images.
     out: the picture file; its suffix determines the format.
     image_size: side of an image in pixels; small images are enlarged by integer factors.
-    augmentation: what may happen to an image.
+    augmentation: the random changes to an image.
     images: number of images.
     seed: random seed for order and augmentation, like `config.seed`.
 

@@ -1,7 +1,7 @@
 """Batches of images, shuffled and augmented for training, or each image once for evaluation.
 
-A batch is a function of only the seed and the step. Each process computes its own rows of the
-global batch, whose content and order do not depend on the number of processes, threads or workers.
+A batch depends only on the seed and the step. Each process computes its own rows of the global
+batch, whose content and order do not depend on the number of processes, threads or workers.
 """
 
 import functools
@@ -31,7 +31,7 @@ def stop(error: UserError) -> None:
 
 
 def skip(error: UserError) -> None:
-  """Logs an image that cannot be decoded; other errors, such as a failing disk's, are raised."""
+  """Logs an image that cannot be decoded; raises other errors, such as those of a failing disk."""
   if not isinstance(error, DecodeError):
     raise error
   logger.warning('skipped a bad image: %s', error)
@@ -76,14 +76,14 @@ def train_batches(
   Args:
     split: the images.
     image_size: side of an image in pixels.
-    augmentation: what may happen to an image.
+    augmentation: the random changes to an image.
     batch_size: number of images in a batch over all processes, a multiple of `process_count`.
     seed: random seed for order and augmentation.
-    start_step: number of batches to skip, at no cost.
+    start_step: number of batches to skip, which costs nothing.
     process_index: index of this process, which determines its rows of each batch.
     process_count: number of processes that share a batch.
     threads: number of threads that prepare batches ahead of time.
-    workers: number of processes that do so instead; 0 to use only threads.
+    workers: number of processes that do this instead; 0 to use only threads.
     on_bad_image: `stop` raises the DecodeError of a bad image; `skip` logs it and uses the next
       image in the order instead.
 
@@ -129,7 +129,7 @@ def eval_batches(
   Args:
     split: the images.
     image_size: side of an image in pixels.
-    resize: shorter side of an image before its center is cut.
+    resize: shorter side of an image before its center is cropped.
     batch_size: number of images in a batch over all processes, a multiple of `process_count`.
     process_index: index of this process, which determines its rows of each batch.
     process_count: number of processes that share a batch; all get the same number of batches.
@@ -163,7 +163,7 @@ def each_image(
   threads: int = 2,
   handle_bad: Callable[[UserError], None] = stop,
 ) -> Generator[SeenImage]:
-  """Every image once, in order, decoded in threads a few images ahead of their use.
+  """Every image once, in order, decoded by threads a few images in advance.
 
   Args:
     records: the images.
@@ -213,7 +213,7 @@ def _iterate(batches: Any, threads: int, workers: int) -> Generator[Any]:
 
 
 def _global_index(local: int, *, rows: int, batch_size: int, first: int) -> int:
-  """The position in the global order of a process's `local`-th image."""
+  """The position of a process's `local`-th image in the global order."""
   batch, row = divmod(local, rows)
   return batch * batch_size + first + row
 
@@ -224,7 +224,7 @@ def _decoded(record: Record) -> np.ndarray:
 
 
 class _TrainTransform:
-  """Turns a record into a random view; a class, so that worker processes can unpickle it."""
+  """Turns a record into a random view; it is a class so that worker processes can unpickle it."""
 
   def __init__(self, image_size: int, augmentation: Augmentation) -> None:
     self._image_size, self._augmentation = image_size, augmentation

@@ -1,4 +1,4 @@
-"""The type that every source opens as: a split of images with labels."""
+"""The type of every opened source: a split of images with labels."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -30,7 +30,7 @@ class Split:
     records: random access to images and labels.
     classes: names of the classes, in the order of the labels.
     normalization: mean and standard deviation of the training images' channels; ImageNet's if the
-      source has none.
+      source does not have them.
   """
 
   name: str
@@ -40,7 +40,7 @@ class Split:
 
 
 def counted(images: int, classes: int) -> Split:
-  """A split with only the numbers of images and classes, for uses that read no images."""
+  """A split that only has numbers of images and classes, for uses that read no images."""
   return Split(f'{images} images', _Counted(images), tuple(f'class {i}' for i in range(classes)))
 
 
@@ -56,10 +56,10 @@ class _Counted:
 
 
 class UnknownSplitError(UserError):
-  """A split that a source does not have.
+  """A source does not have the requested split.
 
   Attributes:
-    accepted: names of the splits that it has.
+    accepted: names of the source's splits.
   """
 
   def __init__(self, split: str, where: str, accepted: Sequence[str]) -> None:

@@ -1,7 +1,7 @@
 """Worker processes that end with their parent, in a pool that never hangs.
 
-`multiprocessing.Pool` waits forever for the result of a worker that was killed, for instance for
-lack of memory, and its workers outlive a parent that was killed.
+`multiprocessing.Pool` waits forever for the result of a worker that was killed, for example when
+memory ran out, and its workers outlive a parent that was killed.
 """
 
 import functools
@@ -29,13 +29,13 @@ def run(
 
   Args:
     work: the function to call for each task.
-    tasks: picklable objects; each is taken from the iterable when a process is free for it.
+    tasks: picklable objects; each is taken from the iterable as soon as a process is free.
     processes: number of worker processes; with 1 the tasks run in this process.
     advance: called in this process with the number of images that a worker has finished.
 
   Raises:
-    UserError: a worker process was killed. Exceptions from `work` are raised here too. Either ends
-      all workers at once.
+    UserError: a worker process was killed. Exceptions from `work` are also raised here. In either
+      case, all workers are ended at once.
   """
   if processes == 1:
     for task in tasks:
@@ -75,7 +75,7 @@ def run(
 
 
 def _wait(busy: dict[Any, Any]) -> list[Any]:
-  """The connections that have a message or whose worker is dead."""
+  """The connections that have a message, or whose worker is dead."""
   return multiprocessing.connection.wait(list(busy))
 
 
@@ -132,10 +132,10 @@ def _portable(error):
 
 @functools.cache
 def end_with_parent() -> None:
-  """Ends this process when its parent has ended, for whatever reason.
+  """Makes this process end when its parent ends, for whatever reason.
 
-  Without this, a killed run leaves its workers behind, with their memory. It does nothing in a
-  process that was not started by `multiprocessing`.
+  Without this, a killed run leaves its workers and their memory behind. In a process that was not
+  started by `multiprocessing`, it does nothing.
   """
   parent = multiprocessing.parent_process()
   if parent is None:

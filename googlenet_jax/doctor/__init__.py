@@ -1,1 +1,1 @@
-"""Checks this machine and installation: what there is, and whether it works."""
+"""Checks this machine and installation: what is available, and whether it works."""

@@ -10,7 +10,7 @@ import time
 from googlenet_jax import runtime
 from googlenet_jax.doctor.findings import Finding
 
-_ENOUGH_MEMORY = 2 * 2**30  # bytes; the demo uses a part of it
+_ENOUGH_MEMORY = 2 * 2**30  # bytes; the demo uses part of it
 _ENOUGH_DISK = 2**28  # bytes
 _CGROUP = pathlib.Path('/sys/fs/cgroup/memory.max')
 _VARIABLES = ('GOOGLENET_', 'JAX_', 'XLA_', 'TPU_', 'LIBTPU_', 'CUDA_', 'TFDS_')
@@ -68,7 +68,7 @@ def check_decoder() -> Finding:
     files = {'JPEG': simplejpeg.encode_jpeg(picture, quality=95), 'PNG': png.getvalue()}
     seconds, wrong = {}, []
     for kind, data in files.items():
-      decode_image(data, kind)  # imports what it needs
+      decode_image(data, kind)  # imports its own decoders
       began = time.perf_counter()
       decoded = decode_image(data, kind)
       seconds[kind] = time.perf_counter() - began
@@ -76,7 +76,7 @@ def check_decoder() -> Finding:
         wrong.append(kind)
     if resize(picture, (24, 32), 'area').shape != (24, 32, 3):
       wrong.append('resizing')
-  except Exception as error:  # a library built for another machine may raise anything
+  except Exception as error:  # a library built for another machine can raise anything
     text = f'{type(error).__name__}: {" ".join(str(error).split())[:200]}'
     return Finding('decoder', text, {'problem': text}, True)
   text = ', '.join(f'{kind} {took * 1e3:.1f} ms' for kind, took in seconds.items())

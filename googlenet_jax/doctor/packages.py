@@ -10,7 +10,7 @@ PACKAGE = 'googlenet_jax'
 
 
 def check_packages() -> Finding:
-  """Whether all required packages are installed, in versions within their ranges."""
+  """Whether all required packages are installed, with versions in their ranges."""
   try:
     own = importlib.metadata.distribution(PACKAGE)
   except importlib.metadata.PackageNotFoundError:
@@ -35,7 +35,7 @@ def check_extras() -> Finding:
 
 
 def problems(requirement: Requirement) -> list[str]:
-  """Why a requirement, including its extras, is not met, in lines; empty if it is met."""
+  """Lines that say why a requirement, including its extras, is not met; empty if it is met."""
   try:
     found = importlib.metadata.distribution(requirement.name)
   except importlib.metadata.PackageNotFoundError:

@@ -25,12 +25,12 @@ def examine() -> list[Finding]:
 
 
 def broken(findings: list[Finding]) -> list[str]:
-  """The names of checks that found something required not working."""
+  """The names of the checks that found something required to be broken."""
   return [finding.name for finding in findings if finding.broken]
 
 
 def describe(findings: list[Finding]) -> str:
-  """A line for each check, then the line for an issue."""
+  """A line for each check, followed by the line for an issue."""
   width = max(len(finding.name) for finding in findings)
   lines = [
     f'{"BROKEN" if finding.broken else "ok":7}{finding.name:{width}}  {finding.text}'

@@ -1,7 +1,7 @@
 """Two training steps on each device, in a separate process.
 
-A driver that kills its process, or a device that never answers, then only becomes a line of the
-report. The process, `python -m googlenet_jax.doctor.training`, prints one line of JSON.
+Thus a driver that kills its process, or a device that never responds, becomes just another line of
+the report. The process, `python -m googlenet_jax.doctor.training`, prints one line of JSON.
 """
 
 import json
@@ -15,13 +15,13 @@ from typing import Any
 from googlenet_jax.doctor.findings import Finding
 
 LIMIT = 300.0
-"""Seconds after which a device that has not answered is given up."""
+"""The maximum time to wait for a device, in seconds."""
 
 _STEPS, _BATCH, _SIDE, _CLASSES = 2, 8, 32, 10
 
 
 def check_devices(limit: float = LIMIT) -> tuple[list[Finding], dict[str, Any]]:
-  """The result of each device, and the process's information about code and versions."""
+  """The result for each device, and the process's information about code and versions."""
   command = [sys.executable, '-P', '-m', __name__]
   environment = {**os.environ, 'PYTHONPATH': os.pathsep.join(sys.path)}
   try:
@@ -54,7 +54,7 @@ def _finding(device: dict[str, Any]) -> Finding:
 
 
 def _train(device: Any) -> list[float]:
-  """The loss of each step of a tiny network on a device."""
+  """The loss of a tiny network in each step on a device."""
   import jax
   import numpy as np
 
@@ -62,7 +62,7 @@ def _train(device: Any) -> list[float]:
   from googlenet_jax.training.config import defaults
   from googlenet_jax.training.config.experiment import open_experiment
 
-  config = defaults('alexnet')  # has few layers, which compile quickly
+  config = defaults('alexnet')  # its few layers compile quickly
   config.update_from_flattened_dict(
     {
       'model.variant': 'small',
@@ -103,7 +103,7 @@ def _examine(device: Any) -> dict[str, Any]:
   problem = ''
   try:
     losses = _train(device)
-  except Exception as error:  # errors of compiler, driver and device are all reported
+  except Exception as error:  # reports any error of the compiler, driver or device
     problem = f'{type(error).__name__}: {" ".join(str(error).split())[:300]}'
   if losses and not all(map(math.isfinite, losses)):
     problem = f'a loss that is not finite: {losses}'
@@ -120,7 +120,7 @@ def _examine(device: Any) -> dict[str, Any]:
 
 
 def main() -> None:
-  """Prints the results of this process's devices, and information about code and versions."""
+  """Prints the results for this process's devices, and information about code and versions."""
   from googlenet_jax import runtime
 
   runtime.configure()

@@ -1,1 +1,1 @@
-"""Published data sets and weights: their addresses, their checksums, and fetching them."""
+"""Published data sets and weights: a table of addresses and checksums, and fetching."""

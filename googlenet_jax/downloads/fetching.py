@@ -1,7 +1,7 @@
 """Fetches published files, whole or not at all, through pooch.
 
-Partial downloads are in FILE.part, which a later call continues; a file gets its own name only when
-its checksum matches the published one.
+A partial download is kept as FILE.part, which a later call continues. A file gets its own name only
+once its checksum matches the published one.
 """
 
 import os
@@ -13,18 +13,18 @@ from googlenet_jax import files
 from googlenet_jax.downloads.published import Published
 from googlenet_jax.errors import UserError
 
-_TRIES = 5  # as long as each connection that was cut has transferred something
-_CHUNK = 2**16  # bytes; the last chunk is lost if a connection is cut
+_TRIES = 5  # tries, as long as each interrupted connection has transferred something
+_CHUNK = 2**16  # bytes; the last chunk is lost if the connection is cut
 _OTHERWISE = 'accepted: --mirror=URL, or --from=FILE with the file from elsewhere'
 
 Progress = Callable[[int, int], None]
 
 
 def address(published: Published, mirror: str = '') -> str:
-  """The address that a file is fetched from: its own, or the one at a mirror.
+  """The address from which to fetch a file: its published one, or the one at a mirror.
 
   Raises:
-    UserError: the mirror is not an address.
+    UserError: the mirror is not a valid address.
   """
   if not mirror:
     return published.url
@@ -42,16 +42,16 @@ def fetch(
 ) -> pathlib.Path:
   """Fetches a file into `folder`, unless it is there already, and returns its path.
 
-  Proxies are those of the environment (`HTTPS_PROXY`, `NO_PROXY`, ...).
+  Proxies are taken from the environment (`HTTPS_PROXY`, `NO_PROXY`, ...).
 
   Args:
     published: the file.
     folder: an existing folder for the file.
-    mirror: the address of a folder that has the file under its name; '' for the published address.
-    progress: called with the number of bytes fetched and of all bytes.
+    mirror: the address of a folder that contains the file; '' for the published address.
+    progress: called with the number of bytes fetched and the number of all bytes.
 
   Raises:
-    UserError: the file could not be fetched. What was fetched is kept for the next call, unless the
+    UserError: the file could not be fetched. A partial file is kept for the next call, unless the
       disk is full or the file differs from the published one.
   """
   path, part = folder / published.file, folder / f'{published.file}.part'
@@ -63,7 +63,7 @@ def fetch(
     try:
       _fetch_part(url, part, progress)
     except UserError:
-      if not _size(part):  # there is nothing that a later call could continue
+      if not _size(part):  # nothing for a later call to continue
         part.unlink(missing_ok=True)
       raise
     found = difference(part, published)
@@ -71,12 +71,12 @@ def fetch(
       files.publish(part, path)
       return path
     part.unlink()
-    if not begun:  # otherwise it may come from elsewhere, or from before the file was changed
+    if not begun:  # a part that was already there may be of another or an older file
       raise UserError(f'{url}: not the published file: {found}')
 
 
 def difference(path: pathlib.Path, published: Published) -> str:
-  """How a file's checksum differs from the published one; '' if it does not.
+  """How a file's checksum differs from the published one; '' if they match.
 
   Raises:
     UserError: the file cannot be read.
@@ -95,7 +95,7 @@ def difference(path: pathlib.Path, published: Published) -> str:
 
 
 def _fetch_part(url: str, part: pathlib.Path, progress: Progress) -> None:
-  """Fetches the missing part of a file, with several tries if the connection is cut."""
+  """Fetches the rest of a file, with several tries if the connection is cut."""
   from requests import exceptions
 
   for tries in range(_TRIES, 0, -1):
@@ -106,7 +106,7 @@ def _fetch_part(url: str, part: pathlib.Path, progress: Progress) -> None:
       return
     except exceptions.HTTPError as error:
       assert error.response is not None  # set by raise_for_status
-      if error.response.status_code == 416 and before:  # nothing is missing: the checksum decides
+      if error.response.status_code == 416 and before:  # nothing is left; the checksum decides
         return
       said = f'{error.response.status_code} {error.response.reason}'
       raise UserError(f'{url}: the server answers {said}; {_OTHERWISE}') from error
@@ -121,19 +121,19 @@ def _fetch_part(url: str, part: pathlib.Path, progress: Progress) -> None:
       raise UserError(f'{url}: cannot be reached: {_reason(cut)}; {_OTHERWISE}') from cut
     except exceptions.RequestException as error:
       raise UserError(f'{url}: cannot be fetched: {_reason(error)}; {_OTHERWISE}') from error
-    except OSError as error:  # an error of the disk; those of the network are caught above
+    except OSError as error:  # a disk error; network errors are caught above
       part.unlink(missing_ok=True)
       raise UserError(f'{part}: cannot be written: {error.strerror}') from error
 
 
 def _request(url: str, part: pathlib.Path, bar: '_Bar') -> None:
-  """Makes one request for what comes after the part that was fetched."""
+  """Makes one request for everything after the part that has been fetched."""
   import pooch
 
   with part.open('ab') as file:
 
     def begin(response: Any, **_: Any) -> None:
-      # No compression was requested, so any encoding that is named is the file's own.
+      # No compression was requested, so any encoding in the header is the file's own.
       response.raw.headers.pop('Content-Encoding', None)
       if response.status_code == 200:  # the whole file, whether requested or not
         file.truncate(0)
@@ -149,7 +149,7 @@ def _request(url: str, part: pathlib.Path, bar: '_Bar') -> None:
 
 
 class _Bar:
-  """The progress bar interface of pooch; `total` is the size of this request's response."""
+  """The interface that pooch expects of progress bars; `total` is the size of the response."""
 
   def __init__(self, start: int, show: Progress) -> None:
     self.start, self.total, self._done, self._show = start, 0, 0, show
@@ -170,7 +170,7 @@ def _size(path: pathlib.Path) -> int:
 
 
 def _reason(error: BaseException) -> str:
-  """The reason of the innermost error that requests and urllib3 have wrapped."""
+  """The reason given by the innermost error, which requests and urllib3 have wrapped."""
   while True:
     inner = getattr(error, 'reason', None) or next(iter(error.args), None)
     if not isinstance(inner, BaseException):

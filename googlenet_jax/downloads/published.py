@@ -1,7 +1,7 @@
-"""The table of published files: their addresses, checksums, and the sources of the checksums.
+"""The table of published files: their addresses, their checksums, and the checksums' sources.
 
 Files without a published checksum are not included. torchvision's file names contain the first
-eight digits of the SHA-256, which is also all that torch.hub compares (`check_hash`).
+eight digits of the SHA-256, and torch.hub compares no more than these (`check_hash`).
 """
 
 import dataclasses
@@ -16,11 +16,11 @@ class Published:
 
   Attributes:
     url: its address.
-    checksum: algorithm and all or the first hexadecimal digits, such as `sha256:1378be20`.
-    checksum_of: where the checksum was published.
-    kind: `weights`, or for images the kind of source that `googlenet prepare` reads them as after
+    checksum: the algorithm and all or the first hexadecimal digits, such as `sha256:1378be20`.
+    checksum_of: where the checksum is published.
+    kind: `weights`, or for images the kind of source that they are for `googlenet prepare` after
       decompression.
-    experiment: experiment file in the repository that trains on the images; '' if there is none.
+    experiment: the experiment file in the repository that trains on the images; '' for none.
   """
 
   url: str
@@ -70,7 +70,7 @@ PUBLISHED: dict[str, Published] = {
     'cifar',
     'experiments/cifar10.py',
   ),
-  # By the length of the shorter side; the experiment cuts 128x128 pixels from 160.
+  # Named by the length of the shorter side; the experiment crops 128x128 pixels from 160.
   'imagenette': _imagenette(
     'imagenette2-160.tgz', '64d0c4859f35a461889e0147755a999a48b49bf38a7e0f9bd27003f10db02fe5'
   ),
@@ -107,4 +107,4 @@ PUBLISHED: dict[str, Published] = {
   'torchvision-resnet152': _torchvision('resnet152-394f9c45.pth'),
   'torchvision-inception_v3': _torchvision('inception_v3_google-0cc3c7bd.pth'),
 }
-"""Published files by their names in `googlenet download`."""
+"""The published files, by their names in `googlenet download`."""

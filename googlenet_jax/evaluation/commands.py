@@ -1,4 +1,4 @@
-"""The implementation of `googlenet evaluate`, `predict`, `export`, and `convert` for runs."""
+"""Implements `googlenet evaluate`, `predict` and `export`, and `convert` for runs."""
 
 import json
 import pathlib
@@ -58,7 +58,7 @@ def evaluate(
       they are large.
     table3: whether to print the paper's Table 3 along with the figures.
     format: `text`, `markdown` or `json`.
-    progress: called with the number of images done and of all images.
+    progress: called with the number of images done and the number of all images.
 
   Raises:
     UserError: arguments are invalid or exclude each other, a network or an image cannot be read, or
@@ -136,8 +136,8 @@ def convert_run(
     fold_normalization: as in `weights.convert.convert`.
 
   Raises:
-    UserError: the folder is not that of a run, has no checkpoint or cannot be read, or the network
-      cannot be written to the destination; then nothing is written.
+    UserError: the folder is not a run's work directory, has no checkpoint or cannot be read, or the
+      network cannot be written to the destination; in these cases nothing is written.
   """
   convert.check_destination(destination, to)
   if not (workdir / 'config.json').exists():
@@ -192,7 +192,7 @@ def predict(
   explain: bool = False,
   format: str = 'text',
 ) -> Iterator[str]:
-  """Classifies image files; yields the text to print for each as soon as it is known.
+  """Classifies image files; yields the text to print for each image as soon as it is ready.
 
   Args:
     images: files, folders and globs.
@@ -208,8 +208,8 @@ def predict(
     format: `text` or `json` (one object per line).
 
   Raises:
-    UserError: an argument is invalid, or a network cannot be opened; at the end, if some files
-      could not be read.
+    UserError: an argument is invalid, a network cannot be opened, or, raised after all other files
+      are done, some files could not be read.
   """
   if explain and out is None:
     raise UserError(f'--explain: accepted with --out=FILE ({" or ".join(pages.SUFFIXES)})')

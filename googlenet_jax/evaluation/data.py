@@ -28,9 +28,9 @@ def open_data(
     cache_dir: the directory in which embedded data are prepared on first use.
 
   Returns:
-    The images, with the networks' classes as labels and `classes`. Class names match as a whole, or
-    by the synset that they start with ('n01440764 tench' matches 'n01440764'). Labels of a manifest
-    may also be indices into `classes`.
+    The images, labeled with indices into `classes`, which become the split's classes. A class of
+    the data matches the entry with the same name or, if it is a synset (`n01440764`), the only
+    entry that starts with it (`n01440764 tench`). Labels in a manifest may also be indices.
 
   Raises:
     UserError: the images cannot be opened, or a class or label is not among `classes`.
@@ -102,7 +102,7 @@ def open_manifest(path: pathlib.Path, split: str | None, classes: Sequence[str])
 
 
 def own_data(predictors: Sequence[Predictor]) -> tuple[Split, str]:
-  """The test images of the runs' own data, which must be the same, and what to do with bad ones.
+  """The runs' own test images, which must be the same for all, and what to do with bad ones.
 
   Raises:
     UserError: a network has no data of its own, or two networks have different data.
@@ -133,7 +133,7 @@ def _by_name(classes: Sequence[str]) -> dict[str, int]:
 
 
 class _Relabeled:
-  """Records whose labels are replaced by means of a list."""
+  """Records whose labels are replaced using a list, indexed by the old label."""
 
   def __init__(self, records: Records, labels: list[int]) -> None:
     self._records, self._labels = records, labels

@@ -78,7 +78,7 @@ def per_class(
 
 
 def worst(classes: dict[str, dict[str, Any]], count: int) -> list[str]:
-  """The names of the classes of `per_class` with the highest errors; in ties, the largest first."""
+  """The names of the classes with the highest errors in `per_class`; larger classes win ties."""
   wrong = [name for name, row in classes.items() if row['top1_error'] > 0]
 
   def order(name: str) -> tuple[float, ...]:
@@ -103,7 +103,7 @@ def result(
     `errors`, and `per_class`: `images`, `top1_error` and `top5_error` of each class by name.
 
   Raises:
-    UserError: the predictions do not have `crops`, or it has to be given.
+    UserError: there are no predictions for `crops`, or `crops` is None and there are several.
   """
   networks = predictions.networks() if networks is None else networks
   held = predictions.crop_counts()

@@ -17,8 +17,8 @@ from googlenet_jax.evaluation.predict import Class
 
 SUFFIXES = ('.html', '.png')
 _MOST = {'.html': 2000, '.png': 100}  # images on one page
-_SIDE = 224  # largest shorter side of a thumbnail
-_LONGEST = 90  # characters of a file's name in a .png
+_SIDE = 224  # maximum length of a thumbnail's shorter side
+_LONGEST = 90  # maximum characters of a file's name in a .png
 
 
 class Entry(NamedTuple):
@@ -46,7 +46,7 @@ def check_path(path: pathlib.Path, images: int) -> None:
 
 
 def thumbnail(image: np.ndarray) -> np.ndarray:
-  """A small copy of an image, or of its middle if it is over 4 times as long as wide."""
+  """A small copy of an image, or of its middle if one side is over 4 times the other."""
   image = without_far_ends(image)
   side = min(_SIDE, *image.shape[:2])
   return resize(image, resized_size(image.shape[:2], side), 'auto')
@@ -162,6 +162,6 @@ def _bars(axis: Any, entry: Entry) -> None:
   axis.set(xlim=(0, 1), ylim=(-0.55, len(entry.classes) - 0.4), yticks=[])
   axis.invert_yaxis()
   axis.set_axis_off()
-  name = entry.name  # files differ at the end of their names
+  name = entry.name  # shortened at the start, since file names differ at the end
   name = name if len(name) <= _LONGEST else f'...{name[3 - _LONGEST :]}'
   axis.set_title(name, fontsize=9, loc='left', parse_math=False)

@@ -37,10 +37,10 @@ class Prediction(NamedTuple):
 def find_images(arguments: Sequence[str]) -> list[pathlib.Path]:
   """The files named, the images in folders, and the matches of globs (`*`, `?`, `**`), each once.
 
-  A file that is named directly may have any suffix, and need not exist: reading it finds out.
+  A file that is named directly may have any suffix; whether it exists shows when it is read.
 
   Raises:
-    UserError: a folder without images, or a glob that matches nothing.
+    UserError: a folder contains no images, or a glob matches nothing.
   """
   found: dict[pathlib.Path, None] = {}
   for argument in arguments:

@@ -1,4 +1,4 @@
-"""Predicts the classes of labeled images, each of which counts once."""
+"""Predicts the classes of labeled images, counting each image once."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -33,11 +33,11 @@ def predict_split(
       they are large.
     on_bad_image: `stop` raises the error of an image that cannot be read; `skip` logs it and does
       not count the image.
-    progress: called with the number of images done and of all images.
+    progress: called with the number of images done and the number of all images.
 
   Returns:
-    The predictions, and for a single network the `errors` of each auxiliary head by name, with the
-    first number of crops.
+    The predictions and, for a single network, the `errors` of each auxiliary head by name, computed
+    with the first number of crops.
 
   Raises:
     UserError: an image or all images cannot be read, or `crops` or `batch_size` is invalid.

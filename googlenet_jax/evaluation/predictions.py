@@ -32,14 +32,14 @@ class Predictions:
   """Log-probabilities for pairs of a network and a number of crops.
 
   Attributes:
-    data: one line that names the images.
+    data: a one-line description of the images.
     models: name of the network of each pair.
     crops: number of crops of each pair.
     names: names of the n images.
     labels: int32[n], indices into `classes`.
     classes: names of the classes.
     log_probabilities: float32[pairs, n, classes], the logarithm of the softmax averaged over the
-      crops; as a logarithm, it keeps the loss finite if probabilities underflow in float32.
+      crops; the logarithm keeps the loss finite if probabilities underflow in float32.
   """
 
   data: str
@@ -51,11 +51,11 @@ class Predictions:
   log_probabilities: np.ndarray
 
   def networks(self) -> tuple[str, ...]:
-    """The names of the different networks, in order."""
+    """The name of each network, once, in order."""
     return tuple(dict.fromkeys(self.models))
 
   def crop_counts(self) -> tuple[int, ...]:
-    """The numbers of crops that all networks have, ascending."""
+    """The numbers of crops available for every network, in ascending order."""
     held = [
       {c for m, c in zip(self.models, self.crops, strict=True) if m == network}
       for network in self.networks()
@@ -88,8 +88,8 @@ def combine(parts: Sequence[tuple[str, Predictions]]) -> Predictions:
     parts: pairs of a name, for messages, and predictions.
 
   Raises:
-    UserError: images, labels or classes differ from the first, or a pair of network and crops is
-      duplicated.
+    UserError: images, labels or classes differ from those of the first part, or two parts contain
+      the same pair of a network and a number of crops.
   """
   (first_name, first), *others = parts
   for name, part in others:
@@ -165,7 +165,7 @@ def load(path: pathlib.Path) -> Predictions:
 
 
 def _checked(arrays: dict[str, np.ndarray], path: pathlib.Path) -> Predictions:
-  """Makes predictions from arrays; raises UserError or ValueError if they do not fit together."""
+  """Predictions from a file's arrays; raises UserError or ValueError if the arrays do not match."""
   if str(arrays['format']) != FORMAT:
     raise UserError(f'{path}: format {str(arrays["format"])!r}; accepted: {FORMAT!r}')
   found = arrays['log_probabilities']
@@ -192,7 +192,7 @@ def _checked(arrays: dict[str, np.ndarray], path: pathlib.Path) -> Predictions:
 
 
 def _read(path: pathlib.Path) -> dict[str, np.ndarray]:
-  """All arrays of a file; stored sizes are compared with declared ones before any is read."""
+  """All arrays in a file; their stored and declared sizes are compared before any is read."""
   if path.exists() and not path.is_file():  # reading a pipe could block forever
     raise UserError(f'{path}: is no file')
   size = path.stat().st_size

@@ -31,7 +31,7 @@ class Predictor:
     name: a unique one-line name: the full path and, for a run, its step and parameters.
     step: step of the checkpoint; None for a file of weights.
     parameters: `raw` or `ema`; None for a file of weights.
-    test: test images of the run's own data; None for a file of weights.
+    test: the run's own test images; None for a file of weights.
     on_bad_image: what the run does with test images that cannot be read, `stop` or `skip`.
   """
 
@@ -53,7 +53,7 @@ def open_predictors(
 
   Raises:
     UserError: no network is given, a glob matches nothing, or a network cannot be opened, is given
-      twice or has different classes from the first.
+      twice or does not have the same classes as the first.
   """
   if not workdirs and not weights:
     raise UserError('no network: accepted: --workdir=DIR or --weights=FILE, one or several')
@@ -88,7 +88,7 @@ def all_matching(flag: str, paths: Sequence[pathlib.Path]) -> list[pathlib.Path]
 def check_classes(
   first_name: str, first: Sequence[str], other_name: str, other: Sequence[str]
 ) -> None:
-  """Raises UserError, naming the first difference, if two lists of classes differ."""
+  """Raises a UserError that names the first difference if two lists of classes differ."""
   if tuple(first) == tuple(other):
     return
   if len(first) != len(other):

@@ -1,8 +1,8 @@
 """Images -> crops -> networks -> the logarithm of the mean softmax, image by image (section 7).
 
-All crops of an image share one decoding and, for networks with the same image size, one resize per
-scale. A batch has the crops of several images, so that every batch except the last is full. Mirror
-images are made on the devices.
+Each image is decoded once and, for networks with the same image size, resized once per scale. A
+batch contains crops of several images, so that every batch except the last is full. Mirror images
+are made on the devices.
 """
 
 import collections
@@ -132,7 +132,7 @@ def _default_batch(image_size: int, devices: int, mirrored: bool) -> int:
 
 
 def _rows(batch_size: int, devices: int, mirrored: bool, limit: int) -> int:
-  """The number of views in a batch: a multiple of the devices, and not far above the total."""
+  """The number of views in a batch: a multiple of the devices, smaller if there are few views."""
   each = devices * (2 if mirrored else 1)
   if batch_size < 1 or batch_size % each:
     why = f'{devices} devices{", mirror images beside images" if mirrored else ""}'
@@ -154,7 +154,7 @@ def _on_devices(
 def _compiled(model: Network, preprocessing: Preprocessing, mirrored: bool) -> Callable:
   def forward(variables: Any, batch: dict[str, jax.Array]) -> dict[str, jax.Array]:
     images = preprocessing.normalization(batch['image'])
-    if mirrored:  # next to its image, so that both are on the same device
+    if mirrored:  # the mirror image is next to its image, so that both are on the same device
       pairs = jnp.stack([images, images[:, :, ::-1]], 1)
       images = pairs.reshape(-1, *images.shape[1:])
     outputs: Any = model.apply(variables, images)

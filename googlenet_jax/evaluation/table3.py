@@ -12,7 +12,7 @@ CITATION = 'Szegedy et al., 1409.4842, Table 3: ILSVRC 2014 validation images'
 
 @dataclasses.dataclass(frozen=True)
 class PaperRow:
-  """A row as printed, with errors and differences in percent; `to_base` is None for the base."""
+  """A printed row, in percent; `to_base` is the difference from the base, None for the base."""
 
   models: int
   crops: int
@@ -43,7 +43,7 @@ def table3(predictions: Predictions) -> dict[str, Any]:
     itself or if there is none).
 
   Raises:
-    UserError: no number of crops is available for all networks.
+    UserError: no number of crops is available for every network.
   """
   counts = predictions.crop_counts()
   networks = predictions.networks()

@@ -22,12 +22,12 @@ logger = logging.getLogger('googlenet_jax')
 T = TypeVar('T')
 
 PATIENCE = 30.0
-"""Seconds for which a request is retried before it counts as failed."""
+"""Seconds for which a failing request is retried."""
 LONG_PATIENCE = 600.0
-"""The same for processes that run for hours and would end with an error."""
+"""The same for processes that run for hours and would be ended by the error."""
 _PAUSES = (0.5, 1.0, 2.0, 5.0)  # seconds between tries; the last value repeats
 _AT_ONCE = 32  # concurrent reads
-_LATER = (408, 409, 429)  # the 4xx statuses worth a retry
+_LATER = (408, 409, 429)  # the 4xx statuses that are worth a retry
 _OF_THE_NET = {'ConnectionError', 'HTTPClientError', 'ClientError', 'TransportError'}
 _OF_THE_NET |= {'ChecksumError', 'TimeoutError', 'FSTimeoutError', 'ResponseParserError'}
 _OF_THE_DRIVERS = {'BotoCoreError', 'GoogleAuthError', 'HttpError'}
@@ -35,7 +35,7 @@ _OF_THE_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES)
 
 
 class GoneError(UserError):
-  """The server did not answer within the patience."""
+  """The server did not respond within the bucket's patience."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,7 +54,7 @@ class Stored:
 
 
 class Bucket:
-  """Objects below a URL, by their names relative to it."""
+  """The objects below a URL, by their names relative to it."""
 
   def __init__(self, url: Url, patience: float = PATIENCE) -> None:
     """Loads the driver; makes no request yet.
@@ -71,8 +71,8 @@ class Bucket:
     """All objects, or those whose names begin with `below` and a slash.
 
     Raises:
-      UserError: the bucket does not exist, access is denied, or the server did not answer within
-        the patience; one line that names the URL and the reason. All methods raise it.
+      UserError: the bucket does not exist, access is denied, or the server did not respond within
+        the patience; names the URL and the reason. All methods raise it.
     """
     root = f'{self._root}/{below}' if below else self._root
 
@@ -91,7 +91,7 @@ class Bucket:
     return {name: _stored(entry) for name, entry in files.items() if entry['type'] == 'file'}
 
   def read(self, name: str, tail: int | None = None) -> bytes | None:
-    """Returns an object or its last `tail` bytes; None if the object does not exist."""
+    """Returns an object, or its last `tail` bytes; None if it does not exist."""
     options: dict[str, Any] = {} if tail is None else {'start': -tail}
     if self.url.scheme == 's3':
       options['max_concurrency'] = 1  # with more, s3fs asks for the size first
@@ -100,7 +100,7 @@ class Bucket:
       data = self._try(f'{name} cannot be read', read, self._path(name))
     except FileNotFoundError:
       return None
-    return data if tail is None else data[-tail:]  # some servers send everything
+    return data if tail is None else data[-tail:]  # some servers send the whole object
 
   def read_all(self, wanted: Iterable[tuple[str, int | None]]) -> list[bytes | None]:
     """Reads many small objects at once; each is given by the arguments of `read`."""
@@ -112,7 +112,7 @@ class Bucket:
     self._put(name, lambda: self._driver.pipe_file(self._path(name), data))
 
   def create(self, name: str, data: bytes) -> bool:
-    """Writes a small object unless it exists, as decided by the server; returns whether it did."""
+    """Writes a small object if the server finds that it does not exist; returns whether it did."""
 
     def put() -> bool:
       try:
@@ -120,7 +120,7 @@ class Bucket:
       except FileExistsError:
         return False
       except OSError as error:
-        if _status(error) == 412:  # servers that do not name the condition that failed
+        if _status(error) == 412:  # some servers do not name the failed condition
           return False
         raise
       return True
@@ -128,7 +128,7 @@ class Bucket:
     return self._put(name, put)
 
   def upload(self, path: pathlib.Path, name: str) -> None:
-    """Writes a file as an object, which appears complete or not at all."""
+    """Writes a file as an object, whole or not at all."""
     self._put(name, lambda: self._driver.put_file(str(path), self._path(name)))
 
   def download(self, name: str, path: pathlib.Path) -> None:
@@ -150,7 +150,7 @@ class Bucket:
       raise UserError(f'{self.url}: no such bucket') from error
 
   def _try(self, what: str, call: Callable[..., T], *arguments: Any) -> T:
-    """Repeats a call until it succeeds, fails for good, or the patience runs out."""
+    """Repeats a call until it succeeds, fails permanently, or the patience is exhausted."""
     began, tries = time.monotonic(), 0
     while True:
       try:
@@ -182,14 +182,14 @@ def _driver(scheme: str) -> Any:
     extra = f'pip install googlenet_jax[{EXTRAS[scheme]}]'
     raise UserError(f'{scheme}://: {package} is not installed; accepted: {extra}')
   options: dict[str, Any] = {'use_listings_cache': False, 'skip_instance_cache': True}
-  if scheme == 's3':  # s3fs retries by itself, and so do we
+  if scheme == 's3':  # botocore need not retry, since s3fs does and so do we
     import s3fs
 
     return s3fs.S3FileSystem(config_kwargs={'retries': {'total_max_attempts': 1}}, **options)
-  # Not gcsfs's newer class, which asks another service over gRPC for the type of each bucket.
+  # gcsfs's newer class would ask another service for each bucket's type, over gRPC.
   from gcsfs.core import GCSFileSystem
 
-  logging.getLogger('gcsfs').setLevel(logging.CRITICAL)  # it logs pages about each error
+  logging.getLogger('gcsfs').setLevel(logging.CRITICAL)  # otherwise it logs pages for each error
   if os.environ.get('STORAGE_EMULATOR_HOST'):
     options['token'] = 'anon'
   return GCSFileSystem(requests_timeout=60, **options)
@@ -204,7 +204,7 @@ def _stored(entry: dict[str, Any]) -> Stored:
 
 
 def _judged(error: BaseException) -> tuple[bool, str]:
-  """Whether an error may go away by itself, and its reason in one line.
+  """Whether an error may be temporary, and its reason in one line.
 
   Raises:
     BaseException: the error itself, if it is a bug.
@@ -234,14 +234,14 @@ def _status(error: BaseException | None) -> int | None:
     code = code or getattr(error, 'code', None) or getattr(error, 'status', None)
     if isinstance(code, int):
       return code
-    if type(error) is OSError and str(error).startswith('Forbidden'):  # no status is kept
+    if type(error) is OSError and str(error).startswith('Forbidden'):  # has no status
       return 403
     error = error.__cause__
   return None
 
 
 def _response(error: BaseException) -> dict[str, Any]:
-  """The server's answer as botocore attaches it to this error or to its cause."""
+  """The server's response, which botocore attaches to the error or to its cause."""
   for one in (error, error.__cause__):
     if isinstance(response := getattr(one, 'response', None), dict):
       return response

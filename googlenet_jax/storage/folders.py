@@ -1,9 +1,9 @@
 """Folders in a bucket: one object with the files, then a small one that makes it valid.
 
-`NAME-DIGEST.tar` holds the files of a folder; `NAME.json`, its manifest, holds the size and the
-SHA-256 of that object. An archive without a manifest is never read, and a folder's manifest is
-removed first. When a folder is replaced, the digest in the name keeps the new archive apart from
-the old one until the manifest, which is replaced in one step, names the new one.
+The archive `NAME-DIGEST.tar` contains a folder's files; the manifest `NAME.json` contains the
+archive's size and SHA-256. An archive without a manifest is never read, and removing a folder
+removes its manifest first. When a folder is replaced, the digest in the archive's name keeps the
+new archive separate from the old one until the manifest, in one atomic write, names the new one.
 """
 
 import json
@@ -20,11 +20,11 @@ FORMAT = 1
 
 
 class DamagedError(Exception):
-  """A folder in a bucket differs from what was written."""
+  """A folder in a bucket is not as it was written."""
 
 
 class Folders:
-  """The folders below one name in a bucket."""
+  """The folders below a common name in a bucket."""
 
   def __init__(self, bucket: Bucket, below: str) -> None:
     self._bucket, self._below = bucket, below
@@ -61,7 +61,7 @@ class Folders:
     """Copies a folder from the bucket, completely or not at all.
 
     Raises:
-      DamagedError: it differs from what was written; says how.
+      DamagedError: the folder is not as it was written; says what differs.
     """
     scratch = folder.with_name(f'.{folder.name}.{os.getpid()}')
     shutil.rmtree(scratch, ignore_errors=True)
@@ -89,7 +89,7 @@ class Folders:
       shutil.rmtree(scratch, ignore_errors=True)
 
   def is_copied(self, name: str, folder: pathlib.Path) -> bool:
-    """Whether a local folder equals what `read` would give."""
+    """Whether a local folder is already the same as the one in the bucket."""
     try:
       manifest = json.loads(self._bucket.read(f'{self._below}/{name}.json') or b'{}')
       return manifest.get('sha256') == self._copied(folder).read_text()
@@ -106,7 +106,7 @@ class Folders:
     self.remove_strays()
 
   def remove_strays(self) -> None:
-    """Removes archives of folders that were unfinished, partly removed, or replaced."""
+    """Removes archives of folders that were not finished, only partly removed, or replaced."""
     objects = self._objects()
     packed = [name for name in objects if name.endswith('.tar')]
     for name in packed:

@@ -1,9 +1,9 @@
-"""The lock of a bucket: an object that is created only if it does not exist, then renewed.
+"""The lock on a bucket: an object that is created only if it does not exist, and then renewed.
 
-Leases are numbered, and the highest number is the valid one. To take over a lease that ran out, a
-process creates the next number, which the server grants to one process only; the previous holder
-notices at its next renewal. Each process watches with its own clock whether a lease is renewed, so
-hosts need not agree on the time.
+Leases are numbered, and the one with the highest number is valid. To take over an expired lease, a
+process creates the next number, which the server allows only one process to do; the previous holder
+notices at its next renewal. Each process uses its own clock to see whether a lease is renewed, so
+the hosts' clocks need not agree.
 """
 
 import contextlib
@@ -24,8 +24,8 @@ logger = logging.getLogger('googlenet_jax')
 
 FOLDER = 'lease'
 RENEWED = 15.0  # seconds from one renewal to the next
-LASTS = 60.0  # seconds without a renewal after which a lease runs out
-_LONG_AGO = 600.0  # seconds; no clock is off by that much
+LASTS = 60.0  # seconds without a renewal after which a lease expires
+_LONG_AGO = 600.0  # seconds; the server's clock is not off by that much
 _LOOK = 1.0  # seconds between two checks
 
 
@@ -37,7 +37,7 @@ class Lease:
 
     Args:
       bucket: the place that the lease is for.
-      lasts: seconds without a renewal after which it runs out.
+      lasts: seconds without a renewal after which it expires.
       renewed: seconds from one renewal to the next.
     """
     self.token = uuid.uuid4().hex
@@ -50,11 +50,11 @@ class Lease:
 
   @contextlib.contextmanager
   def held(self, dead: str | None = None) -> Iterator['Lease']:
-    """Takes the lease, renews it until the block ends, and gives it back.
+    """Takes the lease, renews it until the block ends, and releases it.
 
     Args:
-      dead: the token of a lease whose holder is known to have ended; such a lease is taken over
-        without waiting until it runs out.
+      dead: the token of a lease whose holder is known to have ended; that lease is taken over
+        without waiting until it expires.
 
     Raises:
       UserError: another process holds the lease; names the holder and the lease's age.
@@ -67,8 +67,8 @@ class Lease:
     finally:
       self._end.set()
       thread.join(_LOOK)
-      if self._lost is None and not thread.is_alive():  # alive: the server does not answer
-        with contextlib.suppress(UserError):  # the lease runs out by itself
+      if self._lost is None and not thread.is_alive():  # alive if the server does not respond
+        with contextlib.suppress(UserError):  # then the lease will expire
           self._bucket.remove(self._name(self._number))
 
   def check(self) -> None:
@@ -98,7 +98,7 @@ class Lease:
     while not self._end.wait(self._renewed):
       try:
         self.verify()
-      except GoneError as error:  # no other process can take it meanwhile
+      except GoneError as error:  # meanwhile no other process can take the lease either
         logger.warning('%s', error)
       except UserError as error:
         self._lost = error
@@ -117,7 +117,7 @@ class Lease:
         self._bucket.remove(self._name(number))
 
   def _outlive(self, number: int, dead: str | None) -> None:
-    """Returns once a lease has run out or is gone; raises UserError if it is renewed."""
+    """Returns once a lease has expired or is gone; raises UserError if it is renewed."""
     first = self._read(number)
     if first is None or (dead and first.get('token') == dead):
       return

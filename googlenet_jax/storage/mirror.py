@@ -1,8 +1,7 @@
 """Copies a local folder to a bucket in the background: small files and finished folders.
 
-A thread uploads one folder at a time. When an upload ends, the newest folder is next: those that
-were written and replaced in the meantime are skipped, so only the end of a run ever waits for a
-slow bucket.
+A thread uploads one folder at a time. After each upload it continues with the newest folder and
+skips those that were replaced in the meantime, so a run waits for a slow bucket only at its end.
 """
 
 import os
@@ -15,11 +14,11 @@ from googlenet_jax.storage.bucket import Bucket
 from googlenet_jax.storage.folders import Folders
 from googlenet_jax.storage.lease import Lease
 
-_LOOK = 0.1  # seconds between checks whether a folder is finished
+_LOOK = 0.1  # seconds between checks for a finished folder
 
 
 class Mirror:
-  """A local folder that is copied to a bucket as long as the bucket's lease is held."""
+  """A local folder that is copied to a bucket while this process holds the bucket's lease."""
 
   def __init__(
     self,
@@ -31,15 +30,15 @@ class Mirror:
     below: str,
     good: Iterable[str],
   ) -> None:
-    """Starts the thread, which waits for `await_folder`.
+    """Starts the thread, which waits for calls of `await_folder`.
 
     Args:
       path: the local folder.
       bucket: the bucket that it is copied to.
       lease: verified before anything is written.
       files: globs of small files, in the order in which they are sent.
-      below: name of a subfolder, here and in the bucket, whose folders have numbers as names.
-      good: numbers of the folders that are the same in the bucket and here.
+      below: name of the subfolder, here and in the bucket, that contains numbered folders.
+      good: numbers of the folders that are already the same here and in the bucket.
     """
     self._path, self._bucket, self._lease = path, bucket, lease
     self._globs, self._local = files, path / below
@@ -54,7 +53,7 @@ class Mirror:
     self._thread.start()
 
   def await_folder(self, name: str) -> None:
-    """Announces a folder, which is sent to the bucket as soon as it is finished."""
+    """Announces a folder, to be sent to the bucket as soon as it is finished."""
     with self._changed:
       self._awaited = name
       self._stored[name] = False
@@ -86,7 +85,7 @@ class Mirror:
       self._prune()
       self._folders.remove_strays()
     except Exception as error:
-      self._failure = error  # so that it is not retried for that long again
+      self._failure = error  # so that the same long retries are not repeated
       raise
 
   def _work(self) -> None:
@@ -118,7 +117,7 @@ class Mirror:
     return sorted(names, key=int)
 
   def _send_files(self) -> None:
-    """Sends files that have changed; in logs, a last line that is incomplete is left out."""
+    """Sends files that have changed; an incomplete last line of a log is left out."""
     for glob in self._globs:
       for path in sorted(path for path in self._path.glob(glob) if path.is_file()):
         status = path.stat()
@@ -136,7 +135,7 @@ class Mirror:
 
     Args:
       name: the folder's name.
-      sure: whether it is certain that nothing is removed meanwhile.
+      sure: whether it is certain that no folder is removed meanwhile.
     """
     links = self._scratch / name
     shutil.rmtree(self._scratch, ignore_errors=True)

@@ -19,7 +19,7 @@ def staged_path(url: Url, cache_dir: pathlib.Path, kind: str) -> pathlib.Path:
 
 
 def local_file(place: Place, cache_dir: pathlib.Path) -> pathlib.Path:
-  """The path itself, or that of a local copy of an object.
+  """The path itself, or for a URL the path of a local copy of the object.
 
   Raises:
     UserError: the object does not exist, or the bucket cannot be used.
@@ -45,12 +45,12 @@ def copy_changed(
   below: str = '',
   tail: Callable[[str], int | None] = lambda name: None,
 ) -> None:
-  """Updates local copies of objects; all that changed are read at once.
+  """Updates local copies of objects; those that have changed are read concurrently.
 
   Args:
     bucket: where the objects are.
-    listed: the objects, as `Bucket.objects` returns them; copies of objects that are no longer
-      among them are removed.
+    listed: the objects, as returned by `Bucket.objects`; copies of objects that are no longer
+      listed are removed.
     folder: the local folder with the copies.
     wanted: whether to copy an object, by its name; other files are left alone.
     below: the subfolder that contains all wanted names.

@@ -6,9 +6,9 @@ import pathlib
 from googlenet_jax.errors import UserError
 
 DRIVERS = {'s3': 's3fs', 'gs': 'gcsfs'}
-"""By scheme: the package that gives access to it."""
+"""The package that gives access to each scheme."""
 EXTRAS = {'s3': 's3', 'gs': 'gcs'}
-"""By scheme: the extra that installs the package."""
+"""The extra that installs each scheme's package."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,7 +40,7 @@ Place = pathlib.Path | Url
 
 
 def place(text: str) -> Place:
-  """Parses flags that take a path or a URL; a URL is not checked before it is used."""
+  """Parses a flag whose value is a path or a URL; a URL is not checked until it is used."""
   scheme, found, rest = text.partition('://')
   if not found or '/' in scheme:
     return pathlib.Path(text)
@@ -49,7 +49,7 @@ def place(text: str) -> Place:
 
 
 def check(url: Url) -> None:
-  """Raises UserError, naming what is accepted, for a URL that cannot be used."""
+  """Raises a UserError that names what is accepted if a URL cannot be used."""
   if url.scheme not in DRIVERS:
     accepted = ', '.join(f'{scheme}://' for scheme in DRIVERS)
     raise UserError(f'{url}: unknown scheme; accepted: {accepted}, or a local path')

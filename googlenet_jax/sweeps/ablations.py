@@ -1,8 +1,8 @@
-"""Studies of this network for any experiment file, which imports them by name.
+"""Studies of GoogLeNet that any experiment file can import by name.
 
-Each gives points of `model.*` and `loss.*` under three seeds; some take the file's config. The
+Each generates overrides of `model.*` and `loss.*` for three seeds; some take the file's config. The
 questions are those of the paper (section 4: reductions; section 5: auxiliary classifiers) and of
-later papers (batch normalization, without which the heads were thought to be needed).
+later papers (whether batch normalization makes the heads unnecessary).
 """
 
 from collections.abc import Iterator
@@ -16,7 +16,7 @@ from googlenet_jax.sweeps.grids import Point, chainit, product, repeat, sweep
 from googlenet_jax.training.config.network import build_model
 
 SCALES = (0.125, 0.25, 0.5, 1.0, 2.0)
-_CLASSES = 10  # however many there are, the classifier's share of the costs is small
+_CLASSES = 10  # any number would do, since the classifier's share of the costs is small
 
 
 def sweep_aux_weight() -> Iterator[Point]:
@@ -25,7 +25,7 @@ def sweep_aux_weight() -> Iterator[Point]:
 
 
 def sweep_aux_placement() -> Iterator[Point]:
-  """Where the heads attach: nowhere, at one of the paper's places, at both, or elsewhere."""
+  """Places of the heads: none, one of the paper's two, both, or others."""
   places = [(), ('4a',), ('4d',), ('4a', '4d'), ('3b',), ('4b', '4e'), ('3a', '4a', '4d', '5a')]
   return repeat(sweep('model.aux', places))
 
@@ -36,7 +36,7 @@ def sweep_reduction() -> Iterator[Point]:
 
 
 def sweep_reduction_apart() -> Iterator[Point]:
-  """Scale of the 3x3 branch's reductions or of the 5x5 branch's, with the other unchanged."""
+  """Scale of the 3x3 branches' reductions or of the 5x5 branches', with the other unchanged."""
   grids = [sweep(f'model.reduction_{branch}', SCALES) for branch in ('3x3', '5x5')]
   return repeat(chainit(grids))
 
@@ -67,12 +67,11 @@ def sweep_lrn() -> Iterator[Point]:
 
 
 def sweep_ensemble(config: ConfigDict) -> Iterator[Point]:
-  """The seven networks of section 7, which are evaluated together.
+  """The seven networks of section 7, which are evaluated as an ensemble.
 
   They start from the same weights and differ in the order and the sampling of the images; the last
-  one is wider. The paper does not give the details: here the smallest area of a random crop (or,
-  for padded images, the padding) takes three values, and the wider network has 1.25 times the
-  channels.
+  one is wider. The paper gives no details: here the smallest area of a random crop (or, for padded
+  images, the padding) takes three values, and the wider network has 1.25 times the channels.
   """
   crop = augment.from_config(config.data.augment).crop
   samplings: dict[str, list[Point]] = {
@@ -88,7 +87,7 @@ def sweep_ensemble(config: ConfigDict) -> Iterator[Point]:
 def matched_width(config: ConfigDict, reduction: float) -> float:
   """The width at which a network with scaled reductions costs as much as the config's, within 1%.
 
-  Multiply-adds grow roughly with the square of the width; each new guess is based on that.
+  Each new guess assumes that multiply-adds grow with the square of the width.
 
   Raises:
     UserError: no such width was found.

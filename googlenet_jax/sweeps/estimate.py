@@ -1,4 +1,4 @@
-"""Estimates how long members will take, from finished ones or else from this CPU's speed."""
+"""Estimates how long members will take, from finished members or else from this CPU's speed."""
 
 import functools
 import time
@@ -17,7 +17,7 @@ def seconds(costs: Costs, rate: float, step: int = 0) -> float:
 
 
 def measured_rate(costs: dict[str, Costs], statuses: dict[str, Status]) -> float | None:
-  """Median multiply-adds per second of the members that are done; None if none is."""
+  """Median multiply-adds per second over the members that are done; None if there are none."""
   rates = [
     BACKWARD * costs[name].training_macs * status.images_per_second
     for name, status in statuses.items()
@@ -30,7 +30,7 @@ def measured_rate(costs: dict[str, Costs], statuses: dict[str, Status]) -> float
 def cpu_rate() -> float:
   """Multiply-adds per second that this process's cores reach in a training step (a rough guess).
 
-  Measured with a convolution of the size found in Inception modules.
+  It is measured with a convolution as large as those in Inception modules.
   """
   import jax
   import jax.numpy as jnp
@@ -48,5 +48,5 @@ def cpu_rate() -> float:
     convolve(images, kernel).block_until_ready()
     count += 1
   macs = 32 * 28 * 28 * 9 * 96 * 128
-  # With its narrow layers, pools and input, a whole step reaches about a fifth of this rate.
+  # Because of narrow layers, pools and input, a whole step reaches about a fifth of this rate.
   return macs * count / (time.perf_counter() - began) / 5

@@ -1,7 +1,7 @@
 """Grids of overrides, the building blocks of an experiment file's `sweep_*` functions.
 
-A point is a dict of overrides: `{'model.reduction': 0.5, 'seed': 1}`. The functions have the names
-that big_vision's `get_hyper(h)` expects; it is called with this module as `h`.
+A point is a dict of overrides: `{'model.reduction': 0.5, 'seed': 1}`. The functions have the same
+names as big_vision's, so that its `get_hyper(h)` can be called with this module as `h`.
 """
 
 import itertools
@@ -19,7 +19,7 @@ def sweep(key: str, values: Iterable[Any]) -> list[Point]:
 
 
 def fixed(key: str, value: Any, length: int = 1) -> list[Point]:
-  """A single value of a key, once or `length` times."""
+  """One point with a single value of a key, repeated `length` times."""
   return [{key: value}] * length
 
 
@@ -48,7 +48,7 @@ def chainit(grids: Iterable[Iterable[Point]]) -> list[Point]:
 
 
 def repeat(points: Iterable[Point], seeds: int | Iterable[int] = 3) -> Iterator[Point]:
-  """Each point under several seeds; all points of one seed come first.
+  """Each point with several seeds, one seed after another.
 
   Args:
     points: the points to repeat.

@@ -23,7 +23,7 @@ BACK_OFF = 5.0  # seconds before the first retry; doubles with each further one
 LONGEST_WAIT = 300.0  # seconds
 GPU_MEMORY = 0.9  # share of a GPU's memory that its members divide among themselves
 
-# For libtpu: the process has one chip and no peers, and other processes may load the library too.
+# Tells libtpu that a process has one chip and no peers, and that others may load the library too.
 _ONE_TPU = {
   'TPU_CHIPS_PER_PROCESS_BOUNDS': '1,1,1',
   'TPU_PROCESS_BOUNDS': '1,1,1',
@@ -31,7 +31,7 @@ _ONE_TPU = {
 }
 
 
-@dataclasses.dataclass(frozen=True, eq=False)  # slots on the same core are still different
+@dataclasses.dataclass(frozen=True, eq=False)  # slots on the same core still differ
 class Slot:
   """A place for one member at a time: its cores, and its GPU or TPU if it has one."""
 
@@ -109,7 +109,7 @@ class _Running:
   log: IO[bytes]
   log_began: int  # bytes written by earlier attempts
   began: float
-  told: int = 0  # number of signals that it was sent
+  told: int = 0  # number of signals sent to it
 
 
 class Launcher:
@@ -168,7 +168,7 @@ class Launcher:
         self._show(self)
         time.sleep(POLL)
     finally:
-      for run in self._running:  # if the launcher itself fails, no member may go on unattended
+      for run in self._running:  # if the launcher itself fails, no member may continue unattended
         run.process.terminate()
       for number, handler in handlers.items():
         signal.signal(number, handler)
@@ -197,7 +197,7 @@ class Launcher:
       self._start(member, next(slot for slot in self._slots if slot not in taken))
 
   def _next(self) -> Member | None:
-    """The next member that is due and is not run by another process; None if there is none."""
+    """The next member that is due and that no other process is running, or None."""
     for _ in range(len(self._waiting)):
       due, member = self._waiting.popleft()
       state = self.study.status(member, self._retries).state
@@ -255,7 +255,7 @@ def note_failure(
   """Records a failure of a member.
 
   Returns:
-    Whether the member is given up, the seconds until its next attempt, and a line of text about it.
+    Whether to give up on the member, the seconds until its next attempt, and a line about it.
   """
   study.record_failure(member, code, message)
   failures = study.status(member, retries).failures
@@ -273,7 +273,7 @@ def log_file(study: Study, member: Member) -> pathlib.Path:
 
 
 def last_line(path: pathlib.Path, start: int = 0) -> str:
-  """The last error message in a log, from a byte on; without one, the last line of any kind."""
+  """The last error message in a log after the first `start` bytes, or else its last line."""
   try:
     with path.open('rb') as file:
       file.seek(max(start, os.fstat(file.fileno()).st_size - 4096))

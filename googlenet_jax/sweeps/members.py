@@ -14,7 +14,7 @@ from googlenet_jax.errors import UserError
 from googlenet_jax.training.config.overrides import typed
 from googlenet_jax.training.config.schema import keys
 
-_LONGEST = 120  # characters of a name, which is also a folder's name
+_LONGEST = 120  # maximum characters of a name, which is also a folder's name
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Member:
 
 
 def members(points: Iterable[Mapping[str, Any]], config: ConfigDict) -> list[Member]:
-  """Checks points against the config that they override, and makes a named member of each.
+  """Checks points against the config that they override, and creates a named member for each.
 
   Raises:
     UserError: a key is unknown, a value has the wrong type, two members have the same name, or
@@ -75,7 +75,7 @@ def setting_name(overrides: Mapping[str, Any], config: ConfigDict) -> str:
 
 
 def _name(overrides: Mapping[str, Any], config: ConfigDict) -> str:
-  """A name such as `reduction=0.5,seed=1` or `lrn.enabled=false`: keys lose their first section."""
+  """A name such as `reduction=0.5,seed=1`: keys lose their first section if they stay unique."""
   # Overrides for another family of networks have keys that are not in the config.
   known = dict.fromkeys([*(key for key, _ in keys(config)), *overrides])
   short = {key: key.partition('.')[2] or key for key in known}

@@ -8,11 +8,11 @@ from googlenet_jax.sweeps.members import Member, members
 from googlenet_jax.sweeps.status import DONE, FAILED
 from googlenet_jax.sweeps.study import Study
 
-_NAME = 'name'  # the trial attribute that holds the member's name
+_NAME = 'name'  # the trial attribute for the member's name
 
 
 class Trials:
-  """Trials of a study, stored in its folder; each is a member with values from the grid."""
+  """The trials of a study, stored in its folder; each is a member with values from the grid."""
 
   def __init__(
     self,
@@ -21,7 +21,7 @@ class Trials:
     retries: int,
     write: Callable[[], None],
   ) -> None:
-    """Opens the existing trials and replaces the study's members by theirs.
+    """Opens the existing trials and replaces the study's members with theirs.
 
     Args:
       study: the study, whose points span the search space; `ask` adds to its members.
@@ -73,7 +73,7 @@ class Trials:
         self._study.members = [*self._study.members, member]
         self._write()
         return member
-      self._tell()  # the same values as before: report the known error at once
+      self._tell()  # an earlier trial had the same values, so its error is already known
     return None
 
   def _overrides(self, params: dict[str, int]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""A study in a bucket: a local folder with the files that the launcher writes and reads."""
+"""A study in a bucket, with a local folder for the files that the launcher writes and reads."""
 
 import contextlib
 import pathlib
@@ -13,7 +13,7 @@ from googlenet_jax.sweeps.status import FAILURES, HELD_UNTIL, TAIL
 
 _STATUS = ('DONE', 'result.json', 'metrics.jsonl', FAILURES)
 _REPORTED = ('sweep.json', *_STATUS)
-_FRESH = 3.0  # seconds for which a member's status is not read again
+_FRESH = 3.0  # seconds before a member's status is read again
 _SKEW = 30.0  # seconds by which clocks may differ
 
 
@@ -21,7 +21,7 @@ class StagedStudy:
   """The folder of a study, both local and in its bucket."""
 
   def __init__(self, url: Url, cache_dir: pathlib.Path) -> None:
-    """Makes no request yet; raises UserError if the URL is invalid."""
+    """Checks the URL without making a request; raises UserError if it is invalid."""
     self.url, self.path = url, staged_path(url, cache_dir, 'studies')
     self._bucket = Bucket(url)
     self._read: dict[str, float] = {}
@@ -52,11 +52,11 @@ class StagedStudy:
       yield
 
   def refresh(self, member: str | None = None, at_once: bool = False) -> None:
-    """Copies the files that tell the status of members: one listing, then all that changed.
+    """Copies the files that give the members' status, as far as a listing shows changes.
 
     Args:
       member: name of the only member to refresh; None for all.
-      at_once: whether to read again even if it was read a moment ago.
+      at_once: whether to read again even if that was done a moment ago.
     """
     if member and not at_once and time.monotonic() < self._read.get(member, 0.0) + _FRESH:
       return
@@ -76,7 +76,7 @@ class StagedStudy:
 
 
 def _says_how_it_is(name: str, listed: dict[str, Stored]) -> bool:
-  """Whether an object tells a member's status; once a member is done, its log is not needed."""
+  """Whether a member's status depends on an object; once it is done, its log is not needed."""
   folder, _, file = name.rpartition('/')
   return file in _STATUS and not (file == 'metrics.jsonl' and f'{folder}/DONE' in listed)
 
@@ -91,7 +91,7 @@ def fetched_studies(url: Url, cache_dir: pathlib.Path) -> pathlib.Path:
 
 
 def _note_leases(folder: pathlib.Path, listed: dict[str, Stored]) -> None:
-  """Writes down when the leases of members expire; copies have no locks to look at."""
+  """Records when the members' leases expire, since local copies have no locks to check."""
   held = {}
   for name, entry in listed.items():
     member, found, number = name.partition(f'/{FOLDER}/')

@@ -12,8 +12,8 @@ from googlenet_jax import files
 
 DONE, RUNNING, FAILED, STOPPED, WAITING = 'done', 'running', 'failed', 'stopped', 'waiting'
 FAILURES = 'failures.jsonl'
-HELD_UNTIL = 'held-until'  # in local copies of a bucket: when a member's lease runs out
-TAIL = 8192  # bytes at the end of `metrics.jsonl` that tell a member's progress
+HELD_UNTIL = 'held-until'  # file in local copies of a bucket: when a member's lease expires
+TAIL = 8192  # bytes at the end of `metrics.jsonl` that are read for a member's progress
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,7 +58,7 @@ def _done(workdir: pathlib.Path, known: Mapping[str, Any]) -> Status:
   result = _json(workdir / 'result.json')
   try:
     train = result['train']
-    rate = train['images_per_second']  # null if the run had one step
+    rate = train['images_per_second']  # null if the run had only one step
     return Status(
       DONE,
       step=int(result['steps']),
@@ -85,8 +85,8 @@ def record_failure(workdir: pathlib.Path, status: int, message: str) -> None:
 def try_again(workdir: pathlib.Path) -> None:
   """Resets a failed member so that it runs again, from its newest checkpoint.
 
-  Its failures are kept under another name. A member that was done, but whose result cannot be
-  read, no longer counts as done.
+  Its failures are kept under another name. A member that was done no longer counts as done if its
+  result cannot be read.
   """
   (workdir / 'DONE').unlink(missing_ok=True)
   path = workdir / FAILURES

@@ -1,4 +1,4 @@
-"""A study: an experiment's config, its grid of overrides, and the folder that holds its members."""
+"""A study: an experiment's config, its grid of overrides, and the folder of its members."""
 
 import dataclasses
 import functools
@@ -34,7 +34,7 @@ from googlenet_jax.training.step.optimizer import module_rates
 FORMAT = 1
 RETRIES = 2  # how often a failed member is retried by default
 SWEEP = 'sweep_'
-HYPER = 'get_hyper'  # big_vision's name for a file's only grid
+HYPER = 'get_hyper'  # big_vision's name for the grid of a file that has only one
 
 
 @dataclasses.dataclass(frozen=True)
@@ -101,7 +101,7 @@ class Study:
         raise UserError(f'sweep {self.name}, member {member.name}: {error}') from error
 
   def config_of(self, member: Member) -> ConfigDict:
-    """The config of one member, the same that its command trains."""
+    """The config with which a member's command trains."""
     return override(self._file.config, {**self._overrides, **member.overrides})
 
   def workdir(self, member: Member) -> pathlib.Path:
@@ -182,10 +182,10 @@ class Study:
     )
 
   def write(self, costs_of: dict[str, Costs], command: str, retries: int = RETRIES) -> None:
-    """Writes `sweep.json`; members that were started stay listed even if they left the grid.
+    """Writes `sweep.json`, which keeps members that were started but are no longer in the grid.
 
     Raises:
-      UserError: the folder cannot be written, or holds a study with another config.
+      UserError: the folder cannot be written, or contains a study with another config.
     """
     path = self.path / 'sweep.json'
     before = self.before()
@@ -228,7 +228,7 @@ class Study:
     """Reads the `sweep.json` of an earlier launch; empty if there was none.
 
     Raises:
-      UserError: it has another config, or cannot be read.
+      UserError: the earlier launch had another config, or its file cannot be read.
     """
     path = self.path / 'sweep.json'
     if self.staged:
@@ -248,7 +248,7 @@ def read_sweep_file(path: pathlib.Path) -> dict[str, Any]:
   """Reads a `sweep.json`; empty if the file does not exist.
 
   Raises:
-    UserError: it cannot be read, or has another format.
+    UserError: the file cannot be read, or has another format.
   """
   if not path.exists():
     return {}
@@ -287,7 +287,7 @@ def _sweep(file: ExperimentFile, name: str | None) -> tuple[str, Any]:
 
 
 def _points(function: Any, config: ConfigDict, name: str, file: ExperimentFile) -> list[Any]:
-  """The points of a sweep; `get_hyper` is given the helpers, others the config if they take it."""
+  """A sweep's points; `get_hyper` is passed the helpers, others the config if they accept it."""
   parameters = inspect.signature(function).parameters
   given = [grids if function.__name__ == HYPER else config][: len(parameters)]
   try:

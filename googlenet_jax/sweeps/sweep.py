@@ -47,12 +47,12 @@ class Options:
     """Picks the options of a launch from the flags.
 
     Args:
-      flags: values by name. If `retries` is None, the default applies, or with `status` the value
-        that the study was launched with.
+      flags: values by name. If `retries` is None, the default is used or, with `status`, the value
+        with which the study was launched.
       study: the study to launch.
 
     Raises:
-      UserError: the study's folder holds one with another config.
+      UserError: the study's folder contains a study with another config.
     """
     given = {field.name: flags[field.name] for field in dataclasses.fields(cls)}
     if given['retries'] is None:
@@ -75,7 +75,7 @@ def sweep(study: Study, options: Options, cache_dir: pathlib.Path, command: str)
 
   Raises:
     Preempted: a signal stopped it; everything is saved.
-    UserError: an option, the study or the cluster is at fault.
+    UserError: an option or the study is invalid, or the cluster refused something.
   """
   jax.config.update('jax_platforms', 'cpu')  # leaves GPUs to the members
   _check(options)

@@ -1,7 +1,7 @@
 """Tables of a study for the terminal: its members, their costs and their progress.
 
-Figures are never cut off. If a table would be wider than the terminal, they are abbreviated and
-names are wrapped.
+Figures are never truncated. If a table would be wider than the terminal, figures are abbreviated
+and names are wrapped.
 """
 
 from collections.abc import Callable, Mapping
@@ -18,9 +18,9 @@ from googlenet_jax.sweeps.study import Costs
 
 COLORS = {DONE: 'green', RUNNING: 'cyan', FAILED: 'red', STOPPED: 'yellow'}
 URGENT = (RUNNING, FAILED, STOPPED, WAITING, DONE)
-"""The order in which members are chosen if not all fit."""
+"""The order, by state, in which members are shown if not all of them fit."""
 
-_WIDE = 10_000  # columns if the output is not a terminal
+_WIDE = 10_000  # characters per line if the output is not a terminal
 Count = Callable[[int], str]
 
 
@@ -35,7 +35,7 @@ def console(stderr: bool = False) -> Console:
 def plan(
   costs: Mapping[str, Costs], statuses: Mapping[str, Status], rate: float | None, console: Console
 ) -> Table:
-  """Members with their costs and the time that each will take at `rate` multiply-adds per second.
+  """Members with their costs, and the time that each will take at the given rate.
 
   Args:
     costs: costs of the members, by name.
@@ -68,7 +68,7 @@ def progress(
   places: Mapping[str, str],
   console: Console,
 ) -> Table:
-  """Members with their state, step, loss and final error, and where they run if that is known."""
+  """Members with their state, step, loss and final error, and where they run if known."""
 
   def made(count: Count, *headings: str) -> Table:
     table = _table('state', *headings, *(['on'] if places else []))
@@ -98,7 +98,7 @@ def live(
   last: str,
   console: Console,
 ) -> RenderableType:
-  """`progress` and a last line; if the terminal is too small, finished members are left out first.
+  """The table of `progress` and a last line; less urgent members are left out if not all fit.
 
   Args:
     costs: costs of the members, by name.
@@ -114,14 +114,14 @@ def live(
     if left_out := len(statuses) - len(kept):
       parts.append(Text(f'... and {left_out} more'))
     group = Group(*parts, Text(last))
-    # A full terminal would scroll at each refresh.
+    # A table as high as the terminal would scroll at each refresh.
     if not shown or len(console.render_lines(group)) < console.height:
       return group
     shown.pop()
 
 
 def failures(statuses: Mapping[str, Status]) -> list[str]:
-  """A line for each member that is not done but has left a message."""
+  """A line for each member that is not done and has left a message."""
   found = []
   for name, status in statuses.items():
     if status.message and status.state != DONE:
@@ -139,14 +139,14 @@ def summary(statuses: Mapping[str, Status]) -> str:
 
 
 def duration(seconds: float) -> str:
-  """A duration for people: `40 s`, `12 min`, `3.5 h`."""
+  """A readable duration: `40 s`, `12 min`, `3.5 h`."""
   if seconds < 99:
     return f'{seconds:.0f} s'
   return f'{seconds / 60:.0f} min' if seconds < 5940 else f'{seconds / 3600:.1f} h'
 
 
 def short(count: int) -> str:
-  """A count for people: `5.98M`, `1.58G`."""
+  """A readable count: `5.98M`, `1.58G`."""
   for size, unit in ((10**9, 'G'), (10**6, 'M'), (10**3, 'K')):
     if count >= 0.9995 * size:
       value = count / size
@@ -155,7 +155,7 @@ def short(count: int) -> str:
 
 
 def _table(*headings: str) -> Table:
-  """A table with a column of names, the only one that may be wrapped, and columns of figures."""
+  """A table with a column of names, which may be wrapped, and columns of figures, which may not."""
   table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), show_edge=False)
   table.add_column('member', overflow='fold')
   for heading in headings:

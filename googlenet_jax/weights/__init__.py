@@ -1,1 +1,1 @@
-"""Converts weights between file formats and our parameter tree, with what predictions need."""
+"""Converts weights, with everything that predictions need, between file formats and our tree."""

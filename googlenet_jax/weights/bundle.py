@@ -15,13 +15,13 @@ from googlenet_jax.weights.formats.contents import first_bytes, is_safetensors
 from googlenet_jax.weights.metadata import rebuild, rebuild_architecture, upgraded
 
 FORMAT = 2
-"""The format of the metadata; files of format 1, which had a single family, are read as well."""
+"""The format of the metadata; files of format 1, which had only one family, are read as well."""
 # A single key of the metadata contains everything: the library writes several keys in an order that
 # changes from run to run, and equal weights should give equal files.
 KEY = 'googlenet_jax'
 MAX_HEADER = 4 * 2**20  # bytes; the names of 20,000 classes take a quarter of it
 MAX_TENSORS = 10_000
-_SPARE = 2**18  # bytes of the header, for the tensors' names and shapes
+_SPARE = 2**18  # bytes of the header reserved for the tensors' names and shapes
 MAX_CLASSES = 2**20
 MAX_IMAGE_SIZE = 2**11  # for larger images, the first map alone takes gigabytes
 MAX_SOURCE = 1000  # characters
@@ -33,7 +33,7 @@ class Preprocessing:
 
   Attributes:
     image_size: height and width of the network's input, in pixels.
-    resize: shorter side of the image before its center is cut, in pixels.
+    resize: shorter side of the resized image before its center is cropped, in pixels.
     normalization: the normalization that the network was trained with.
 
   Raises:
@@ -79,8 +79,8 @@ class DescribedPreprocessing:
     return Preprocessing(self.image_size, self.resize, numbers)
 
 
-# The preprocessing of published networks, by who published it first. Caffe itself gives its mean in
-# the order B, G, R. torchvision's `transform_input` turns its own normalization into TF-slim's.
+# The preprocessing of published networks, by who published it first. Caffe itself gives the mean in
+# the order B, G, R. torchvision's `transform_input` turns its normalization into TF-slim's.
 # CIFAR-10's statistics are over its 50,000 training images, as computed by the UvA tutorial.
 CIFAR10 = Normalization(
   (0.49139968 * 255, 0.48215841 * 255, 0.44653091 * 255),
@@ -101,8 +101,8 @@ class Bundle:
   """A network with its weights: everything that predictions need.
 
   `variables` is {'params': ..., 'batch_stats': ...} with NumPy float32 arrays; `batch_stats` is {}
-  without batch normalization. `model.aux` names the heads in it. `classes` are the `model.classes`
-  class names, in order. `source` is one line that says where the weights come from.
+  without batch normalization. `model.aux` names the heads included. `classes` are the names of the
+  `model.classes` classes, in order. `source` is one line that says where the weights come from.
   """
 
   model: Network
@@ -128,7 +128,7 @@ def save(bundle: Bundle, path: pathlib.Path) -> None:
 
 
 def load(path: pathlib.Path) -> Bundle:
-  """Reads a file that `save` wrote; shapes are checked before any tensor is read.
+  """Reads a file written by `save`; shapes are checked before any tensor is read.
 
   Raises:
     UserError: the file cannot be read, has another format, is damaged, or does not have exactly the
@@ -163,7 +163,7 @@ def is_bundle(names: Iterable[str], described: str | None) -> bool:
 
 @dataclasses.dataclass(frozen=True)
 class Description:
-  """A file's description of itself: everything in a bundle except the values."""
+  """A file's description of its bundle: everything except the values."""
 
   model: Network
   preprocessing: Preprocessing
@@ -199,7 +199,7 @@ def describe(bundle: Bundle, crc32: int | None = None) -> str:
 
 
 def understand(where: str, text: str) -> Description:
-  """Parses what `describe` wrote, checking each field.
+  """Parses the result of `describe`, checking each field.
 
   Raises:
     UserError: the text is not JSON, or a field is missing or has an invalid value.

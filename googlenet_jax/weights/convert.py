@@ -1,4 +1,4 @@
-"""Converts weights between kinds of files; the source's kind is recognized by its content."""
+"""Converts weights between kinds of files, recognizing the source's kind by its content."""
 
 import contextlib
 import dataclasses
@@ -44,14 +44,14 @@ from googlenet_jax.weights.formats.contents import (
 
 TARGETS = ('.safetensors', '.npz', '.caffemodel')
 NAMINGS = ('torchvision', 'timm')
-"""The projects whose names a .safetensors file can have instead of ours."""
+"""The projects whose tensor names a .safetensors file can have instead of ours."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Conversion:
-  """The result of a conversion: the bundle, the kind of file it came from and the names used there.
+  """The result of a conversion: the bundle, the kind of file it came from and that file's naming.
 
-  `notes` are lines about changes made when reading it.
+  `notes` are lines about changes made when reading the file.
   """
 
   bundle: Bundle
@@ -105,7 +105,7 @@ def convert(
     family: the network's family, if the file does not determine it; by default googlenet.
     variant: the network's variant, if the file does not determine it.
     preprocessing: a name in `PUBLISHED`, if the file does not determine it.
-    fold_normalization: whether to fold channel order and scale into the first convolution.
+    fold_normalization: whether to fold channel order and scaling into the first convolution.
 
   Raises:
     UserError: the source cannot be read or identified, the destination's format does not accept
@@ -119,13 +119,13 @@ def convert(
 
 
 def check_destination(destination: pathlib.Path, to: str | None) -> None:
-  """Raises UserError, before anything is read, if `write` does not know the ending."""
+  """Raises UserError, before anything is read, if `write` does not support the file's ending."""
   suffix = destination.suffix.lower()
   if to not in (None, *NAMINGS):
     raise UserError(f'--to={to}: accepted: {", ".join(NAMINGS)}')
   if suffix not in TARGETS or (to and suffix != '.safetensors'):
     accepted = '.safetensors' if to else ', '.join(TARGETS)
-    if suffix in ('.pth', '.pt'):  # PyTorch's users would expect these
+    if suffix in ('.pth', '.pt'):  # PyTorch users would expect these
       accepted += '; --to=torchvision writes a state dict as .safetensors'
     raise UserError(f'{destination}: ending {suffix or "none"}; accepted: {accepted}')
 
@@ -137,7 +137,7 @@ def write(
   to: str | None = None,
   fold_normalization: bool = False,
 ) -> Conversion:
-  """Writes a conversion that was read and returns it as written; arguments are as in `convert`."""
+  """Writes the result of `read` and returns it as written; arguments are as in `convert`."""
   suffix = destination.suffix.lower()
   if fold_normalization:
     conversion = dataclasses.replace(conversion, bundle=fold(conversion.bundle))
@@ -204,7 +204,7 @@ def _assemble(
   classes: tuple[str, ...] | None,
   told: dict[str, str],
 ) -> Conversion:
-  """The bundle of a file; before tensors are read, its network is found and shapes are checked."""
+  """Reads a bundle; its network is identified and shapes are checked before tensors are read."""
   if contents.described is not None:
     for knob, value in told.items():
       raise UserError(f'--{knob}={value}: {path} itself says what its {knob} is')
@@ -236,7 +236,7 @@ def _assemble(
 def _identify(
   path: pathlib.Path, dialect: Dialect, shapes: tensors.Shapes, told: dict[str, str]
 ) -> Description:
-  """Identifies a file from another project by its names and shapes and by the user's arguments."""
+  """Identifies another project's file by its tensors' names and shapes and the user's arguments."""
   taken_for = {
     'variant': (dialect.variant_of(shapes), FAMILIES[dialect.family].variants),
     'preprocessing': (dialect.preprocessing, PUBLISHED),
@@ -254,7 +254,7 @@ def _identify(
     found[knob] = value
   taken = PUBLISHED[found['preprocessing']]
   size = FAMILIES[dialect.family].variants[found['variant']].image_size
-  if size != taken.image_size:  # small images are not cut, larger ones in the same proportion
+  if size != taken.image_size:  # small images are not cropped, larger ones in the same proportion
     whole = size < taken.image_size
     resize = size if whole else round(size * taken.resize / taken.image_size)
     taken = dataclasses.replace(taken, image_size=size, resize=resize)
@@ -286,7 +286,7 @@ def write_foreign(
   source: str,
   write: Callable[[pathlib.Path, dict[str, np.ndarray], str], None],
 ) -> None:
-  """Writes a bundle in another naming, with our metadata so that it can be read back.
+  """Writes a bundle with another naming, and with our metadata so that it can be read back.
 
   Args:
     bundle: the network with its weights.
@@ -295,7 +295,7 @@ def write_foreign(
     write: writes arrays by name, and their description, to a file.
 
   Raises:
-    UserError: the dialect has no such network, or the file cannot be written.
+    UserError: the dialect cannot describe the network, or the file cannot be written.
   """
   dialect = dialects.dialect_of(bundle.model, source, str(path))
   dialect.check_writable(dialect, bundle.model, str(path))

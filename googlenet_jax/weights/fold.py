@@ -16,10 +16,11 @@ def first_convolution(model: Network) -> str:
 
 
 def fold_normalization(bundle: Bundle) -> Bundle:
-  """The same function of raw RGB pixels 0 to 255, with channel order and scale in the kernel.
+  """Returns a bundle that computes the same from raw RGB pixels (0 to 255).
 
-  A mean cannot be folded. The first convolution of every variant pads with zeros, which stand for
-  the mean before folding and for black after it, so results would change along the border.
+  The first convolution's kernel absorbs channel order and scale. It cannot absorb a mean: every
+  variant pads the images with zeros, which are the mean color before folding and black after it,
+  so results would change along the border.
 
   Raises:
     UserError: the preprocessing subtracts a mean.
@@ -40,7 +41,7 @@ def fold_normalization(bundle: Bundle) -> Bundle:
 
 
 def in_rgb(bundle: Bundle, where: str) -> Bundle:
-  """The same network for RGB images; a first kernel for BGR is reversed.
+  """The same network for RGB images; if its first kernel is for BGR, the kernel is reversed.
 
   Args:
     bundle: a network for either order of channels.

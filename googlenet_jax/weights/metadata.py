@@ -1,4 +1,4 @@
-"""Rebuilds frozen dataclasses of plain values from JSON, checking them field by field."""
+"""Rebuilds frozen dataclasses of plain values from JSON, checking each field."""
 
 import dataclasses
 import math
@@ -11,7 +11,7 @@ from googlenet_jax.errors import UserError
 from googlenet_jax.models import MAX_CHANNELS, Family
 
 MAX_VALUES = 256
-"""The most values in a list of an architecture; none has this many blocks, modules or branches."""
+"""The maximum length of a list in an architecture; no network has this many blocks or branches."""
 
 
 def rebuild(kind: Any, value: Any, where: str, longest: float = math.inf) -> Any:
@@ -111,7 +111,7 @@ def _integers(value: Any, field: str = '', place: str = '') -> Iterator[tuple[st
 def upgraded(described: dict[str, Any]) -> dict[str, Any]:
   """Converts the description in a file of format 1, whose family was always googlenet.
 
-  Batch normalization had the name of a mapped axis there, which is only used in training.
+  In that format, batch normalization named a mapped axis, which is only used in training.
   """
   architecture: Any = described.get('architecture')
   norm: Any = architecture.get('batch_norm') if isinstance(architecture, dict) else None

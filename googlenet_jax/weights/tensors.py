@@ -1,4 +1,4 @@
-"""The names and shapes of a network's tensors, and checks of what a file lacks or has extra."""
+"""The names and shapes of a network's tensors, and checks that a file has exactly these tensors."""
 
 import pathlib
 import zlib
@@ -13,13 +13,13 @@ from googlenet_jax.files import replacing
 from googlenet_jax.models import Network, abstract_variables
 
 Shapes = dict[str, tuple[int, ...]]
-_NAMED = 500  # more than a network's tensors; further names, of a malicious file, are only counted
+_NAMED = 500  # more than any network has; additional names, in malicious files, are only counted
 
 
 def expected_shapes(model: Network, image_size: int) -> Shapes:
   """The shapes of all tensors of a network by name (`params/conv1/kernel`), without allocating.
 
-  `image_size` only matters for heads, whose fully connected layer has the whole map as input.
+  `image_size` only matters for heads whose fully connected layer's input is the whole map.
   """
   return shapes_of(abstract_variables(model, image_size))
 
@@ -42,7 +42,7 @@ def unflatten(tensors: Mapping[str, np.ndarray]) -> dict[str, Any]:
 
 
 def check_shapes(where: str, found: Mapping[str, tuple[int, ...]], expected: Shapes) -> None:
-  """Raises UserError if tensors are missing, extra or of another shape, listing all by name."""
+  """Raises a UserError that lists all tensors that are missing, unexpected or of another shape."""
   missing = sorted(name for name in expected if name not in found)
   extra = sorted(name for name in found if name not in expected)
   shaped = [
@@ -65,14 +65,14 @@ def crc32(tensors: Mapping[str, np.ndarray]) -> int:
 
 
 def check_finite(where: str, tensors: Mapping[str, np.ndarray]) -> None:
-  """Raises UserError, naming the tensors, if any contain NaN or infinity."""
+  """Raises a UserError that names the tensors that contain NaN or infinity, if there are any."""
   bad = [name for name, array in tensors.items() if not np.isfinite(array).all()]
   if bad:
     raise UserError(f'{where}: values that are not finite in {listed(bad)}')
 
 
 def listed(names: Iterable[str]) -> str:
-  """Names separated by commas; names in excess of a network's tensors are only counted."""
+  """Names separated by commas; those in excess of `_NAMED` are only counted."""
   names = [name[:120] if name.isprintable() else ascii(name[:120]) for name in names]
   more = f' and {len(names) - _NAMED:,} more' if len(names) > _NAMED else ''
   return ', '.join(names[:_NAMED]) + more

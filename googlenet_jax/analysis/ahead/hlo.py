@@ -114,7 +114,7 @@ def _operation(name: str, text: str) -> Operation:
 
 
 def _balanced(text: str) -> tuple[str, str, str]:
-  """Splits a text that starts with a bracket after the matching closing bracket."""
+  """Splits a text, which starts with a bracket, right after the matching closing bracket."""
   depth = 0
   for index, letter in enumerate(text):
     depth += (letter == '(') - (letter == ')')

@@ -62,14 +62,14 @@ class Cell:
 
   @property
   def title(self) -> str:
-    """The name of the module, or the names of the first and the last with their number."""
+    """The name of the module, or of the first and the last module with the number of modules."""
     if len(self.names) == 1:
       return self.names[0]
     return f'{self.names[0]} to {self.names[-1]}, {len(self.names)} times'
 
   @property
   def ways(self) -> tuple[float, float]:
-    """The x where the path in ends and where the path out begins."""
+    """The x where the path into the module ends, and the x where the path out of it begins."""
     if self.framed:
       return 0.0, self.width
     return self.pieces[0].x, self.pieces[0].x + self.pieces[0].width
@@ -204,7 +204,7 @@ def _layers_before(index: int, graph: Graph, inside: set[int]) -> set[int | None
 
 
 def _rows(layers: Sequence[int], after: dict[int, list[int]]) -> dict[int, float]:
-  """A row for each branch that ends; a layer is centered on the branches that it feeds."""
+  """The row of each layer: one row per branch end, other layers centered on those they feed."""
   rows: dict[int, float] = {}
 
   def assign(i: int) -> float:

@@ -10,7 +10,7 @@ WIDTH, LINE = 8.6, 0.215  # inches
 
 
 def draw(network: Compared, other: Compared, theme: Theme) -> Any:
-  """Draws a bar for each row of weighted layers in both networks, the other network's left."""
+  """Draws a bar for each row of weighted layers, with the other network on the left."""
   both = []
   for one in (other, network):
     found = audit(one.family, one.variant).rows

@@ -20,7 +20,7 @@ class Suggestion:
     rule: `cnds` or `relative`.
     modules: the modules after which the rule suggests a head, lowest first.
     places: the nearest places where heads can attach, as named in `config.model.aux`.
-    rests_on: what the rule tests, and the figures it uses.
+    rests_on: the rule's criterion and limits, and the smallest gradient.
     notes: modules without a place of their own, and the place used instead.
   """
 
@@ -47,7 +47,7 @@ def below_threshold(gradients: Sequence[float]) -> tuple[list[int], str]:
     gradients: the mean absolute gradient of each module, lowest first.
 
   Returns:
-    The indices of the modules, and what the rule rests on.
+    The indices of the modules, and what the suggestion rests on.
   """
   low = [place for place, gradient in enumerate(gradients[:-1]) if gradient < THRESHOLD]
   return low[-1:], (

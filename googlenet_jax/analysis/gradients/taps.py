@@ -23,7 +23,7 @@ def with_taps(loss: Callable, names: Collection[str]) -> Callable:
     `activation_mean_abs_gradient`, `activation_rms_gradient`: mean absolute value and root mean
       square of the gradient of the loss with respect to the activations.
     `activation_rms`: root mean square of the activations themselves.
-    `negative`: bool, whether any activation is below 0, which is never so after a ReLU.
+    `negative`: bool, whether any activation is below 0, which is impossible after a ReLU.
     `alive`: bool[channels], whether a channel is nonzero at any position of any image.
 
   Args:

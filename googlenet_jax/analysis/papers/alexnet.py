@@ -20,7 +20,7 @@ ROWS: tuple[PrintedRow, ...] = (
 )
 
 NEURONS = {
-  'conv1': 253_440,  # 55 x 48 x 96: a tower's number of channels in place of one side of the map
+  'conv1': 253_440,  # 55 x 48 x 96: one side of the map is replaced by a tower's channels
   'conv2': 186_624,
   'conv3': 64_896,
   'conv4': 64_896,

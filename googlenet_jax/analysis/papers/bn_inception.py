@@ -16,7 +16,7 @@ TEST_ERROR = 4.82  # six networks, section 4.2.3
 # 3c and 4e halve the map, but the table gives the size of their inputs.
 OUTPUTS = {'3a': (28, 256), '3b': (28, 320), '4a': (14, 576), '4b': (14, 576)}
 OUTPUTS |= {'4c': (14, 576), '4d': (14, 576), '5a': (7, 1024), '5b': (7, 1024)}
-WIDER = ('4c', '4d')  # outputs wider than printed if all widths are as printed
+WIDER = ('4c', '4d')  # their printed widths add up to more than their printed outputs
 
 
 def _rows(variant: str) -> tuple[PrintedRow, ...]:

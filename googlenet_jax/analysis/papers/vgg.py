@@ -67,7 +67,7 @@ def _errors() -> Iterator[ReportedError]:
 
 
 def _printed(variant: str) -> str:
-  """The column of Table 1 that a variant is, apart from batch normalization."""
+  """The name of a variant without batch normalization, as in `COLUMNS`."""
   return variant.removesuffix('_bn')
 
 

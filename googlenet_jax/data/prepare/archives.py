@@ -1,9 +1,9 @@
 """Class folders in one tar archive, as Imagenette and TensorFlow's flowers are published.
 
-A single folder around everything is ignored. The folders in it are either `train` with `val` (or
-`validation`) or `test`, which contain the class folders, or the class folders themselves. In the
-latter case a tenth of the images is held out, by the rule of `data.source=folder:PATH`. Hidden
-files and files without an image's suffix are left out.
+Outer folders that contain everything are ignored. Inside them are either `train` and `val` (or
+`validation`, or `test`), which contain the class folders, or the class folders themselves. In the
+latter case a tenth of the images is held out, as for `data.source=folder:PATH`. Hidden files and
+files without an image's suffix are left out.
 """
 
 import pathlib
@@ -22,7 +22,7 @@ def list_archive(path: pathlib.Path) -> Listing:
   """All images of an archive, in archive order.
 
   Raises:
-    UserError: the file is not a whole, uncompressed tar archive, or its images are not in class
+    UserError: the file is not a complete, uncompressed tar archive, or its images are not in class
       folders.
   """
   images = _without_common_folder(
@@ -66,7 +66,7 @@ def _is_image(entry: Entry) -> bool:
 
 
 def _without_common_folder(images: list[Named]) -> list[Named]:
-  """Images without the folders that contain all of them, except class and split folders."""
+  """Removes folders that all images have in common from their paths; keeps classes and splits."""
   while len({parts[0] for parts, _ in images}) == 1 and min(len(p) for p, _ in images) > 2:
     if images[0][0][0] in SPLITS:
       break

@@ -46,8 +46,8 @@ def list_cifar(path: pathlib.Path) -> Listing:
   """All images of an archive; labels are not read yet.
 
   Raises:
-    UserError: the archive is not a whole, uncompressed tar archive, a file is missing from it, or
-      one ends in the middle of a record.
+    UserError: the archive is not a complete, uncompressed tar archive, a file is missing from it,
+      or a file ends in the middle of a record.
   """
   held = {pathlib.PurePosixPath(entry.name).name: entry for entry in entries(path)}
   edition = next((e for e in _EDITIONS if e.classes in held), None)

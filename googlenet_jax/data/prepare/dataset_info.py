@@ -1,4 +1,4 @@
-"""TFDS's description of a data set: features, class names, splits and figures."""
+"""TFDS's description of a data set: its features, class names, splits and figures."""
 
 import json
 import pathlib
@@ -66,7 +66,7 @@ def write(
   info.metadata.save_metadata(description)
   for file in sorted(description.iterdir()):
     files.publish(file, out / file.name)
-  # Not through TFDS's file of the same name: `unfinished` must never look like a data set.
+  # TFDS would write this file in `unfinished` first, which must never look like a data set.
   files.write_whole(out / MAIN_FILE, info.as_json.encode(), unfinished)
 
 

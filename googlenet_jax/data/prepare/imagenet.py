@@ -37,7 +37,7 @@ def list_archives(folder: pathlib.Path) -> Listing:
 
   Raises:
     UserError: an archive or the file of labels is missing, damaged or of another kind, or the
-      labels do not fit the images.
+      labels do not match the images.
   """
   train = folder / TRAIN
   if not train.is_file():

@@ -1,14 +1,14 @@
-"""The images of a source, and how they are dealt into shards.
+"""The images of a source, and their distribution over shards.
 
-A shard is a pure function of the listing and its own number, so that a killed run can continue with
+A shard depends only on the listing and on its own number, so that a killed run can continue with
 any number of processes and end with the same bytes.
 
 - Images in separate files are shuffled over all shards of their split, by a hash of their key.
 - Images in archives stay in archive order, so that every byte of the archive is read once and
   forwards: the archive is cut into 16 runs for each shard, and shard k of n takes the runs
-  k, k + n, k + 2n, ... A shard then has images from 16 places in the archive, which are 16 classes
-  in ImageNet's, and writing it takes 16 seeks. Readers with random access, like ours, shuffle the
-  whole split anyway.
+  k, k + n, k + 2n, ... A shard then contains images from 16 places in the archive (for ImageNet,
+  from 16 classes), and writing it takes 16 seeks. Readers with random access, like ours, shuffle
+  the whole split anyway.
 """
 
 import dataclasses
@@ -20,10 +20,10 @@ from typing import Literal, NamedTuple
 from googlenet_jax.errors import UserError
 
 SHARD_BYTES = 2**27
-"""The default maximum size of a shard (128 MiB), and so the most that is lost in a kill."""
+"""The default maximum size of a shard (128 MiB), and thus of the work that is lost in a kill."""
 
-_FEW_SHARDS = 16  # a split gets up to this many even below SHARD_BYTES, to be written in parallel
-_FEW_IMAGES, _FEW_BYTES = 500, 2**23  # as long as each has this many images or bytes
+_FEW_SHARDS = 16  # smaller splits get up to this many shards too, to be written in parallel
+_FEW_IMAGES, _FEW_BYTES = 500, 2**23  # as long as each shard has this many images or bytes
 _RUNS = 16  # consecutive parts of an archive in each shard
 
 WHOLE_FILE = -1
@@ -34,7 +34,7 @@ class Item(NamedTuple):
   """The location of the bytes of one image.
 
   Attributes:
-    key: its name in UTF-8, unique in its split, stored as the feature `file`.
+    key: its name in UTF-8, unique in its split and stored as the feature `file`.
     label: index of its class; `FROM_RECORD` if only the record itself contains it.
     path: the file, or the archive that contains it.
     offset: position of its first byte in the archive; `WHOLE_FILE` for a separate file.
@@ -56,7 +56,7 @@ class Listing:
     source: kind and resolved path, such as `folder:/data/birds`.
     classes: names of the classes, in the order of the labels.
     splits: items by split, in the source's order.
-    content: what the bytes of an item are: an image file, a serialized `tf.train.Example` that
+    content: the kind of an item's bytes: an image file, a serialized `tf.train.Example` that
       contains one, or a CIFAR record.
   """
 
@@ -98,7 +98,7 @@ class Listing:
 
 
 def printable(name: str) -> str:
-  r"""A file's name as a key: bytes that are not UTF-8 become \xNN."""
+  r"""A file's name as a key, with bytes that are not UTF-8 as \xNN."""
   return name.encode(errors='surrogateescape').decode(errors='backslashreplace')
 
 
@@ -107,9 +107,9 @@ def shard_counts(listing: Listing, shards: int | None) -> dict[str, int]:
 
   Args:
     listing: the source's images.
-    shards: number of shards of the split train; the other splits get theirs in proportion to their
-      images. By default as few as `SHARD_BYTES` allows, but up to 16 if each still has 500 images
-      or 8 MiB.
+    shards: number of shards of the split train; the other splits get shards in proportion to their
+      images. By default there are as few as `SHARD_BYTES` allows, but up to 16 if each still has
+      500 images or 8 MiB.
   """
   counts = {}
   for split, items in listing.splits.items():

@@ -1,4 +1,4 @@
-"""Exact sums over pixels, which may be added in any order."""
+"""Exact sums over pixels, which can be added in any order."""
 
 import dataclasses
 import math
@@ -16,7 +16,7 @@ _COUNTED = 2**24  # pixels per call, because OpenCV counts in float32
 
 @dataclasses.dataclass
 class PixelSums:
-  """Sums of the channels R, G and B over pixels on the scale 0 to 255; all are integers."""
+  """Sums of the channels R, G and B over pixels, on the scale 0 to 255; all are integers."""
 
   pixels: int = 0
   sums: tuple[int, ...] = (0, 0, 0)
@@ -44,11 +44,11 @@ class PixelSums:
     self.squares = tuple(a + b for a, b in zip(self.squares, other.squares, strict=True))
 
   def mean(self) -> list[float]:
-    """The mean of each channel, rounded once."""
+    """The mean of each channel, rounded only once."""
     return [float(Fraction(total, self.pixels)) for total in self.sums]
 
   def std(self) -> list[float]:
-    """The standard deviation of each channel: the root of the exact variance."""
+    """The standard deviation of each channel: the square root of the exact variance."""
     variances = [
       Fraction(self.pixels * square - total**2, self.pixels**2)
       for total, square in zip(self.sums, self.squares, strict=True)
@@ -56,7 +56,7 @@ class PixelSums:
     return [math.sqrt(variance) for variance in variances]
 
   def to_json(self) -> dict[str, Any]:
-    """The sums as a JSON object, with integers of any size."""
+    """The sums as a JSON object; its integers can be of any size."""
     return dataclasses.asdict(self)
 
   @classmethod

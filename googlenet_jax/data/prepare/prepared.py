@@ -1,4 +1,4 @@
-"""What a preparation has made, as text and as files beside the data."""
+"""The result of a preparation, as text and as files next to the data."""
 
 import csv
 import dataclasses
@@ -36,7 +36,7 @@ class PreparedData:
   seconds: float
 
   def write(self, unfinished: pathlib.Path) -> None:
-    """Writes `report.json` and `bad.csv` (file, reason) into `out`, by way of another folder."""
+    """Writes `report.json` and `bad.csv` (file, reason) to `out`, via the folder `unfinished`."""
     table = io.StringIO()
     csv.writer(table, lineterminator='\n').writerows([('file', 'reason'), *self.bad])
     files.write_whole(self.out / 'bad.csv', table.getvalue().encode(), unfinished)
@@ -55,7 +55,7 @@ class PreparedData:
 
 
 def describe(prepared: PreparedData) -> str:
-  """Images, size, time and the first ten bad images of a finished data set, as text."""
+  """A finished data set's images, size, time and first ten bad images, as text."""
   images = ', '.join(f'{count:,} {split}' for split, count in prepared.images.items())
   size = f'{prepared.stored / 2**20:,.1f} MiB'
   lines = [f'{images} images, {size} in {prepared.seconds:.0f} s: {prepared.out}']

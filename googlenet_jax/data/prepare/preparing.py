@@ -1,9 +1,9 @@
 """Makes a finished data set from a source, in steps that can be killed at any moment.
 
-`out/.prepare` contains what a second run needs: `plan.json` (what is being made from what), a note
-about each finished shard, a lock, and `unfinished/`, which is emptied at every start. It may be
-deleted when the data set is finished; after that the data set cannot be verified, and another run
-does not recognize it.
+`out/.prepare` contains everything that a second run needs: `plan.json` (the source and the
+options), a note about each finished shard, a lock, and `unfinished/`, which is emptied at every
+start. It may be deleted once the data set is finished; after that, the data set can no longer be
+verified, and another run does not recognize it.
 """
 
 import dataclasses
@@ -25,7 +25,7 @@ from googlenet_jax.data.prepare.shards import Note, Shard, verify_shard, write_s
 from googlenet_jax.data.prepare.sources import open_listing
 from googlenet_jax.errors import UserError
 
-_FORMAT = 1  # of the shards; increased whenever the same source and options give different bytes
+_FORMAT = 1  # the shards' format, increased if the same source and options give different bytes
 
 
 def prepare(
@@ -40,7 +40,7 @@ def prepare(
   shards: int | None = None,
   progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> PreparedData:
-  """Prepares a data set, continues one that was interrupted, or finds it finished.
+  """Prepares a data set, continues an interrupted preparation, or finds the data set finished.
 
   Args:
     source: the source of the images, as accepted by `sources.open_listing`.
@@ -51,12 +51,13 @@ def prepare(
     strict: whether a bad image stops the run instead of being left out and reported.
     verify: whether to read everything again at the end.
     processes: number of processes that decode; the bytes written do not depend on it.
-    shards: number of files of the split train; by default it depends on the size.
-    progress: called with the number of images done and of all images, first while writing, then
-      while verifying.
+    shards: number of shards of the split train; by default it depends on the size.
+    progress: called with the number of images done and the number of all images, first while
+      writing, then while verifying.
 
   Raises:
-    UserError: preparing failed. What was finished stays, and the same call continues from there.
+    UserError: preparing failed. Finished shards are kept, and the same call continues with the
+      others.
   """
   started = time.monotonic()
   _check_options(name, short_side, processes, shards)
@@ -103,7 +104,7 @@ def check_out(out: pathlib.Path) -> None:
   """Checks that a folder is new, empty or left by an earlier run; does not create it.
 
   Raises:
-    UserError: it is none of these; names the folder.
+    UserError: the folder is none of these; names it.
   """
   if out.exists() and not out.is_dir():
     raise UserError(f'{out}: is a file; accepted: a new folder')
@@ -112,7 +113,7 @@ def check_out(out: pathlib.Path) -> None:
 
 
 def _claim(out: pathlib.Path) -> pathlib.Path:
-  """The state folder in `out`, which is checked by `check_out`."""
+  """Checks `out` and returns the folder of the state in it."""
   check_out(out)
   state = out / '.prepare'
   state.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""Turns an image of a source into a record, and reads records back."""
+"""Turns a source's images into records, and reads records back."""
 
 import os
 from collections.abc import Callable
@@ -12,7 +12,7 @@ from googlenet_jax.data.prepare.listing import WHOLE_FILE, Item
 from googlenet_jax.errors import UserError
 
 MAX_BYTES = 2**29
-"""Larger files (512 MiB) are refused unread; the limit for decoded images is far lower."""
+"""Larger files (over 512 MiB) are refused unread; the limit for decoded images is far lower."""
 
 QUALITY = 90
 """JPEG quality of shrunk images; their chroma has half the resolution (4:2:0)."""
@@ -43,8 +43,8 @@ class Bytes:
     """All bytes of an item.
 
     Raises:
-      DecodeError: only this file is at fault: missing, not permitted or too large.
-      UserError: the disk or the archive is at fault; other items may be affected, so the run must
+      DecodeError: only this file is at fault: it is missing, may not be read or is too large.
+      UserError: the disk or the archive is at fault; other items may be affected, so the run has to
         stop.
     """
     if item.size > MAX_BYTES:
@@ -120,8 +120,8 @@ def parse_record(record: bytes, key: str, classes: int) -> tuple[bytes, int]:
   """Image file and label of a serialized `tf.train.Example`.
 
   Raises:
-    DecodeError: it is not an example, does not contain one image file and one label, or its label
-      is not a class.
+    DecodeError: the record is not an example, does not contain exactly one image file and one
+      label, or the label is not a class.
   """
   from google.protobuf.message import DecodeError as ProtobufError
   from tensorflow_datasets.proto import tf_example_pb2

@@ -1,7 +1,7 @@
-"""Writes shards, each wholly or not at all and with a note of its contents, and verifies them.
+"""Writes shards, each whole or not at all and with a note of its contents, and verifies them.
 
 The note (`.prepare/<shard>.json`) is written after the shard has its final name. A shard without a
-note is written again; one with a note is never touched.
+note is written again; a shard with a note is never changed.
 """
 
 import contextlib
@@ -33,7 +33,7 @@ class Shard:
     unfinished: folder for unfinished files, on the same disk.
     items: the images, in the order of the records.
     classes: number of classes.
-    content: what the bytes of an item are, as in `Listing`.
+    content: the kind of an item's bytes, as in `Listing`.
     short_side: maximum shorter side in pixels; None for no maximum.
     strict: whether a bad image stops the run.
   """
@@ -55,7 +55,7 @@ class Note:
   Attributes:
     images: number of records.
     counts: number of images by label, for labels that have images.
-    pixels: sums over all images as stored.
+    pixels: sums over the pixels of all images as stored.
     bad: (name, reason) for every image that was left out.
     size: size of the file in bytes.
     sha256: SHA-256 of the file, in hexadecimal.
@@ -144,14 +144,14 @@ def _write_records(shard: Shard, path: pathlib.Path, advance: Callable[[int], No
 
 
 def _check(data: bytes, item: Item, shard: Shard) -> tuple[bytes, int, Any]:
-  """The file to store, label and pixels of one item."""
+  """The file to store for one item, its label and its pixels."""
   label = item.label
   if shard.content != 'image':
     data, stored = _parse(data, item.key, shard)
     label = stored if label == FROM_RECORD else label
   image = decode_image(data, item.key)
   smaller = records.shrink(data, image, shard.short_side)
-  # Sums are over the pixels that will be read.
+  # Sums are over the pixels that readers will see.
   return smaller, label, image if smaller is data else decode_image(smaller, item.key)
 
 
@@ -164,7 +164,7 @@ def _parse(record: bytes, key: str, shard: Shard) -> tuple[bytes, int]:
 
 @contextlib.contextmanager
 def _disk(path: pathlib.Path):
-  """Turns errors of ArrayRecord and of the system into one-line user errors."""
+  """Turns errors from ArrayRecord and the system into one-line user errors."""
   try:
     yield
   except (OSError, RuntimeError) as error:

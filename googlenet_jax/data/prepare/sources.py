@@ -1,4 +1,4 @@
-"""Sources to prepare: a folder, a manifest, archives, a TFDS data set in TFRecord."""
+"""Sources to prepare: folders, manifests, archives, and TFDS data sets in TFRecord."""
 
 import os
 import pathlib
@@ -16,7 +16,7 @@ ACCEPTED = (
 
 
 def open_listing(source: str) -> Listing:
-  """Lists all images of a source, without reading any.
+  """Lists all images of a source without reading them.
 
   Args:
     source: `folder:PATH`, `manifest:FILE.csv`, `archive:FILE.tar`, `cifar:FILE.tar`,
@@ -50,7 +50,7 @@ def open_listing(source: str) -> Listing:
 
 
 def list_folder(path: pathlib.Path) -> Listing:
-  """The images of class folders, inside train and test or val, or with a tenth held out.
+  """The images of class folders, in train and test or val, or with a tenth held out.
 
   The rules are those of `data.source=folder:PATH`, except that `train` may be the only split.
   """
@@ -70,7 +70,7 @@ def list_folder(path: pathlib.Path) -> Listing:
 
 
 def list_manifest(path: pathlib.Path) -> Listing:
-  """The images of a manifest, by the rules of `data.source=manifest:FILE.csv`."""
+  """The images of a manifest, by the same rules as for `data.source=manifest:FILE.csv`."""
   rows = manifest.read_rows(path)
   classes, labels = manifest.label_indices(rows)
   splits: dict[str, list[Item]] = {}
@@ -84,5 +84,5 @@ def _file_item(file: pathlib.Path, key: str, label: int) -> Item:
   try:
     size = os.stat(file).st_size
   except OSError:
-    size = -1  # the error will come from reading it
+    size = -1  # reading it will raise the error
   return Item(printable(key), label, str(file), WHOLE_FILE, size)

@@ -34,12 +34,12 @@ def entries(path: pathlib.Path, within: Entry | None = None) -> Iterator[Entry]:
 
   Args:
     path: the archive, or an archive that contains it.
-    within: the entry of `path` that is the archive to read; by default `path` itself is. Offsets
-      are positions in the file `path` in either case.
+    within: the entry of `path` that is the archive to read; by default `path` itself. In either
+      case, offsets are positions in the file `path`.
 
   Raises:
-    UserError: it is not an archive, or is compressed or truncated. A damaged header or a missing
-      end is an error, while `tarfile` would stop silently.
+    UserError: the file is not an archive, or is compressed, damaged or truncated. A damaged header
+      or a missing end is an error here, whereas `tarfile` would stop silently.
   """
   where = f'{path}: {within.name}' if within else str(path)
   with path.open('rb') as file:
@@ -70,7 +70,7 @@ def decompressed(path: pathlib.Path, folder: pathlib.Path) -> Iterator[pathlib.P
   """A .tar.gz or .tgz as a plain archive in `folder`, which is deleted at the end of the block.
 
   Raises:
-    UserError: it is damaged or not compressed with gzip, or the disk is full.
+    UserError: the file is damaged or not compressed with gzip, or the disk is full.
   """
   plain = folder / f'{path.name.removesuffix(".tgz").removesuffix(".tar.gz")}.tar'
   try:

@@ -17,7 +17,7 @@ from googlenet_jax.errors import UserError
 
 
 def list_tfrecords(name: str) -> Listing:
-  """All records of a data set that TFDS has prepared.
+  """All records of a data set prepared by TFDS.
 
   Args:
     name: TFDS's name, such as `cifar10` or `imagenette/320px-v2`, or the folder of a version, which
@@ -55,7 +55,7 @@ def _builder(name: str) -> Any:
     return tfds.builder_from_directory(folder)
   try:
     builder = tfds.builder(name, try_gcs=False)
-  except Exception as error:  # TFDS has a different exception for each kind of mistake
+  except Exception as error:  # TFDS raises a different exception for each kind of mistake
     raise UserError(f'tfds:{name}: {" ".join(str(error).split())[:200]}') from error
   if not pathlib.Path(builder.data_dir).is_dir():
     raise UserError(

@@ -1,4 +1,4 @@
-"""Sources of images: each opens as splits of encoded images with labels.
+"""Sources of images; each opens as splits of encoded images with labels.
 
 A source is written `digits`, `folder:PATH`, `manifest:FILE.csv`, `prepared:PATH`, `tfds:NAME` or
 `synthetic[:N]`.
@@ -23,8 +23,8 @@ def open_split(
   Args:
     source: `digits` (scikit-learn's handwritten digits), `folder:PATH` (class folders),
       `manifest:FILE.csv` (files and labels in a table), `prepared:PATH` (a TFDS folder in
-      ArrayRecord, or its URL in a bucket), `tfds:NAME` (a data set that TFDS has prepared, in
-      ArrayRecord) or `synthetic:N` (N random images of 64x64 in 10 classes).
+      ArrayRecord, or its URL in a bucket), `tfds:NAME` (a data set prepared by TFDS, in
+      ArrayRecord) or `synthetic:N` (N random images of 64x64 pixels in 10 classes).
     split: usually `train` or `test`.
     cache_dir: the directory for embedded data, and for copies of data in buckets.
     key: the config key or flag that names the source, for messages.

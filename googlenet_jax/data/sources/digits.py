@@ -1,9 +1,9 @@
 """Handwritten digits that come with scikit-learn, as a TFDS data set written without TensorFlow.
 
-There are 1,797 scans of 8x8 pixels with 17 levels of gray, a part of the UCI set "Optical
+There are 1,797 scans of 8x8 pixels with 17 levels of gray, which are part of the UCI set "Optical
 Recognition of Handwritten Digits" (E. Alpaydin, C. Kaynak, 1998). The split is fixed: scan i is a
 test image if i % 5 == 4, which gives 1,438 training and 359 test images. Consecutive scans are by
-the same people, so each person is in both splits: errors measure how well the handwriting of known
+the same person, so each person is in both splits: errors measure how well the handwriting of known
 people is read.
 """
 
@@ -43,17 +43,17 @@ def open_digits(split: str, cache_dir: pathlib.Path) -> Split:
 
 
 def _prepare(folder: pathlib.Path) -> None:
-  """Writes the data set next to its folder, then moves it there, so that it appears all at once."""
+  """Writes the data set next to its folder and then moves it there, so that it appears at once."""
   folder.parent.mkdir(parents=True, exist_ok=True)
   temporary = pathlib.Path(tempfile.mkdtemp(prefix='.preparing-', dir=folder.parent))
   try:
-    with contextlib.redirect_stdout(io.StringIO()):  # TFDS prints what it is about to do
+    with contextlib.redirect_stdout(io.StringIO()):  # TFDS prints what it is going to do
       builder = _builder(temporary)
       builder.download_and_prepare()
     try:
       os.rename(builder.data_dir, folder)
     except OSError:
-      if not folder.is_dir():  # and no other process has put it there
+      if not folder.is_dir():  # another process may have put it there
         raise
   finally:
     shutil.rmtree(temporary, ignore_errors=True)

@@ -38,7 +38,7 @@ def read_file(file: pathlib.Path) -> bytes:
     UserError: the file cannot be read, or is a device.
   """
   try:
-    if file.is_char_device():  # /dev/zero has no end; a pipe may well hold an image
+    if file.is_char_device():  # /dev/zero has no end; a pipe, however, may contain an image
       raise UserError(f'{file}: is a device')
     return file.read_bytes()
   except OSError as error:
@@ -55,6 +55,6 @@ def images_below(folder: pathlib.Path) -> list[pathlib.Path]:
 def is_held_out(name: str) -> bool:
   """Whether an image is in the tenth that is held out if nothing else determines test images.
 
-  It depends only on the CRC-32 of the image's own name, so that adding images moves none.
+  This depends only on the CRC-32 of the image's own name, so that adding images does not move any.
   """
   return zlib.crc32(name.encode()) % 10 == 0

@@ -1,7 +1,8 @@
 """A folder of class folders: `PATH/<class>/*.jpg`, or the same below `train` and `test`.
 
 Test images are in `test`, `val` or `validation`. Without such folders a tenth of the images is held
-out: those whose path below PATH has a CRC-32 divisible by 10, so that adding images moves none.
+out: those whose path below PATH has a CRC-32 divisible by 10, so that adding images does not move
+any.
 """
 
 import pathlib
@@ -21,8 +22,8 @@ def open_folder(path: pathlib.Path, split: str) -> Split:
     split: `train` or `test`; `val` and `validation` mean the same as `test`.
 
   Raises:
-    UserError: there is no such folder or split, there are no images, a class has none, or `test`
-      and `train` have different classes.
+    UserError: there is no such folder or split, there are no images, a class has no images, or
+      `test` and `train` have different classes.
   """
   if split not in ('train', *TEST_NAMES):
     raise UnknownSplitError(split, f'folder:{path}', ('train', *TEST_NAMES))
@@ -57,7 +58,7 @@ def open_whole_folder(path: pathlib.Path) -> Split:
   """Opens all images of a folder of class folders; none are held out.
 
   Raises:
-    UserError: there are no class folders, or one has no images.
+    UserError: there are no class folders, or one of them has no images.
   """
   classes, files = _class_folders(path)
   return Split(path.name, Files(files), classes)

@@ -1,6 +1,6 @@
 """Manifests: CSV files that list images with their labels and, optionally, their splits.
 
-Training, evaluation and preparation read them by the same rules:
+Training, evaluation and preparation use the same rules:
 
 - The file is CSV in UTF-8, with or without a byte order mark. Its first line names the columns.
 - The columns `file` and `label` are required, `split` is optional, and other columns are ignored.
@@ -10,8 +10,8 @@ Training, evaluation and preparation read them by the same rules:
 - `file` is relative to the folder of the manifest. No file may be listed twice.
 - `split` is `train`, `val` or its synonym `validation`, or `test`. Without that column a tenth of
   the images is held out as `test`, as in a folder: those whose `file` has a CRC-32 divisible by 10.
-- `label` is the name of a class. Classes are the labels of the training images, sorted, as numbers
-  if all are integers. When a network is evaluated, it has its own classes, and `label` may also be
+- `label` is the name of a class. Classes are the labels of the training images, sorted as numbers
+  if all of them are integers. In evaluation, classes are the network's own, and `label` may also be
   an index into them.
 """
 
@@ -25,13 +25,13 @@ from googlenet_jax.data.split import Split, UnknownSplitError
 from googlenet_jax.errors import UserError
 
 SPLITS = {'train': 'train', 'val': 'validation', 'validation': 'validation', 'test': 'test'}
-"""The accepted values of the column `split`, with the name of the split for each."""
+"""The accepted values of the column `split`, each with the name of its split."""
 
 _NEEDED = ('file', 'label')
 
 
 class Row(NamedTuple):
-  """An image that a manifest lists.
+  """An image listed in a manifest.
 
   Attributes:
     where: the manifest and the line, for messages.

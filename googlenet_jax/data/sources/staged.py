@@ -1,8 +1,8 @@
-"""Data sets in a bucket: copied to this machine once, for all of its runs.
+"""Data sets in a bucket, which are copied to this machine once for all of its runs.
 
-The copies are below `GOOGLENET_CACHE`, a folder for each data set. A process that reads a data set
-holds a shared lock on it until it ends, so that no other removes it. A process that copies one
-removes those that are not being read, least recently used first, if there is no room.
+The copies are below `GOOGLENET_CACHE`, in a folder for each data set. A process that reads a data
+set holds a shared lock on it until the process ends, so that no other process removes it. If there
+is no room for a copy, data sets that are not being read are removed, least recently used first.
 """
 
 import contextlib
@@ -33,20 +33,20 @@ _NO_NOTES = ('plan.json', 'lock', 'unfinished/')
 _AT_ONCE = 8  # concurrent downloads
 _SPARE = 2**30  # bytes that stay free on the disk
 _LOOK = 0.5  # seconds between two tries to take a lock
-_SAID = 15.0  # seconds between two lines of progress
+_SAID = 15.0  # seconds between two messages about progress
 
 _in_use: dict[pathlib.Path, IO[str]] = {}  # the shared locks of this process
 
 
 def staged(url: Url, split: str, cache_dir: pathlib.Path) -> pathlib.Path:
-  """Copies what a split of a data set needs, unless it is here, and returns the local folder.
+  """Copies the files of a split that are not here yet, and returns the data set's local folder.
 
-  Every shard is compared with its size in the bucket and, where `googlenet prepare` has written the
-  data set, with its SHA-256.
+  Every shard is checked against its size in the bucket and, if `googlenet prepare` has written the
+  data set, against its SHA-256.
 
   Args:
-    url: the folder that `prepare` or TFDS has written.
-    split: its name; shards of other splits are not copied.
+    url: the folder written by `prepare` or TFDS.
+    split: name of the split; shards of other splits are not copied.
     cache_dir: the folder for the copies of all data sets.
 
   Raises:
@@ -61,7 +61,7 @@ def staged(url: Url, split: str, cache_dir: pathlib.Path) -> pathlib.Path:
     copy.use()
     if copy.missing(wanted):
       with _alone(root / 'lock'):
-        missing = copy.missing(wanted)  # unless another process has copied it meanwhile
+        missing = copy.missing(wanted)  # another process may have copied some meanwhile
         _make_room(root, sum(stored.size for stored in missing.values()), f'{url}: {split}')
         copy.fetch(bucket, missing)
   except OSError as error:
@@ -88,17 +88,17 @@ class _Copy:
     self._copied = folder / 'copied.json'  # versions in the bucket, by name
 
   def use(self) -> None:
-    """Keeps others from removing it until this process ends."""
+    """Keeps other processes from removing the copy until this process ends."""
     if self._folder not in _in_use:
       self._folder.mkdir(parents=True, exist_ok=True)
       lock = (self._folder / 'in_use').open('a')
-      while files.take_lock(lock, shared=True) is False:  # it is being removed
+      while files.take_lock(lock, shared=True) is False:  # while the copy is being removed
         time.sleep(_LOOK)
       _in_use[self._folder] = lock
     os.utime(self._folder / 'in_use')
 
   def missing(self, wanted: dict[str, Stored]) -> dict[str, Stored]:
-    """What is not here, or is here in another version or size."""
+    """The objects that are not here, or are here with another version or size."""
     versions = self._versions()
 
     def is_here(name: str, stored: Stored) -> bool:
@@ -111,7 +111,7 @@ class _Copy:
     return {name: stored for name, stored in wanted.items() if not is_here(name, stored)}
 
   def fetch(self, bucket: Bucket, missing: dict[str, Stored]) -> None:
-    """Copies objects; each has its name when it is whole and verified."""
+    """Copies objects; each gets its name once it is complete and verified."""
     parts = self._folder / 'unfinished'
     shutil.rmtree(parts, ignore_errors=True)
     parts.mkdir()
@@ -156,7 +156,7 @@ class _Copy:
     files.publish(part, path)
 
   def _digest(self, name: str) -> str | None:
-    """The SHA-256 that a shard was written with, if it has a note."""
+    """The SHA-256 of a shard as it was written, if the shard has a note."""
     path = self.files / name
     try:
       return str(json.loads((path.parent / f'{_NOTES}{path.name}.json').read_text())['sha256'])
@@ -170,15 +170,15 @@ class _Copy:
       return {}
 
   def size(self) -> int:
-    """Bytes on the disk."""
+    """The size of the copy on disk, in bytes."""
     return sum(path.stat().st_size for path in self.files.rglob('*') if path.is_file())
 
   def last_used(self) -> float:
-    """When it was last read, in seconds since the epoch."""
+    """When the copy was last used, in seconds since the epoch."""
     return (self._folder / 'in_use').stat().st_mtime
 
   def remove(self) -> bool:
-    """Removes it unless a process is reading it; returns whether it did."""
+    """Removes the copy unless a process is reading it; returns whether it did."""
     with (self._folder / 'in_use').open('a') as lock:
       if not files.take_lock(lock):
         return False
@@ -189,10 +189,10 @@ class _Copy:
 
 
 def _make_room(root: pathlib.Path, size: int, what: str) -> None:
-  """Removes data sets that no process is reading until `size` bytes fit.
+  """Removes data sets that no process is reading, until `size` bytes fit.
 
   Raises:
-    UserError: they do not fit even then.
+    UserError: the bytes do not fit even then.
   """
   others = [_Copy(path.parent) for path in root.glob('*/in_use') if path.parent not in _in_use]
   others = sorted((one for one in others if one.files.is_dir()), key=_Copy.last_used)
@@ -212,7 +212,7 @@ def _gib(size: int) -> str:
 
 
 def _room(root: pathlib.Path) -> int:
-  """Bytes that may still be copied."""
+  """The number of bytes for which there is room."""
   free = shutil.disk_usage(root).free - _SPARE
   text = os.environ.get(LIMIT)
   if not text:
@@ -226,7 +226,7 @@ def _room(root: pathlib.Path) -> int:
 
 @contextlib.contextmanager
 def _alone(path: pathlib.Path) -> Iterator[None]:
-  """Waits until no other process copies a data set to this machine."""
+  """Waits until no other process is copying data to this machine, and keeps others waiting."""
   with path.open('a') as lock:
     if files.take_lock(lock) is False:
       logger.info('waiting for another process that is copying data to %s', path.parent)

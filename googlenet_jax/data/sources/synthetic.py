@@ -1,4 +1,4 @@
-"""Random images that are the same in every call, for benchmarks and dry runs."""
+"""Random images, the same in every call, for benchmarks and dry runs."""
 
 import numpy as np
 

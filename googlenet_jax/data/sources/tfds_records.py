@@ -1,4 +1,4 @@
-"""Data sets that TFDS has written as ArrayRecord, read without TensorFlow."""
+"""Data sets written by TFDS as ArrayRecord, read without TensorFlow."""
 
 import pathlib
 from typing import Any
@@ -15,13 +15,13 @@ DOWNLOADS = {
   'imagenette': 'imagenette',
   'tf_flowers': 'flowers',
 }
-"""The names in `googlenet download` of TFDS data sets that it prepares."""
+"""The names in `googlenet download` of the TFDS data sets that it prepares."""
 
 
 def open_builder(builder: Any, split: str) -> Split:
   """Opens a split of a prepared TFDS builder with the features `image` and `label`.
 
-  The normalization and any file names are those that `prepare` stored.
+  The normalization and any file names are the ones stored by `prepare`.
 
   Raises:
     UserError: the split does not exist, or the data are not ArrayRecord.
@@ -56,7 +56,7 @@ def open_prepared(where: Place, split: str, cache_dir: pathlib.Path) -> Split:
   Args:
     where: the folder, or its URL in a bucket.
     split: name of the split.
-    cache_dir: where data sets in buckets are copied to.
+    cache_dir: the directory for copies of data sets in buckets.
   """
   path = staged(where, split, cache_dir) if isinstance(where, Url) else where.expanduser()
   if not path.is_dir():
@@ -81,7 +81,7 @@ def open_named(name: str, split: str) -> Split:
 
   try:
     builder = tfds.builder(name, try_gcs=False, file_format='array_record')
-  except Exception as error:  # TFDS has a different exception for each kind of mistake
+  except Exception as error:  # TFDS raises a different exception for each kind of mistake
     raise UserError(f'tfds:{name}: {" ".join(str(error).split())[:200]}') from error
   if not pathlib.Path(builder.data_dir).is_dir():
     raise UserError(

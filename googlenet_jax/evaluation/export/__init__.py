@@ -1,4 +1,4 @@
-"""Exports networks for other programs: as StableHLO, which JAX itself runs, ONNX or SavedModel."""
+"""Exports networks for other programs: StableHLO, which JAX itself can run, ONNX and SavedModel."""
 
 import contextlib
 import dataclasses
@@ -45,8 +45,8 @@ def export(
     The contents of the .json.
 
   Raises:
-    UserError: the path has another ending, the converter is not installed or cannot convert this
-      network, or the files cannot be written.
+    UserError: the path does not end in one of these, the converter is not installed or cannot
+      convert this network, or the files cannot be written.
   """
   if path.suffix not in _WRITERS:
     raise UserError(f'{path}: accepted: a name that ends in {", ".join(_WRITERS)}')
@@ -119,13 +119,13 @@ def _saved_model(
   return {'platforms': list(PLATFORMS)}
 
 
-# Each returns the facts that only its format has.
+# Each returns the facts that are specific to its format.
 _WRITERS = {'.stablehlo': _stablehlo, '.onnx': _onnx, '.savedmodel': _saved_model}
 
 
 @contextlib.contextmanager
 def _no_locations() -> Iterator[None]:
-  """Keeps the operations' source locations, which are paths of this machine, out of traces."""
+  """Keeps source locations, which contain this machine's paths, out of traced operations."""
   limit = jax.config.values['jax_traceback_in_locations_limit']
   jax.config.update('jax_traceback_in_locations_limit', 0)
   try:

@@ -39,8 +39,8 @@ def write(
       input_names=['images'],
       output_names=['probabilities'],
     )
-    # The shapes that it records between layers are wrong around batch normalization (channels are
-    # first but recorded as last). They are optional, and runtimes infer their own.
+    # The shapes recorded between layers are wrong around batch normalization: channels come first
+    # but are recorded as last. They are optional, and runtimes infer them.
     model.graph.ClearField('value_info')
     onnx.checker.check_model(model, full_check=True)
   except Exception as error:

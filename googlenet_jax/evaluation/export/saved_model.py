@@ -39,8 +39,8 @@ def write(
     raise UserError(
       f"{path}: TensorFlow is not installed; accepted: pip install 'googlenet_jax[tensorflow]'"
     ) from error
-  with contextlib.suppress(RuntimeError):  # the program has used TensorFlow before
-    tf.config.set_visible_devices([], 'GPU')  # it would claim memory, most of which JAX has
+  with contextlib.suppress(RuntimeError):  # raised if the program has already used TensorFlow
+    tf.config.set_visible_devices([], 'GPU')  # it would claim memory, but JAX has most of it
   count, *rest = images.shape
   any_count = not isinstance(count, int)
   converted = jax2tf.convert(

@@ -1,4 +1,4 @@
-"""The protocol of clusters: which members are queued there, and how to submit more."""
+"""The protocol that clusters implement: which members are queued, and how to submit more."""
 
 import hashlib
 import re
@@ -17,10 +17,10 @@ class Cluster(Protocol):
     """Whether a launcher runs on this machine until all members are done."""
 
   def queued(self, study: Study) -> set[str]:
-    """Names of members that need not be submitted, because they wait or run there already.
+    """Names of members that need not be submitted because they are already waiting or running.
 
     Raises:
-      UserError: the cluster does not answer.
+      UserError: the cluster does not respond.
     """
 
   def submit(
@@ -35,7 +35,7 @@ class Cluster(Protocol):
       retries: how often a failed member is retried.
 
     Returns:
-      Lines of text about what was submitted; none on an attended cluster.
+      Lines of text about the submission; none on an attended cluster.
 
     Raises:
       Preempted: a signal stopped it, on an attended cluster.
@@ -44,7 +44,7 @@ class Cluster(Protocol):
 
 
 def study_key(study: Study) -> str:
-  """A name for the study that clusters accept, unique to its folder, of at most 27 characters."""
+  """A name for the study that clusters accept: at most 27 characters, unique to its folder."""
   name = re.sub(r'[^a-z0-9]+', '-', study.name.lower())[:20].strip('-') or 'study'
   folder = hashlib.sha256(str(study.place).encode()).hexdigest()[:6]
   return f'{name if name[0].isalpha() else f"s-{name[:18]}"}-{folder}'

@@ -15,12 +15,12 @@ from googlenet_jax.errors import UserError
 
 ACTIVE, FAILED, DELETING = 'ACTIVE', 'FAILED', 'DELETING'
 WAITING = ('CREATING', 'ACCEPTED', 'WAITING_FOR_RESOURCES', 'PROVISIONING')
-"""States in which a pod may still be granted; ACCEPTED is an older name of the third."""
+"""States in which a pod may still be granted; ACCEPTED is an older name for the third."""
 
 STOP = 'kill -TERM "$(cat ~/.googlenet_jax.pid)"'
-"""The command that makes the member on a host save and end."""
+"""The command that makes the member on a host save and exit."""
 
-# If an earlier launcher left a member running, that first saves and ends. The setup runs only once.
+# A member that an earlier launcher left running first saves and exits. The setup runs only once.
 _RUN = (
   'pid=~/.googlenet_jax.pid; '
   'if old=$(cat "$pid" 2> /dev/null) && kill -TERM "$old" 2> /dev/null; then '
@@ -47,11 +47,11 @@ _ALPHA = 'max-run-duration'  # available only in `gcloud alpha`
 
 
 class GcloudError(UserError):
-  """Gcloud refused something; the message is its own."""
+  """Gcloud refused a request; the message is gcloud's."""
 
   @property
   def is_quota(self) -> bool:
-    """Whether a quota is used up, which may be temporary."""
+    """Whether a quota is used up, possibly only for now."""
     return 'RESOURCE_EXHAUSTED' in str(self) or 'quota' in str(self).lower()
 
   @property
@@ -81,7 +81,7 @@ class Request:
     setup: bash commands to run once on each host; None for nothing.
     folder: the folder on the hosts where the member starts; None for the home directory.
     python: the interpreter on the hosts.
-    more: further flags for `create`, by name.
+    more: additional flags for `create`, by name.
   """
 
   accelerator: str
@@ -115,7 +115,7 @@ class Request:
   def ssh(self, name: str, command: str) -> list[str]:
     """The command that runs `command` on all hosts of a pod at once."""
     ssh = ['gcloud', 'compute', 'tpus', 'tpu-vm', 'ssh', name]
-    # In batches, gcloud's default, the hosts of one batch would wait for those of the next.
+    # By default gcloud works in batches, so the hosts of one would wait for those of the next.
     return [*ssh, '--worker=all', '--batch-size=all', f'--command={command}', *self._place]
 
   def run(self, name: str, member: str) -> list[str]:
@@ -141,7 +141,7 @@ class Request:
     return {name: _found(entry) for name, entry in named.items() if name.startswith(prefix)}
 
   def node_state(self, name: str) -> str:
-    """The state of a pod itself, such as READY or PREEMPTED; '' if gcloud does not tell."""
+    """The state of a pod itself, such as READY or PREEMPTED; '' if gcloud does not report it."""
     describe = ['gcloud', 'compute', 'tpus', 'tpu-vm', 'describe', name, '--format=value(state)']
     try:
       return ask([*describe, *self._place]).strip()
@@ -155,7 +155,7 @@ class Request:
 
 
 def request(options: Sequence[str]) -> Request:
-  """Reads the options of the command line for pods, each `NAME=VALUE`.
+  """Reads the command line's options for pods, each `NAME=VALUE`.
 
   Raises:
     UserError: an option is unknown, has an invalid value or is missing; names it and what is
@@ -210,5 +210,5 @@ def _found(entry: Mapping[str, Any]) -> Found:
 
 
 def _home(folder: str) -> str:
-  """A folder quoted for bash, which still expands a leading `~/` on the host."""
+  """A folder quoted for bash, except that a leading `~/` is still expanded on the host."""
   return f'~/{shlex.quote(folder[2:])}' if folder.startswith('~/') else shlex.quote(folder)

@@ -1,9 +1,9 @@
 """Runs members on Kubernetes: one Indexed Job per study, or one JobSet per multi-host member.
 
-The table of members and the script that picks one of them are in a ConfigMap; the image contains
+A ConfigMap contains the table of members and the script that picks one of them; the image contains
 this package and the experiment file. A preempted member saves and exits with status 75, which the
-Job's policy ignores: the pod is created again, without using up a retry. The cluster keeps the
-queue; the work directories keep the state.
+Job's policy ignores: the pod is created again without using up a retry. The queue is the cluster's;
+the members' state is in their work directories.
 """
 
 import dataclasses
@@ -25,7 +25,7 @@ from googlenet_jax.sweeps.members import Member
 from googlenet_jax.sweeps.study import Study
 
 MOUNT = '/etc/googlenet-jax'
-"""The folder in a pod with the script and the table."""
+"""The folder in a pod that contains the script and the table."""
 
 LABEL = 'googlenet-jax/study'
 MEMBERS = 'googlenet-jax/members'  # annotation: names, in the order of their indices
@@ -78,7 +78,7 @@ class Kubernetes:
   attended = False
 
   def queued(self, study: Study) -> set[str]:
-    """Names of members that the cluster has; none without `apply`, as it is not asked then."""
+    """Names of members in the cluster; none without `apply`, since it is not queried then."""
     return _queued(study, self.pods) if self.apply else set()
 
   def submit(
@@ -103,7 +103,7 @@ def cluster(
   parallel: int | None,
   apply: bool,
 ) -> Kubernetes:
-  """Reads the options of the command line for a member's pods; see `pods`.
+  """Reads the command line's options for a member's pods; see `pods`.
 
   Raises:
     UserError: an option is wrong, or `apply` is set but there is no kubectl.
@@ -144,7 +144,8 @@ def _submit(
   path = folder / 'study.yaml'
   files.write_whole(path, _yaml(written).encode(), folder)
   if kubernetes.apply:
-    # `create`, since each name is new: `apply` stores a copy in an annotation of limited size.
+    # Each name is new, so `create` suffices; `apply` would store a copy in an annotation, whose
+    # size is limited.
     created = _kubectl('create', f'--filename={path}')
     if created.returncode:
       _kubectl('delete', '--ignore-not-found', f'--filename={path}')
@@ -210,7 +211,7 @@ def member_script(study: Study) -> str:
 
 
 def _job(study: Study, pods: Pods, name: str, retries: int | None) -> dict[str, Any]:
-  """A Job made from the user's template; `retries` is per index, None if the JobSet has them."""
+  """A Job made from the user's template; `retries` is per index, None if the JobSet has retries."""
   job = pods.job()
   job['metadata'] = _metadata(name, study, pods, job.get('metadata'))
   spec = job['spec']
@@ -258,7 +259,7 @@ def _job_set(
   container['env'] += [
     {'name': 'MEMBER', 'value': str(index)},
     {'name': 'HOSTS', 'value': str(pods.hosts)},
-    # The Job's first pod, under the name that the JobSet's headless service gives it.
+    # The Job's first pod, by the name that the JobSet's headless service gives it.
     {'name': 'COORDINATOR', 'value': f'{name}-hosts-0-0.{name}:{PORT}'},
   ]
   metadata = job['metadata']
@@ -283,7 +284,7 @@ def _job_set(
 
 
 def _queued(study: Study, pods: Pods) -> set[str]:
-  """Names of members that wait or run in the cluster, according to kubectl.
+  """Names of members that are waiting or running in the cluster, according to kubectl.
 
   Raises:
     UserError: kubectl failed, for example because it cannot reach a cluster; quotes its message.
@@ -297,7 +298,7 @@ def _queued(study: Study, pods: Pods) -> set[str]:
 
 
 def _unfinished(found: Mapping[str, Any]) -> list[str]:
-  """Names of the members of a Job or a JobSet in the cluster that have not ended."""
+  """Names of a Job's or a JobSet's members that have not ended in the cluster."""
   names = json.loads(found['metadata'].get('annotations', {}).get(MEMBERS, '[]'))
   status = found.get('status', {})
   over = {c['type'] for c in status.get('conditions', ()) if c['status'] == 'True'}
@@ -319,7 +320,7 @@ def _indices(text: str) -> set[int]:
 def _metadata(
   name: str, study: Study, pods: Pods, given: Mapping[str, Any] | None = None
 ) -> dict[str, Any]:
-  """The metadata of an object: name and label, along with those from the template."""
+  """The metadata of an object: its name and label, merged with the template's metadata."""
   given = dict(given or {})
   space = {'namespace': pods.namespace} if pods.namespace else {}
   labels = {**given.get('labels', {}), LABEL: study_key(study)}
@@ -332,7 +333,7 @@ def _kubectl(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def _yaml(documents: Sequence[Mapping[str, Any]]) -> str:
-  """Readable YAML: keys in the order given, multi-line strings as blocks."""
+  """Readable YAML: keys in the given order, multi-line strings as blocks."""
   import yaml
 
   class Dumper(yaml.SafeDumper):

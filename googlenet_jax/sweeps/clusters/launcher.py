@@ -1,7 +1,7 @@
 """Manages pods of Cloud TPU: requests them, runs members on them, replaces and deletes them.
 
-The names of pods are derived from the study and the member. By these names, a launcher finds the
-pods that a killed one has left: it takes over those of unfinished members and deletes the others.
+Pods are named after the study and the member. By these names, a launcher finds the pods that a
+killed launcher has left behind: it takes over those of unfinished members and deletes the others.
 """
 
 import collections
@@ -24,11 +24,11 @@ from googlenet_jax.sweeps.status import DONE, FAILED, RUNNING
 from googlenet_jax.sweeps.study import Study
 
 POLL = 20.0  # seconds between two checks of all pods
-PATIENCE = 120.0  # seconds that members have to save after a signal
-UNSEEN = 60.0  # seconds after which a request that is not listed counts as gone
+PATIENCE = 120.0  # seconds that members are given to save after a signal
+UNSEEN = 60.0  # seconds after which a request that is not listed is considered gone
 AGAIN = 60.0  # seconds between two attempts to delete a pod, or to create one beyond the quota
 GONE = 900.0  # seconds to wait at the end until all pods are deleted
-LOST = 90  # checks in a row that may fail: half an hour
+LOST = 90  # consecutive checks that may fail: half an hour
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)  # unless ignored, as under nohup
 
 
@@ -44,7 +44,7 @@ def pod_name(study: Study, member: Member) -> str:
 
 @dataclasses.dataclass
 class _Pod:
-  """A requested pod and its member; the member is None if the pod is only to be deleted."""
+  """A requested pod and its member, which is None if the pod only has to be deleted."""
 
   name: str
   member: Member | None
@@ -85,7 +85,7 @@ class Launcher:
     self._had_one = False  # a quota that allowed one pod will allow one again
 
   def run(self, members: Sequence[Member]) -> bool:
-    """Runs members; however it ends, all of the study's pods are deleted.
+    """Runs members; all of the study's pods are deleted, no matter how it ends.
 
     Returns:
       True if it ran to the end, False if a signal stopped it.
@@ -117,7 +117,7 @@ class Launcher:
           signal.signal(number, handler)
 
   def _is_over(self) -> bool:
-    """Whether nothing is left to do but to delete pods."""
+    """Whether all that is left to do is to delete pods."""
     come = self._waiting or any(pod.comes_again for pod in self._pods)
     return all(pod.leaves for pod in self._pods) and (self._stops > 0 or not come)
 
@@ -136,7 +136,7 @@ class Launcher:
       time.sleep(min(0.2, seconds))
 
   def _look(self) -> None:
-    """Updates the states of all pods; a few failures in a row leave the known states unchanged."""
+    """Updates the states of all pods; a few consecutive failures leave them unchanged."""
     try:
       self._found = self._request.listed(prefix(self._study))
       self._lost = 0
@@ -149,7 +149,7 @@ class Launcher:
       pod.seen = pod.seen or pod.name in self._found
 
   def _take_over(self, members: Sequence[Member]) -> None:
-    """Takes over or deletes pods that an earlier launcher has left."""
+    """Takes over or deletes the pods that an earlier launcher has left behind."""
     self._found = self._request.listed(prefix(self._study))
     names = {pod_name(self._study, member): member for member in members}
     for name, found in self._found.items():
@@ -167,7 +167,7 @@ class Launcher:
     self._waiting.extend((0.0, member) for member in names.values())
 
   def _advance(self, pod: _Pod, found: Found | None) -> None:
-    """Does what the state of a pod calls for."""
+    """Takes the next step for a pod, depending on its state."""
     state = found.state if found else ''
     if pod.leaves:
       self._see_it_go(pod, state)
@@ -267,7 +267,7 @@ class Launcher:
     self._say(f'{pod.member.name}: started on {pod.name}')
 
   def _ended(self, pod: _Pod, code: int) -> None:
-    """Finds out why a member's command has ended, and acts on it."""
+    """Finds out why a member's command ended, and acts accordingly."""
     assert pod.member
     name = pod.member.name
     self._hang_up(pod)
@@ -302,7 +302,7 @@ class Launcher:
     return node if node in ('PREEMPTED', 'TERMINATED', 'STOPPED') else None
 
   def _failed(self, pod: _Pod, code: int, message: str) -> None:
-    """Records a failure; the member is retried later, or given up and its pod deleted."""
+    """Records a failure; the member is retried later, or abandoned and its pod deleted."""
     assert pod.member
     given_up, wait, said = note_failure(self._study, pod.member, code, message, self._retries)
     self._say(said)
@@ -311,7 +311,7 @@ class Launcher:
       self._leave(pod, comes_again=False)
 
   def _tell(self) -> None:
-    """After the first signal, members save before their pods are deleted; a second skips that."""
+    """After the first signal, members save before their pods are deleted; a second skips saving."""
     for pod in self._pods:
       if pod.leaves:
         continue
@@ -329,7 +329,7 @@ class Launcher:
     """Deletes all pods of the study and waits until they are gone.
 
     Raises:
-      UserError: some are left; names them and the command that deletes them.
+      UserError: some pods are left; names them and the command that deletes them.
     """
     for pod in self._pods:
       self._hang_up(pod)

@@ -1,4 +1,4 @@
-"""The pods of one member on Kubernetes: image, resources, hosts and volumes, or a template."""
+"""The Kubernetes pods of one member: image, resources, hosts and volumes, or a template."""
 
 import copy
 import dataclasses
@@ -11,10 +11,10 @@ from typing import Any
 from googlenet_jax.errors import UserError
 
 CONTAINER = 'member'
-"""Name of the container in a template that runs the member."""
+"""The name of the container that runs the member, also in a template."""
 
 TPU, TPUS_OF_A_HOST = 'google.com/tpu', 4
-_GRACE = 60  # seconds that a member has to save after the signal
+_GRACE = 60  # seconds that a member is given to save after the signal
 _OPTIONS = ('image', 'claim', 'namespace', 'hosts', 'tpu', 'cpu', 'memory')
 
 
@@ -47,7 +47,7 @@ class Pods:
   def with_member(
     self, job: dict[str, Any], *, config_map: str, mount: str, root: pathlib.Path
   ) -> dict[str, Any]:
-    """Makes the container of a Job run a member.
+    """Sets up a Job's container to run a member.
 
     Args:
       job: a copy of the template; it is modified and returned.
@@ -91,7 +91,7 @@ class Pods:
 
 
 def pods(options: Sequence[str], template: pathlib.Path | None, root: pathlib.Path) -> Pods:
-  """Reads the options of the command line for a member's pods.
+  """Reads the command line's options for a member's pods.
 
   Args:
     options: each `NAME=VALUE`: image, claim, namespace, hosts, tpu, or a resource.
@@ -126,7 +126,7 @@ def pods(options: Sequence[str], template: pathlib.Path | None, root: pathlib.Pa
   job = _template(template) if template else _plain_job()
   namespace = given.get('namespace') or job.get('metadata', {}).get('namespace')
   found = Pods(given.get('image'), given.get('claim'), namespace, hosts, selector, resources, job)
-  found.with_member(found.job(), config_map='', mount='', root=root.absolute())  # checks only
+  found.with_member(found.job(), config_map='', mount='', root=root.absolute())  # only to check it
   return found
 
 
@@ -137,7 +137,7 @@ def _count(name: str, text: str) -> int:
 
 
 def _tpu(text: str) -> tuple[dict[str, str], int]:
-  """GKE's node labels and the number of chips for TPUs such as `tpu-v5-lite-podslice:4x4`."""
+  """GKE's node labels for TPUs such as `tpu-v5-lite-podslice:4x4`, and their number of chips."""
   kind, _, topology = text.partition(':')
   if not re.fullmatch(r'tpu[a-z0-9-]+', kind) or not re.fullmatch(r'\d+(x\d+){1,2}', topology):
     raise UserError(
@@ -159,7 +159,7 @@ def _template(path: pathlib.Path) -> dict[str, Any]:
   """Reads a Job from a file.
 
   Raises:
-    UserError: the file cannot be read, or holds something else.
+    UserError: the file cannot be read, or does not contain a Job.
   """
   import yaml
 
@@ -183,5 +183,5 @@ def _template(path: pathlib.Path) -> dict[str, Any]:
 
 
 def member_container(pod: dict[str, Any]) -> dict[str, Any]:
-  """The container in a pod that runs the member."""
+  """The container of a pod that runs the member."""
   return next(container for container in pod['containers'] if container['name'] == CONTAINER)

@@ -1,4 +1,4 @@
-"""Parts of the scripts that run members on clusters: commands, tables and bash functions."""
+"""Building blocks of the scripts that run members on clusters: commands, tables, functions."""
 
 import shlex
 import sys

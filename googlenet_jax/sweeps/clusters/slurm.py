@@ -1,4 +1,4 @@
-"""Runs members as a SLURM job array: SLURM keeps the queue, the work directories the state."""
+"""Runs members as a SLURM job array; the members' state is in their work directories."""
 
 import dataclasses
 import json
@@ -23,8 +23,8 @@ TEMPLATE = f"""\
 {BODY}
 """
 
-# A task of the array runs one member and retries it if it fails. If the member was stopped and has
-# saved (status 75), the task requeues itself. SLURM requeues preempted tasks by itself.
+# Each task of the array runs one member and retries it if it fails. If the member was stopped and
+# has saved (status 75), the task requeues itself. SLURM itself requeues preempted tasks.
 _RUN = """\
 {functions}
 pick {table} "$SLURM_ARRAY_TASK_ID"
@@ -63,7 +63,7 @@ class Slurm:
   attended = False
 
   def queued(self, study: Study) -> set[str]:
-    """Names of members that wait or run in arrays submitted earlier, according to squeue."""
+    """Names of members waiting or running in earlier arrays, according to squeue."""
     return _queued(study)
 
   def submit(
@@ -150,6 +150,6 @@ def _queued(study: Study) -> set[str]:
       check=False,
     )  # for an array that has ended, squeue fails
     tasks = [int(line) for line in asked.stdout.split() if line.isdecimal()]
-    # If the jobs were another cluster's, their ids may belong to unrelated arrays here.
+    # Jobs submitted to another cluster may have the ids of unrelated arrays on this one.
     names.update(record['members'][task] for task in tasks if task < len(record['members']))
   return names

@@ -1,4 +1,4 @@
-"""Cloud TPU as a cluster: each member has its own pod; also prints the commands for it."""
+"""Cloud TPU as a cluster: each member has its own pod. Also gives the commands to do it by hand."""
 
 import dataclasses
 import shutil
@@ -23,14 +23,14 @@ class Tpu:
   attended = True
 
   def queued(self, study: Study) -> set[str]:
-    """No names: pods that run without a launcher are taken over."""
+    """No members: `submit` takes over pods that run without a launcher."""
     del study
     return set()
 
   def submit(
     self, study: Study, members: Sequence[Member], *, parallel: int | None, retries: int
   ) -> list[str]:
-    """Runs members to their end on `parallel` pods at a time, by default one."""
+    """Runs members to their end, on up to `parallel` pods at a time, by default one."""
     lines = table.console(stderr=True)
 
     def say(line: str) -> None:
@@ -42,7 +42,7 @@ class Tpu:
     return []
 
   def states(self, study: Study) -> dict[str, str]:
-    """States of a study's pods, by the members' names."""
+    """The states of a study's pods, by name of the member."""
     found = self.request.listed(prefix(study))
     names = {pod_name(study, member): member.name for member in study.members}
     return {names.get(name, name): pod.state for name, pod in found.items()}

@@ -27,7 +27,7 @@ function short(x) {
 }
 const withHalf = (m, show) => (m ? show(m.mean) + (m.half === null ? '' : ` ± ${show(m.half).replace('%', '')}`) : '–');
 
-// Round steps between the least and the greatest value, about five of them.
+// Round numbers between the smallest and the largest value, about five of them.
 function ticks(low, high, wanted = 5) {
   const raw = (high - low || Math.abs(high) || 1) / wanted;
   const power = 10 ** Math.floor(Math.log10(raw));
@@ -47,7 +47,7 @@ function logTicks(low, high) {
   return found.length > 2 ? found : ticks(low, high, 4).filter((x) => x > 0);
 }
 
-// Axes with a grid; gives back the drawing and the two scales.
+// Axes with a grid; returns the drawing and the two scales.
 function frame({ x, y, xTicks, yTicks, xText, yText, xLabel, yLabel, xLog = false, yLog = false, width, height = 280, name }) {
   const left = 36 + 7 * Math.max(3, ...yTicks.map((t) => yText(t).length)); // of figures; and the axis's name
   const [right, top, bottom] = [14, 12, 46];
@@ -64,7 +64,7 @@ function frame({ x, y, xTicks, yTicks, xText, yText, xLabel, yLabel, xLog = fals
       element('text', { x: left - 7, y: py(t) + 4, 'text-anchor': 'end' }, yText(t)),
     );
   }
-  let free = 0; // where the next label may begin: those that would touch are left out
+  let free = 0; // where the next label may begin: labels that would touch are left out
   for (const t of xTicks) {
     const half = 3.6 * xText(t).length;
     if (px(t) - half < free) continue;
@@ -85,7 +85,7 @@ function padded(values, share = 0.08) {
   return [low - pad, high + pad];
 }
 function errorRange(rows) {
-  // Intervals of two or three seeds can be so wide that nothing else is seen: they may be cut off.
+  // Intervals over two or three seeds can be so wide that they hide everything else: they may be cut off.
   const errors = rows.flatMap((r) => r.seeds.map((s) => s.error));
   const [low, high] = padded(errors, 0.1);
   const room = high - low;
@@ -193,7 +193,7 @@ function legend(study) {
   )));
 }
 
-// Drawings are made for the current width and again when it changes, so that text keeps its size.
+// Drawings are made for the current width, and again when it changes, so that text keeps its size.
 let plots = [];
 function plot(draw) {
   const place = element('div');

@@ -10,7 +10,7 @@ from googlenet_jax.sweeps.report.reading import MemberResult, StudyResult
 from googlenet_jax.sweeps.report.statistics import Mean, Summary, pareto, summaries
 from googlenet_jax.sweeps.report.tables import note, provenance
 
-POINTS = 200  # per learning curve; more would not be visible
+POINTS = 200  # the maximum per learning curve; more would not be visible
 
 
 def page(studies: Sequence[StudyResult], title: str, about: str) -> str:
@@ -22,7 +22,7 @@ def page(studies: Sequence[StudyResult], title: str, about: str) -> str:
     about: a line below the heading.
   """
   data = {'about': about, 'studies': [_study(study) for study in studies]}
-  # Without `<` in the text, no name can end the script element.
+  # Escaping `<` prevents names from ending the script element.
   text = json.dumps(data, ensure_ascii=False, separators=(',', ':')).replace('<', '\\u003c')
   parts = {'TITLE': html.escape(title), 'CSS': _part('page.css'), 'JS': _part('page.js')}
   made = _part('page.html')

@@ -77,15 +77,15 @@ class StudyResult:
 
 
 def read_studies(root: pathlib.Path, baseline: str | None = None) -> list[StudyResult]:
-  """Reads the studies in a folder, or the study whose folder it is.
+  """Reads the studies in a folder, or the one study if the folder is a study's own.
 
   Args:
-    root: folder of one study, or of several.
-    baseline: the setting that others are compared with, in the studies that have it; None for the
-      setting of the study's own config.
+    root: the folder of one study, or a folder that contains studies.
+    baseline: the setting to compare with in studies that have it; None for the setting of each
+      study's own config.
 
   Raises:
-    UserError: there is no study, none has that setting, or a study's file cannot be read.
+    UserError: there is no study, no study has this setting, or a study's file cannot be read.
   """
   files = [root / 'sweep.json'] if (root / 'sweep.json').exists() else []
   files = files or sorted(root.glob('*/sweep.json'))
@@ -96,7 +96,7 @@ def read_studies(root: pathlib.Path, baseline: str | None = None) -> list[StudyR
 
 
 def _beside(found: list[StudyResult], baseline: str) -> list[StudyResult]:
-  """Replaces the baseline of the studies that have that setting."""
+  """Sets the baseline of the studies that have this setting."""
   settings = dict.fromkeys(name for study in found for name in study.settings())
   if baseline not in settings:
     raise UserError(f'--baseline={baseline}: no such setting; accepted: {", ".join(settings)}')

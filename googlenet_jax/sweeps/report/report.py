@@ -16,7 +16,7 @@ logger = logging.getLogger('googlenet_jax')
 
 
 def write_report(studies: Sequence[StudyResult], out: pathlib.Path) -> list[pathlib.Path]:
-  """Writes `members.csv`, `summary.md` and `report.html` into `out`, HParams beside the members.
+  """Writes `members.csv`, `summary.md` and `report.html` to `out`, and HParams next to the members.
 
   Raises:
     UserError: `out` cannot be written.
@@ -36,7 +36,7 @@ def write_report(studies: Sequence[StudyResult], out: pathlib.Path) -> list[path
       files.write_whole(out / name, text.encode(), out)
   except OSError as error:
     raise UserError(f'{out}: cannot be written: {error.strerror}') from error
-  for study in studies:  # beside the members, in a folder that may be another user's
+  for study in studies:  # next to the members, in a folder that may be another user's
     try:
       write_hparams(study)
     except OSError as error:

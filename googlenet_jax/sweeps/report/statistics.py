@@ -8,12 +8,12 @@ from collections.abc import Mapping, Sequence
 from googlenet_jax.sweeps.report.reading import StudyResult
 
 CONFIDENCE = 0.95
-MAX_FLIPS = 16  # most seeds for which all patterns of signs are tried
+MAX_FLIPS = 16  # maximum number of seeds for which all sign patterns are tried
 
 
 @dataclasses.dataclass(frozen=True)
 class Mean:
-  """A mean over `n` seeds; `half` is half its 95% interval (Student's t), None for one seed."""
+  """A mean over `n` seeds; `half` is half of its 95% interval (Student's t), None for one seed."""
 
   value: float
   half: float | None
@@ -22,7 +22,7 @@ class Mean:
 
 @dataclasses.dataclass(frozen=True)
 class Difference:
-  """Setting minus baseline, over the seeds that both have.
+  """A setting's figure minus the baseline's, over the seeds that both have.
 
   `p` is the two-sided p-value of the exact sign-flip permutation test; with n seeds it is never
   below `least_p` = 2 / 2**n. `holm` is p with Holm's correction for the study's other comparisons.
@@ -48,7 +48,7 @@ def mean(values: Sequence[float]) -> Mean:
 
 
 def difference(figures: Mapping[int, float], baseline: Mapping[int, float]) -> Difference | None:
-  """The difference paired by seed; None if the two have no seed in common."""
+  """The differences paired by seed; None if the two have no seed in common."""
   seeds = sorted(figures.keys() & baseline.keys())
   if not seeds:
     return None
@@ -86,7 +86,7 @@ def holm(values: Mapping[str, float]) -> dict[str, float]:
 
 @dataclasses.dataclass(frozen=True)
 class Summary:
-  """One setting of a study: its figures over seeds, its costs, its difference from the baseline."""
+  """A setting's figures over seeds, its costs, and its difference from the study's baseline."""
 
   setting: str
   members: int
@@ -137,7 +137,7 @@ def summaries(study: StudyResult) -> list[Summary]:
 
 
 def pareto(points: Mapping[str, tuple[float, float]]) -> set[str]:
-  """Names of the (cost, error) points that none beats in one without being worse in the other."""
+  """Names of the Pareto-optimal (cost, error) points, which no other point dominates."""
   return {
     name
     for name, (cost, error) in points.items()

@@ -58,7 +58,7 @@ def _row(study: StudyResult, member: MemberResult) -> dict[str, Any]:
 
 
 def summary_markdown(studies: Sequence[StudyResult]) -> str:
-  """One section per study: its command, its settings over seeds, and the members not done."""
+  """A section per study: its command, its settings' figures over seeds, and unfinished members."""
   return '\n'.join(_section(study) for study in studies)
 
 
@@ -124,7 +124,7 @@ def provenance(study: StudyResult) -> str:
 
 
 def percent(value: Mean | None) -> str:
-  """Formats as `3.42% ± 0.51`."""
+  """Formats a mean as `3.42% ± 0.51`."""
   if value is None:
     return '-'
   half = '' if value.half is None else f' ± {100 * value.half:.2f}'
@@ -132,14 +132,14 @@ def percent(value: Mean | None) -> str:
 
 
 def number(value: Mean | None) -> str:
-  """Formats as `0.1234 ± 0.0100`."""
+  """Formats a mean as `0.1234 ± 0.0100`."""
   if value is None:
     return '-'
   return f'{value.value:.4f}' + ('' if value.half is None else f' ± {value.half:.4f}')
 
 
 def points(value: Difference | None) -> str:
-  """Formats as `+0.52 ± 0.40`, in percentage points."""
+  """Formats a difference in percentage points as `+0.52 ± 0.40`."""
   if value is None:
     return '-'
   half = '' if value.mean.half is None else f' ± {100 * value.mean.half:.2f}'
@@ -147,7 +147,7 @@ def points(value: Difference | None) -> str:
 
 
 def p_value(value: Difference | None) -> str:
-  """Formats as `0.25 (0.75)`, with Holm's correction in parentheses."""
+  """Formats a p-value as `0.25 (0.75)`, with Holm's correction in parentheses."""
   if value is None or value.p is None:
     return '-'
   return f'{value.p:.2g} ({value.holm:.2g})' if value.holm is not None else f'{value.p:.2g}'

@@ -1,1 +1,1 @@
-"""Devices: batches split over all of them, runs of several processes, data in device memory."""
+"""Devices: batches split over several devices, runs of several processes, data in device memory."""

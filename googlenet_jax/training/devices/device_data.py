@@ -1,8 +1,9 @@
 """A training split in device memory, so that a run transfers no images from the host.
 
-For data sets that fit (digits, CIFAR-10), so that small images train at the network's speed. Order
-and augmentation are functions of seed and step, as on the host, but differ from the host's because
-they use JAX's random numbers. Each epoch contains every image once; a batch may span two epochs.
+This is for data sets that fit (digits, CIFAR-10), whose small images then train at the network's
+speed. Order and augmentation are functions of seed and step, as on the host, but differ from the
+host's because they use JAX's random numbers. Each epoch contains every image once; a batch may span
+two epochs.
 """
 
 import dataclasses
@@ -28,7 +29,7 @@ SHARE = 0.5
 
 
 def check(augmentation: Augmentation, images: int, image_size: int, batch_size: int) -> None:
-  """Raises UserError, naming sizes or key, if the split cannot be kept on the device."""
+  """Raises a UserError that names the sizes or the key if the device cannot hold the split."""
   needed = images * image_size**2 * 3
   available = int(_device_memory() * SHARE)
   if needed > available:
@@ -75,7 +76,7 @@ def device_batches(
     functools.partial(_draw, augmentation=augmentation, batch_size=batch_size)
   )
   order_of = jax.jit(functools.partial(_order, count=count), out_shardings=parallel.replicated)
-  # The place stays on the device too; the host counts along to know when an epoch begins.
+  # The place stays on the device too; the host keeps its own count to know when an epoch begins.
   place = parallel.replicate((np.int32(start_step), np.int32(start_step * batch_size % count)))
   epoch = None
   for step in itertools.count(start_step):

@@ -1,4 +1,4 @@
-"""Runs of several processes: how they find each other, agree, and end together.
+"""Runs of several processes: how these find each other, agree, and end together.
 
 `jax.distributed` finds the other processes on SLURM and TPU pods, or through an explicit
 coordinator. It listens on the loopback interface only if all processes are on this machine.
@@ -17,10 +17,10 @@ import numpy as np
 from googlenet_jax.errors import Preempted, UserError
 
 TIMEOUT = 60
-"""Seconds within which all processes must have started, and a dead one is noticed."""
+"""Seconds within which all processes have to start, and in which a dead process is noticed."""
 
 COMPILATION = 1200
-"""Seconds within which all processes that are alive must arrive at a barrier."""
+"""Seconds within which all live processes have to arrive at a barrier."""
 
 logger = logging.getLogger('googlenet_jax')
 
@@ -40,7 +40,7 @@ def settings(
     process: index of this process, counted from 0, if the command line gives it.
 
   Raises:
-    UserError: only some of the last three are given, or one of them is impossible.
+    UserError: only some of the last three arguments are given, or one of them is invalid.
   """
   given = {'coordinator': coordinator, 'processes': processes, 'process': process}
   missing = [f'--{name}' for name, value in given.items() if value is None]
@@ -81,7 +81,7 @@ def settings(
 
 
 def _slurm_port(environment: Mapping[str, str]) -> int:
-  """A port between 61,440 and 65,535 that is determined by the job and the step."""
+  """A port from 61,440 to 65,535, determined by the job and the step."""
   job, step = (int(environment.get(name, 0)) for name in ('SLURM_JOB_ID', 'SLURM_STEP_ID'))
   return 61_440 + (job * 16 + step) % 4_096
 
@@ -94,10 +94,10 @@ def _pod(environment: Mapping[str, str]) -> bool:
 def joined(
   arguments: dict[str, Any] | None, print_failure: Callable[[BaseException], int]
 ) -> Iterator[bool]:
-  """Joins the other processes of a run; yields whether this is the first, which prints for all.
+  """Joins a run's other processes; yields whether this is the first, the only one that prints.
 
-  If the run ends or is preempted, all processes shut down in an orderly way. A process that fails
-  exits at once, and the others with it: an orderly exit would wait at a barrier for processes that
+  If the run ends or is preempted, all processes shut down in an orderly way. If a process fails, it
+  exits at once, and so do the others: an orderly exit would wait at a barrier for processes that
   are waiting for it elsewhere.
 
   Args:
@@ -105,14 +105,14 @@ def joined(
     print_failure: prints an error as the command line does, and returns the exit status.
 
   Raises:
-    UserError: the others cannot be reached.
+    UserError: the other processes cannot be reached.
   """
   if arguments is None:
     yield True
     return
   import jax
 
-  # JAX would handle SIGTERM itself, but `training/run/signals.py` handles it and two other signals.
+  # JAX would handle SIGTERM itself; here `training/run/signals.py` handles it, with two others.
   jax.config.update('jax_enable_preemption_service', False)
   try:
     jax.distributed.initialize(**arguments)
@@ -140,7 +140,7 @@ def joined(
 
 
 def any_process(value: bool) -> bool:
-  """Whether `value` is true in any process. All processes must call this; it waits for them all."""
+  """Whether `value` is true in any process. It waits until all processes have called it."""
   import jax
 
   if jax.process_count() == 1:
@@ -152,7 +152,7 @@ def any_process(value: bool) -> bool:
 
 
 def compiled_together(step: Callable) -> Callable:
-  """A jitted step that no process runs before all have compiled it.
+  """A jitted step that no process runs until all have compiled it.
 
   Gloo, which connects CPUs, gives up if one process starts 30 s after another. This happens when
   its cores are busier or its compilation cache is empty.

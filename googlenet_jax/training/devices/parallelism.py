@@ -31,11 +31,11 @@ class DataParallel:
   axis_name: str | None = None
 
   def __init__(self, devices: Sequence[Any] | None = None) -> None:
-    """Makes the mesh.
+    """Creates the mesh.
 
     Args:
-      devices: the devices, which may be those of another machine to compile for; by default those
-        of all processes.
+      devices: the devices, possibly another machine's to compile for; by default those of all
+        processes.
     """
     found = jax.devices() if devices is None else list(devices)
     self.devices, self.platform = len(found), found[0].platform

@@ -12,13 +12,13 @@ from googlenet_jax.training.devices.parallelism import Batch, DataParallel
 class StopTogether:
   """Lets all processes agree on whether to stop after a step.
 
-  Each process passes its wish to the step with its batch, and the sum of all wishes is returned
-  with the metrics. All processes read the sum one step later, when it has arrived anyway, so they
-  stop at the same step.
+  Each process passes its wish to the step along with its batch, and the metrics contain the sum of
+  all wishes. All processes read the sum one step later, without having to wait for it, and stop at
+  the same step.
   """
 
   def __init__(self, parallel: DataParallel, asked: Callable[[], bool]) -> None:
-    """Puts both possible wishes on the devices.
+    """Puts both possible wishes, to stop and to continue, on the devices.
 
     Args:
       parallel: the devices that share a batch.

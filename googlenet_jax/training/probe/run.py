@@ -42,7 +42,7 @@ def probe(
     say: called with a line about what is being done.
 
   Raises:
-    UserError: the config is invalid, its run is shorter, or its loss is not finite.
+    UserError: the config is invalid, its run has fewer iterations, or its loss is not finite.
   """
   config = _with_heads(config)
   experiment = open_experiment(config, cache_dir)
@@ -111,7 +111,7 @@ def _series(
   named: str,
   say: Say,
 ) -> Series:
-  """The figures of a network for each seed, from a step that is compiled once."""
+  """The figures of a network for each seed; the step is compiled only once."""
   parallel, config = experiment.parallel, experiment.config
   rates = {name: rate for name, rate in rates.items() if experiment.model.aux or not _is_head(name)}
   unroll = parallel.platform == 'cpu'

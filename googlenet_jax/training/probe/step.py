@@ -25,9 +25,9 @@ def make_probe_step(
   """The function (state, batch, hyper) -> (state, found), to be jitted.
 
   The new state equals that of `make_train_step` up to rounding: here ReLUs are computed before
-  pools, so that a module's output is the one that is reported. `found` contains the step's `loss`
-  and `gradient_norm`, `weights` by layer, and `activations` by module and layer, with an axis for
-  the parts of an accumulated batch. Both are measured on the very gradient that the step uses.
+  pools, so that the reported output is the module's own. `found` contains the step's `loss` and
+  `gradient_norm`, `weights` by layer, and `activations` by module and layer, with an axis for the
+  parts of an accumulated batch. Both are measured on the same gradient that the step uses.
 
   Args:
     model: the network.

@@ -1,8 +1,8 @@
 """Checkpoints of the training state with Orbax: saved asynchronously, verified when restored.
 
-`checkpoints/<step>/` holds the state and a manifest. The manifest has the CRC-32 of every leaf,
-which reveals bit flips that Orbax restores silently, and the config and the versions of the
-libraries that wrote the checkpoint. It also has a checksum of itself.
+`checkpoints/<step>/` contains the state and a manifest. The manifest contains the config, the
+versions of the libraries that wrote the checkpoint, a checksum of itself, and the CRC-32 of every
+leaf, which reveals bit flips that Orbax would silently restore.
 """
 
 import contextlib
@@ -34,7 +34,7 @@ class Checkpoints:
   def __init__(
     self, path: pathlib.Path, *, keep: int = 1, keep_best: int = 0, about: dict[str, Any]
   ) -> None:
-    """Opens or creates the folder; remains of killed saves are removed before the next save.
+    """Opens or creates the folder; what killed saves left behind is removed before the next save.
 
     Args:
       path: the folder.
@@ -53,7 +53,7 @@ class Checkpoints:
       preservation_policy=policies.AnyPreservationPolicy(kept),
       cleanup_tmp_directories=True,
       lightweight_initialize=True,
-      # If a full disk refused the folder, a thread waiting for it would delay the exit for minutes.
+      # On a full disk, a thread that waits for the folder would delay the exit by minutes.
       async_options=ocp.AsyncOptions(create_directories_asynchronously=False),
     )
     with self._writing('opened'):
@@ -67,7 +67,7 @@ class Checkpoints:
     top1_error: float | None = None,
     remembered: dict[str, Any] | None = None,
   ) -> None:
-    """Starts to save: copies the arrays, then returns while they are written to disk.
+    """Starts saving: copies the arrays and returns while they are being written to disk.
 
     Args:
       step: number of steps done.
@@ -96,12 +96,12 @@ class Checkpoints:
       self._manager.save(step, args=arguments)
 
   def remembered(self, step: int) -> dict[str, Any] | None:
-    """The JSON values that were saved with the state of a step; None if there are none."""
+    """The JSON values saved with the state of a step; None if there are none."""
     folder = self._path / str(step)
     return _manifest(folder).get('remembered') if folder.is_dir() else None
 
   def devices(self, step: int) -> int | None:
-    """Number of devices of the run that saved a step; None if there is no such checkpoint."""
+    """The number of devices of the run that saved a checkpoint; None if there is none at `step`."""
     folder = self._path / str(step)
     return _manifest(folder).get('devices') if folder.is_dir() else None
 
@@ -158,8 +158,8 @@ class Checkpoints:
 def _whole_arrays() -> ocp.PyTreeCheckpointHandler:
   """A handler that saves each array from a single replica.
 
-  By default every device saves a slice, and slicing compiles a program for each shape, which delays
-  the saving of a run that was told to stop by 3 s.
+  By default every device saves a slice, and slicing compiles a program for each shape. When a run
+  is asked to stop, this would delay its last save by 3 s.
   """
   types = ocp.type_handlers
   registry = types.create_type_handler_registry(
@@ -169,7 +169,7 @@ def _whole_arrays() -> ocp.PyTreeCheckpointHandler:
 
 
 def steps(path: pathlib.Path) -> list[int]:
-  """Steps with complete checkpoints, in order; these may still be damaged."""
+  """The steps with complete checkpoints, in order; a complete checkpoint can still be damaged."""
   if not path.is_dir():
     return []
   return sorted(int(entry.name) for entry in path.iterdir() if entry.name.isdecimal())
@@ -185,15 +185,15 @@ def restore_newest(
 
   Args:
     path: the folder with the checkpoints.
-    abstract: the state's shapes, as returned by `jax.eval_shape` of the function that creates it.
-    sharding: where each array goes; the devices may differ from those that saved it.
-    on_damage: called with the folder of each damaged checkpoint that is newer than a good one,
-      and the reason. If no checkpoint is good, it is not called and all of them stay, so that no
-      run starts over unasked.
+    abstract: the state's shapes and dtypes, as returned by `jax.eval_shape`.
+    sharding: where to put each array; the devices may differ from those that saved it.
+    on_damage: called with the folder of each damaged checkpoint that is newer than a good one, and
+      the reason. If no checkpoint is good, it is not called and all of them are kept, so that no
+      run starts over unless the user removes them.
 
   Raises:
-    UserError: there are checkpoints, but all are damaged; or the newest good one holds the state
-      of another network, or cannot be read for lack of permission.
+    UserError: there are checkpoints, but all are damaged; or the newest good one contains another
+      network's state, or may not be read.
   """
   damaged: dict[pathlib.Path, str] = {}
   for step in reversed(steps(path)):
@@ -223,7 +223,7 @@ def restore_newest(
 
 
 class _DamagedError(Exception):
-  """A checkpoint differs from what was saved."""
+  """A checkpoint is not as it was saved."""
 
 
 class _LowestError:
@@ -258,7 +258,7 @@ def _restore(folder: pathlib.Path, abstract: TrainState, sharding: jax.sharding.
     with contextlib.closing(ocp.StandardCheckpointer()) as reader:
       state = reader.restore(folder.absolute() / _STATE, jax.tree.map(placed, abstract))
   except jax.errors.JaxRuntimeError:
-    raise  # an error of the devices, such as too little memory
+    raise  # an error on the devices, such as too little memory
   except Exception as error:  # Orbax and TensorStore define no class for it
     raise _DamagedError(f'cannot be read: {_reason(error)}') from error
   differing = [name for name, leaf in _checksums(state).items() if leaf != leaves[name]]
@@ -269,7 +269,7 @@ def _restore(folder: pathlib.Path, abstract: TrainState, sharding: jax.sharding.
 
 
 def _check_readable(folder: pathlib.Path) -> None:
-  """Raises UserError if a file may not be read, so that it does not count as damaged."""
+  """Raises UserError if a file may not be read, so that it is not taken for damaged."""
   try:
     for file in folder.rglob('*'):
       if file.is_file():
@@ -329,7 +329,7 @@ def _checksums(state: TrainState) -> dict[str, dict[str, Any]]:
 
 
 def _set_aside(folder: pathlib.Path, reason: str) -> None:
-  """Renames a damaged checkpoint, so that it is not mistaken for a good one."""
+  """Renames a damaged checkpoint, so that it is not taken for a good one."""
   target = folder.with_name(f'{folder.name}.damaged')
   count = 1
   while target.exists():
@@ -349,7 +349,7 @@ def _reason(error: BaseException) -> str:
   if isinstance(error, OSError) and error.strerror:
     return error.strerror
   full = os.strerror(errno.ENOSPC)
-  if full in str(error):  # somewhere after the names of folders
+  if full in str(error):  # it comes somewhere after the names of folders
     return full
   lines = [line.strip() for line in str(error).splitlines() if line.strip()]
   first = lines[0] if lines else type(error).__name__

@@ -1,9 +1,9 @@
-"""The alarm for classifiers whose loss stays at that of a random guess while others learn.
+"""The alarm for classifiers that do no better than a random guess while others learn.
 
 The thresholds below are our own. They are based on the learning curves of 84 stored runs
 (docs/studies), in which the last classifier needed at most 1.5 times as many steps as the first to
-do better than a guess, and on a published collapse (BVLC/caffe, pull request 1598), in which two
-classifiers were still at ln 1000 after 2.4 million steps.
+do better than a guess, and on a published collapse (BVLC/caffe, pull request 1598), in which the
+loss of two classifiers was still ln 1000 after 2.4 million steps.
 """
 
 import dataclasses
@@ -20,13 +20,13 @@ from googlenet_jax.training.step.optimizer import frozen_modules
 from googlenet_jax.training.step.state import TrainState, renewed
 
 LEARNED = 0.1
-"""A classifier has learned if its loss is below that of a guess by at least this fraction of it."""
+"""A classifier has learned if its loss is at least this fraction below that of a guess."""
 GUESSING = 0.02
-"""A classifier guesses if its loss is below that of a guess by less than this fraction of it."""
+"""A classifier is guessing if its loss is less than this fraction below that of a guess."""
 PATIENCE = 5
-"""A classifier may guess for this many times the steps that the first one took to learn."""
+"""A classifier may guess for this many times as many steps as the first one took to learn."""
 IMAGES = 1000
-"""Losses are averaged over at least this many images: on a few, chance can look like learning."""
+"""Losses are averaged over at least this many images: with fewer, chance can look like learning."""
 
 REMEDIES = (
   'a lower optimizer.learning_rate, batch normalization, a schedule.warmup, another '
@@ -41,7 +41,7 @@ class Guesses:
   Attributes:
     count: steps since the last judgment.
     sums: sums of the losses in these steps, by classifier.
-    first: the step at which the first classifier had learned; None if none has.
+    first: the step by which the first classifier had learned; None if none has.
     since: the step since which each classifier has been guessing.
   """
 
@@ -53,7 +53,7 @@ class Guesses:
 
 @dataclasses.dataclass(frozen=True)
 class Collapse:
-  """An alarm: the classifiers that guess, those that do not, and their losses by name."""
+  """An alarm: the classifiers that are guessing, those that are not, and their losses by name."""
 
   step: int
   guessing: tuple[str, ...]
@@ -84,13 +84,13 @@ class CollapseAlarm:
     taught: Callable[[str, int], bool],
     remembered: dict[str, Any] | None = None,
   ) -> None:
-    """Starts, or continues from an earlier state.
+    """Starts the alarm, or continues it from an earlier state.
 
     Args:
       guess: the loss of a guess, such as ln(classes).
       every: steps between two judgments.
-      taught: whether a classifier is trained in a step; takes its name and the step, from 1.
-      remembered: the result of `remember`; None to start.
+      taught: (name of a classifier, step from 1) -> whether it is trained in that step.
+      remembered: the result of `remember`; None to start afresh.
     """
     self.guess = guess
     self._every, self._taught = every, taught
@@ -101,7 +101,7 @@ class CollapseAlarm:
     return dataclasses.asdict(self._state)
 
   def add(self, step: int, history: Sequence[dict[str, float]]) -> Collapse | None:
-    """Adds the losses of the steps since the last call, and judges them if that is due.
+    """Adds the losses of the steps since the last call, and judges them if this is due.
 
     Args:
       step: the last of these steps.
@@ -124,9 +124,9 @@ class CollapseAlarm:
   def judge(self, step: int, losses: dict[str, float]) -> Collapse | None:
     """Judges the mean losses of the steps since the last judgment.
 
-    A classifier has collapsed if it has guessed for `PATIENCE` times as many steps as the first
-    classifier took to learn, and another one has learned. The count restarts after an alarm, and
-    does not run while the classifier is not trained.
+    A classifier has collapsed if it has been guessing for `PATIENCE` times as many steps as the
+    first classifier took to learn, and another one has learned. The count restarts after an alarm,
+    and pauses while the classifier is not trained.
     """
     state = self._state
     learned = {name: 1 - loss / self.guess for name, loss in losses.items()}
@@ -152,7 +152,7 @@ class CollapseAlarm:
 
 
 def alarm_of(experiment: Experiment, remembered: dict[str, Any] | None) -> CollapseAlarm:
-  """The alarm of a run; continues from the state `remembered`."""
+  """The alarm of a run, which continues from the state `remembered`."""
   config, durations = experiment.config, experiment.durations
   weights, frozen = experiment.hyper['head_weights'], frozen_modules(experiment.rates)
 

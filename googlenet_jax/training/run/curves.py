@@ -22,7 +22,7 @@ def plot(metrics: pathlib.Path, out: pathlib.Path) -> bool:
   names = sorted({name for line in lines for name in line})
   figure = Figure(figsize=(10, 4))
   FigureCanvasAgg(figure)
-  # Matplotlib's own search for margins takes longer than all the drawing.
+  # Matplotlib's own search for margins takes longer than the drawing itself.
   margins = {'left': 0.07, 'right': 0.985, 'bottom': 0.13, 'top': 0.92, 'wspace': 0.18}
   losses, errors = figure.subplots(1, 2, gridspec_kw=margins)
   parts = [name for name in names if name.startswith('train/loss_')]
@@ -42,7 +42,7 @@ def plot(metrics: pathlib.Path, out: pathlib.Path) -> bool:
   errors.set_ylim(bottom=0)
   for axes in (losses, errors):
     axes.grid(alpha=0.3)
-    # 0.5 and 20, not powers of ten, which also take half of the time of a plot to typeset.
+    # Labels like 0.5 and 20: typesetting powers of ten would take half of the time of a plot.
     axes.yaxis.set_major_formatter(LogFormatter())
     axes.yaxis.set_minor_formatter(LogFormatter(minor_thresholds=(2, 0.5)))
     axes.legend()

@@ -1,4 +1,4 @@
-"""The figures of training steps and evaluations: from arrays on the devices to named scalars."""
+"""The figures of training steps and evaluations: turns arrays on devices into named scalars."""
 
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -21,16 +21,16 @@ class NonFiniteError(UserError):
 
 
 class StepFigures:
-  """Metrics of the training steps since the last line of the log, still on the devices."""
+  """The metrics of the training steps since the log's last line, which are still on the devices."""
 
   def __init__(
     self, config: ConfigDict, log: MetricsLog, progress: Progress, alarm: CollapseAlarm
   ) -> None:
-    """Starts with no steps.
+    """Starts without any steps.
 
     Args:
       config: the run's config, which says what to do about a step that is not finite.
-      log: the log that the means are written to.
+      log: the log to write the means to.
       progress: shows the newest loss.
       alarm: judges the losses of each step.
     """
@@ -84,7 +84,7 @@ class StepFigures:
     """The metrics of the steps that were not skipped.
 
     Raises:
-      UserError: more were skipped than the config allows.
+      UserError: more steps were skipped than the config allows.
     """
     skipped, limit = int(history[-1]['nonfinite']), self._config.nonfinite_limit
     if skipped > limit:
@@ -96,7 +96,7 @@ class StepFigures:
 
 
 def refuse_nonfinite(first_step: int, history: list[dict[str, np.ndarray]]) -> None:
-  """Raises NonFiniteError naming the first step whose loss or gradient is not finite."""
+  """Raises a NonFiniteError that names the first step whose loss or gradient is not finite."""
   for step, metrics in enumerate(history, first_step):
     for name in ('loss', 'gradient_norm'):
       if not np.isfinite(metrics[name]):
@@ -120,7 +120,7 @@ def run_evaluation(
     variables: the model's parameters and batch statistics.
     batches: the split in batches.
     hyper: the hyperparameters that the step reads.
-    stop: called every eight batches; must return the same in all processes.
+    stop: called every eight batches; has to return the same in all processes.
 
   Returns:
     The figures of each classifier: `loss` in nats, errors as fractions of 1. None if it was
@@ -131,7 +131,7 @@ def run_evaluation(
     if len(sums) % 8 == 0 and stop():
       return None
     sums.append(eval_step(variables, batch, hyper))
-    if len(sums) > 2:  # otherwise all batches of a split pile up on the device
+    if len(sums) > 2:  # otherwise all batches of a split would pile up on the device
       jax.block_until_ready(sums[-3])
   totals = jax.tree.map(lambda *parts: np.sum(parts, dtype=np.float64), *jax.device_get(sums))
   return {
@@ -146,7 +146,7 @@ def run_evaluation(
 
 
 def evaluation_scalars(evaluation: Evaluation) -> dict[str, float]:
-  """An evaluation's figures by their names in the log: `eval/loss`, `eval/aux_4a_loss`, ..."""
+  """An evaluation's figures by their names in the log: `eval/loss`, `eval/aux_4a_loss`, etc."""
   return {
     f'eval/{metric}' if name == 'main' else f'eval/{name}_{metric}': value
     for name, figures in evaluation.items()

@@ -20,7 +20,7 @@ class Finished(NamedTuple):
   Attributes:
     result: the final figures, as in `result.json`.
     already: whether the run was done before this command.
-    curves: the file with its plotted curves; None if there is none.
+    curves: the plot of its curves, a file; None if there is none.
   """
 
   result: dict[str, Any]
@@ -52,8 +52,8 @@ def launch(
 
   Raises:
     Preempted: a signal asked the run to stop; the state is saved.
-    UserError: the other processes, the config, the data or the work directory are at fault, or
-      training has diverged.
+    UserError: the other processes cannot be reached, the config, the data or the work directory is
+      at fault, or training has diverged.
   """
   if launcher := os.environ.get('GOOGLENET_LAUNCHER', ''):
     end_with(int(launcher))
@@ -67,7 +67,7 @@ def launch(
 
 
 def describe(finished: Finished) -> str:
-  """Text with the time, the test figures and the curves of a finished run."""
+  """The time, the test figures and the curves' file of a finished run, as text."""
   result, main = finished.result, finished.result['test']['main']
   lines = [
     f'{"already done" if finished.already else "done"}: {result["steps"]} steps '

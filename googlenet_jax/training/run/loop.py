@@ -51,9 +51,9 @@ logger = logging.getLogger('googlenet_jax')
 def train(
   config: ConfigDict, workdir: WorkDirectory, cache_dir: pathlib.Path, change_config: bool = False
 ) -> dict[str, Any]:
-  """Runs an experiment to its end, from the newest good checkpoint if there is one.
+  """Runs an experiment to its end, starting from the newest good checkpoint if there is one.
 
-  If there are several processes, all of them compute but only the first one writes.
+  If there are several processes, all of them compute, but only the first one writes.
 
   Args:
     config: the run's config.
@@ -131,7 +131,7 @@ class Due(NamedTuple):
 def due_after(step: int, durations: Durations, asked: bool) -> Due:
   """What is due after a step.
 
-  A run that was asked to stop saves at once, and evaluates only if the step is its last anyway.
+  A run that was asked to stop saves at once, and evaluates only if this is its last step anyway.
 
   Args:
     step: the step, from 1.
@@ -155,7 +155,7 @@ class _Totals:
 
 
 class _Run:
-  """A run: everything that its attempts share."""
+  """A run; contains everything that its attempts share."""
 
   def __init__(
     self,
@@ -201,7 +201,7 @@ class _Run:
         if rollbacks > config.nonfinite_limit:
           raise UserError(f'{error} (rolled back {config.nonfinite_limit} times)') from error
         logger.warning('%s; rolled back (%d)', str(error).partition(':')[0], rollbacks)
-        # Counted in the state, so that a run killed from here on continues in the same way.
+        # The count is in the state, so that a run that is killed later continues in the same way.
         count = self.experiment.parallel.replicate(np.int32(rollbacks))
         state = dataclasses.replace(self._restored(), nonfinite=count)
 
@@ -214,7 +214,7 @@ class _Run:
     return experiment.create_state(experiment.initial_key) if state is None else state
 
   def _attempt(self, state: TrainState, rollbacks: int) -> Evaluation:
-    """Trains from a state on, with its own log and bar; its time counts even if it fails."""
+    """Trains on from a state, with its own log and bar; its time counts even if it fails."""
     began = time.perf_counter()
     start = int(jax.device_get(state.step))
     silent = jax.process_index() > 0
@@ -269,7 +269,7 @@ class _Attempt:
       rollbacks: how often the run has gone back to a checkpoint.
 
     Raises:
-      NonFiniteError: a loss or gradient is not finite, and the config does not say to skip it.
+      NonFiniteError: a loss or gradient is not finite, and the config does not skip such steps.
       Preempted: a signal was received; the state is saved.
       UserError: something cannot be read or written, or too many steps were skipped.
     """
@@ -319,10 +319,10 @@ class _Attempt:
     return Preempted(f'stopped at step {step} by {by}')
 
   def _catch_up(self, step: int, state: TrainState) -> Evaluation | None:
-    """Does the evaluation that was due at a checkpoint when the run was stopped.
+    """Makes up for an evaluation that was due at the checkpoint when the run was stopped.
 
     Returns:
-      The evaluation; None if none was due, or if it is already in the log and not the run's last.
+      The evaluation; None if none was due, or if it is in the log already and not the run's last.
     """
     durations = self._run.experiment.durations
     last = step == durations.steps
@@ -335,7 +335,7 @@ class _Attempt:
     return evaluated
 
   def _is_logged(self, step: int) -> bool:
-    """Whether the log, which only the first process reads, has the evaluation of a step."""
+    """Whether the log, which only the first process reads, contains the evaluation of a step."""
     first = jax.process_index() == 0
     log = read_metrics(self._run.workdir.metrics) if first else []
     there = any(line['step'] == step and 'eval/loss' in line for line in log)
@@ -344,7 +344,7 @@ class _Attempt:
   def _step(self, state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
     """Starts a step, which the devices then finish asynchronously."""
     batch = self._stop.with_wish(batch)
-    with jax.transfer_guard('disallow'):  # any transfer here would be a mistake
+    with jax.transfer_guard('disallow'):  # any transfer here would be a bug
       return self._run.train_step(state, batch, self._run.hyper)
 
   def _measure_shares(self, step: int, state: TrainState, batch: Batch) -> None:
@@ -358,10 +358,10 @@ class _Attempt:
     self._log.write(step, {name: value for name, value in shares.items() if np.isfinite(value)})
 
   def _answer(self, collapse: Collapse, state: TrainState) -> TrainState:
-    """Does what the config's `on_collapse` says.
+    """Responds to a collapse as the config's `on_collapse` says.
 
     Raises:
-      UserError: it says `stop`.
+      UserError: `on_collapse` is `stop`.
     """
     said = collapse.describe(self._alarm.guess)
     if self._on_collapse == 'stop':
@@ -403,7 +403,7 @@ class _Attempt:
       return evaluated
 
   def _save(self, step: int, state: TrainState, evaluated: Evaluation | None) -> None:
-    """Starts to save a checkpoint, with the error of its evaluation if there was one."""
+    """Starts saving a checkpoint, with the error from its evaluation if there was one."""
     error = None if evaluated is None else evaluated['main']['top1_error']
     with self._progress.pause():
       self._run.checkpoints.save(step, state, error, self._alarm.remember())

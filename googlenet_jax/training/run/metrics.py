@@ -20,8 +20,8 @@ class MetricsLog:
   """Appends to a work directory's `metrics.jsonl`, and passes each line to the trackers.
 
   When a run resumes, lines after the restored step, and the line about devices at that step, are
-  dropped: they will be written again. Without a work directory, as in all processes but the first,
-  nothing is written.
+  removed, since they will be written again. Without a work directory, as in all processes but the
+  first, nothing is written.
   """
 
   def __init__(
@@ -46,13 +46,13 @@ class MetricsLog:
     self._trackers.begin(step)
 
   def write(self, step: int, scalars: dict[str, float]) -> None:
-    """Writes one line; it is on disk when the call returns.
+    """Writes one line, without buffering.
 
     A line that was in the file before the run was resumed, such as its last evaluation, is not
     written again.
 
     Raises:
-      UserError: it cannot be written, for example because the disk is full.
+      UserError: the line cannot be written, for example because the disk is full.
     """
     if not self._file or (step, frozenset(scalars)) in self._before:
       return
@@ -79,7 +79,7 @@ class MetricsLog:
 
 
 def read_metrics(path: pathlib.Path) -> list[dict[str, float]]:
-  """The lines of a `metrics.jsonl`, without a last line that was cut short by a kill."""
+  """The lines of a `metrics.jsonl`, except an incomplete last line from a killed run."""
   if not path.exists():
     return []
   lines = []

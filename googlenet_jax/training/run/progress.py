@@ -12,7 +12,7 @@ logger = logging.getLogger('googlenet_jax')
 class Progress:
   """Shows the speed of a run and the time left.
 
-  The clock starts when the first step is finished, so that compilation does not count.
+  The clock starts when the first step is finished, so that compilation is not included.
   """
 
   def __init__(self, start: int, total: int, batch_size: int) -> None:
@@ -20,7 +20,7 @@ class Progress:
     self._began: tuple[float, int] | None = None
 
   def update(self, step: int, loss: float) -> None:
-    """Shows that `step` steps are finished and the loss of the last one."""
+    """Shows the number of finished steps, and the loss of the last one."""
     self._step = step
     if self._began is None:
       self._began = time.perf_counter(), step
@@ -28,7 +28,7 @@ class Progress:
 
   @property
   def images_per_second(self) -> float | None:
-    """Mean over the run; None before the second step."""
+    """The mean over the run; None before the second step."""
     if self._began is None or self._step == self._began[1]:
       return None
     seconds = time.perf_counter() - self._began[0]
@@ -36,7 +36,7 @@ class Progress:
 
   @contextlib.contextmanager
   def pause(self) -> Iterator[None]:
-    """Stops the clock while something other than training goes on."""
+    """Stops the clock inside the block, for work other than training."""
     before = time.perf_counter()
     yield
     if self._began:
@@ -103,7 +103,7 @@ class BarProgress(Progress):
 
 @contextlib.contextmanager
 def show_progress(start: int, total: int, batch_size: int, silent: bool) -> Iterator[Progress]:
-  """The progress display for stderr; `silent` is for all processes of a run but the first."""
+  """The progress display on stderr; `silent` is for all processes of a run but the first."""
   if sys.stderr.isatty() and not silent:
     try:
       bar = BarProgress(start, total, batch_size)

@@ -1,4 +1,4 @@
-"""Recomputes running statistics for an evaluation, from training images and current weights."""
+"""Recomputes running statistics for an evaluation from training images and the current weights."""
 
 import contextlib
 import itertools
@@ -14,7 +14,7 @@ from googlenet_jax.training.config.experiment import Experiment
 class Recalibration:
   """Computes running statistics as the mean over training batches, not as a decaying average.
 
-  It always takes the first `evaluation.recalibrate` batches under the config's seed, so that an
+  It always uses the first `evaluation.recalibrate` batches for the config's seed, so that an
   evaluation depends only on the config and the weights. The run's own statistics do not change.
   """
 
@@ -31,7 +31,7 @@ class Recalibration:
     Args:
       variables: the model's parameters and batch statistics.
       hyper: the hyperparameters that the step reads.
-      stop: called every eight batches; must return the same in all processes.
+      stop: called every eight batches; has to return the same in all processes.
 
     Returns:
       The variables; None if it was stopped.
@@ -51,5 +51,5 @@ class Recalibration:
 
 
 def _mean(*values: np.ndarray) -> np.ndarray:
-  """The mean, in float64 so that equal values (those of frozen modules) are not changed."""
+  """The mean, in float64 so that the mean of equal values (from frozen modules) is exact."""
   return np.mean(values, axis=0, dtype=np.float64).astype(values[0].dtype)

@@ -11,7 +11,7 @@ class StopSignal:
   """Records the first SIGTERM, SIGINT or SIGUSR2; a second one takes effect at once.
 
   Attributes:
-    asked: name of the signal that was received; None if there was none.
+    asked: name of the first signal; None if none was received.
   """
 
   def __init__(self) -> None:
@@ -36,9 +36,9 @@ class StopSignal:
 
 
 def end_with(launcher: int) -> None:
-  """Sends this process a SIGTERM once the process that launched it is gone.
+  """Makes this process receive a SIGTERM as soon as its launcher is gone.
 
-  This is for launchers that are killed and cannot stop their members.
+  A launcher that is killed cannot stop its members itself.
 
   Args:
     launcher: process id of the launcher, this process's parent.

@@ -1,7 +1,7 @@
 """The speed of networks: measured on this machine, or predicted for another one.
 
-The steps are those of `googlenet train` and `googlenet evaluate`, with the default config, 1,000
-classes and, in training, the auxiliary heads of each network's paper.
+The steps are the same as in `googlenet train` and `googlenet evaluate`, with the default config,
+1,000 classes and, in training, the auxiliary heads of each network's paper.
 """
 
 import pathlib
@@ -28,7 +28,7 @@ Figures = dict[str, dict[str, float]]
 
 
 def experiment_of(name: str, batch_size: int, chips: Sequence[Any] | None = None) -> Experiment:
-  """An experiment with ImageNet's number of images, in the network's own size, but without data.
+  """An experiment with ImageNet's number of images, of the network's own size, but without data.
 
   Args:
     name: the network, such as `googlenet/table1`.
@@ -76,7 +76,7 @@ def measured(names: Sequence[str], batch_size: int, say: Say, rounds: int = ROUN
 
 
 def _steps(experiment: Experiment) -> dict[str, Callable[[], None]]:
-  """A step of inference and one of training, by column; both have run once."""
+  """A step of inference and a step of training, by column; both have already run once."""
   parallel, batch_size = experiment.parallel, experiment.config.batch_size
   size = experiment.config.data.image_size
   rng = np.random.default_rng(0)
@@ -115,7 +115,7 @@ def predicted(names: Sequence[str], target: Target, batch_size: int, say: Say) -
     Figures by column and network.
 
   Raises:
-    UserError: the target has no predictions, or a step does not fit on it.
+    UserError: there are no predictions for the target, or a step does not fit on it.
   """
   if target.chip is None:
     raise UserError(f'--target={target.name}: nothing to predict; accepted: --measure')

@@ -1,9 +1,9 @@
 """A work directory in a bucket, staged in a local folder that the run works in.
 
-The folder is filled from the bucket once the run has its lease, and mirrored back after each
-checkpoint and at the end. Only the bucket counts: files that a killed run left in the folder are
-removed. `metrics.jsonl` is sent before the checkpoint that it belongs to: when a run resumes from
-a checkpoint, lines after it are dropped, but lines before it are not written again.
+The folder is filled from the bucket once the run has the bucket's lease, and mirrored back after
+each checkpoint and at the end. Only the bucket counts: files that a killed run left in the folder
+are removed. `metrics.jsonl` is sent before the checkpoint that it belongs to, because a run that
+resumes from a checkpoint removes later lines but does not write earlier lines again.
 """
 
 import contextlib
@@ -67,7 +67,7 @@ class StagedRun(WorkDirectory):
   def locked(self) -> Iterator[None]:
     """Takes the folder's lock and the bucket's lease, and fills the folder.
 
-    However the block ends, the folder is then sent to the bucket.
+    If the block fails or is interrupted, what the folder contains is still sent to the bucket.
 
     Raises:
       UserError: another run has the lock or the lease, or the bucket cannot be used.
@@ -82,7 +82,7 @@ class StagedRun(WorkDirectory):
       except BaseException as error:
         self._save_what_is_there(error)
         raise
-      shutil.rmtree(self.checkpoints, ignore_errors=True)  # done, and they are in the bucket
+      shutil.rmtree(self.checkpoints, ignore_errors=True)  # the run is done; the bucket has them
 
   def claim(self, config: ConfigDict, change: bool = False) -> None:
     """Claims the place for a run with this config; fetches its checkpoints unless it is done."""
@@ -110,7 +110,7 @@ class StagedRun(WorkDirectory):
       )
 
   def result(self) -> dict[str, Any] | None:
-    """The final figures if the run is done; read from the bucket if the folder is not filled."""
+    """The final figures if the run is done, from the bucket if the folder has not been filled."""
     if self._lease is not None:
       return super().result()
     if self._bucket.read('DONE') is None:
@@ -123,12 +123,12 @@ class StagedRun(WorkDirectory):
       self._mirror.await_folder(str(step))
 
   def check(self) -> None:
-    """Raises UserError if an upload has failed for good or the lease was lost."""
+    """Raises UserError if an upload has failed permanently or the lease was lost."""
     if self._mirror:
       self._mirror.check()
 
   def finish(self, result: dict[str, Any]) -> None:
-    """Writes the final figures, then `DONE` once everything else is in the bucket."""
+    """Writes the final figures and, once everything else is in the bucket, `DONE`."""
     assert self._mirror and self._lease
     super().finish(result)
     self._mirror.flush()
@@ -136,7 +136,7 @@ class StagedRun(WorkDirectory):
     Bucket(self.url, LONG_PATIENCE).write('DONE', b'')
 
   def _of_the_dead(self) -> str | None:
-    """The token of the folder's previous run, which has ended, since the lock is now ours."""
+    """The token of the folder's previous run, which has ended, since this run has the lock now."""
     if not files.is_locked(self.path / 'lock'):  # a file system without locks
       return None
     try:
@@ -177,7 +177,7 @@ class StagedRun(WorkDirectory):
     return good
 
   def _save_what_is_there(self, error: BaseException) -> None:
-    """Sends the rest when a run stops or fails; warns if that fails, unless for the same error."""
+    """Sends the rest when a run stops or fails; warns if that fails with a different error."""
     if not self._mirror:
       return
     try:
@@ -188,9 +188,9 @@ class StagedRun(WorkDirectory):
 
 
 def local_run(place: Place, cache_dir: pathlib.Path) -> pathlib.Path:
-  """The folder of a run; for one in a bucket, a local copy of what a reader needs.
+  """The folder of a run or, for a run in a bucket, of a local copy for readers.
 
-  The copy has the run's config and its newest good checkpoint.
+  The copy contains the run's config and its newest good checkpoint.
 
   Raises:
     UserError: there is no run, or the bucket cannot be used.
@@ -222,7 +222,7 @@ def local_run(place: Place, cache_dir: pathlib.Path) -> pathlib.Path:
 
 
 def local_traces(place: Place, cache_dir: pathlib.Path) -> pathlib.Path:
-  """The folder of a run; for one in a bucket, a local copy of its traces."""
+  """The folder of a run or, for a run in a bucket, of a local copy with its traces."""
   if not isinstance(place, Url):
     return place
   bucket, path = Bucket(place), staged_path(place, cache_dir, 'traces')

@@ -23,7 +23,7 @@ VERSIONED = ('jax', 'jaxlib', 'flax', 'optax', 'orbax-checkpoint', 'grain', 'num
 
 
 class WorkDirectory:
-  """A folder that holds one run and records whether it is done."""
+  """A folder that contains one run and records whether it is done."""
 
   def __init__(self, path: str | os.PathLike[str]) -> None:
     self.path = pathlib.Path(path)
@@ -56,7 +56,7 @@ class WorkDirectory:
       change: whether a run with another config may continue with this one.
 
     Raises:
-      UserError: the folder holds a run with another config; names the keys that differ.
+      UserError: the folder contains a run with another config; names the keys that differ.
     """
     old = self.read_json('config.json')
     different = changes(old, config, self.path / 'config.json') if old else {}
@@ -100,13 +100,13 @@ class WorkDirectory:
     (self.path / 'DONE').touch()
 
   def join(self) -> None:
-    """Joins the process that has the folder; raises UserError if this one cannot see the folder."""
+    """Joins the process that locked the folder; raises UserError if this one cannot see it."""
 
   def saved(self, step: int) -> None:
-    """Called when a checkpoint has started to be written; a local folder has nothing to do."""
+    """Called when the saving of a checkpoint has started; does nothing for a local folder."""
 
   def check(self) -> None:
-    """Raises UserError if the run cannot go on; in a local folder, only writes can fail."""
+    """Raises UserError if the run cannot continue; in a local folder, only writes can fail."""
 
   def read_json(self, name: str) -> Any:
     """Reads a JSON file in the folder; None if it does not exist."""

@@ -22,10 +22,10 @@ _FREE = ('dropout', 'head', 'kernel_init', 'bias_init')  # fields without effect
 
 
 def open_weights(path: pathlib.Path, model: Network, normalization: Normalization) -> Bundle:
-  """Reads weights to start a network with the same trunk from, converted to RGB input.
+  """Reads the weights that a network with the same trunk starts from, converted to RGB input.
 
   Args:
-    path: a file that `googlenet convert` has written.
+    path: a file written by `googlenet convert`.
     model: the network to be trained.
     normalization: the normalization of its input.
 
@@ -60,8 +60,8 @@ def open_weights(path: pathlib.Path, model: Network, normalization: Normalizatio
 def begin_with(state: TrainState, bundle: Bundle, classes: tuple[str, ...]) -> TrainState:
   """A first state with the weights of a bundle.
 
-  The classifier and the heads keep their random values if the bundle has other classes; so does a
-  head that the bundle lacks.
+  The classifier and the heads keep their random values if the bundle has other classes, and so do
+  heads that the bundle lacks.
   """
   same = bundle.classes == classes
 
@@ -79,6 +79,6 @@ def begin_with(state: TrainState, bundle: Bundle, classes: tuple[str, ...]) -> T
   params = taken(state.params, bundle.variables['params'])
   batch_stats = taken(state.batch_stats, bundle.variables['batch_stats'])
   average = {'params': params, 'batch_stats': batch_stats}
-  # Copies, because a step donates the arrays of its state, and an array can be donated only once.
+  # Copied, because a step donates the arrays of its state, and an array can be donated only once.
   copied = None if state.ema is None else jax.tree.map(jnp.copy, average)
   return dataclasses.replace(state, params=params, batch_stats=batch_stats, ema=copied)

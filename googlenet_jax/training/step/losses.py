@@ -19,7 +19,7 @@ def cross_entropy(
   Args:
     logits: float32[n, classes].
     labels: int32[n].
-    label_smoothing: share of the target that is spread evenly over all classes (1512.00567,
+    label_smoothing: the share of the target that is spread evenly over all classes (1512.00567,
       section 7).
   """
   plain = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
@@ -47,10 +47,10 @@ LOSSES: tuple[str, ...] = ('cross_entropy', 'squared_hinge')
 
 
 def guess_loss(name: str, classes: int) -> float:
-  """The lowest loss that the same scores for all images reach, for equally frequent classes.
+  """The lowest loss of a classifier with the same scores for all images, if classes are balanced.
 
   This is ln(classes) for cross entropy, with or without smoothing, and 4 (1 - 1 / classes) for the
-  squared hinge loss, where all scores are 2 / classes - 1.
+  squared hinge loss, with all scores equal to 2 / classes - 1.
   """
   return 4 * (1 - 1 / classes) if name == 'squared_hinge' else math.log(classes)
 
@@ -106,11 +106,11 @@ def total_loss(
     outputs: the network's logits, float32[n, classes].
     labels: int32[n].
     weights: the weight of each head's loss, by place.
-    label_smoothing: share of the target that is spread evenly over all classes; for cross entropy
-      only.
+    label_smoothing: the share of the target that is spread evenly over all classes; for cross
+      entropy only.
     name: one of `LOSSES`.
-    threshold: subtracted from the heads' losses, which are then cut off at 0 (the hinge of
-      1409.5185); None for no threshold.
+    threshold: a number to subtract from the heads' losses, which are then clipped at 0 (the hinge
+      of 1409.5185); None for no threshold.
   """
 
   def mean(logits: jax.Array) -> jax.Array:

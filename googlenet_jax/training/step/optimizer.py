@@ -32,7 +32,7 @@ def make_optimizer(
     config: the section `optimizer`.
     hyper: float32 scalars `learning_rate`, `momentum`, `weight_decay`, `clip_norm`, `clip_value`,
       `bias_rate`, `decay` and `epsilon`.
-    rates: learning rate multipliers by module, as `module_rates` returns them.
+    rates: learning rate multipliers by module, as returned by `module_rates`.
     probes: modules of probes; the gradient norm of each is clipped separately.
   """
   parts = []
@@ -59,18 +59,18 @@ def make_optimizer(
 
 
 def module_rates(text: str, modules: Iterable[str]) -> dict[str, float]:
-  """The learning rate multipliers of a network's modules; the last matching pattern counts.
+  """The learning rate multipliers of a network's modules; the last matching pattern is used.
 
   Args:
     text: patterns and multipliers as in `optimizer.rates`: `'conv*=0,inception_3*=0.1'`.
     modules: the names of the network's modules.
 
   Returns:
-    Multipliers by module, for the modules that match a pattern.
+    The multipliers of the modules that match a pattern, by name.
 
   Raises:
-    UserError: a part of the text is not MODULE=NUMBER, the number is below 0 or not finite, or no
-      module matches.
+    UserError: a part of the text is not MODULE=NUMBER, the number is below 0 or not finite, or a
+      pattern matches no module.
   """
   modules = list(modules)
   rates: dict[str, float] = {}
@@ -99,7 +99,7 @@ def modules_by(pattern: str, modules: Iterable[str], asked: str) -> list[str]:
 
 
 def frozen_modules(rates: Mapping[str, float]) -> tuple[str, ...]:
-  """The modules that are frozen, by a multiplier of 0."""
+  """The modules that are frozen, that is, those with a multiplier of 0."""
   return tuple(module for module, rate in rates.items() if not rate)
 
 
@@ -121,7 +121,7 @@ def _patterns(text: str) -> dict[str, float]:
 
 
 def _rated(updates: Any, rates: Mapping[str, float]) -> Any:
-  """Updates, scaled by the multipliers of their modules."""
+  """Updates scaled by the multipliers of their modules."""
 
   def rated(module: str, tree: Any) -> Any:
     factor = rates.get(module, 1.0)

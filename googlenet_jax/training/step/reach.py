@@ -14,11 +14,11 @@ from googlenet_jax.training.step.state import TrainState
 def modules_reached(
   model: Network, state: TrainState, image_size: int
 ) -> dict[str, frozenset[str]]:
-  """The top-level modules that the loss of each classifier can teach.
+  """The top-level modules that each classifier's loss can teach.
 
   Args:
     model: the network.
-    state: its state, or the shapes of one.
+    state: its state, or the shapes of its state.
     image_size: height and width of the images in pixels.
 
   Returns:

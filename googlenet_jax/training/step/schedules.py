@@ -17,7 +17,7 @@ def learning_rates(
     config: the section `schedule`.
     peak: the rate after the warm-up.
     steps: length of the run.
-    warmup: steps of linear warm-up from 0, fewer than `steps`; the schedule starts after them.
+    warmup: steps of linear warm-up from 0, fewer than `steps`; the schedule starts afterwards.
     every: number of steps from one stair of the staircase to the next.
     at: the first step on each stair, counted from the start of the run.
   """
@@ -69,9 +69,9 @@ def aux_factors(
 def averaging_rates(config: ConfigDict, steps: int, start: int) -> np.ndarray:
   """The rate at which the average moves towards the new parameters at each step, float32[steps].
 
-  `polyak` gives every value since `start` the same weight (1 / n). `exponential` moves by
-  1 - decay, with the decay ramped up as (1 + t) / (10 + t) so that early values are forgotten.
-  Before `start` the average is the latest value.
+  With `polyak`, all values since `start` have the same weight (1 / n). With `exponential`, the rate
+  is 1 - decay, where the decay ramps up as (1 + t) / (10 + t) so that early values are forgotten.
+  Before `start`, the average is the latest value.
 
   Args:
     config: the section `ema`.

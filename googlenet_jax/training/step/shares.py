@@ -1,4 +1,4 @@
-"""Measures how much each loss contributes to the trunk's gradient, and if the losses agree."""
+"""Measures each loss's contribution to the trunk's gradient, and whether the losses agree."""
 
 import itertools
 from collections.abc import Callable, Collection
@@ -31,11 +31,11 @@ def make_shares_step(
   """The function (state, batch, hyper) -> float32 scalars, to be jitted.
 
   Let g be the gradient of a weighted loss with respect to the parameters that all losses teach.
-  `share_main`, `share_aux_4a` and so on are the norms of g divided by their sum, and
-  `cosine_main_aux_4a` and so on are the cosines of the angles between pairs of gradients: below 0,
-  two losses conflict. Probes have neither. Dropout masks, batch statistics and the mean over
-  devices are those of the training step with the same state and batch. If the batch is computed in
-  parts, only the first part is used.
+  `share_main`, `share_aux_4a` and so on are the norms of g divided by their sum;
+  `cosine_main_aux_4a` and so on are the cosines of the angles between pairs of gradients, which are
+  below 0 if two losses conflict. Probes have neither. Dropout masks, batch statistics and the mean
+  over devices are the same as in the training step with the same state and batch. If the batch is
+  computed in parts, only the first part is used.
 
   The cost is a forward pass, and a backward pass for each loss.
 

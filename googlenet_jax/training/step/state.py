@@ -18,7 +18,7 @@ from googlenet_jax.training.step.optimizer import make_optimizer, scalars
 class TrainState:
   """The whole state of a run; the position in the data follows from the step.
 
-  `ema` holds averages of `params` and `batch_stats`; it is None if the config asks for no average.
+  `ema` contains averages of `params` and `batch_stats`; None if the config asks for no average.
   """
 
   step: jax.Array  # int32[], steps done
@@ -41,7 +41,7 @@ def renewed(state: TrainState, fresh: TrainState, modules: Collection[str]) -> T
 
   Args:
     state: the state.
-    fresh: a first state, with other random values.
+    fresh: an initial state with other random values.
     modules: the top-level modules whose parameters, batch statistics, optimizer slots and averages
       are taken from `fresh`; everything else stays bit-identical.
   """
@@ -63,13 +63,13 @@ def create_state(model: Network, config: ConfigDict, key: jax.Array) -> TrainSta
     key: the random key of the initial parameters.
   """
   size = config.data.image_size
-  # Parameters do not depend on the kernels' forms; with the plain ones, only one form is traced.
+  # Parameters do not depend on the kernels' forms; with plain forms, only one of each is traced.
   variables = model.clone(forms=PLAIN).init(key, jnp.zeros((1, size, size, 3)))
   return _first_state(model, config, variables)
 
 
 def abstract_state(model: Network, config: ConfigDict) -> TrainState:
-  """The shapes and types of what `create_state` makes; nothing is computed."""
+  """The shapes and dtypes of the result of `create_state`; nothing is computed."""
   variables = abstract_variables(model, config.data.image_size)
   return jax.eval_shape(functools.partial(_first_state, model, config), variables)
 

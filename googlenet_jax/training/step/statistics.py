@@ -22,8 +22,8 @@ def make_statistics_step(
 ) -> Callable[[dict[str, Any], Batch, dict[str, Any]], Any]:
   """The function (variables, batch, hyper) -> batch statistics, to be jitted.
 
-  These are the statistics that a training step with the same batch moves the running statistics
-  towards, averaged over the parts of an accumulated batch. Frozen modules keep their statistics.
+  A training step with the same batch moves the running statistics towards these. They are averaged
+  over the parts of an accumulated batch. Frozen modules keep their statistics.
 
   Args:
     model: the network, which has batch normalization.
@@ -32,7 +32,7 @@ def make_statistics_step(
     axis_name: the mapped axis (`pmap`), or None.
     unroll: whether the loop over parts is unrolled, as in `make_train_step`.
   """
-  norm = dataclasses.replace(model.architecture.batch_norm, momentum=0.0)  # forget the past
+  norm = dataclasses.replace(model.architecture.batch_norm, momentum=0.0)  # ignores the past
   architecture = dataclasses.replace(model.architecture, batch_norm=norm)
   model = model.clone(architecture=architecture, axis_name=axis_name)
   accumulate = config.optimizer.accumulate

@@ -40,7 +40,7 @@ def forward(
 
   Args:
     model: the network.
-    frozen: modules that compute the same as at inference and whose parameters get no gradient.
+    frozen: modules that compute the same as at inference and whose parameters have no gradient.
     params: the network's parameters.
     batch_stats: the network's batch statistics, {} without batch normalization.
     images: float32[n, h, w, 3], normalized.
@@ -62,8 +62,8 @@ def forward(
 def make_loss(model: Network, config: ConfigDict, frozen: Collection[str]) -> Callable:
   """The function whose gradient a training step takes.
 
-  (params, batch_stats, part, hyper, key, step) -> (loss, (metrics, batch_stats)); `part` is a batch
-  or a part of one, `step` the number of steps done before.
+  It is (params, batch_stats, part, hyper, key, step) -> (loss, (metrics, batch_stats)), where
+  `part` is a batch or a part of one, and `step` the number of steps done before.
 
   Args:
     model: the network.
@@ -143,26 +143,27 @@ def make_train_step(
 ) -> Callable[[TrainState, Batch, dict[str, Any]], tuple[TrainState, Metrics]]:
   """The function (state, batch, hyper) -> (state, metrics), to be jitted.
 
-  `batch` holds `image` uint8[n, h, w, 3] and `label` int32[n]. The metrics are float32 scalars:
+  `batch` contains `image` uint8[n, h, w, 3] and `label` int32[n]. The metrics are float32 scalars:
   `loss`, `loss_main`, `loss_aux_*`, `top1_error`, `aux_*_top1_error`, `gradient_norm` (of
-  everything that is trained, except probes) and `learning_rate`. There are also `skipped_images`
-  if the batch counts them, `stop` (int32), the sum of the batch's int32[devices] of that name, if
-  it has one, and `nonfinite` (int32), the number of steps skipped so far, if such steps are
-  skipped. With `optimizer.accumulate` above 1 the batch is computed in that many parts and the
-  gradients are averaged. This equals computing the whole batch at once, except for batch
-  normalization, whose statistics are over each part, or groups of consecutive images of a part.
+  everything that is trained, except probes) and `learning_rate`. There may be three more:
+  `skipped_images`, if the batch counts them; `stop` (int32), the sum of the batch's `stop`, an
+  int32[devices], if it has one; and `nonfinite` (int32), the number of non-finite steps skipped so
+  far, if the config skips them. With `optimizer.accumulate` above 1, the batch is computed in that
+  many parts and the gradients are averaged. This equals computing the whole batch at once, except
+  for batch normalization, whose statistics are over each part, or over groups of its consecutive
+  images.
 
   Args:
     model: the network.
     config: the whole config.
-    rates: learning rate multipliers by module, as `module_rates` reads them from `optimizer.rates`.
-      Frozen modules have no gradients: they do not count in norms, and the part of the backward
-      pass that only they need is not computed.
+    rates: learning rate multipliers by module, as returned by `module_rates`. Frozen modules have
+      no gradients: norms do not include them, and the part of the backward pass that only they
+      need is not computed.
     axis_name: the mapped axis (`pmap`), or None. Each device has its part of the batch, but
       gradients, metrics and batch statistics are the same as without the axis. Only dropout masks
       differ, since each device draws its own.
     unroll: whether the loop over parts of an accumulated batch is unrolled. XLA runs convolutions
-      inside a loop slowly on CPUs; on other platforms the loop is what saves memory.
+      inside a loop slowly on CPUs; on other platforms the loop saves memory.
   """
   model = model.clone(axis_name=axis_name)
   loss = make_loss(model, config, frozen_modules(rates))
@@ -182,10 +183,10 @@ def make_train_step(
 def make_update(
   model: Network, config: ConfigDict, rates: Mapping[str, float], axis_name: str | None = None
 ) -> Callable[..., tuple[TrainState, Metrics]]:
-  """The second half of a training step, which applies a gradient, to be jitted with the first.
+  """The second half of a training step, which applies the gradient; to be jitted with the first.
 
-  (state, batch, hyper, gradient, metrics, batch_stats) -> (state, metrics); the input metrics have
-  a leading axis for the parts of the batch.
+  It is (state, batch, hyper, gradient, metrics, batch_stats) -> (state, metrics); its input metrics
+  have a leading axis for the parts of the batch.
 
   Args:
     model: the network.
@@ -236,7 +237,7 @@ def make_update(
 def parts_of(x: jax.Array, parts: int) -> jax.Array:
   """[n, ...] -> [parts, n / parts, ...]: part i has every `parts`-th image, starting from image i.
 
-  This way images need not move between devices.
+  That way, no image has to move between devices.
   """
   return x.reshape(-1, parts, *x.shape[1:]).swapaxes(0, 1)
 
@@ -256,11 +257,11 @@ def _sum_over(axis_name: str | None, tree: Any) -> Any:
 def make_eval_step(
   model: Network, axis_name: str | None = None
 ) -> Callable[[dict[str, Any], Batch, dict[str, Any]], dict[str, Metrics]]:
-  """The function (variables, batch, hyper) -> sums over the images that `mask` selects.
+  """The function (variables, batch, hyper) -> sums over the images that the batch's mask selects.
 
-  The sums, for the classifier (`main`) and each head, are `loss` float32 (always cross entropy in
+  The sums for the classifier (`main`) and for each head are `loss` float32 (always cross entropy in
   nats, so that networks trained with different losses can be compared), `top1` and `top5` int32
-  (images whose label is ranked first, or among the first five) and `images` int32. They are also
+  (images whose label is ranked first or among the first five) and `images` int32. They are also
   summed over the mapped axis `axis_name`, if there is one.
   """
 

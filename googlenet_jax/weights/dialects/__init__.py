@@ -1,4 +1,4 @@
-"""The dialects of files of weights, by family and source, and how to recognize a file's dialect."""
+"""The dialects of weight files, by family and source, and how to recognize a file's dialect."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -31,13 +31,13 @@ DIALECTS: dict[tuple[str, str], Dialect] = {(d.family, d.source): d for d in _IM
   for family in FAMILIES
   if (family, 'plain') not in {(d.family, d.source) for d in _IMPORTED}
 }
-"""All dialects by (family, source); if names alone are ambiguous, the first one counts."""
+"""All dialects by (family, source); if names match several dialects, the first one is used."""
 
 
 def recognize(where: str, names: Mapping[str, Any], family: str | None = None) -> Dialect:
   """Recognizes the dialect of a file by its tensors' names.
 
-  A dialect's own test (`speaks`) comes first, then single layers.
+  Dialects with a test of their own (`speaks`) are tried first, then single layers of the others.
 
   Args:
     where: the file, for the message.
@@ -57,7 +57,7 @@ def recognize(where: str, names: Mapping[str, Any], family: str | None = None) -
     raise UserError(f'{where}: names of {several} in one file; accepted: those of one network')
   for dialect in speaking.values():
     return dialect
-  for has in (_has_first_convolution, _has_classifier):  # several call the classifier `fc`
+  for has in (_has_first_convolution, _has_classifier):  # classifiers last: several are called `fc`
     for dialect in candidates:
       if not dialect.speaks and has(dialect, names):
         return dialect
@@ -90,10 +90,10 @@ def _has_classifier(dialect: Dialect, names: Mapping[str, Any]) -> bool:
 
 
 def dialect_of(model: Network, source: str, where: str) -> Dialect:
-  """The dialect to write a network in, for another project.
+  """The dialect in which to write a network for another project.
 
   Raises:
-    UserError: this source has no networks of the family.
+    UserError: this source has no networks of the network's family.
   """
   family = family_of(model)
   if (family.name, source) not in DIALECTS:

@@ -1,4 +1,4 @@
-"""How a kind of file names and lays out the tensors of a network.
+"""The naming and layout of a network's tensors in a kind of file.
 
 A dialect belongs to a family and a source of files: `plain` (our names and layout,
 `inception_3a/reduce_3x3/kernel`), `uva`, `caffe`, `torchvision` or `timm`. The last three store
@@ -27,7 +27,7 @@ def _nothing_more(dialect: 'Dialect', model: Network, where: str) -> None:
 
 @dataclasses.dataclass(frozen=True)
 class Dialect:
-  """The names of tensors in a kind of file, and what is assumed about files that do not say.
+  """The names of tensors in a kind of file, and assumptions for what these files do not state.
 
   Attributes:
     family: the family of networks.
@@ -35,23 +35,22 @@ class Dialect:
     rename: (our name of a tensor, such as `params/conv1/kernel`, architecture) -> the file's name.
     heads: the prefix of the names of a head's tensors, by the head's place.
     speaks: (names) -> whether a file with these names is of this kind; None to look for the name of
-      the first convolution or of the classifier, if no other dialect speaks the names.
-    variant: the variant of networks in these files, or (shapes) -> the variant; None if it can be
-      any.
+      the first convolution or of the classifier, unless another dialect's `speaks` accepts them.
+    variant: the variant of networks in these files, or (shapes) -> the variant; None for any.
     preprocessing: the preprocessing of networks in these files, a name in `bundle.PUBLISHED`; None
-      if it can be any.
-    classes: names of the classes of networks in these files; () if they can be any.
+      for any.
+    classes: names of the classes of networks in these files; () for any.
     resized: (dialect, model, shapes) -> the model with the widths that follow from a file's shapes;
       None if the family's widths do not follow from shapes.
-    deepened: whether `resized` also finds depths, from names, and therefore comes first.
+    deepened: whether `resized` also finds depths, from names, and therefore has to come first.
     map_channels: (model, our name) -> channels of the map that is flattened for a linear layer; 0
       for other layers.
     map_side: side of that map in pixels if networks in these files average maps of all sizes to it;
       None if they use maps of any size.
     windows: (our name) -> side of the kernel if our linear layer is a convolution in these files; 0
-      if it is linear.
+      if it is linear there too.
     spare_biases: (architecture) -> names of biases before batch normalization, which only these
-      files have, by our names of the running means that they are subtracted from.
+      files have, by our names for the running means from which they are subtracted.
     check_writable: (dialect, model, where) -> None; raises UserError for a network that these files
       cannot describe.
   """
@@ -78,7 +77,7 @@ class Dialect:
     return self.source not in ('plain', 'uva')
 
   def variant_of(self, shapes: tensors.Shapes) -> str | None:
-    """The variant assumed for a file with tensors of these shapes; None if it can be any."""
+    """The variant assumed for a file with tensors of these shapes; None for any."""
     return self.variant(shapes) if callable(self.variant) else self.variant
 
 
@@ -98,7 +97,7 @@ def plain(
 
 
 def expected(dialect: Dialect, model: Network, image_size: int) -> tensors.Shapes:
-  """The shapes of the network's tensors, by the dialect's names."""
+  """The shapes of a network's tensors, by the dialect's names."""
   arch = model.architecture
   ours = tensors.expected_shapes(model, image_size)
   theirs = {
@@ -146,10 +145,10 @@ def inward(dialect: Dialect, model: Network, name: str, array: np.ndarray) -> np
 def identify(
   where: str, dialect: Dialect, shapes: tensors.Shapes, variant: str, image_size: int
 ) -> Network:
-  """The network of a file's tensors: a variant with the file's widths, classes and heads.
+  """The network that a file's tensors are for: a variant with the file's widths, classes and heads.
 
   Raises:
-    UserError: tensors are missing, extra or of another shape; lists all by the file's names.
+    UserError: tensors are missing, unexpected or of another shape; lists all, by the file's names.
   """
   family = FAMILIES[dialect.family]
   architecture = family.variants[variant].architecture
@@ -165,7 +164,7 @@ def identify(
     model = dialect.resized(dialect, model, shapes)
   published = expected(dialect, model, image_size)
   if dialect.resized and set(published) == set(shapes) and published != shapes:
-    # Its widths may differ from the published ones, if its tensors fit together.
+    # Widths may differ from the published ones as long as the tensors fit together.
     other = dialect.resized(dialect, model, shapes)
     if expected(dialect, other, image_size) == shapes:
       return other
@@ -174,7 +173,7 @@ def identify(
 
 
 def check_maps(dialect: Dialect, model: Network, shapes: tensors.Shapes, where: str) -> None:
-  """Raises UserError if a linear layer's map has another size than in the dialect's files.
+  """Raises UserError if the map for a linear layer does not have the size in the dialect's files.
 
   Args:
     dialect: the dialect of the files.

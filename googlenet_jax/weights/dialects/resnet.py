@@ -1,4 +1,4 @@
-"""ResNet in torchvision's state dict, whose names timm shares: the networks of Table 1, v1.5."""
+"""ResNet in torchvision's state dict: the networks of Table 1, v1.5. timm uses the same names."""
 
 import dataclasses
 import re
@@ -14,7 +14,7 @@ _NORM_LEAVES = {'scale': 'weight', 'bias': 'bias', 'mean': 'running_mean', 'var'
 _BLOCK = re.compile(r'layer([1-4])\.(\d{1,4})\.(conv[123])\.weight')
 _KERNELS = {False: (3, 3), True: (1, 3, 1)}  # kernels of a block, by whether it is a bottleneck
 _BASES = {False: 'resnet18_v1_5', True: 'resnet50_v1_5'}
-_MAX_BLOCKS = 50  # in all stages, as in the network of 152 layers
+_MAX_BLOCKS = 50  # in all stages together; ResNet-152 has 50
 
 
 def torchvision_name(name: str, architecture: Any) -> str:
@@ -47,7 +47,7 @@ def _counts(shapes: tensors.Shapes) -> tuple[list[int], bool]:
 
 
 def _variant(shapes: tensors.Shapes) -> str:
-  """The variant with as many blocks, or with 18 or 50 layers if there is none."""
+  """The variant with the same numbers of blocks, or the one with 18 or 50 layers if none has."""
   counts, bottleneck = _counts(shapes)
   for name, variant in VARIANTS.items():
     arch = variant.architecture
@@ -83,7 +83,7 @@ def _resized(dialect: Dialect, model: Network, shapes: tensors.Shapes) -> Networ
 
 
 def _difference(arch: Architecture) -> tuple[str, str] | None:
-  """How a network differs from torchvision's with the same blocks, and what that one has."""
+  """What differs first from torchvision's network with the same blocks, and what that one has."""
   kinds = {tuple(conv.kernel for conv in stage.convs) for stage in arch.stages}
   if len(arch.stages) != 4 or len(kinds) != 1 or not kinds <= set(_KERNELS.values()):
     return 'blocks that are not those of Table 1', 'four stages of one kind of block'

@@ -1,9 +1,9 @@
 """VGG in the state dicts of torchvision and timm, with and without batch normalization.
 
 Convolutions are numbered together with the layers between them: `features.3` is the second
-convolution of a network without batch normalization, but a ReLU of one with it. Theirs have biases
-before batch normalization, which ours lack: these are merged into the running mean when read, and
-written as zeros.
+convolution in a network without batch normalization, but a ReLU in one with it. Unlike ours, their
+convolutions have biases before batch normalization. These are merged into the running means when
+read, and written as zeros.
 """
 
 import dataclasses
@@ -41,7 +41,7 @@ def _numbers(architecture: Architecture) -> Mapping[str, int]:
 def _name(name: str, architecture: Architecture, source: str) -> str:
   """`params/conv2_1/kernel` of `vgg16` -> `features.5.weight`; of `vgg16_bn`: `features.7.weight`.
 
-  Linear layers have the names of their source.
+  Names of linear layers depend on the source.
   """
   _, unit, *norm, leaf = name.split('/')
   if unit in _LINEAR[source]:
@@ -91,7 +91,7 @@ def _blocks(shapes: tensors.Shapes) -> list[list[int]]:
 
 
 def _variant(shapes: tensors.Shapes) -> str:
-  """The configuration with as many convolutions, or D if there is none."""
+  """The configuration with the same numbers of convolutions, or D if none has."""
   counts, normalized = [len(block) for block in _blocks(shapes)], _normalized(shapes)
   for name, variant in VARIANTS.items():
     arch = variant.architecture
@@ -125,7 +125,7 @@ def _resized(dialect: Dialect, model: Network, shapes: tensors.Shapes) -> Networ
 
 
 def _difference(arch: Architecture) -> tuple[str, str] | None:
-  """How a network differs from those of torchvision and timm, and what these have."""
+  """What differs first from the networks of torchvision and timm, and what these have."""
   if arch.lrn:
     return f'a network with lrn={arch.lrn}', 'None'
   kernels = {conv.kernel for block in arch.blocks for conv in block}

@@ -1,1 +1,1 @@
-"""Reads and writes the formats of files of weights; nothing in a file is ever executed."""
+"""Reads and writes the formats of weight files; nothing in a file is ever executed."""

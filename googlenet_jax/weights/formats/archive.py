@@ -16,7 +16,7 @@ MAX_MEMBERS = 2000  # a network has a few hundred
 
 @contextlib.contextmanager
 def open_archive(path: pathlib.Path) -> Iterator[zipfile.ZipFile]:
-  """Opens a zip archive; in the block, errors in the archive become UserErrors."""
+  """Opens a zip archive; inside the block, errors caused by the archive become UserErrors."""
   size = _directory_size(path)
   if size > MAX_DIRECTORY:
     raise UserError(
@@ -66,7 +66,7 @@ def check_size(archive: zipfile.ZipFile, name: str, size: int) -> None:
 
 
 def read_member(archive: zipfile.ZipFile, name: str, size: int) -> bytes:
-  """Reads a member of exactly `size` bytes and checks its checksum; bombs are not expanded."""
+  """Reads a member of exactly `size` bytes and checks its CRC; zip bombs are not expanded."""
   check_size(archive, name, size)
   with archive.open(name) as member:
     data = member.read(size)

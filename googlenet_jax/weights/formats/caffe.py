@@ -1,7 +1,7 @@
 """Caffe's .caffemodel, in today's layout (`layer`) and that of 2014 (`layers`).
 
-The schema is the part of caffe.proto with names and values. Nested messages are declared as `bytes`
-and parsed one at a time, and packed numbers are `bytes` too, which have the same encoding: a
+The schema is the part of caffe.proto with names and values. Nested messages and packed numbers are
+declared as `bytes`, which have the same encoding, and messages are parsed one at a time: a
 malicious file cannot create more objects than it has layers, and values are not copied.
 """
 

@@ -12,10 +12,10 @@ from googlenet_jax.weights.tensors import Shapes
 
 @dataclasses.dataclass(frozen=True)
 class Contents:
-  """The tensors of a file by its own names, and how to read one.
+  """A file's tensors, by its own names, and how to read one.
 
-  `layout` names the kind of file in a few words. `described` is the text that `bundle.describe`
-  wrote into it, or None in files from other projects.
+  `layout` names the kind of file in a few words. `described` is the text from `bundle.describe` in
+  the file, or None for files from other projects.
   """
 
   layout: str
@@ -24,7 +24,7 @@ class Contents:
   described: str | None = None
 
 
-# Kinds of files that are not weights, by their first bytes, and what would be accepted instead.
+# Kinds of files without weights, by their first bytes, and what would be accepted instead.
 _STRANGERS = (
   (b'version https://git-lfs', 'a pointer of Git LFS; accepted: the file itself (git lfs pull)'),
   (b'<!doctype', 'a web page; accepted: the file that it links to'),

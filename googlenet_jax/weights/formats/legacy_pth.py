@@ -1,4 +1,4 @@
-"""PyTorch's .pth from before 1.6, read without PyTorch and without unpickling.
+"""PyTorch's .pth files from before 1.6, read without PyTorch and without unpickling.
 
 torchvision's weights from those years, including its GoogLeNet and VGG-16, are still published in
 this format. A file is a sequence of five pickles (a magic number, the format's version, properties
@@ -25,7 +25,7 @@ def open_legacy_pth(path: pathlib.Path) -> Iterator[Contents]:
   """The tensors of a state dict, by name.
 
   Raises:
-    UserError: the file is damaged, or contains more than a state dict of tensors.
+    UserError: the file is damaged, or contains anything other than a state dict of tensors.
   """
   size = file_size(path)
   with path.open('rb') as file:

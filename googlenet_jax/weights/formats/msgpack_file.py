@@ -1,8 +1,8 @@
 """Flax's msgpack checkpoints (`flax.serialization.to_bytes`): a tree of arrays by name.
 
-A checkpoint is a map of maps whose leaves are extensions; extension 1 is an array, itself packed as
-shape, name of the type and bytes. Limits on all lengths, and counts of the objects created, bound
-what unpacking a malicious file can create.
+A checkpoint is a map of maps whose leaves are extensions; extension 1 is an array, which is itself
+packed as shape, type name and bytes. Limits on all lengths and on the number of objects bound the
+memory that unpacking a malicious file can take.
 """
 
 import contextlib
@@ -47,8 +47,8 @@ def open_msgpack(path: pathlib.Path) -> Iterator[Contents]:
   """The arrays of a Flax checkpoint, with names such as `params/InceptionBlock_0/Conv_0/kernel`.
 
   Raises:
-    UserError: the file is too large or damaged, or contains more than floating-point arrays by
-      name.
+    UserError: the file is too large or damaged, or contains anything other than floating-point
+      arrays by name.
   """
   if (size := file_size(path)) > MAX_BYTES:
     raise UserError(
@@ -125,7 +125,7 @@ def _leaves(path: pathlib.Path, tree: dict[str, Any]) -> Iterator[tuple[str, Any
 
 
 def _array(path: pathlib.Path, name: str, leaf: Any) -> np.ndarray:
-  """Unpacks an array that Flax has packed, in the file's own type."""
+  """Unpacks an array packed by Flax; the array keeps its type."""
   import msgpack
 
   where = f'{path}: {_shown(name)}'

@@ -1,4 +1,4 @@
-"""NumPy's .npz with tensors under our names or Caffe's; object arrays are never read."""
+"""NumPy's .npz files, with our tensor names or Caffe's; object arrays are never read."""
 
 import contextlib
 import io
@@ -15,7 +15,7 @@ from googlenet_jax.weights.bundle import KEY, MAX_HEADER
 from googlenet_jax.weights.formats.archive import open_archive, read_member
 from googlenet_jax.weights.formats.contents import Contents
 
-_NPY_HEADER = 4096  # bytes at most; the header of a four-dimensional array has 128
+_NPY_HEADER = 4096  # maximum bytes; the header of a four-dimensional array has 128
 
 
 @contextlib.contextmanager

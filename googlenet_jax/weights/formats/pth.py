@@ -1,4 +1,4 @@
-"""PyTorch's .pth (a zip archive since PyTorch 1.6), read without PyTorch and without unpickling.
+"""PyTorch's .pth files (zip archives since 1.6), read without PyTorch and without unpickling.
 
 The archive contains a pickle, which is a program. It is never executed: its opcodes are read as
 data by the few rules below, which create dictionaries, tuples, numbers, text and descriptions of
@@ -34,18 +34,18 @@ _TYPES = {
 _DICT, _TENSOR, _OLD_TENSOR, _PARAMETER = (
   'collections OrderedDict',
   'torch._utils _rebuild_tensor_v2',
-  'torch._utils _rebuild_tensor',  # from before PyTorch 0.4, with the same first arguments
+  'torch._utils _rebuild_tensor',  # before PyTorch 0.4, with the same first arguments
   'torch._utils _rebuild_parameter',
 )
 _CONSTANTS = {'NONE': None, 'NEWTRUE': True, 'NEWFALSE': False}
 _VALUES = {
-  *('BINUNICODE', 'SHORT_BINUNICODE', 'BINSTRING', 'SHORT_BINSTRING'),  # the last two: Python 2
+  *('BINUNICODE', 'SHORT_BINUNICODE', 'BINSTRING', 'SHORT_BINSTRING'),  # last two from Python 2
   *('BININT', 'BININT1', 'BININT2', 'LONG1', 'BINFLOAT'),
 }
 
 
 class RefusedError(Exception):
-  """The pickle is more than a state dict of tensors; the message says what it contains."""
+  """The pickle contains something other than a state dict of tensors; the message says what."""
 
 
 class _Name(str):
@@ -68,7 +68,7 @@ class Storage:
 
 @dataclasses.dataclass(frozen=True)
 class Tensor:
-  """A view of a storage; `offset` and `strides` are in numbers."""
+  """A view of a storage; `offset` and `strides` count numbers, not bytes."""
 
   storage: Storage
   offset: int
@@ -81,7 +81,7 @@ def open_pth(path: pathlib.Path) -> Iterator[Contents]:
   """The tensors of a state dict, by name.
 
   Raises:
-    UserError: the file is damaged, or contains more than a state dict of tensors.
+    UserError: the file is damaged, or contains anything other than a state dict of tensors.
   """
   with open_archive(path) as archive:
     members = [name for name in archive.namelist() if name.endswith('/data.pkl')]
@@ -98,7 +98,7 @@ def open_pth(path: pathlib.Path) -> Iterator[Contents]:
       raise UserError(f'{path}: big-endian; accepted: little-endian')
     with refusals(path):
       state = state_dict(interpret(io.BytesIO(read_member(archive, members[0], size))))
-    for tensor in state.values():  # checked first, because identifying the network takes a second
+    for tensor in state.values():  # checked now, because identifying the network takes a second
       storage = tensor.storage
       check_size(archive, f'{root}data/{storage.key}', storage.size)
     yield Contents(
@@ -124,7 +124,7 @@ def interpret(stream: IO[bytes]) -> Any:
   """Reads the object that a pickle describes, and leaves the stream after the pickle's end.
 
   Raises:
-    RefusedError: the pickle is damaged, or uses something that a state dict does not need.
+    RefusedError: the pickle is damaged, or uses anything that a state dict does not need.
   """
   try:
     return _interpret(stream)
@@ -133,7 +133,7 @@ def interpret(stream: IO[bytes]) -> Any:
 
 
 def state_dict(state: Any) -> dict[str, Tensor]:
-  """Checks that an object from a pickle is tensors by name; raises RefusedError if not."""
+  """Returns an object from a pickle; raises RefusedError unless it contains tensors by name."""
   if not isinstance(state, dict):
     raise RefusedError(f'it holds one {type(state).__name__.strip("_").lower()}')
   for name, value in state.items():
@@ -232,7 +232,7 @@ def _storage(
 def _rebuild(function: Any, *arguments: Any) -> Any:
   if not isinstance(function, _Name):
     raise ValueError('nothing to call')
-  if function == _DICT:  # empty or, from Python 2, made from a list of pairs
+  if function == _DICT:  # empty or, in Python 2, created from a list of pairs
     made: dict[str, Any] = {}
     for key, value in arguments[0] if arguments else ():
       if not isinstance(key, str):

@@ -1,4 +1,4 @@
-"""The .safetensors files of other projects, with torchvision's or any other names."""
+"""Other projects' .safetensors files, with torchvision's or any other tensor names."""
 
 import contextlib
 import pathlib
@@ -19,7 +19,7 @@ def open_safetensors(path: pathlib.Path) -> Iterator[Contents]:
   """The tensors of a .safetensors file by name.
 
   Raises:
-    UserError: the file is damaged or has a type that is not supported.
+    UserError: the file is damaged, or a tensor has a type that is not supported.
   """
   import safetensors
 

@@ -14,7 +14,7 @@ POLL = 0.5  # seconds
 
 
 def traces(workdir: pathlib.Path) -> list[pathlib.Path]:
-  """Folders of the complete traces, the newest last."""
+  """The folders of complete traces, the newest last."""
   records = (workdir / FOLDER).glob(f'*/{RECORD}')
   return [path.parent for path in sorted(records, key=lambda path: path.stat().st_mtime_ns)]
 
@@ -38,7 +38,7 @@ def ask(workdir: pathlib.Path, steps: int, say: Callable[[str], None]) -> pathli
   Args:
     workdir: the run's folder.
     steps: number of steps.
-    say: called with a line about what is awaited.
+    say: called with a line about what it is waiting for.
 
   Returns:
     The folder of the trace.

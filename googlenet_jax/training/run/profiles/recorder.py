@@ -1,4 +1,4 @@
-"""Traces the steps of a run that are named in its config or requested while it runs."""
+"""Traces steps of a run: those that its config names, or those requested while it runs."""
 
 import contextlib
 import json
@@ -23,7 +23,7 @@ logger = logging.getLogger('googlenet_jax')
 class Recorder:
   """Starts and stops JAX's profiler around steps, in the first of several processes.
 
-  When nothing is traced, this costs one comparison of numbers per step and nothing per part.
+  When nothing is traced, it costs one comparison of numbers per step and nothing per part.
   """
 
   def __init__(self, workdir: pathlib.Path, network: str, steps: range, last: int) -> None:
@@ -58,7 +58,7 @@ class Recorder:
     return jax.profiler.TraceAnnotation(profile.PART + name)
 
   def after(self, step: int, state: Any, logs: bool) -> None:
-    """Ends a trace after its last step; when the run logs, looks for a request.
+    """Ends a trace after its last step; if the run logs at this step, looks for a request.
 
     Raises:
       UserError: the trace cannot be written.
@@ -66,7 +66,7 @@ class Recorder:
     if self._folder and step == self._end:
       jax.block_until_ready(state)
       self._stop(step)
-    # Not while steps named in the config are still to come: one trace at a time.
+    # One trace at a time: requests wait until the steps named in the config are done.
     free = self._folder is None and not (self._named and step < self._named[-1])
     if logs and free and jax.process_index() == 0 and (count := asked(self._workdir)):
       self._asked = range(step + 1, min(step + count, self._last) + 1)
@@ -81,7 +81,7 @@ class Recorder:
 
   def _start(self, step: int, end: int) -> None:
     options = jax.profiler.ProfileOptions()
-    options.python_tracer_level = 0  # Python's calls take much space and tell little
+    options.python_tracer_level = 0  # Python's calls take a lot of space and are of little use
     folder = self._workdir / FOLDER / f'{step}-{end}'
     with self._writing(folder):
       shutil.rmtree(folder, ignore_errors=True)
@@ -117,7 +117,7 @@ class Recorder:
 def _programs() -> dict[str, dict[str, str]]:
   """The scopes of the operations in the compiled programs, by program and operation.
 
-  An earlier run in this process has programs of the same names; the newest one is taken.
+  Earlier runs in this process may have programs with the same names; the newest one is used.
   """
   live: Callable[[], Any] = jax.devices()[0].client.live_executables
   found: dict[str, dict[str, str]] = {}

@@ -1,1 +1,1 @@
-"""Where a run's curves go besides `metrics.jsonl`: TensorBoard, W&B, MLflow; one interface."""
+"""Where a run's curves go besides `metrics.jsonl`: TensorBoard, W&B or MLflow, one interface."""

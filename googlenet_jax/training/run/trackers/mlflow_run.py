@@ -7,8 +7,8 @@ from typing import Any
 
 from googlenet_jax.training.run.trackers.tracker import Opening, end_figures, flat
 
-_LONGEST = 6000  # characters of a parameter's value
-_AT_ONCE = 100  # parameters in one request
+_LONGEST = 6000  # maximum characters of a parameter's value
+_AT_ONCE = 100  # maximum parameters in one request
 
 
 def open_tracker() -> 'MlflowRun':
@@ -17,7 +17,7 @@ def open_tracker() -> 'MlflowRun':
 
 
 class MlflowRun:
-  """A run in the experiment MLFLOW_EXPERIMENT_NAME, or by default in one named after its study."""
+  """A run in the experiment MLFLOW_EXPERIMENT_NAME or, by default, in one named after its study."""
 
   rewinds = False
 
@@ -43,7 +43,7 @@ class MlflowRun:
     return self._run
 
   def begin(self, step: int) -> None:
-    """Does nothing: steps continue where they were."""
+    """Does nothing, since later steps are never discarded."""
 
   def write(self, step: int, scalars: Mapping[str, float]) -> None:
     """Adds the scalars to their histories."""

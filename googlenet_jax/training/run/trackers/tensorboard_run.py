@@ -38,7 +38,7 @@ class TensorBoard:
     self._writer.flush()
 
   def write(self, step: int, scalars: Mapping[str, float]) -> None:
-    """Writes scalars; they are on disk when the call returns."""
+    """Writes scalars and flushes the file."""
     from tensorboardX.proto.event_pb2 import Event
     from tensorboardX.summary import scalar
 
@@ -48,7 +48,7 @@ class TensorBoard:
     self._writer.flush()
 
   def finish(self, result: Mapping[str, Any]) -> None:
-    """Does nothing: the final figures are those of the last evaluation, already written."""
+    """Does nothing: the final figures are the last evaluation's, which are already written."""
 
   def close(self, done: bool) -> None:
     """Closes the file."""

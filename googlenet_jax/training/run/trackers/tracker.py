@@ -17,18 +17,18 @@ from googlenet_jax.training.run.workdir import WorkDirectory
 logger = logging.getLogger('googlenet_jax')
 
 RECORD = 'trackers.json'
-WAITING = 1000  # lines that may wait for a tracker; beyond that it is given up
+WAITING = 1000  # lines that may wait for a tracker; with more, it is abandoned
 PATIENCE = 20.0  # seconds that a run waits at its end for all trackers together
 
 
 class Opening(NamedTuple):
-  """What a tracker is told when a run starts or resumes.
+  """The information that a tracker gets when a run starts or resumes.
 
   Attributes:
     workdir: the run's folder.
     config: the run's config as JSON values.
-    id: the tracker's own id of the run; None for a new run.
-    study: the study that the run belongs to; None if it belongs to none.
+    id: the tracker's own id for the run; None for a new run.
+    study: the study that the run belongs to, if any.
   """
 
   workdir: pathlib.Path
@@ -38,11 +38,11 @@ class Opening(NamedTuple):
 
 
 class Tracker(Protocol):
-  """A place for curves. All calls come from one thread; they may fail or take long.
+  """A destination for curves. All calls come from one thread; they may fail or take long.
 
   Attributes:
-    rewinds: whether `begin` discards later steps, which are then written again. Other trackers
-      are given each step once, however often a run is killed and resumed.
+    rewinds: whether `begin` discards later steps, which are then written again. Other trackers get
+      each step once, no matter how often a run is killed and resumed.
   """
 
   rewinds: bool
@@ -100,7 +100,7 @@ def open_trackers(names: Sequence[str], workdir: WorkDirectory, config: dict[str
 
   Args:
     names: names in `TRACKERS`. TensorBoard is left out if tensorboardX is not installed.
-    workdir: the run's folder, which stores each tracker's id of the run.
+    workdir: the run's folder, which stores each tracker's id for the run.
     config: the run's config as JSON values.
 
   Raises:
@@ -125,10 +125,10 @@ def open_trackers(names: Sequence[str], workdir: WorkDirectory, config: dict[str
 
 
 class _Record:
-  """The file in the work directory with each tracker's id of the run and the last step sent to it.
+  """The file in the work directory with each tracker's id for the run and the last step sent to it.
 
-  A step is noted before it is sent, so that nothing is sent twice; if the run is killed in between,
-  the tracker lacks that step. `metrics.jsonl` has all steps.
+  A step is recorded before it is sent, so that nothing is sent twice; if the run is killed in
+  between, the tracker lacks that step, but `metrics.jsonl` has it.
   """
 
   def __init__(self, workdir: WorkDirectory) -> None:
@@ -143,7 +143,7 @@ class _Record:
       self._note(name, {'id': run})
 
   def is_new(self, name: str, step: int, names: Sequence[str]) -> bool:
-    """Whether scalars have not been sent yet; notes them as sent."""
+    """Whether scalars have not been sent before; records them as sent."""
     known = self._known.get(name, {})
     last, sent = known.get('step', -1), known.get('names', [])
     if step < last or (step == last and set(names) <= set(sent)):
@@ -158,9 +158,9 @@ class _Record:
 
 
 class _Queued:
-  """A tracker behind a queue, so that the run never waits except for a while at its end.
+  """A tracker behind a queue, so that the run never waits for it, except for a while at its end.
 
-  The first failure gives a warning; after that, the tracker gets nothing more.
+  After its first failure, which is logged as a warning, the tracker gets nothing more.
   """
 
   def __init__(self, name: str, opening: Opening, record: _Record) -> None:
@@ -203,7 +203,7 @@ class _Queued:
         if call is None:
           return tracker.close(filtered.done)
         call(filtered)
-    except Exception as error:  # whatever a tracker raises, training goes on
+    except Exception as error:  # training continues, whatever a tracker raises
       self._give_up(f'{type(error).__name__}: {" ".join(str(error).split())[:300]}')
 
 

@@ -45,7 +45,7 @@ class WandbRun:
     return run
 
   def begin(self, step: int) -> None:
-    """Does nothing: steps continue where they were."""
+    """Does nothing, since later steps are never discarded."""
 
   def write(self, step: int, scalars: Mapping[str, float]) -> None:
     """Adds the scalars to the history."""
@@ -66,10 +66,10 @@ def _end_with_us() -> None:
   """Ends W&B's own process soon after this one's main thread ends.
 
   When Python exits, W&B waits for that process, which may try to reach its server for minutes.
-  Anything not sent by then does not reach the server; the run has already given it its time.
+  Anything that has not been sent by then never reaches the server; the run has waited long enough.
   """
   threading.main_thread().join()
   time.sleep(GRACE)
-  for process in gc.get_objects():  # W&B does not expose it
+  for process in gc.get_objects():  # W&B does not expose the process
     if type(process) is subprocess.Popen and 'wandb-core' in str(process.args):
       process.kill()

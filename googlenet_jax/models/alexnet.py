@@ -118,6 +118,7 @@ class AlexNet(Network):
         kernel,
         axis_name=self.axis_name,
         kernel_init=arch.kernel_init,
+        forms=self.forms,
         dtype=self.dtype,
         name=name,
         **settings,

@@ -1,4 +1,4 @@
-"""Batch normalization with statistics over groups of a batch instead of the whole batch."""
+"""Batch normalization in training, with statistics of the whole batch or of groups of it."""
 
 from typing import Any
 
@@ -8,6 +8,48 @@ import jax.numpy as jnp
 from jax import lax
 
 from googlenet_jax.errors import UserError
+from googlenet_jax.models.kernels import BY_PLATFORM, Forms, channel_means, to_channels
+
+
+class TrainingBatchNorm(nn.Module):
+  """Batch normalization (1502.03167) in training, with the statistics of the whole batch.
+
+  Parameters, running statistics and arithmetic are those of `nn.BatchNorm`, which is used at
+  inference. Only the sums over a map are computed in the form that the platform prefers.
+
+  Attributes:
+    epsilon: added to the variance.
+    momentum: decay rate of the running statistics.
+    axis_name: the mapped axis that divides the batch among devices, as under `pmap`.
+    forms: the form in which sums are computed.
+    dtype: the dtype of the result.
+  """
+
+  epsilon: float
+  momentum: float
+  axis_name: str | None = None
+  forms: Forms = BY_PLATFORM
+  dtype: Any = jnp.float32
+
+  @nn.compact
+  def __call__(self, x: jax.Array) -> jax.Array:
+    """float[n, h, w, c] -> `dtype`[n, h, w, c]."""
+    shape = x.shape[-1:]
+    running_mean = self.variable('batch_stats', 'mean', jnp.zeros, shape, jnp.float32)
+    running_var = self.variable('batch_stats', 'var', jnp.ones, shape, jnp.float32)
+    scale = self.param('scale', nn.initializers.ones_init(), shape, jnp.float32)
+    bias = self.param('bias', nn.initializers.zeros_init(), shape, jnp.float32)
+    x = x.astype(jnp.promote_types(self.dtype, jnp.float32))
+    mean, square = channel_means(x, self.forms), channel_means(jnp.square(x), self.forms)
+    if self.axis_name is not None and not self.is_initializing():
+      mean, square = lax.pmean(jnp.stack([mean, square]), self.axis_name)
+    var = jnp.maximum(0, square - jnp.square(mean))
+    if not self.is_initializing():
+      for running, found in ((running_mean, mean), (running_var, var)):
+        running.value = self.momentum * running.value + (1 - self.momentum) * found
+    factor = lax.rsqrt(var + self.epsilon) * scale
+    mean, factor, bias = (to_channels(values, x, self.forms) for values in (mean, factor, bias))
+    return ((x - mean) * factor + bias).astype(self.dtype)
 
 
 class GroupBatchNorm(nn.Module):

@@ -105,6 +105,7 @@ class Network(nn.Module):
       'batch_norm_group': self.batch_norm_group,
       'axis_name': self.axis_name,
       'kernel_init': self.architecture.kernel_init,
+      'forms': self.forms,
       'dtype': self.dtype,
     }
     return ConvUnit(*arguments, **fields | more)

@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from googlenet_jax.models.batch_norm import GroupBatchNorm
+from googlenet_jax.models.batch_norm import GroupBatchNorm, TrainingBatchNorm
 from googlenet_jax.models.kernels import (
   BY_PLATFORM,
   LRN,
@@ -23,6 +23,7 @@ from googlenet_jax.models.kernels import (
   local_response_norm,
   max_pool,
   pool_padding,
+  to_channels,
 )
 
 DTYPES = {'float32': jnp.float32, 'bfloat16': jnp.bfloat16}
@@ -74,6 +75,7 @@ class ConvUnit(nn.Module):
   axis_name: str | None = None
   kernel_init: str = 'lecun_uniform'
   bias_init: float = 0.0
+  forms: Forms = BY_PLATFORM
   dtype: Any = jnp.float32
 
   @nn.compact
@@ -106,14 +108,18 @@ class ConvUnit(nn.Module):
         dtype=self.dtype,
         name='bn',
       )(x)
-    elif self.batch_norm:
-      x = nn.BatchNorm(
-        use_running_average=not train,
+    elif self.batch_norm and train:
+      x = TrainingBatchNorm(
         epsilon=self.batch_norm.epsilon,
         momentum=self.batch_norm.momentum,
         axis_name=self.axis_name,
+        forms=self.forms,
         dtype=self.dtype,
         name='bn',
+      )(x)
+    elif self.batch_norm:
+      x = nn.BatchNorm(
+        use_running_average=True, epsilon=self.batch_norm.epsilon, dtype=self.dtype, name='bn'
       )(x)
     if pool:
       x = pool(x)
@@ -121,7 +127,7 @@ class ConvUnit(nn.Module):
       bias = self.param(
         'bias', nn.initializers.constant(self.bias_init), (self.features,), jnp.float32
       )
-      x = x + bias.astype(self.dtype)
+      x = x + to_channels(bias.astype(self.dtype), x, self.forms)
     return nn.relu(x) if self.relu else x
 
   @property

@@ -117,7 +117,11 @@ class NIN(Network):
     height, width = images.shape[1:3]
     check_image_size(height, width, functools.partial(starved_pool, arch))
     conv = functools.partial(
-      ConvUnit, axis_name=self.axis_name, kernel_init=arch.kernel_init, dtype=self.dtype
+      ConvUnit,
+      axis_name=self.axis_name,
+      kernel_init=arch.kernel_init,
+      forms=self.forms,
+      dtype=self.dtype,
     )
     aux = {}
     x = images  # [n, 224, 224, 3]

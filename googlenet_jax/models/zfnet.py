@@ -109,6 +109,7 @@ class ZFNet(Network):
         padding=padding,
         axis_name=self.axis_name,
         kernel_init=arch.kernel_init,
+        forms=self.forms,
         dtype=self.dtype,
         name=name,
       )

@@ -11,6 +11,7 @@ from googlenet_jax.models.kernels.pooling import (
   max_pool,
   pool_padding,
 )
+from googlenet_jax.models.kernels.sums import channel_means, to_channels
 
 __all__ = [
   'BY_PLATFORM',
@@ -20,8 +21,10 @@ __all__ = [
   'Forms',
   'Padding',
   'adaptive_avg_pool',
+  'channel_means',
   'forms_by',
   'local_response_norm',
   'max_pool',
   'pool_padding',
+  'to_channels',
 ]

@@ -13,6 +13,7 @@ PARTS: dict[str, tuple[str, ...]] = {
   'max_pool': ('slices', 'blocks', 'index', 'window'),
   'lrn': ('slices', 'rounded', 'matrix'),
   'relu': ('before_pool', 'behind_pool'),
+  'sums': ('reduce', 'product'),
 }
 """The forms of each part; docs/hardware.md has measurements or predictions of which is best."""
 
@@ -24,16 +25,17 @@ class Forms:
   max_pool: str = AUTO
   lrn: str = AUTO
   relu: str = AUTO
+  sums: str = AUTO
 
 
 BY_PLATFORM = Forms()
-PLAIN = Forms(max_pool='window', lrn='slices', relu='before_pool')
+PLAIN = Forms(max_pool='window', lrn='slices', relu='before_pool', sums='reduce')
 """Each part computed by its definition; multiply-adds are counted in these forms."""
 
 PREFERRED: dict[str, Forms] = {
-  'cpu': Forms(max_pool='blocks', lrn='slices', relu='behind_pool'),
-  'gpu': Forms(max_pool='index', lrn='rounded', relu='behind_pool'),
-  'tpu': Forms(max_pool='window', lrn='matrix', relu='behind_pool'),
+  'cpu': Forms(max_pool='blocks', lrn='slices', relu='behind_pool', sums='product'),
+  'gpu': Forms(max_pool='index', lrn='rounded', relu='behind_pool', sums='reduce'),
+  'tpu': Forms(max_pool='window', lrn='matrix', relu='behind_pool', sums='reduce'),
 }
 """The best forms on each platform; all other platforms use those of GPUs."""
 

@@ -1,5 +1,6 @@
-"""Batch statistics by group against linen's own batch normalization, group by group."""
+"""Batch normalization in training: as linen's, and by group as group by group."""
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -8,6 +9,9 @@ from short_networks import shortened
 
 from googlenet_jax.errors import UserError
 from googlenet_jax.models import FAMILIES
+from googlenet_jax.models.batch_norm import TrainingBatchNorm
+from googlenet_jax.models.kernels import Forms
+from googlenet_jax.models.kernels.forms import PARTS
 from googlenet_jax.models.layers import BatchNorm, ConvUnit
 
 IMAGES, GROUP = 12, 3
@@ -51,6 +55,37 @@ def outputs_and_gradients(group):
     return {'y': y, 'stats': stats, 'grads': (grads[0]['params'], grads[1]), 'bfloat16': low}
 
   return both
+
+
+@pytest.mark.parametrize('form', PARTS['sums'])
+@pytest.mark.parametrize(('dtype', 'tolerance'), [(jnp.float32, 1e-5), (jnp.bfloat16, 1e-2)])
+def test_the_whole_batch_is_normalized_as_by_linen(form, dtype, tolerance, images):
+  constants = {'epsilon': 1e-3, 'momentum': 0.9, 'dtype': dtype}
+  ours = TrainingBatchNorm(forms=Forms(sums=form), **constants)
+  theirs = nn.BatchNorm(use_running_average=False, **constants)
+  variables, same = (module.init(jax.random.key(0), images) for module in (ours, theirs))
+  jax.tree.map(np.testing.assert_array_equal, variables, same)
+  drawn = np.random.default_rng(3)
+  params = jax.tree.map(lambda x: jnp.asarray(drawn.uniform(0.5, 2, x.shape)), variables['params'])
+  weights = jnp.asarray(drawn.normal(size=images.shape))
+
+  def result(module):
+    def weighted(params, images):
+      rest = {'batch_stats': variables['batch_stats']}
+      y, updated = module.apply({'params': params, **rest}, images, mutable=['batch_stats'])
+      return (y * weights).sum(dtype=jnp.float32), (y, updated)
+
+    (_, (y, updated)), grads = jax.value_and_grad(weighted, (0, 1), has_aux=True)(params, images)
+    assert y.dtype == dtype
+    return y, updated, grads
+
+  found, expected = result(ours), result(theirs)
+  assert jax.tree.structure(found) == jax.tree.structure(expected)
+  for one, other in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
+    scale = np.abs(np.asarray(other, np.float32)).max()
+    np.testing.assert_allclose(
+      np.asarray(one, np.float32), np.asarray(other, np.float32), rtol=0, atol=tolerance * scale
+    )
 
 
 def test_groups_are_as_one_by_one(variables, images):

@@ -190,6 +190,30 @@ def test_terms_are_bfloat16_and_their_sum_float32():
       np.testing.assert_allclose(found[form], slices, rtol=2**-6, atol=2**-7 * np.abs(slices).max())
 
 
+@pytest.mark.parametrize('form', PARTS['sums'])
+# In bfloat16 a mean is rounded twice.
+@pytest.mark.parametrize(('dtype', 'tolerance'), [(jnp.float32, 1e-6), (jnp.bfloat16, 2**-7)])
+def test_sums_of_channels(form, dtype, tolerance):
+  """Means, their gradient, and the gradient of a broadcast, against float64."""
+  rng = np.random.default_rng(0)
+  x = jnp.asarray(rng.normal(3, 1, (16, 5, 4, 7)), dtype)
+  values, weights = jnp.asarray(rng.normal(size=7), dtype), jnp.asarray(rng.normal(size=7), dtype)
+  forms = Forms(sums=form)
+  means, pull = jax.vjp(lambda x: kernels.channel_means(x, forms), x)
+  spread, pull_values = jax.vjp(lambda values: kernels.to_channels(values, x, forms), values)
+  wide = np.asarray(x, np.float64)
+  found = means, pull(weights)[0], pull_values(x)[0]
+  expected = (
+    wide.mean((0, 1, 2)),
+    np.broadcast_to(np.asarray(weights, np.float64) / 320, x.shape),
+    wide.sum((0, 1, 2)),
+  )
+  for one, other in zip(found, expected, strict=True):
+    assert one.dtype == dtype
+    np.testing.assert_allclose(np.asarray(one, np.float64), other, rtol=tolerance)
+  np.testing.assert_array_equal(spread, np.broadcast_to(values, x.shape))
+
+
 def test_the_platform_chooses_unless_it_is_told():
   x = jnp.ones((1, 4, 4, 2))
 
@@ -201,6 +225,13 @@ def test_the_platform_chooses_unless_it_is_told():
     assert 'reduce_window' in lowered(Forms(max_pool='window'), platform)
     assert 'reduce_window' not in lowered(Forms(max_pool='slices'), platform)
     assert ('reduce_window' in lowered(Forms(), platform)) == (form.max_pool == 'window')
+
+  def summed(forms, platform):
+    mean = jax.jit(lambda x: kernels.channel_means(x, forms))
+    return 'dot_general' in mean.trace(x).lower(lowering_platforms=(platform,)).as_text()
+
+  assert summed(Forms(), 'cpu') and summed(Forms(sums='product'), 'tpu')
+  assert not summed(Forms(), 'tpu') and not summed(Forms(), 'cuda')
 
 
 @pytest.mark.parametrize('text', ['fast', 'max_pool=matrix', 'lrn', 'pool=window', ''])

@@ -34,19 +34,14 @@ class TrainingBatchNorm(nn.Module):
   @nn.compact
   def __call__(self, x: jax.Array) -> jax.Array:
     """float[n, h, w, c] -> `dtype`[n, h, w, c]."""
-    shape = x.shape[-1:]
-    running_mean = self.variable('batch_stats', 'mean', jnp.zeros, shape, jnp.float32)
-    running_var = self.variable('batch_stats', 'var', jnp.ones, shape, jnp.float32)
-    scale = self.param('scale', nn.initializers.ones_init(), shape, jnp.float32)
-    bias = self.param('bias', nn.initializers.zeros_init(), shape, jnp.float32)
+    running, scale, bias = _variables(self, x.shape[-1:])
     x = x.astype(jnp.promote_types(self.dtype, jnp.float32))
     mean, square = channel_means(x, self.forms), channel_means(jnp.square(x), self.forms)
     if self.axis_name is not None and not self.is_initializing():
       mean, square = lax.pmean(jnp.stack([mean, square]), self.axis_name)
     var = jnp.maximum(0, square - jnp.square(mean))
     if not self.is_initializing():
-      for running, found in ((running_mean, mean), (running_var, var)):
-        running.value = self.momentum * running.value + (1 - self.momentum) * found
+      _update(running, (mean, var), self.momentum)
     factor = lax.rsqrt(var + self.epsilon) * scale
     mean, factor, bias = (to_channels(values, x, self.forms) for values in (mean, factor, bias))
     return ((x - mean) * factor + bias).astype(self.dtype)
@@ -84,23 +79,19 @@ class GroupBatchNorm(nn.Module):
     Raises:
       UserError: the images do not divide into groups, or a device has parts of several groups.
     """
-    images, shape = x.shape[0], x.shape[-1:]
+    images = x.shape[0]
     if images % self.group and (self.axis_name is None or self.group % images):
       raise UserError(
         f'model.batch_norm_group={self.group}: the {images} images here make no whole groups'
       )
     wide = jnp.promote_types(self.dtype, jnp.float32)
-    running_mean = self.variable('batch_stats', 'mean', jnp.zeros, shape, jnp.float32)
-    running_var = self.variable('batch_stats', 'var', jnp.ones, shape, jnp.float32)
-    scale = self.param('scale', nn.initializers.ones_init(), shape, jnp.float32)
-    bias = self.param('bias', nn.initializers.zeros_init(), shape, jnp.float32)
+    running, scale, bias = _variables(self, x.shape[-1:])
     grouped = x.astype(wide).reshape(-1, min(self.group, images), *x.shape[1:])
     places = (1, 2, 3)
     moments = jnp.stack([grouped.mean(places), jnp.square(grouped).mean(places)])
     mean, square = self._shared(moments, images)
     var = jnp.maximum(0, square - jnp.square(mean))  # [groups, c]
-    for running, found in ((running_mean, mean), (running_var, var)):
-      running.value = self.momentum * running.value + (1 - self.momentum) * found.mean(0)
+    _update(running, (mean.mean(0), var.mean(0)), self.momentum)
     mean, factor = (
       jnp.expand_dims(of_groups, places)
       for of_groups in (mean, lax.rsqrt(var + self.epsilon) * scale)
@@ -115,3 +106,23 @@ class GroupBatchNorm(nn.Module):
     devices = range(lax.axis_size(self.axis_name))
     together = [list(devices[first : first + span]) for first in devices[::span]]
     return lax.pmean(moments, self.axis_name, axis_index_groups=together)
+
+
+def _variables(
+  module: nn.Module, shape: tuple[int, ...]
+) -> tuple[tuple[nn.Variable, nn.Variable], jax.Array, jax.Array]:
+  """Running mean and variance, scale and bias, with the names that `nn.BatchNorm` gives them."""
+  running = (
+    module.variable('batch_stats', 'mean', jnp.zeros, shape, jnp.float32),
+    module.variable('batch_stats', 'var', jnp.ones, shape, jnp.float32),
+  )
+  scale = module.param('scale', nn.initializers.ones_init(), shape, jnp.float32)
+  return running, scale, module.param('bias', nn.initializers.zeros_init(), shape, jnp.float32)
+
+
+def _update(
+  running: tuple[nn.Variable, nn.Variable], found: tuple[jax.Array, jax.Array], momentum: float
+) -> None:
+  """Moves the running mean and variance towards those of a batch."""
+  for statistic, value in zip(running, found, strict=True):
+    statistic.value = momentum * statistic.value + (1 - momentum) * value

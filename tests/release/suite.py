@@ -14,8 +14,7 @@ import sys
 import tempfile
 import zipfile
 
-ROOT = pathlib.Path(__file__).resolve().parents[2]
-PACKAGE = 'googlenet_jax'
+from check import PACKAGE, ROOT
 
 
 def assemble(wheel, folder):

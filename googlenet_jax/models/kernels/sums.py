@@ -51,5 +51,5 @@ def _product(x: jax.Array) -> jax.Array:
   places = tuple(range(x.ndim - 1))
   wide = jnp.promote_types(x.dtype, jnp.float32)
   ones = jnp.ones(x.shape[:-1], x.dtype)
-  contracted = (((places), (places)), ((), ()))
-  return lax.dot_general(ones, x, contracted, preferred_element_type=wide).astype(x.dtype)
+  axes = ((places, places), ((), ()))
+  return lax.dot_general(ones, x, axes, preferred_element_type=wide).astype(x.dtype)

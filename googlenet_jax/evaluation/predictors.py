@@ -13,6 +13,7 @@ from googlenet_jax.errors import UserError
 from googlenet_jax.files import matching
 from googlenet_jax.models import without_heads
 from googlenet_jax.training.config.experiment import Experiment, open_experiment
+from googlenet_jax.training.config.network import build_model
 from googlenet_jax.training.run.recalibration import Recalibration
 from googlenet_jax.training.run.workdir import WorkDirectory
 from googlenet_jax.training.step.state import TrainState
@@ -113,7 +114,7 @@ def _of_run(path: pathlib.Path, cache_dir: pathlib.Path, parameters: str | None)
     variables = recalibrated
     name += f' recalibrated on {count} batches'
   bundle = Bundle(
-    model=experiment.model,
+    model=build_model(config.model, len(split.classes)),  # for any platform, unlike the run's
     variables=jax.device_get(_plain(variables)),
     preprocessing=Preprocessing(
       image_size=config.data.image_size,

@@ -1,5 +1,6 @@
 """Each layer against an independent slow loop."""
 
+import dataclasses
 import functools
 import itertools
 import math
@@ -232,6 +233,13 @@ def test_the_platform_chooses_unless_it_is_told():
 
   assert summed(Forms(), 'cpu') and summed(Forms(sums='product'), 'tpu')
   assert not summed(Forms(), 'tpu') and not summed(Forms(), 'cuda')
+
+
+def test_on_one_platform_nothing_is_left_to_choose():
+  assert Forms().on('tpu') == PREFERRED['tpu']
+  assert Forms().on('rocm') == Forms().on('gpu') == PREFERRED['gpu']
+  given = Forms(max_pool='slices')
+  assert given.on('cpu') == dataclasses.replace(PREFERRED['cpu'], max_pool='slices')
 
 
 @pytest.mark.parametrize('text', ['fast', 'max_pool=matrix', 'lrn', 'pool=window', ''])

@@ -27,6 +27,14 @@ class Forms:
   relu: str = AUTO
   sums: str = AUTO
 
+  def on(self, platform: str) -> 'Forms':
+    """The forms on one platform, which `auto` then need not find out when a program is lowered."""
+    preferred = PREFERRED.get(platform, PREFERRED['gpu'])
+    chosen = {
+      part: getattr(preferred, part) if form == AUTO else form for part, form in vars(self).items()
+    }
+    return Forms(**chosen)
+
 
 BY_PLATFORM = Forms()
 PLAIN = Forms(max_pool='window', lrn='slices', relu='before_pool', sums='reduce')

@@ -239,6 +239,7 @@ def open_experiment(
       augmentation, len(train_split.records), config.data.image_size, config.batch_size
     )
   model = build_model(config.model, len(train_split.classes))
+  model = model.clone(forms=model.forms.on(parallel.platform))  # `auto` would trace several
   if config.evaluation.recalibrate and not getattr(model.architecture, 'batch_norm', None):
     raise UserError(
       f'config.evaluation.recalibrate={config.evaluation.recalibrate}: the network has no batch '

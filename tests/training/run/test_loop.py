@@ -13,6 +13,8 @@ from short_runs import final_state, short
 
 from googlenet_jax import cli, files
 from googlenet_jax.errors import Preempted, UserError
+from googlenet_jax.evaluation.predictors import open_predictors
+from googlenet_jax.models.kernels import BY_PLATFORM, PREFERRED
 from googlenet_jax.training.config.durations import Durations
 from googlenet_jax.training.config.experiment import Experiment, open_experiment
 from googlenet_jax.training.run import figures, loop
@@ -118,6 +120,14 @@ def test_a_signal_ends_an_evaluation_and_the_next_run_makes_it(step, tmp_path, c
     final_state(tmp_path / 'stopped', cache, **changes),
     final_state(tmp_path / 'whole', cache, **changes),
   )
+
+
+def test_a_run_computes_in_its_devices_forms_and_its_network_in_those_of_any(tmp_path, cache):
+  config = short(**{'model.kernels': 'auto', 'duration': '1 step'})
+  assert open_experiment(config, cache).model.forms == PREFERRED['cpu']
+  loop.train(config, WorkDirectory(tmp_path), cache)
+  (predictor,) = open_predictors([tmp_path], [], cache)
+  assert predictor.bundle.model.forms == BY_PLATFORM  # so that it can be exported for all
 
 
 def test_another_order_after_going_back(cache):

@@ -14,16 +14,16 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from googlenet_jax.models.batch_norm import GroupBatchNorm, TrainingBatchNorm
+from googlenet_jax.models.batch_norm import BatchNormalization
 from googlenet_jax.models.kernels import (
   BY_PLATFORM,
   LRN,
   Forms,
   Padding,
+  add_bias,
   local_response_norm,
   max_pool,
   pool_padding,
-  to_channels,
 )
 
 DTYPES = {'float32': jnp.float32, 'bfloat16': jnp.bfloat16}
@@ -99,35 +99,23 @@ class ConvUnit(nn.Module):
     )
     if self.bare:
       return x
-    if self.batch_norm and self.batch_norm_group and train:
-      x = GroupBatchNorm(
+    if self.batch_norm:
+      x = BatchNormalization(
+        self.batch_norm.epsilon,
+        self.batch_norm.momentum,
         self.batch_norm_group,
-        epsilon=self.batch_norm.epsilon,
-        momentum=self.batch_norm.momentum,
-        axis_name=self.axis_name,
-        dtype=self.dtype,
+        self.axis_name,
+        self.forms,
+        self.dtype,
         name='bn',
-      )(x)
-    elif self.batch_norm and train:
-      x = TrainingBatchNorm(
-        epsilon=self.batch_norm.epsilon,
-        momentum=self.batch_norm.momentum,
-        axis_name=self.axis_name,
-        forms=self.forms,
-        dtype=self.dtype,
-        name='bn',
-      )(x)
-    elif self.batch_norm:
-      x = nn.BatchNorm(
-        use_running_average=True, epsilon=self.batch_norm.epsilon, dtype=self.dtype, name='bn'
-      )(x)
+      )(x, train)
     if pool:
       x = pool(x)
     if not self.batch_norm:
       bias = self.param(
         'bias', nn.initializers.constant(self.bias_init), (self.features,), jnp.float32
       )
-      x = x + to_channels(bias.astype(self.dtype), x, self.forms)
+      x = add_bias(x, bias.astype(self.dtype), self.forms)
     return nn.relu(x) if self.relu else x
 
   @property

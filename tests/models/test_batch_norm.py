@@ -9,7 +9,7 @@ from short_networks import shortened
 
 from googlenet_jax.errors import UserError
 from googlenet_jax.models import FAMILIES
-from googlenet_jax.models.batch_norm import TrainingBatchNorm
+from googlenet_jax.models.batch_norm import BatchNormalization
 from googlenet_jax.models.kernels import Forms
 from googlenet_jax.models.kernels.forms import PARTS
 from googlenet_jax.models.layers import BatchNorm, ConvUnit
@@ -60,26 +60,29 @@ def outputs_and_gradients(group):
 @pytest.mark.parametrize('form', PARTS['sums'])
 @pytest.mark.parametrize(('dtype', 'tolerance'), [(jnp.float32, 1e-5), (jnp.bfloat16, 1e-2)])
 def test_the_whole_batch_is_normalized_as_by_linen(form, dtype, tolerance, images):
-  constants = {'epsilon': 1e-3, 'momentum': 0.9, 'dtype': dtype}
-  ours = TrainingBatchNorm(forms=Forms(sums=form), **constants)
-  theirs = nn.BatchNorm(use_running_average=False, **constants)
-  variables, same = (module.init(jax.random.key(0), images) for module in (ours, theirs))
-  jax.tree.map(np.testing.assert_array_equal, variables, same)
+  ours = BatchNormalization(1e-3, 0.9, forms=Forms(sums=form), dtype=dtype)
+  theirs = nn.BatchNorm(epsilon=1e-3, momentum=0.9, dtype=dtype)
   drawn = np.random.default_rng(3)
-  params = jax.tree.map(lambda x: jnp.asarray(drawn.uniform(0.5, 2, x.shape)), variables['params'])
   weights = jnp.asarray(drawn.normal(size=images.shape))
+  params = {
+    name: jnp.asarray(drawn.uniform(0.5, 2, images.shape[-1])) for name in ('scale', 'bias')
+  }
 
-  def result(module):
+  def result(module, training, inference):
+    variables = module.init(jax.random.key(0), images, **training)
+
     def weighted(params, images):
       rest = {'batch_stats': variables['batch_stats']}
-      y, updated = module.apply({'params': params, **rest}, images, mutable=['batch_stats'])
+      y, updated = module.apply({'params': params, **rest}, images, mutable=list(rest), **training)
       return (y * weights).sum(dtype=jnp.float32), (y, updated)
 
     (_, (y, updated)), grads = jax.value_and_grad(weighted, (0, 1), has_aux=True)(params, images)
-    assert y.dtype == dtype
-    return y, updated, grads
+    inferred = module.apply({'params': params, **updated}, images, **inference)
+    assert y.dtype == inferred.dtype == dtype
+    return variables, y, updated, grads, inferred
 
-  found, expected = result(ours), result(theirs)
+  found = result(ours, {'train': True}, {'train': False})
+  expected = result(theirs, {'use_running_average': False}, {'use_running_average': True})
   assert jax.tree.structure(found) == jax.tree.structure(expected)
   for one, other in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
     scale = np.abs(np.asarray(other, np.float32)).max()

@@ -191,28 +191,62 @@ def test_terms_are_bfloat16_and_their_sum_float32():
       np.testing.assert_allclose(found[form], slices, rtol=2**-6, atol=2**-7 * np.abs(slices).max())
 
 
+def agree(found, expected, tolerance):
+  """Checks that arrays agree up to a share of their largest value."""
+  for one, other in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
+    other = np.asarray(other, np.float64)
+    bound = tolerance * np.abs(other).max()
+    np.testing.assert_allclose(np.asarray(one, np.float64), other, rtol=0, atol=bound)
+
+
+@pytest.mark.parametrize('groups', [None, 4])
 @pytest.mark.parametrize('form', PARTS['sums'])
-# In bfloat16 a mean is rounded twice.
-@pytest.mark.parametrize(('dtype', 'tolerance'), [(jnp.float32, 1e-6), (jnp.bfloat16, 2**-7)])
-def test_sums_of_channels(form, dtype, tolerance):
-  """Means, their gradient, and the gradient of a broadcast, against float64."""
+def test_moments_and_normalization_of_channels(form, groups):
+  """Values and gradients, against those that JAX derives from the definitions."""
   rng = np.random.default_rng(0)
-  x = jnp.asarray(rng.normal(3, 1, (16, 5, 4, 7)), dtype)
-  values, weights = jnp.asarray(rng.normal(size=7), dtype), jnp.asarray(rng.normal(size=7), dtype)
+  x, given = (jnp.asarray(rng.normal(3, 1, (16, 5, 4, 7)), jnp.float32) for _ in range(2))
+  shape = (7,) if groups is None else (groups, 7)
+  mean, factor, of_mean, of_square = jnp.asarray(rng.normal(size=(4, *shape)), jnp.float32)
+  bias = jnp.asarray(rng.normal(size=7), jnp.float32)
   forms = Forms(sums=form)
-  means, pull = jax.vjp(lambda x: kernels.channel_means(x, forms), x)
-  spread, pull_values = jax.vjp(lambda values: kernels.to_channels(values, x, forms), values)
-  wide = np.asarray(x, np.float64)
-  found = means, pull(weights)[0], pull_values(x)[0]
-  expected = (
-    wide.mean((0, 1, 2)),
-    np.broadcast_to(np.asarray(weights, np.float64) / 320, x.shape),
-    wide.sum((0, 1, 2)),
-  )
-  for one, other in zip(found, expected, strict=True):
-    assert one.dtype == dtype
-    np.testing.assert_allclose(np.asarray(one, np.float64), other, rtol=tolerance)
-  np.testing.assert_array_equal(spread, np.broadcast_to(values, x.shape))
+
+  def grouped(x):
+    return x.reshape(groups or 1, -1, *x.shape[1:])
+
+  def moments(x):
+    means = [(grouped(x) ** power).mean((1, 2, 3)).reshape(shape) for power in (1, 2)]
+    return tuple(means)
+
+  def normalized(x, mean, factor, bias):
+    mean, factor = (values.reshape(-1, 1, 1, 1, 7) for values in (mean, factor))
+    return ((grouped(x) - mean) * factor + bias).reshape(x.shape)
+
+  found, pull = jax.vjp(lambda x: kernels.channel_moments(x, groups, forms), x)
+  expected, pull_expected = jax.vjp(moments, x)
+  agree(found, expected, 1e-6)
+  agree(pull((of_mean, of_square)), pull_expected((of_mean, of_square)), 1e-6)
+
+  arguments = (x, mean, factor, bias)
+  found, pull = jax.vjp(lambda *arguments: kernels.normalize(*arguments, forms), *arguments)
+  expected, pull_expected = jax.vjp(normalized, *arguments)
+  assert found.shape == x.shape
+  agree(found, expected, 1e-6)
+  agree(pull(given), pull_expected(given), 1e-5)
+
+
+@pytest.mark.parametrize('form', PARTS['sums'])
+# In bfloat16 a sum is rounded once.
+@pytest.mark.parametrize(('dtype', 'tolerance'), [(jnp.float32, 1e-6), (jnp.bfloat16, 2**-8)])
+def test_a_bias_learns_from_all_positions(form, dtype, tolerance):
+  rng = np.random.default_rng(0)
+  x, given = (jnp.asarray(rng.normal(3, 1, (16, 5, 4, 7)), dtype) for _ in range(2))
+  bias = jnp.asarray(rng.normal(size=7), dtype)
+  y, pull = jax.vjp(lambda x, bias: kernels.add_bias(x, bias, Forms(sums=form)), x, bias)
+  of_x, of_bias = pull(given)
+  np.testing.assert_array_equal(y, x + bias)
+  np.testing.assert_array_equal(of_x, given)
+  assert of_bias.dtype == dtype
+  agree(of_bias, np.asarray(given, np.float64).sum((0, 1, 2)), tolerance)
 
 
 def test_the_platform_chooses_unless_it_is_told():
@@ -228,8 +262,8 @@ def test_the_platform_chooses_unless_it_is_told():
     assert ('reduce_window' in lowered(Forms(), platform)) == (form.max_pool == 'window')
 
   def summed(forms, platform):
-    mean = jax.jit(lambda x: kernels.channel_means(x, forms))
-    return 'dot_general' in mean.trace(x).lower(lowering_platforms=(platform,)).as_text()
+    moments = jax.jit(lambda x: kernels.channel_moments(x, forms=forms))
+    return 'dot_general' in moments.trace(x).lower(lowering_platforms=(platform,)).as_text()
 
   assert summed(Forms(), 'cpu') and summed(Forms(sums='product'), 'tpu')
   assert not summed(Forms(), 'tpu') and not summed(Forms(), 'cuda')

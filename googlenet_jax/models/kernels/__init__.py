@@ -11,7 +11,7 @@ from googlenet_jax.models.kernels.pooling import (
   max_pool,
   pool_padding,
 )
-from googlenet_jax.models.kernels.sums import channel_means, to_channels
+from googlenet_jax.models.kernels.sums import add_bias, channel_moments, normalize
 
 __all__ = [
   'BY_PLATFORM',
@@ -21,10 +21,11 @@ __all__ = [
   'Forms',
   'Padding',
   'adaptive_avg_pool',
-  'channel_means',
+  'add_bias',
+  'channel_moments',
   'forms_by',
   'local_response_norm',
   'max_pool',
+  'normalize',
   'pool_padding',
-  'to_channels',
 ]

@@ -1,4 +1,4 @@
-"""Sums over all positions of a channel, and broadcasts to them, whose gradient is such a sum.
+"""Sums over all positions of a channel, and what needs them: batch normalization and biases.
 
 XLA's CPU backend reduces a map [n, h, w, c] to [c] on one core. As a product with ones, the same
 sum runs in the library for matrix products, on all cores.
@@ -13,43 +13,104 @@ from jax import lax
 from googlenet_jax.models.kernels.forms import BY_PLATFORM, Forms, compute
 
 
-def channel_means(x: jax.Array, forms: Forms = BY_PLATFORM) -> jax.Array:
-  """The mean of each channel: float[..., c] -> float[c]."""
-  count = math.prod(x.shape[:-1])
+def channel_moments(
+  x: jax.Array, groups: int | None = None, forms: Forms = BY_PLATFORM
+) -> tuple[jax.Array, jax.Array]:
+  """The mean of each channel and of its squares: float[n, h, w, c] -> two float[c].
+
+  Args:
+    x: the map.
+    groups: number of groups of consecutive images that are averaged apart, for two
+      float[groups, c].
+    forms: how sums are computed.
+  """
+  count = math.prod(x.shape[:-1]) // (groups or 1)
 
   @jax.custom_vjp
-  def mean(x: jax.Array) -> jax.Array:
-    return _sums(x, forms) / count
+  def moments(x: jax.Array) -> tuple[jax.Array, jax.Array]:
+    return _sums(x, forms) / count, _sums(x * x, forms) / count
 
-  mean.defvjp(
-    lambda x: (mean(x), None), lambda _, given: (jnp.broadcast_to(given / count, x.shape),)
+  def backward(x: jax.Array, given: tuple[jax.Array, jax.Array]) -> tuple[jax.Array]:
+    mean, square = (_spread(values / count) for values in given)
+    return (mean + 2 * x * square,)
+
+  moments.defvjp(lambda x: (moments(x), x), backward)
+  return moments(_grouped(x, groups))
+
+
+def normalize(
+  x: jax.Array, mean: jax.Array, factor: jax.Array, bias: jax.Array, forms: Forms = BY_PLATFORM
+) -> jax.Array:
+  """Computes (x - mean) * factor + bias for each channel.
+
+  Args:
+    x: float[n, h, w, c].
+    mean: float[c], or float[groups, c] for groups of consecutive images.
+    factor: of the same shape.
+    bias: float[c].
+    forms: how sums are computed in the gradient.
+
+  Returns:
+    float[n, h, w, c].
+  """
+
+  @jax.custom_vjp
+  def affine(x: jax.Array, mean: jax.Array, factor: jax.Array, bias: jax.Array) -> jax.Array:
+    return (x - _spread(mean)) * _spread(factor) + bias
+
+  def backward(saved: tuple[jax.Array, ...], given: jax.Array) -> tuple[jax.Array, ...]:
+    x, mean, factor = saved
+    of_bias = _sums(given, forms)
+    of_factor = _sums(given * (x - _spread(mean)), forms)
+    together = of_bias if of_bias.ndim == 1 else of_bias.sum(0)
+    return given * _spread(factor), -factor * of_bias, of_factor, together
+
+  affine.defvjp(
+    lambda x, mean, factor, bias: (affine(x, mean, factor, bias), (x, mean, factor)), backward
   )
-  return mean(x)
+  groups = len(mean) if mean.ndim > 1 else None
+  return affine(_grouped(x, groups), mean, factor, bias).reshape(x.shape)
 
 
-def to_channels(values: jax.Array, x: jax.Array, forms: Forms = BY_PLATFORM) -> jax.Array:
-  """Broadcasts a value for each channel to all positions of `x`: float[c] -> float[..., c]."""
-  shape = x.shape
+def add_bias(x: jax.Array, bias: jax.Array, forms: Forms = BY_PLATFORM) -> jax.Array:
+  """Adds a value to each channel: float[n, h, w, c] and float[c] -> float[n, h, w, c]."""
 
   @jax.custom_vjp
-  def spread(values: jax.Array) -> jax.Array:
-    return jnp.broadcast_to(values, shape)
+  def add(x: jax.Array, bias: jax.Array) -> jax.Array:
+    return x + bias
 
-  spread.defvjp(lambda values: (spread(values), None), lambda _, given: (_sums(given, forms),))
-  return spread(values)
+  add.defvjp(lambda x, bias: (add(x, bias), None), lambda _, given: (given, _sums(given, forms)))
+  return add(x, bias)
+
+
+def _grouped(x: jax.Array, groups: int | None) -> jax.Array:
+  """[n, h, w, c] -> [groups, n / groups, h, w, c]; the same without groups."""
+  return x if groups is None else x.reshape(groups, -1, *x.shape[1:])
+
+
+def _spread(values: jax.Array) -> jax.Array:
+  """Values for each channel, [c] or [groups, c], so that they broadcast to a map (of groups)."""
+  return values if values.ndim == 1 else values[:, None, None, None]
 
 
 def _sums(x: jax.Array, forms: Forms) -> jax.Array:
+  """[n, h, w, c] -> [c]; [groups, n, h, w, c] -> [groups, c]."""
   return compute(forms, 'sums', {'reduce': _reduce, 'product': _product}, x)
 
 
 def _reduce(x: jax.Array) -> jax.Array:
-  return x.sum(tuple(range(x.ndim - 1)))
+  return x.sum(_places(x))
 
 
 def _product(x: jax.Array) -> jax.Array:
-  places = tuple(range(x.ndim - 1))
+  places = _places(x)
+  groups = tuple(range(x.ndim - 4))
   wide = jnp.promote_types(x.dtype, jnp.float32)
   ones = jnp.ones(x.shape[:-1], x.dtype)
-  axes = ((places, places), ((), ()))
+  axes = ((places, places), (groups, groups))
   return lax.dot_general(ones, x, axes, preferred_element_type=wide).astype(x.dtype)
+
+
+def _places(x: jax.Array) -> tuple[int, ...]:
+  """The axes of images, rows and columns."""
+  return tuple(range(x.ndim - 4, x.ndim - 1))

@@ -64,7 +64,7 @@ class BatchNormalization(nn.Module):
     x = x.astype(jnp.promote_types(self.dtype, jnp.float32))
     if train and not self.is_initializing():
       groups = self.group and images // min(self.group, images)
-      mean, square = self._shared(jnp.stack(channel_moments(x, groups, self.forms)), images)
+      mean, square = self._shared(channel_moments(x, groups, self.forms), images)
       var = jnp.maximum(0, square - mean * mean)
       for statistic, found in zip(running, (mean, var), strict=True):
         average = found.mean(0) if groups else found
@@ -72,13 +72,16 @@ class BatchNormalization(nn.Module):
     factor = lax.rsqrt(var + self.epsilon) * scale
     return normalize(x, mean, factor, bias, self.forms).astype(self.dtype)
 
-  def _shared(self, moments: jax.Array, images: int) -> jax.Array:
+  def _shared(
+    self, moments: tuple[jax.Array, jax.Array], images: int
+  ) -> tuple[jax.Array, jax.Array]:
     """Moments of the whole batch or whole groups, from those of the images on this device."""
     if self.axis_name is None or (self.group and images % self.group == 0):
       return moments
-    if self.group is None:
-      return lax.pmean(moments, self.axis_name)
-    span = self.group // images
-    devices = range(lax.axis_size(self.axis_name))
-    together = [list(devices[first : first + span]) for first in devices[::span]]
-    return lax.pmean(moments, self.axis_name, axis_index_groups=together)
+    together = None
+    if self.group:
+      span = self.group // images
+      devices = range(lax.axis_size(self.axis_name))
+      together = [list(devices[first : first + span]) for first in devices[::span]]
+    mean, square = lax.pmean(jnp.stack(moments), self.axis_name, axis_index_groups=together)
+    return mean, square

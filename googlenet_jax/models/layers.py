@@ -6,7 +6,7 @@ pixels.
 """
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import flax.linen as nn
@@ -21,6 +21,7 @@ from googlenet_jax.models.kernels import (
   Forms,
   Padding,
   add_bias,
+  compute,
   local_response_norm,
   max_pool,
   pool_padding,
@@ -46,6 +47,41 @@ class BatchNorm:
 
   epsilon: float = 1e-3
   momentum: float = 0.9
+
+
+@dataclasses.dataclass(frozen=True)
+class Unfinished:
+  """A convolution's output that lacks its bias and its ReLU; see `concatenate`.
+
+  Attributes:
+    x: float[n, h, w, c].
+    bias: float[c], of the same dtype.
+  """
+
+  x: jax.Array
+  bias: jax.Array
+
+
+def concatenate(ends: Sequence[jax.Array | Unfinished], forms: Forms = BY_PLATFORM) -> jax.Array:
+  """Concatenates the ends of parallel branches: arrays [n, h, w, c] -> [n, h, w, all c].
+
+  Biases and ReLU act on each channel, so they can follow the concatenation. Then the branches are
+  written and, for the gradient, read only once.
+  """
+
+  def before(maps: list[jax.Array], biases: list[jax.Array]) -> jax.Array:
+    finished = [nn.relu(add_bias(*end, forms)) for end in zip(maps, biases, strict=True)]
+    return jnp.concatenate(finished, axis=-1)
+
+  def behind(maps: list[jax.Array], biases: list[jax.Array]) -> jax.Array:
+    return nn.relu(add_bias(jnp.concatenate(maps, axis=-1), jnp.concatenate(biases), forms))
+
+  unfinished = [end for end in ends if isinstance(end, Unfinished)]
+  if len(unfinished) < len(ends):  # pools have no bias
+    each = [before([end.x], [end.bias]) if isinstance(end, Unfinished) else end for end in ends]
+    return jnp.concatenate(each, axis=-1)
+  maps, biases = [end.x for end in unfinished], [end.bias for end in unfinished]
+  return compute(forms, 'ends', {'before_concat': before, 'behind_concat': behind}, maps, biases)
 
 
 class ConvUnit(nn.Module):
@@ -80,9 +116,16 @@ class ConvUnit(nn.Module):
 
   @nn.compact
   def __call__(
-    self, x: jax.Array, train: bool = False, pool: Callable[[jax.Array], jax.Array] | None = None
-  ) -> jax.Array:
+    self,
+    x: jax.Array,
+    train: bool = False,
+    pool: Callable[[jax.Array], jax.Array] | None = None,
+    finish: bool = True,
+  ) -> jax.Array | Unfinished:
     """float[n, h, w, c_in] -> `dtype`[n, h / stride, w / stride, features].
+
+    `finish=False` leaves bias and ReLU to `concatenate`, if there is a bias, its output is not
+    captured, and `forms` agrees.
 
     `pool` is a max pool that follows the unit. Because a maximum commutes with a bias and a ReLU,
     both are applied to the pooled values instead, a quarter as many if its stride is 2.
@@ -115,7 +158,11 @@ class ConvUnit(nn.Module):
       bias = self.param(
         'bias', nn.initializers.constant(self.bias_init), (self.features,), jnp.float32
       )
-      x = add_bias(x, bias.astype(self.dtype), self.forms)
+      bias = bias.astype(self.dtype)
+      joined = self.relu and not finish and self.forms.ends != 'before_concat'
+      if joined and not self.is_mutable_collection('intermediates'):
+        return Unfinished(x, bias)
+      x = add_bias(x, bias, self.forms)
     return nn.relu(x) if self.relu else x
 
   @property

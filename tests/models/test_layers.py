@@ -15,6 +15,7 @@ from jax.test_util import check_grads
 
 from googlenet_jax.errors import UserError
 from googlenet_jax.models import kernels, layers
+from googlenet_jax.models.googlenet.inception import Inception, Widths
 from googlenet_jax.models.kernels import LRN, PREFERRED, Forms, forms_by
 from googlenet_jax.models.kernels.forms import PARTS
 from googlenet_jax.models.layers import BatchNorm, ConvUnit
@@ -448,3 +449,40 @@ def test_kernel_initializer(name, kernel, inputs, groups):
   assert abs(values.mean()) < 4 * deviation / math.sqrt(count)
   # The relative error of a sample's deviation is below 1 / sqrt(2 n) for both shapes.
   assert abs(values.std() / deviation - 1) < 4 / math.sqrt(2 * count)
+
+
+@pytest.mark.parametrize(
+  ('pool_proj', 'batch_norm', 'joined'),
+  [(4, None, True), (None, None, False), (4, BatchNorm(), False)],
+  ids=['biases', 'a pool at the end', 'batch norm'],
+)
+def test_biases_and_relu_of_branches_before_and_behind_their_concatenation(
+  pool_proj, batch_norm, joined
+):
+  """Outputs, gradients and captured outputs agree; only biases alone are moved."""
+  modules = {}
+  for form in PARTS['ends']:
+    forms = Forms(ends=form, sums='reduce')
+    conv = functools.partial(ConvUnit, forms=forms, batch_norm=batch_norm)
+    modules[form] = Inception(Widths(3, 2, 4, 2, 3, pool_proj), conv, forms=forms)
+  rng = np.random.default_rng(0)
+  x = jnp.asarray(rng.normal(size=(2, 6, 5, 3)), jnp.float32)
+  shapes = jax.eval_shape(modules['before_concat'].init, jax.random.key(0), x)
+  variables = jax.tree.map(lambda leaf: jnp.asarray(rng.normal(size=leaf.shape)) ** 2, shapes)
+
+  def outputs(form, params, x, capture=False):
+    rest = {name: tree for name, tree in variables.items() if name != 'params'}
+    return modules[form].apply({'params': params, **rest}, x, capture_intermediates=capture)
+
+  found = {}
+  for form in PARTS['ends']:
+    y, pull = jax.vjp(functools.partial(outputs, form), variables['params'], x - 1)
+    captured = outputs(form, variables['params'], x - 1, capture=True)[1]
+    found[form] = y, pull(jnp.sin(jnp.arange(y.size)).reshape(y.shape)), captured
+  jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-5), *found.values())
+  lowered = [
+    jax.jit(functools.partial(outputs, form)).lower(variables['params'], x).as_text()
+    for form in PARTS['ends']
+  ]
+  before, behind = (text.count('call @relu') for text in lowered)
+  assert before - behind == (3 if joined else 0)

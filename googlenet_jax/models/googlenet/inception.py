@@ -2,12 +2,13 @@
 
 import dataclasses
 from collections.abc import Callable
+from typing import Any
 
 import flax.linen as nn
 import jax
-import jax.numpy as jnp
 
 from googlenet_jax.models.kernels import BY_PLATFORM, Forms, Padding, max_pool
+from googlenet_jax.models.layers import concatenate
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,19 +67,25 @@ class Inception(nn.Module):
   def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
     """float[n, h, w, c_in] -> float[n, h, w, c_out]."""
 
-    def unit(name: str, inputs: jax.Array, kernel: int = 1) -> jax.Array:
-      width = getattr(self.widths, name)
-      return inputs if width is None else self.conv(width, kernel, name=name)(inputs, train)
+    widths, last = self.widths, self.large_convolutions
 
-    branch_1x1 = unit('conv1x1', x)
-    branch_3x3 = unit('conv3x3', unit('reduce_3x3', x), 3)
-    branch_5x5 = unit('conv5x5', unit('reduce_5x5', x), self.large_kernel)
-    for number in range(2, self.large_convolutions + 1):
-      again = self.conv(self.widths.conv5x5, self.large_kernel, name=f'conv5x5_{number}')
-      branch_5x5 = again(branch_5x5, train)
+    def unit(
+      name: str, width: int | None, inputs: jax.Array, kernel: int = 1, finish: bool = True
+    ) -> Any:
+      if width is None:
+        return inputs
+      return self.conv(width, kernel, name=name)(inputs, train, finish=finish)
+
+    branch_1x1 = unit('conv1x1', widths.conv1x1, x, finish=False)
+    reduced = unit('reduce_3x3', widths.reduce_3x3, x)
+    branch_3x3 = unit('conv3x3', widths.conv3x3, reduced, 3, finish=False)
+    branch_5x5 = unit('reduce_5x5', widths.reduce_5x5, x)
+    for i in range(1, last + 1):
+      name = 'conv5x5' if i == 1 else f'conv5x5_{i}'
+      branch_5x5 = unit(name, widths.conv5x5, branch_5x5, self.large_kernel, finish=i < last)
     pooled = max_pool(x, 3, 1, self.padding, self.forms) if self.branch_pool else x
-    branch_pool = unit('pool_proj', pooled)
-    return jnp.concatenate([branch_1x1, branch_3x3, branch_5x5, branch_pool], axis=-1)
+    branch_pool = unit('pool_proj', widths.pool_proj, pooled, finish=False)
+    return concatenate([branch_1x1, branch_3x3, branch_5x5, branch_pool], self.forms)
 
   @nn.nowrap
   def row_type(self, before: int, after: int) -> str:

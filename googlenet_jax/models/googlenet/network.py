@@ -66,7 +66,7 @@ class GoogLeNet(Network):
     else:
       if arch.stem == 'separable':
         channels = x.shape[-1]
-        x = conv(8 * channels, 7, 2, channels, bare=True, name='conv1_depthwise')(x)
+        x = run(conv(8 * channels, 7, 2, channels, bare=True, name='conv1_depthwise'), x)
         conv1 = conv(arch.conv1, 1, name='conv1')
       else:
         conv1 = conv(arch.conv1, 7, 2, name='conv1')  # [n, 112, 112, 64]

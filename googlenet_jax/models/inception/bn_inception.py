@@ -187,7 +187,8 @@ class BNInception(Network):
       x = self.run(conv(arch.conv1, 3, name='conv1'), x, train)
     else:
       channels = x.shape[-1]
-      x = conv(8 * channels, 7, 2, channels, bare=True, name='conv1_depthwise')(x)
+      depthwise = conv(8 * channels, 7, 2, channels, bare=True, name='conv1_depthwise')
+      x = self.run(depthwise, x, train)
       conv1 = conv(arch.conv1, 1, name='conv1')  # [n, 112, 112, 64]
       x = self.run(conv1, x, train, MaxPool(3, 2, forms=self.forms, name='pool1'))
     x = self.run(conv(arch.conv2_reduce, 1, name='conv2_reduce'), x, train)

@@ -6,15 +6,14 @@ All of GoogLeNet's successors use these; each branch in a paper's figure is one 
 import dataclasses
 import re
 from collections.abc import Callable, Iterator, Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import flax.linen as nn
 import jax
-import jax.numpy as jnp
 
 from googlenet_jax.errors import UserError
 from googlenet_jax.models.kernels import BY_PLATFORM, Forms, Padding
-from googlenet_jax.models.layers import AvgPool, BatchNorm, MaxPool
+from googlenet_jax.models.layers import AvgPool, BatchNorm, MaxPool, concatenate
 
 NORM = BatchNorm(epsilon=1e-3)
 Pool = Literal['none', 'avg', 'max']
@@ -131,10 +130,11 @@ def concatenated(
     float[n, h / stride, w / stride, c_out].
   """
 
-  def unit(name: str, layer: Conv, inputs: jax.Array, stride: int) -> jax.Array:
-    around = 0 if padding == 'valid' and stride > 1 else padding
-    kernel = (layer.rows, layer.columns)
-    return conv(layer.filters, kernel, stride, padding=around, name=name)(inputs, train)
+  def unit(name: str, layer: Conv, inputs: jax.Array, ends: bool) -> Any:
+    strides = stride if ends else 1
+    around = 0 if padding == 'valid' and strides > 1 else padding
+    module = conv(layer.filters, (layer.rows, layer.columns), strides, padding=around, name=name)
+    return module(inputs, train, finish=not ends)
 
   outputs = []
   for branch in branches:
@@ -149,7 +149,7 @@ def concatenated(
       )
       y = pool(y)
     for i, (name, layer) in enumerate(units[: len(branch.convs)]):
-      y = unit(name, layer, y, stride if i == len(units) - 1 else 1)
-    ends = [unit(name, layer, y, stride) for name, layer in units[len(branch.convs) :]]
+      y = unit(name, layer, y, i == len(units) - 1)
+    ends = [unit(name, layer, y, True) for name, layer in units[len(branch.convs) :]]
     outputs.extend(ends or [y])
-  return jnp.concatenate(outputs, axis=-1)
+  return concatenate(outputs, forms)

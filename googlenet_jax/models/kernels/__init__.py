@@ -3,7 +3,14 @@
 Each has one or more forms that agree up to rounding; `forms` chooses one for each platform.
 """
 
-from googlenet_jax.models.kernels.forms import BY_PLATFORM, PLAIN, PREFERRED, Forms, forms_by
+from googlenet_jax.models.kernels.forms import (
+  BY_PLATFORM,
+  PLAIN,
+  PREFERRED,
+  Forms,
+  compute,
+  forms_by,
+)
 from googlenet_jax.models.kernels.lrn import LRN, local_response_norm
 from googlenet_jax.models.kernels.pooling import (
   Padding,
@@ -23,6 +30,7 @@ __all__ = [
   'adaptive_avg_pool',
   'add_bias',
   'channel_moments',
+  'compute',
   'forms_by',
   'local_response_norm',
   'max_pool',

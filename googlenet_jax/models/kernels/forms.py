@@ -13,7 +13,8 @@ PARTS: dict[str, tuple[str, ...]] = {
   'max_pool': ('slices', 'blocks', 'index', 'window'),
   'lrn': ('slices', 'rounded', 'matrix'),
   'relu': ('before_pool', 'behind_pool'),
-  'sums': ('reduce', 'product'),
+  'ends': ('before_concat', 'behind_concat'),
+  'sums': ('reduce', 'apart', 'product'),
 }
 """The forms of each part; docs/hardware.md has measurements or predictions of which is best."""
 
@@ -25,6 +26,7 @@ class Forms:
   max_pool: str = AUTO
   lrn: str = AUTO
   relu: str = AUTO
+  ends: str = AUTO
   sums: str = AUTO
 
   def on(self, platform: str) -> 'Forms':
@@ -37,13 +39,21 @@ class Forms:
 
 
 BY_PLATFORM = Forms()
-PLAIN = Forms(max_pool='window', lrn='slices', relu='before_pool', sums='reduce')
+PLAIN = Forms(
+  max_pool='window', lrn='slices', relu='before_pool', ends='before_concat', sums='reduce'
+)
 """Each part computed by its definition; multiply-adds are counted in these forms."""
 
 PREFERRED: dict[str, Forms] = {
-  'cpu': Forms(max_pool='blocks', lrn='slices', relu='behind_pool', sums='product'),
-  'gpu': Forms(max_pool='index', lrn='rounded', relu='behind_pool', sums='reduce'),
-  'tpu': Forms(max_pool='window', lrn='matrix', relu='behind_pool', sums='reduce'),
+  'cpu': Forms(
+    max_pool='blocks', lrn='slices', relu='behind_pool', ends='before_concat', sums='product'
+  ),
+  'gpu': Forms(
+    max_pool='index', lrn='rounded', relu='behind_pool', ends='before_concat', sums='reduce'
+  ),
+  'tpu': Forms(
+    max_pool='window', lrn='matrix', relu='behind_pool', ends='behind_concat', sums='apart'
+  ),
 }
 """The best forms on each platform; all other platforms use those of GPUs."""
 

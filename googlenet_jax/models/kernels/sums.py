@@ -31,8 +31,8 @@ def channel_moments(
     return _sums(x, forms) / count, _sums(x * x, forms) / count
 
   def backward(x: jax.Array, given: tuple[jax.Array, jax.Array]) -> tuple[jax.Array]:
-    mean, square = (_spread(values / count) for values in given)
-    return (mean + 2 * x * square,)
+    mean, square = given
+    return (_spread(mean / count) + x * _spread(2 * square / count),)
 
   moments.defvjp(lambda x: (moments(x), x), backward)
   return moments(_grouped(x, groups))
@@ -62,8 +62,10 @@ def normalize(
     x, mean, factor = saved
     of_bias = _sums(given, forms)
     of_factor = _sums(given * (x - _spread(mean)), forms)
-    together = of_bias if of_bias.ndim == 1 else of_bias.sum(0)
-    return given * _spread(factor), -factor * of_bias, of_factor, together
+    of_x = given * _spread(factor)
+    ways = {'reduce': _from_bias, 'apart': _from_map, 'product': _from_bias}
+    of_mean = compute(forms, 'sums', ways, factor, of_bias, of_x)
+    return of_x, of_mean, of_factor, of_bias if of_bias.ndim == 1 else of_bias.sum(0)
 
   affine.defvjp(
     lambda x, mean, factor, bias: (affine(x, mean, factor, bias), (x, mean, factor)), backward
@@ -93,9 +95,22 @@ def _spread(values: jax.Array) -> jax.Array:
   return values if values.ndim == 1 else values[:, None, None, None]
 
 
+def _from_bias(factor: jax.Array, of_bias: jax.Array, of_x: jax.Array) -> jax.Array:
+  """The gradient of the mean without another sum over the map."""
+  del of_x
+  return -factor * of_bias
+
+
+def _from_map(factor: jax.Array, of_bias: jax.Array, of_x: jax.Array) -> jax.Array:
+  """The same from its definition."""
+  del factor, of_bias
+  return -_reduce(of_x)
+
+
 def _sums(x: jax.Array, forms: Forms) -> jax.Array:
   """[n, h, w, c] -> [c]; [groups, n, h, w, c] -> [groups, c]."""
-  return compute(forms, 'sums', {'reduce': _reduce, 'product': _product}, x)
+  ways = {'reduce': _reduce, 'apart': _reduce, 'product': _product}
+  return compute(forms, 'sums', ways, x)
 
 
 def _reduce(x: jax.Array) -> jax.Array:

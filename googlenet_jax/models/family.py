@@ -77,7 +77,7 @@ class Network(nn.Module):
   ) -> jax.Array:
     """Calls a top-level module (in inference mode if it is frozen), then the max pool after it.
 
-    A `ConvUnit` applies the pool itself, which makes its bias and ReLU cheaper. The pool is applied
+    The module applies the pool itself, which can make its bias and ReLU cheaper. It is applied
     separately if the module's output is captured, or if `forms` or `remat` requires it.
     """
     name = module.name or ''

@@ -62,24 +62,32 @@ class Unfinished:
   bias: jax.Array
 
 
-def concatenate(ends: Sequence[jax.Array | Unfinished], forms: Forms = BY_PLATFORM) -> jax.Array:
+def concatenate(
+  ends: Sequence[jax.Array | Unfinished], forms: Forms = BY_PLATFORM, pool: 'MaxPool | None' = None
+) -> jax.Array:
   """Concatenates the ends of parallel branches: arrays [n, h, w, c] -> [n, h, w, all c].
 
-  Biases and ReLU act on each channel, so they can follow the concatenation. Then the branches are
-  written and, for the gradient, read only once.
+  Biases and ReLU act on each channel, so they can follow the concatenation, and also a max pool
+  after it. Then the branches are written and, for the gradient, read only once.
   """
+
+  def pooled(x: jax.Array) -> jax.Array:
+    return max_pool(x, pool.window, pool.stride, pool.padding, pool.forms) if pool else x
 
   def before(maps: list[jax.Array], biases: list[jax.Array]) -> jax.Array:
     finished = [nn.relu(add_bias(*end, forms)) for end in zip(maps, biases, strict=True)]
-    return jnp.concatenate(finished, axis=-1)
+    return pooled(jnp.concatenate(finished, axis=-1))
 
   def behind(maps: list[jax.Array], biases: list[jax.Array]) -> jax.Array:
-    return nn.relu(add_bias(jnp.concatenate(maps, axis=-1), jnp.concatenate(biases), forms))
+    x = pooled(jnp.concatenate(maps, axis=-1))
+    return nn.relu(add_bias(x, jnp.concatenate(biases), forms))
+
+  def finished(end: jax.Array | Unfinished) -> jax.Array:
+    return nn.relu(add_bias(end.x, end.bias, forms)) if isinstance(end, Unfinished) else end
 
   unfinished = [end for end in ends if isinstance(end, Unfinished)]
   if len(unfinished) < len(ends):  # pools have no bias
-    each = [before([end.x], [end.bias]) if isinstance(end, Unfinished) else end for end in ends]
-    return jnp.concatenate(each, axis=-1)
+    return pooled(jnp.concatenate([finished(end) for end in ends], axis=-1))
   maps, biases = [end.x for end in unfinished], [end.bias for end in unfinished]
   return compute(forms, 'ends', {'before_concat': before, 'behind_concat': behind}, maps, biases)
 

@@ -18,7 +18,7 @@ from googlenet_jax.models import kernels, layers
 from googlenet_jax.models.googlenet.inception import Inception, Widths
 from googlenet_jax.models.kernels import LRN, PREFERRED, Forms, forms_by
 from googlenet_jax.models.kernels.forms import PARTS
-from googlenet_jax.models.layers import BatchNorm, ConvUnit
+from googlenet_jax.models.layers import BatchNorm, ConvUnit, MaxPool
 
 # An odd and an even side for each window, and a side shorter than a window of 3.
 POOLS = [
@@ -456,8 +456,9 @@ def test_kernel_initializer(name, kernel, inputs, groups):
   [(4, None, True), (None, None, False), (4, BatchNorm(), False)],
   ids=['biases', 'a pool at the end', 'batch norm'],
 )
+@pytest.mark.parametrize('pool', [None, MaxPool(3, 2, parent=None)], ids=['', 'pooled'])
 def test_biases_and_relu_of_branches_before_and_behind_their_concatenation(
-  pool_proj, batch_norm, joined
+  pool_proj, batch_norm, joined, pool
 ):
   """Outputs, gradients and captured outputs agree; only biases alone are moved."""
   modules = {}
@@ -472,7 +473,8 @@ def test_biases_and_relu_of_branches_before_and_behind_their_concatenation(
 
   def outputs(form, params, x, capture=False):
     rest = {name: tree for name, tree in variables.items() if name != 'params'}
-    return modules[form].apply({'params': params, **rest}, x, capture_intermediates=capture)
+    module = modules[form]
+    return module.apply({'params': params, **rest}, x, pool=pool, capture_intermediates=capture)
 
   found = {}
   for form in PARTS['ends']:

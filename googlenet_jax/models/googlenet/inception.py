@@ -8,7 +8,7 @@ import flax.linen as nn
 import jax
 
 from googlenet_jax.models.kernels import BY_PLATFORM, Forms, Padding, max_pool
-from googlenet_jax.models.layers import concatenate
+from googlenet_jax.models.layers import MaxPool, concatenate
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,8 +64,8 @@ class Inception(nn.Module):
   branch_pool: bool = True
 
   @nn.compact
-  def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
-    """float[n, h, w, c_in] -> float[n, h, w, c_out]."""
+  def __call__(self, x: jax.Array, train: bool = False, pool: MaxPool | None = None) -> jax.Array:
+    """float[n, h, w, c_in] -> float[n, h, w, c_out], or smaller by a max pool that follows."""
 
     widths, last = self.widths, self.large_convolutions
 
@@ -85,7 +85,7 @@ class Inception(nn.Module):
       branch_5x5 = unit(name, widths.conv5x5, branch_5x5, self.large_kernel, finish=i < last)
     pooled = max_pool(x, 3, 1, self.padding, self.forms) if self.branch_pool else x
     branch_pool = unit('pool_proj', widths.pool_proj, pooled, finish=False)
-    return concatenate([branch_1x1, branch_3x3, branch_5x5, branch_pool], self.forms)
+    return concatenate([branch_1x1, branch_3x3, branch_5x5, branch_pool], self.forms, pool)
 
   @nn.nowrap
   def row_type(self, before: int, after: int) -> str:

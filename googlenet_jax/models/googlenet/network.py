@@ -41,12 +41,11 @@ class GoogLeNet(Network):
     def normalize(name: str, x: jax.Array) -> jax.Array:
       return LocalResponseNorm(arch.lrn, self.forms, name=name)(x) if arch.lrn else x
 
-    def modules(stage: str, x: jax.Array) -> jax.Array:
-      for name, widths in arch.widths.items():
-        if not name.startswith(stage):
-          continue
+    def modules(stage: str, x: jax.Array, after: MaxPool | None = None) -> jax.Array:
+      names = [name for name in arch.widths if name.startswith(stage)]
+      for name in names:
         inception = Inception(
-          widths,
+          arch.widths[name],
           conv,
           arch.large_kernel,
           arch.padding,
@@ -55,10 +54,12 @@ class GoogLeNet(Network):
           arch.branch_pool,
           name=f'inception_{name}',
         )
+        if name == names[-1] and name not in self.aux:
+          return self.run(inception, x, train, after)
         x = run(inception, x)
         if name in self.aux:
           aux[name] = attach(self, name, x, conv, arch.bias_init, train)
-      return x
+      return after(x) if after else x
 
     x = images  # [n, 224, 224, 3]
     if arch.stem in ('small', 'single'):
@@ -76,9 +77,9 @@ class GoogLeNet(Network):
       x = run(conv(arch.conv2_reduce, 1, name='conv2_reduce'), x)
       x = run(conv(arch.conv2, 3, name='conv2'), x)  # [n, 56, 56, 192]
       x = pool('pool2')(normalize('norm2', x))
-    x = modules('3', x)  # [n, 28, 28, 480]
-    x = modules('4', pool('pool3')(x))  # [n, 14, 14, 832]
-    x = modules('5', pool('pool4')(x))  # [n, 7, 7, 1024]
+    x = modules('3', x, pool('pool3'))  # [n, 14, 14, 480]
+    x = modules('4', x, pool('pool4'))  # [n, 7, 7, 832]
+    x = modules('5', x)  # [n, 7, 7, 1024]
     x = GlobalAvgPool(name='avg_pool')(x)
     x = nn.Dropout(arch.dropout, deterministic=not train, name='dropout')(x)
     return Outputs(Classifier(self.classes, arch.kernel_init, name=CLASSIFIER)(x), aux)

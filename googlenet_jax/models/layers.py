@@ -24,6 +24,7 @@ from googlenet_jax.models.kernels import (
   compute,
   local_response_norm,
   max_pool,
+  parallel_convolutions,
   pool_padding,
 )
 
@@ -60,6 +61,28 @@ class Unfinished:
 
   x: jax.Array
   bias: jax.Array
+
+
+def convolved_in_parallel(
+  module: nn.Module, x: jax.Array, names: Sequence[str], unit: 'ConvUnit'
+) -> dict[str, jax.Array]:
+  """Outputs of a module's 1x1 convolutions of the same map, to be passed to its units as `given`.
+
+  Args:
+    module: the module that contains the units.
+    x: float[n, h, w, c].
+    names: the units' names.
+    unit: any of the units, for its fields.
+
+  Returns:
+    float[n, h, w, features] by name; nothing if the units are to convolve on their own.
+  """
+  if module.is_initializing() or unit.forms.parallel == 'apart' or len(names) < 2:
+    return {}
+  params = module.variables['params']
+  kernels = [params[name]['kernel'].astype(unit.dtype) for name in names]
+  outputs = parallel_convolutions(x.astype(unit.dtype), kernels, unit.forms)
+  return dict(zip(names, outputs, strict=True))
 
 
 def concatenate(
@@ -129,8 +152,11 @@ class ConvUnit(nn.Module):
     train: bool = False,
     pool: Callable[[jax.Array], jax.Array] | None = None,
     finish: bool = True,
+    given: jax.Array | None = None,
   ) -> jax.Array | Unfinished:
     """float[n, h, w, c_in] -> `dtype`[n, h / stride, w / stride, features].
+
+    `given` is the output of the convolution itself, if it has been computed already.
 
     `finish=False` leaves bias and ReLU to `concatenate`, if there is a bias, its output is not
     captured, and `forms` agrees.
@@ -138,16 +164,7 @@ class ConvUnit(nn.Module):
     `pool` is a max pool that follows the unit. Because a maximum commutes with a bias and a ReLU,
     both are applied to the pooled values instead, a quarter as many if its stride is 2.
     """
-    shape = (*self.sides, x.shape[-1] // self.groups, self.features)
-    kernel = self.param('kernel', KERNEL_INITIALIZERS[self.kernel_init], shape, jnp.float32)
-    x = lax.conv_general_dilated(
-      x.astype(self.dtype),
-      kernel.astype(self.dtype),
-      window_strides=(self.stride, self.stride),
-      padding='SAME' if self.padding == 'same' else [self._around(side) for side in self.sides],
-      dimension_numbers=('NHWC', 'HWIO', 'NHWC'),
-      feature_group_count=self.groups,
-    )
+    x = self._convolve(x) if given is None else given
     if self.bare:
       return x
     if self.batch_norm:
@@ -172,6 +189,19 @@ class ConvUnit(nn.Module):
         return Unfinished(x, bias)
       x = add_bias(x, bias, self.forms)
     return nn.relu(x) if self.relu else x
+
+  @nn.nowrap
+  def _convolve(self, x: jax.Array) -> jax.Array:
+    shape = (*self.sides, x.shape[-1] // self.groups, self.features)
+    kernel = self.param('kernel', KERNEL_INITIALIZERS[self.kernel_init], shape, jnp.float32)
+    return lax.conv_general_dilated(
+      x.astype(self.dtype),
+      kernel.astype(self.dtype),
+      window_strides=(self.stride, self.stride),
+      padding='SAME' if self.padding == 'same' else [self._around(side) for side in self.sides],
+      dimension_numbers=('NHWC', 'HWIO', 'NHWC'),
+      feature_group_count=self.groups,
+    )
 
   @property
   def sides(self) -> tuple[int, int]:

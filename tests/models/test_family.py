@@ -170,12 +170,17 @@ SLOW = ('bn_inception', 'inception')
 
 
 @pytest.mark.parametrize(
-  'name', [pytest.param(n, marks=[pytest.mark.long] * (n in SLOW)) for n in FAMILIES]
+  ('name', 'kernels'),
+  [
+    *(pytest.param(n, 'auto', marks=[pytest.mark.long] * (n in SLOW)) for n in FAMILIES),
+    ('googlenet', 'tpu'),
+    *(pytest.param(n, 'tpu', marks=pytest.mark.long) for n in SLOW),
+  ],
 )
-def test_kernels_change_no_network(name):
-  """Every family passes them on: the plain forms give the same as the platform's."""
+def test_kernels_change_no_network(name, kernels):
+  """Every family passes them on: the plain forms give the same as a platform's."""
   size = default_size(name, smallest(name))
-  preferred, plain = (short(name, width=0.125, kernels=k) for k in ('auto', 'plain'))
+  preferred, plain = (short(name, width=0.125, kernels=k) for k in (kernels, 'plain'))
   variables = random_variables(preferred, size)
   pixels = np.random.default_rng(1).normal(size=(2, size, size, 3)).astype(np.float32)
   lowered = [jax.jit(model.apply).lower(variables, pixels) for model in (preferred, plain)]

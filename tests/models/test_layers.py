@@ -460,10 +460,13 @@ def test_kernel_initializer(name, kernel, inputs, groups):
 def test_biases_and_relu_of_branches_before_and_behind_their_concatenation(
   pool_proj, batch_norm, joined, pool
 ):
-  """Outputs, gradients and captured outputs agree; only biases alone are moved."""
+  """Outputs, gradients and captured outputs agree; only biases alone are moved.
+
+  The same for the 1x1 convolutions of the input, with gradients apart and joined.
+  """
   modules = {}
-  for form in PARTS['ends']:
-    forms = Forms(ends=form, sums='reduce')
+  for form, parallel in zip(PARTS['ends'], PARTS['parallel'], strict=True):
+    forms = Forms(ends=form, parallel=parallel, sums='reduce')
     conv = functools.partial(ConvUnit, forms=forms, batch_norm=batch_norm)
     modules[form] = Inception(Widths(3, 2, 4, 2, 3, pool_proj), conv, forms=forms)
   rng = np.random.default_rng(0)

@@ -8,7 +8,7 @@ import flax.linen as nn
 import jax
 
 from googlenet_jax.models.kernels import BY_PLATFORM, Forms, Padding, max_pool
-from googlenet_jax.models.layers import MaxPool, concatenate
+from googlenet_jax.models.layers import ConvUnit, MaxPool, concatenate, convolved_in_parallel
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,7 +56,7 @@ class Inception(nn.Module):
   """
 
   widths: Widths
-  conv: Callable[..., nn.Module]
+  conv: Callable[..., ConvUnit]
   large_kernel: int = 5
   padding: Padding = 'same'
   forms: Forms = BY_PLATFORM
@@ -68,13 +68,16 @@ class Inception(nn.Module):
     """float[n, h, w, c_in] -> float[n, h, w, c_out], or smaller by a max pool that follows."""
 
     widths, last = self.widths, self.large_convolutions
+    names = [name for name in ('conv1x1', *REDUCTIONS) if getattr(widths, name) is not None]
+    given = convolved_in_parallel(self, x, names, self.conv(1, parent=None))
 
     def unit(
       name: str, width: int | None, inputs: jax.Array, kernel: int = 1, finish: bool = True
     ) -> Any:
       if width is None:
         return inputs
-      return self.conv(width, kernel, name=name)(inputs, train, finish=finish)
+      module = self.conv(width, kernel, name=name)
+      return module(inputs, train, finish=finish, given=given.get(name))
 
     branch_1x1 = unit('conv1x1', widths.conv1x1, x, finish=False)
     reduced = unit('reduce_3x3', widths.reduce_3x3, x)

@@ -32,6 +32,7 @@ from googlenet_jax.models.layers import (
   KERNEL_INITIALIZERS,
   BatchNorm,
   Classifier,
+  ConvUnit,
   GlobalAvgPool,
   MaxPool,
 )
@@ -133,7 +134,7 @@ class BNInceptionModule(nn.Module):
   """Up to four branches: 1x1, 3x3, double 3x3 and a pool; `conv` makes a convolution unit."""
 
   widths: Widths
-  conv: Callable[..., nn.Module]
+  conv: Callable[..., ConvUnit]
   pool: Literal['avg', 'max'] = 'avg'
   stride: int = 1
   forms: Forms = BY_PLATFORM
@@ -142,6 +143,7 @@ class BNInceptionModule(nn.Module):
   def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
     """float[n, h, w, c_in] -> float[n, h / stride, w / stride, c_out]."""
     return concatenated(
+      self,
       branches_of(self.widths, self.pool),
       x,
       train,

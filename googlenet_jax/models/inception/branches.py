@@ -13,7 +13,14 @@ import jax
 
 from googlenet_jax.errors import UserError
 from googlenet_jax.models.kernels import BY_PLATFORM, Forms, Padding
-from googlenet_jax.models.layers import AvgPool, BatchNorm, MaxPool, concatenate
+from googlenet_jax.models.layers import (
+  AvgPool,
+  BatchNorm,
+  ConvUnit,
+  MaxPool,
+  concatenate,
+  convolved_in_parallel,
+)
 
 NORM = BatchNorm(epsilon=1e-3)
 Pool = Literal['none', 'avg', 'max']
@@ -104,11 +111,12 @@ def check_order(names: Sequence[str], accepted: Sequence[str]) -> None:
 
 
 def concatenated(
+  module: nn.Module,
   branches: tuple[Branch, ...],
   x: jax.Array,
   train: bool,
   *,
-  conv: Callable[..., nn.Module],
+  conv: Callable[..., ConvUnit],
   stride: int = 1,
   padding: Padding = 'same',
   count_padding: bool = False,
@@ -117,6 +125,7 @@ def concatenated(
   """Applies branches to a map and concatenates their outputs; to be called in a module's method.
 
   Args:
+    module: the module that contains the branches.
     branches: the branches, in the order of the outputs.
     x: float[n, h, w, c_in].
     train: whether the network is being trained.
@@ -130,11 +139,21 @@ def concatenated(
     float[n, h / stride, w / stride, c_out].
   """
 
+  names = []  # the 1x1 convolutions of `x` itself
+  for branch in branches:
+    units = list(branch.units()) if branch.pool == 'none' else []
+    for name, first in units[:1]:
+      strided = stride > 1 and (len(units) == 1 or not branch.convs)
+      if first.rows == first.columns == 1 and not strided:
+        names.append(name)
+  given = convolved_in_parallel(module, x, names, conv(1, parent=None))
+
   def unit(name: str, layer: Conv, inputs: jax.Array, ends: bool) -> Any:
     strides = stride if ends else 1
     around = 0 if padding == 'valid' and strides > 1 else padding
-    module = conv(layer.filters, (layer.rows, layer.columns), strides, padding=around, name=name)
-    return module(inputs, train, finish=not ends)
+    kernel = (layer.rows, layer.columns)
+    made = conv(layer.filters, kernel, strides, padding=around, name=name)
+    return made(inputs, train, finish=not ends, given=given.get(name))
 
   outputs = []
   for branch in branches:

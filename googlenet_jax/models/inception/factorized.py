@@ -33,6 +33,7 @@ from googlenet_jax.models.layers import (
   KERNEL_INITIALIZERS,
   BatchNorm,
   Classifier,
+  ConvUnit,
   GlobalAvgPool,
   MaxPool,
 )
@@ -137,7 +138,7 @@ class Inception(nn.Module):
   """A module of the network; `conv` makes a convolution unit."""
 
   branches: tuple[Branch, ...]
-  conv: Callable[..., nn.Module]
+  conv: Callable[..., ConvUnit]
   stride: int = 1
   padding: Padding = 'valid'
   count_padding: bool = False
@@ -147,6 +148,7 @@ class Inception(nn.Module):
   def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
     """float[n, h, w, c_in] -> float[n, h / stride, w / stride, c_out]."""
     return concatenated(
+      self,
       self.branches,
       x,
       train,

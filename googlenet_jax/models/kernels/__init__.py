@@ -12,6 +12,7 @@ from googlenet_jax.models.kernels.forms import (
   forms_by,
 )
 from googlenet_jax.models.kernels.lrn import LRN, local_response_norm
+from googlenet_jax.models.kernels.parallel import parallel_convolutions
 from googlenet_jax.models.kernels.pooling import (
   Padding,
   adaptive_avg_pool,
@@ -35,5 +36,6 @@ __all__ = [
   'local_response_norm',
   'max_pool',
   'normalize',
+  'parallel_convolutions',
   'pool_padding',
 ]

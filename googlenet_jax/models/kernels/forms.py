@@ -13,6 +13,7 @@ PARTS: dict[str, tuple[str, ...]] = {
   'max_pool': ('slices', 'blocks', 'index', 'window'),
   'lrn': ('slices', 'rounded', 'matrix'),
   'relu': ('before_pool', 'behind_pool'),
+  'parallel': ('apart', 'joined'),
   'ends': ('before_concat', 'behind_concat'),
   'sums': ('reduce', 'apart', 'product'),
 }
@@ -26,6 +27,7 @@ class Forms:
   max_pool: str = AUTO
   lrn: str = AUTO
   relu: str = AUTO
+  parallel: str = AUTO
   ends: str = AUTO
   sums: str = AUTO
 
@@ -40,19 +42,39 @@ class Forms:
 
 BY_PLATFORM = Forms()
 PLAIN = Forms(
-  max_pool='window', lrn='slices', relu='before_pool', ends='before_concat', sums='reduce'
+  max_pool='window',
+  lrn='slices',
+  relu='before_pool',
+  parallel='apart',
+  ends='before_concat',
+  sums='reduce',
 )
 """Each part computed by its definition; multiply-adds are counted in these forms."""
 
 PREFERRED: dict[str, Forms] = {
   'cpu': Forms(
-    max_pool='blocks', lrn='slices', relu='behind_pool', ends='before_concat', sums='product'
+    max_pool='blocks',
+    lrn='slices',
+    relu='behind_pool',
+    parallel='apart',
+    ends='before_concat',
+    sums='product',
   ),
   'gpu': Forms(
-    max_pool='index', lrn='rounded', relu='behind_pool', ends='before_concat', sums='reduce'
+    max_pool='index',
+    lrn='rounded',
+    relu='behind_pool',
+    parallel='joined',
+    ends='before_concat',
+    sums='reduce',
   ),
   'tpu': Forms(
-    max_pool='window', lrn='matrix', relu='behind_pool', ends='behind_concat', sums='apart'
+    max_pool='window',
+    lrn='matrix',
+    relu='behind_pool',
+    parallel='joined',
+    ends='behind_concat',
+    sums='apart',
   ),
 }
 """The best forms on each platform; all other platforms use those of GPUs."""

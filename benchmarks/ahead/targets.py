@@ -13,6 +13,7 @@ cases, a short list is compiled. Compiling a whole step for a TPU takes many min
 
 import argparse
 import dataclasses
+import functools
 import json
 import pathlib
 import sys
@@ -107,6 +108,7 @@ def _part(case: Case, contestant: str) -> dict[str, Any]:
 
   from googlenet_jax.models import abstract_variables, build, top_layers
   from googlenet_jax.models.kernels import BY_PLATFORM
+  from googlenet_jax.models.layers import ConvUnit, MaxPool
 
   network = build('googlenet', 'table1', dtype='bfloat16')
   layers = top_layers(network, 224)
@@ -117,12 +119,24 @@ def _part(case: Case, contestant: str) -> dict[str, Any]:
   everything = abstract_variables(network, 224)['params']
   params = {layer.name: everything[layer.name] for layer in layers if layer.name in everything}
 
+  assert case.target.chip
+  forms = BY_PLATFORM.on(case.target.chip.platform)
+
+  def formed(module: Any) -> Any:
+    """A module of the network, which has plain forms there, in the target's forms."""
+    fields = {'forms': forms} if hasattr(module, 'forms') else {}
+    if hasattr(module, 'conv'):
+      fields['conv'] = functools.partial(module.conv, forms=forms)
+    return module.clone(**fields)
+
   def ours(params: Any, x: Any) -> Any:
-    for layer in layers:
-      module = layer.module
-      if hasattr(module, 'forms'):  # the module comes from a network with plain forms
-        module = module.clone(forms=BY_PLATFORM)
-      x = module.apply({'params': params.get(layer.name, {})}, x)
+    modules = [(layer.name, formed(layer.module)) for layer in layers]
+    while modules:
+      name, module = modules.pop(0)
+      more = {}
+      if modules and isinstance(module, ConvUnit) and isinstance(modules[0][1], MaxPool):
+        more = {'pool': modules.pop(0)[1]}
+      x = module.apply({'params': params.get(name, {})}, x, **more)
     return x
 
   def port(params: Any, x: Any) -> Any:

@@ -7,7 +7,7 @@ pixels.
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
@@ -50,8 +50,7 @@ class BatchNorm:
   momentum: float = 0.9
 
 
-@dataclasses.dataclass(frozen=True)
-class Unfinished:
+class Unfinished(NamedTuple):
   """A convolution's output that lacks its bias and its ReLU; see `concatenate`.
 
   Attributes:
@@ -90,29 +89,29 @@ def concatenate(
 ) -> jax.Array:
   """Concatenates the ends of parallel branches: arrays [n, h, w, c] -> [n, h, w, all c].
 
-  Biases and ReLU act on each channel, so they can follow the concatenation, and also a max pool
-  after it. Then the branches are written and, for the gradient, read only once.
+  Biases and ReLU act on each channel, so they can follow the concatenation. Then the branches are
+  written and, for the gradient, read only once. A max pool that follows the concatenation is
+  applied to each branch instead, before its bias and ReLU.
   """
 
   def pooled(x: jax.Array) -> jax.Array:
     return max_pool(x, pool.window, pool.stride, pool.padding, pool.forms) if pool else x
 
-  def before(maps: list[jax.Array], biases: list[jax.Array]) -> jax.Array:
-    finished = [nn.relu(add_bias(*end, forms)) for end in zip(maps, biases, strict=True)]
-    return pooled(jnp.concatenate(finished, axis=-1))
-
-  def behind(maps: list[jax.Array], biases: list[jax.Array]) -> jax.Array:
-    x = pooled(jnp.concatenate(maps, axis=-1))
-    return nn.relu(add_bias(x, jnp.concatenate(biases), forms))
-
   def finished(end: jax.Array | Unfinished) -> jax.Array:
-    return nn.relu(add_bias(end.x, end.bias, forms)) if isinstance(end, Unfinished) else end
+    if isinstance(end, Unfinished):
+      return nn.relu(add_bias(pooled(end.x), end.bias, forms))
+    return pooled(end)
 
-  unfinished = [end for end in ends if isinstance(end, Unfinished)]
-  if len(unfinished) < len(ends):  # pools have no bias
-    return pooled(jnp.concatenate([finished(end) for end in ends], axis=-1))
-  maps, biases = [end.x for end in unfinished], [end.bias for end in unfinished]
-  return compute(forms, 'ends', {'before_concat': before, 'behind_concat': behind}, maps, biases)
+  def before(ends: list[Unfinished]) -> jax.Array:
+    return jnp.concatenate([finished(end) for end in ends], axis=-1)
+
+  def behind(ends: list[Unfinished]) -> jax.Array:
+    x = jnp.concatenate([pooled(end.x) for end in ends], axis=-1)
+    return nn.relu(add_bias(x, jnp.concatenate([end.bias for end in ends]), forms))
+
+  if not all(isinstance(end, Unfinished) for end in ends):  # a pool at the end has no bias
+    return jnp.concatenate([finished(end) for end in ends], axis=-1)
+  return compute(forms, 'ends', {'before_concat': before, 'behind_concat': behind}, list(ends))
 
 
 class ConvUnit(nn.Module):
@@ -158,8 +157,8 @@ class ConvUnit(nn.Module):
 
     `given` is the output of the convolution itself, if it has been computed already.
 
-    `finish=False` leaves bias and ReLU to `concatenate`, if there is a bias, its output is not
-    captured, and `forms` agrees.
+    `finish=False` leaves bias and ReLU to `concatenate`, if there are both and the output is not
+    captured.
 
     `pool` is a max pool that follows the unit. Because a maximum commutes with a bias and a ReLU,
     both are applied to the pooled values instead, a quarter as many if its stride is 2.
@@ -184,8 +183,7 @@ class ConvUnit(nn.Module):
         'bias', nn.initializers.constant(self.bias_init), (self.features,), jnp.float32
       )
       bias = bias.astype(self.dtype)
-      joined = self.relu and not finish and self.forms.ends != 'before_concat'
-      if joined and not self.is_mutable_collection('intermediates'):
+      if self.relu and not (finish or self.is_mutable_collection('intermediates')):
         return Unfinished(x, bias)
       x = add_bias(x, bias, self.forms)
     return nn.relu(x) if self.relu else x

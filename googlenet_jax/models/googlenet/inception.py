@@ -66,10 +66,10 @@ class Inception(nn.Module):
   @nn.compact
   def __call__(self, x: jax.Array, train: bool = False, pool: MaxPool | None = None) -> jax.Array:
     """float[n, h, w, c_in] -> float[n, h, w, c_out], or smaller by a max pool that follows."""
-
-    widths, last = self.widths, self.large_convolutions
+    widths, count = self.widths, self.large_convolutions
     names = [name for name in ('conv1x1', *REDUCTIONS) if getattr(widths, name) is not None]
     given = convolved_in_parallel(self, x, names, self.conv(1, parent=None))
+    alone = self.forms.ends == 'before_concat' and pool is None  # nothing else finishes a branch
 
     def unit(
       name: str, width: int | None, inputs: jax.Array, kernel: int = 1, finish: bool = True
@@ -79,15 +79,16 @@ class Inception(nn.Module):
       module = self.conv(width, kernel, name=name)
       return module(inputs, train, finish=finish, given=given.get(name))
 
-    branch_1x1 = unit('conv1x1', widths.conv1x1, x, finish=False)
+    branch_1x1 = unit('conv1x1', widths.conv1x1, x, finish=alone)
     reduced = unit('reduce_3x3', widths.reduce_3x3, x)
-    branch_3x3 = unit('conv3x3', widths.conv3x3, reduced, 3, finish=False)
+    branch_3x3 = unit('conv3x3', widths.conv3x3, reduced, 3, finish=alone)
     branch_5x5 = unit('reduce_5x5', widths.reduce_5x5, x)
-    for i in range(1, last + 1):
+    for i in range(1, count + 1):
       name = 'conv5x5' if i == 1 else f'conv5x5_{i}'
-      branch_5x5 = unit(name, widths.conv5x5, branch_5x5, self.large_kernel, finish=i < last)
+      finish = alone or i < count
+      branch_5x5 = unit(name, widths.conv5x5, branch_5x5, self.large_kernel, finish)
     pooled = max_pool(x, 3, 1, self.padding, self.forms) if self.branch_pool else x
-    branch_pool = unit('pool_proj', widths.pool_proj, pooled, finish=False)
+    branch_pool = unit('pool_proj', widths.pool_proj, pooled, finish=alone)
     return concatenate([branch_1x1, branch_3x3, branch_5x5, branch_pool], self.forms, pool)
 
   @nn.nowrap

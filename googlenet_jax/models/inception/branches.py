@@ -153,7 +153,8 @@ def concatenated(
     around = 0 if padding == 'valid' and strides > 1 else padding
     kernel = (layer.rows, layer.columns)
     made = conv(layer.filters, kernel, strides, padding=around, name=name)
-    return made(inputs, train, finish=not ends, given=given.get(name))
+    finish = not ends or forms.ends == 'before_concat'
+    return made(inputs, train, finish=finish, given=given.get(name))
 
   outputs = []
   for branch in branches:

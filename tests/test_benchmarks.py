@@ -11,10 +11,12 @@ import jax
 import numpy as np
 import pytest
 from flax import traverse_util
+from short_runs import short
 
 from googlenet_jax.models import build
 from googlenet_jax.models.googlenet.inception import Widths
 from googlenet_jax.models.kernels import LRN
+from googlenet_jax.training.config.experiment import open_experiment
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 AHEAD = ROOT / 'benchmarks' / 'ahead'
@@ -58,8 +60,8 @@ def loaded(name):
 
 @pytest.fixture(scope='module')
 def port():
-  """The network of `benchmarks/ahead/linen_port.py`."""
-  return loaded('linen_port').LinenGoogLeNet
+  """Our network -> that of `benchmarks/ahead/linen_port.py`."""
+  return loaded('linen_port').port_of
 
 
 def as_in_port(tree):
@@ -89,13 +91,27 @@ def test_the_port_is_the_same_network(port, variant, size):
     return np.abs(values) + 1 if path[-1].key == 'var' else values
 
   variables = jax.tree_util.tree_map_with_path(draw, shapes)
-  theirs = port(short, ours.classes, ours.aux)
+  theirs = port(ours)
   expected = jax.jit(ours.apply)(variables, images)
   found = jax.jit(theirs.apply)(as_in_port(variables), images)
   assert found.aux.keys() == expected.aux.keys()
   for one, other in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
     assert np.ptp(other, axis=0).max() > 1e-3 * np.abs(other).max()  # the images matter
     np.testing.assert_allclose(one, other, rtol=2e-5)
+
+
+def test_a_training_step_takes_the_port(port, cache):
+  experiment = open_experiment(short('googlenet', **{'model.widths': ''}), cache)
+  experiment = dataclasses.replace(experiment, model=port(experiment.model))
+  config, size = experiment.config, experiment.config.data.image_size
+  batch = {
+    'image': jax.ShapeDtypeStruct((config.batch_size, size, size, 3), np.uint8),
+    'label': jax.ShapeDtypeStruct((config.batch_size,), np.int32),
+  }
+  state, metrics = jax.eval_shape(
+    experiment.train_step(), experiment.abstract_state, batch, experiment.hyper
+  )
+  assert 'conv1_bn' in state.params and 'loss' in metrics
 
 
 @pytest.mark.parametrize(

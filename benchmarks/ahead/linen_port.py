@@ -46,6 +46,16 @@ class LinenGoogLeNet(Network):
     return Outputs(nn.Dense(self.classes, name='classifier')(x.astype(jnp.float32)), aux)
 
 
+def port_of(network: Network) -> LinenGoogLeNet:
+  """The port of a GoogLeNet, with its architecture, classes, heads and dtype."""
+  return LinenGoogLeNet(
+    architecture=network.architecture,
+    classes=network.classes,
+    aux=network.aux,
+    dtype=network.dtype,
+  )
+
+
 class LinenStem(nn.Module):
   """The layers before 3a."""
 

@@ -158,7 +158,7 @@ def _part(case: Case, contestant: str) -> dict[str, Any]:
 
 def _step(case: Case, contestant: str) -> dict[str, Any]:
   """A whole training step; for the port, the port replaces the network."""
-  from linen_port import LinenGoogLeNet
+  from linen_port import port_of
 
   from googlenet_jax.data.split import counted
   from googlenet_jax.models import FAMILIES
@@ -175,9 +175,7 @@ def _step(case: Case, contestant: str) -> dict[str, Any]:
   chips = targets.devices(case.target)
   experiment = open_experiment(config, pathlib.Path(), devices=chips, splits=splits)
   if contestant == 'port':
-    ours = experiment.model
-    port = LinenGoogLeNet(ours.architecture, ours.classes, ours.aux, ours.dtype)
-    experiment = dataclasses.replace(experiment, model=port)
+    experiment = dataclasses.replace(experiment, model=port_of(experiment.model))
   step = compile_step(experiment, 'train', case.target, lambda line: None)
   if step.predicted is None:
     raise UserError(f'{case.network}@{case.target.name}: does not fit: accepted: a smaller batch')

@@ -6,6 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from short_networks import shortened
+from trees import agree
 
 from googlenet_jax.errors import UserError
 from googlenet_jax.models import FAMILIES
@@ -84,11 +85,7 @@ def test_the_whole_batch_is_normalized_as_by_linen(form, dtype, tolerance, image
   found = result(ours, {'train': True}, {'train': False})
   expected = result(theirs, {'use_running_average': False}, {'use_running_average': True})
   assert jax.tree.structure(found) == jax.tree.structure(expected)
-  for one, other in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
-    scale = np.abs(np.asarray(other, np.float32)).max()
-    np.testing.assert_allclose(
-      np.asarray(one, np.float32), np.asarray(other, np.float32), rtol=0, atol=tolerance * scale
-    )
+  agree(found, expected, tolerance)
 
 
 def test_groups_are_as_one_by_one(variables, images):
@@ -103,21 +100,15 @@ def test_groups_are_as_one_by_one(variables, images):
   def over_groups(how, name):
     return jax.tree.map(lambda *leaves: how(leaves), *[part[name] for part in parts])
 
-  def close(found, expected, tolerance=1e-5):
-    for leaf, theirs in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
-      theirs = np.asarray(theirs, np.float64)
-      bound = tolerance * np.abs(theirs).max()
-      np.testing.assert_allclose(np.asarray(leaf, np.float64), theirs, rtol=0, atol=bound)
-
-  close(whole['y'], over_groups(np.concatenate, 'y'))
-  close(whole['stats'], over_groups(lambda leaves: np.mean(leaves, 0), 'stats'))
+  agree(whole['y'], over_groups(np.concatenate, 'y'), 1e-5)
+  agree(whole['stats'], over_groups(lambda leaves: np.mean(leaves, 0), 'stats'), 1e-5)
   of_params, of_images = whole['grads']
   sums = over_groups(lambda leaves: np.sum(leaves, 0), 'grads')[0]
-  close(of_params, sums)
-  close(of_images, over_groups(np.concatenate, 'grads')[1])
+  agree(of_params, sums, 1e-5)
+  agree(of_images, over_groups(np.concatenate, 'grads')[1], 1e-5)
   assert whole['bfloat16'][0].dtype == jnp.bfloat16
   low = over_groups(list, 'bfloat16')
-  close(whole['bfloat16'][0], np.concatenate(low[0]), 2**-7)  # a unit in the last place
+  agree(whole['bfloat16'][0], np.concatenate(low[0]), 2**-7)  # a unit in the last place
   assert whole['bfloat16'][1]['bn']['mean'].dtype == jnp.float32
   # Statistics over all images are different.
   everywhere = alone(variables, images, weights)['y']

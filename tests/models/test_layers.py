@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from jax import lax
 from jax.test_util import check_grads
+from trees import agree
 
 from googlenet_jax.errors import UserError
 from googlenet_jax.models import kernels, layers
@@ -190,14 +191,6 @@ def test_terms_are_bfloat16_and_their_sum_float32():
     slices = found['slices']
     for form in ('rounded', 'matrix'):
       np.testing.assert_allclose(found[form], slices, rtol=2**-6, atol=2**-7 * np.abs(slices).max())
-
-
-def agree(found, expected, tolerance):
-  """Checks that arrays agree up to a share of their largest value."""
-  for one, other in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
-    other = np.asarray(other, np.float64)
-    bound = tolerance * np.abs(other).max()
-    np.testing.assert_allclose(np.asarray(one, np.float64), other, rtol=0, atol=bound)
 
 
 @pytest.mark.parametrize('groups', [None, 4])

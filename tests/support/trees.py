@@ -1,4 +1,4 @@
-"""Trees of a network's variables: shapes, names and random values."""
+"""Trees of a network's variables: shapes, names and random values, and how far two agree."""
 
 import jax
 import jax.numpy as jnp
@@ -51,3 +51,11 @@ def paths(tree):
   return {
     '/'.join(key.key for key in path) for path, _ in jax.tree_util.tree_leaves_with_path(tree)
   }
+
+
+def agree(found, expected, tolerance):
+  """Checks that the arrays of two trees agree, up to a share of each array's largest value."""
+  for one, other in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
+    other = np.asarray(other, np.float64)
+    bound = tolerance * np.abs(other).max()
+    np.testing.assert_allclose(np.asarray(one, np.float64), other, rtol=0, atol=bound)

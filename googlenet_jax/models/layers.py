@@ -95,7 +95,7 @@ def concatenate(
   """
 
   def pooled(x: jax.Array) -> jax.Array:
-    return max_pool(x, pool.window, pool.stride, pool.padding, pool.forms) if pool else x
+    return pool.pooled(x) if pool else x
 
   def finished(end: jax.Array | Unfinished) -> jax.Array:
     if isinstance(end, Unfinished):
@@ -230,6 +230,11 @@ class MaxPool(nn.Module):
 
   def __call__(self, x: jax.Array) -> jax.Array:
     """float[n, h, w, c] -> float[n, h / stride, w / stride, c]."""
+    return self.pooled(x)
+
+  @nn.nowrap
+  def pooled(self, x: jax.Array) -> jax.Array:
+    """The same as a plain function, which may be called inside one that JAX transforms."""
     return max_pool(x, self.window, self.stride, self.padding, self.forms)
 
   @nn.nowrap

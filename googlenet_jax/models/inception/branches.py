@@ -83,6 +83,11 @@ class Branch:
     for letter, conv in zip(_ENDS, self.ends, strict=False):
       yield f'{self.name}_{len(self.convs) + 1}{letter}', conv
 
+  def last(self) -> list[str]:
+    """The names of the convolutions that no other follows: those of the ends, or the last one."""
+    names = [name for name, _ in self.units()]
+    return names[len(self.convs) :] or names[-1:]
+
   def scaled(
     self, module: str, width: Callable[[str, int], int], reduce: Callable[[str, int], int]
   ) -> 'Branch':
@@ -139,21 +144,22 @@ def concatenated(
     float[n, h / stride, w / stride, c_out].
   """
 
-  names = []  # the 1x1 convolutions of `x` itself
-  for branch in branches:
-    units = list(branch.units()) if branch.pool == 'none' else []
-    for name, first in units[:1]:
-      strided = stride > 1 and (len(units) == 1 or not branch.convs)
-      if first.rows == first.columns == 1 and not strided:
-        names.append(name)
+  def stride_of(branch: Branch, name: str) -> int:
+    return stride if name in branch.last() else 1
+
+  names = [  # the 1x1 convolutions of `x` itself
+    name
+    for branch in branches
+    for name, layer in list(branch.units())[:1]
+    if branch.pool == 'none' and layer.rows == layer.columns == stride_of(branch, name) == 1
+  ]
   given = convolved_in_parallel(module, x, names, conv(1, parent=None))
 
-  def unit(name: str, layer: Conv, inputs: jax.Array, ends: bool) -> Any:
-    strides = stride if ends else 1
-    around = 0 if padding == 'valid' and strides > 1 else padding
-    kernel = (layer.rows, layer.columns)
-    made = conv(layer.filters, kernel, strides, padding=around, name=name)
-    finish = not ends or forms.ends == 'before_concat'
+  def unit(branch: Branch, name: str, layer: Conv, inputs: jax.Array) -> Any:
+    own = stride_of(branch, name)
+    around = 0 if padding == 'valid' and own > 1 else padding
+    made = conv(layer.filters, (layer.rows, layer.columns), own, padding=around, name=name)
+    finish = name not in branch.last() or forms.ends == 'before_concat'
     return made(inputs, train, finish=finish, given=given.get(name))
 
   outputs = []
@@ -168,8 +174,8 @@ def concatenated(
         else AvgPool(3, pool_stride, padding, count_padding, name=f'{branch.name}_avg')
       )
       y = pool(y)
-    for i, (name, layer) in enumerate(units[: len(branch.convs)]):
-      y = unit(name, layer, y, i == len(units) - 1)
-    ends = [unit(name, layer, y, True) for name, layer in units[len(branch.convs) :]]
+    for name, layer in units[: len(branch.convs)]:
+      y = unit(branch, name, layer, y)
+    ends = [unit(branch, name, layer, y) for name, layer in units[len(branch.convs) :]]
     outputs.extend(ends or [y])
   return concatenate(outputs, forms)

@@ -46,7 +46,7 @@ def normalize(
   Args:
     x: float[n, h, w, c].
     mean: float[c], or float[groups, c] for groups of consecutive images.
-    factor: of the same shape.
+    factor: an array shaped like `mean`.
     bias: float[c].
     forms: how sums are computed in the gradient.
 

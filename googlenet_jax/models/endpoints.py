@@ -4,6 +4,7 @@ import functools
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+import flax
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -13,6 +14,7 @@ from jax.extend import core
 from googlenet_jax.errors import UserError
 from googlenet_jax.models.family import Network
 from googlenet_jax.models.kernels import PLAIN
+from googlenet_jax.models.layers import SHAPES_ONLY
 
 
 def abstract_images(image_size: int, batch: int = 1) -> jax.ShapeDtypeStruct:
@@ -62,9 +64,13 @@ def traced(model: nn.Module, image_size: int) -> Traced:
     found[place] = Call(context.module.path, context.module.clone(), *shapes)
     return output
 
+  @functools.partial(flax.core.init, flags={SHAPES_ONLY: True})
+  def initialize(scope: flax.core.Scope, images: jax.Array) -> Any:
+    return plain.clone(parent=scope)(images)
+
   # Labels operations with the names of modules, even where FLAX_PROFILE is off.
   with nn.intercept_methods(note), nn.override_named_call(True):
-    computation, (_, variables) = jax.make_jaxpr(plain.init_with_output, return_shape=True)(
+    computation, (_, variables) = jax.make_jaxpr(initialize, return_shape=True)(
       jax.random.key(0), abstract_images(image_size)
     )
   return Traced(variables, tuple(found), computation)

@@ -41,6 +41,9 @@ KERNEL_INITIALIZERS: dict[str, nn.initializers.Initializer] = {
   'normal': nn.initializers.normal(stddev=0.01),
 }
 
+SHAPES_ONLY = 'shapes_only'
+"""A flag of Flax's scopes: the initial values do not matter, so they may all be zero."""
+
 
 @dataclasses.dataclass(frozen=True)
 class BatchNorm:
@@ -191,7 +194,7 @@ class ConvUnit(nn.Module):
   @nn.nowrap
   def _convolve(self, x: jax.Array) -> jax.Array:
     shape = (*self.sides, x.shape[-1] // self.groups, self.features)
-    kernel = self.param('kernel', KERNEL_INITIALIZERS[self.kernel_init], shape, jnp.float32)
+    kernel = _kernel(self, shape)
     return lax.conv_general_dilated(
       x.astype(self.dtype),
       kernel.astype(self.dtype),
@@ -306,9 +309,7 @@ class FullyConnected(nn.Module):
   @nn.compact
   def __call__(self, x: jax.Array) -> jax.Array:
     """float[n, c] -> `dtype`[n, features]."""
-    kernel = self.param(
-      'kernel', KERNEL_INITIALIZERS[self.kernel_init], (x.shape[-1], self.features), jnp.float32
-    )
+    kernel = _kernel(self, (x.shape[-1], self.features))
     bias = self.param(
       'bias', nn.initializers.constant(self.bias_init), (self.features,), jnp.float32
     )
@@ -384,7 +385,18 @@ class MapClassifier(nn.Module):
 
 def _linear(module: nn.Module, x: jax.Array) -> jax.Array:
   """A classifier's linear map, with parameters created in `module`: float32[..., classes]."""
-  init = KERNEL_INITIALIZERS[module.kernel_init]
-  kernel = module.param('kernel', init, (x.shape[-1], module.classes), jnp.float32)
+  kernel = _kernel(module, (x.shape[-1], module.classes))
   bias = module.param('bias', nn.initializers.zeros_init(), (module.classes,), jnp.float32)
   return x.astype(jnp.float32) @ kernel + bias
+
+
+def _kernel(module: nn.Module, shape: tuple[int, ...]) -> jax.Array:
+  """The parameter `kernel` of a module, float32, initialized as its `kernel_init` says.
+
+  Flax also traces an initializer to check the shape of a parameter that exists. Zeros, which are
+  traced much faster than random numbers, serve as well for that.
+  """
+  assert module.scope is not None  # as in every module that is being initialized or applied
+  shape_only = module.has_variable('params', 'kernel') or module.scope.get_flag(SHAPES_ONLY, False)
+  initializer = nn.initializers.zeros if shape_only else KERNEL_INITIALIZERS[module.kernel_init]
+  return module.param('kernel', initializer, shape, jnp.float32)

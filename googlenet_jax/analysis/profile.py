@@ -88,7 +88,7 @@ def read(folder: pathlib.Path) -> Profile:
     )
   found = sorted(folder.glob('plugins/profile/*/*.xplane.pb'))
   if not found:
-    raise UserError(f'{folder}: holds no trace (plugins/profile/*/*.xplane.pb)')
+    raise UserError(f'{folder}: no trace in it (plugins/profile/*/*.xplane.pb)')
   try:
     record = json.loads((folder / RECORD).read_text())
     data = reader.from_file(str(found[-1]))
@@ -146,7 +146,7 @@ def _operation(
 
 def _profile(trace: pathlib.Path, record: Mapping[str, Any], events: _Events) -> Profile:
   if not events.steps or not events.operations:
-    raise ValueError('it holds no step, or no operation of one')
+    raise ValueError('it contains no step, or no operation of one')
   window = Span(min(s.start for s in events.steps), max(s.end for s in events.steps))
   spans = [span for line in events.operations for span, *_ in line]
   window = Span(window.start, max(window.end, *(span.end for span in spans)))

@@ -175,7 +175,7 @@ def export_one(
   workdirs, files = ([path] if path else [] for path in (workdir, weights))
   predictors = open_predictors(workdirs, files, cache_dir, parameters)
   if len(predictors) > 1:
-    raise UserError(f'{len(predictors)} networks match; accepted: one, a file holds one')
+    raise UserError(f'{len(predictors)} networks match; accepted: one per file')
   return export(predictors[0].bundle, out, preprocessing=preprocessing, batch=batch_size)
 
 

@@ -194,7 +194,7 @@ def _checked(arrays: dict[str, np.ndarray], path: pathlib.Path) -> Predictions:
 def _read(path: pathlib.Path) -> dict[str, np.ndarray]:
   """All arrays in a file; their stored and declared sizes are compared before any is read."""
   if path.exists() and not path.is_file():  # reading a pipe could block forever
-    raise UserError(f'{path}: is no file')
+    raise UserError(f'{path}: not a regular file')
   size = path.stat().st_size
   with zipfile.ZipFile(path) as archive:
     held = {entry.filename.removesuffix('.npy'): entry for entry in archive.infolist()}
@@ -219,10 +219,10 @@ def _read_array(stream: Any, size: int, kind: str, axes: int, where: str) -> np.
     raise ValueError(f'npy version {version}')
   shape, fortran, dtype = readers[version](stream)
   if dtype.kind != kind or len(shape) != axes or fortran:
-    raise UserError(f'{where}: {dtype}{list(shape)} is not what it holds')
+    raise UserError(f'{where}: unexpected type or shape {dtype}{list(shape)}')
   if math.prod(shape) * dtype.itemsize != size - stream.tell():
-    raise UserError(f'{where}: {dtype}{list(shape)} is not the size that is stored')
+    raise UserError(f'{where}: {dtype}{list(shape)} does not match the stored size')
   array = np.frombuffer(stream.read(), dtype).reshape(shape)
   if kind == 'U' and array.size and array.reshape(-1).view(np.uint32).max() > sys.maxunicode:
-    raise UserError(f'{where}: holds no text')
+    raise UserError(f'{where}: not valid text')
   return array

@@ -52,7 +52,7 @@ class BatchNormalization(nn.Module):
     spans = self.axis_name is not None and self.group and self.group % images == 0
     if train and self.group and images % self.group and not spans:
       raise UserError(
-        f'model.batch_norm_group={self.group}: the {images} images here make no whole groups'
+        f'model.batch_norm_group={self.group}: the {images} images here do not divide into groups'
       )
     running = (
       self.variable('batch_stats', 'mean', jnp.zeros, channels, jnp.float32),

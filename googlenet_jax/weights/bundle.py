@@ -207,7 +207,7 @@ def understand(where: str, text: str) -> Description:
   try:
     described = json.loads(text)
   except (ValueError, RecursionError) as error:
-    raise UserError(f'{where}: {KEY!r} in its metadata is no JSON') from error
+    raise UserError(f'{where}: {KEY!r} in its metadata is not JSON') from error
   try:
     return _check(described)
   except UserError as error:

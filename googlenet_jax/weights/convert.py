@@ -246,7 +246,7 @@ def _identify(
     value = told.get(knob, usual)
     if value is None:
       others = '|'.join(name for name in FAMILIES if name != dialect.family)
-      hint = '' if 'family' in told else f' (--family={others} if it is no {dialect.family})'
+      hint = '' if 'family' in told else f' (--family={others} if it is not {dialect.family})'
       raise UserError(
         f'{path}: says nothing of its {knob}; accepted: --{knob}={"|".join(table)}{hint}'
       )

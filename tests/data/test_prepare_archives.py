@@ -198,8 +198,8 @@ def test_an_archive_cut_anywhere_is_refused(archives, tmp_path):
   ('content', 'message'),
   [
     (b'\x1f\x8b' + bytes(600), 'not a whole, uncompressed tar archive'),
-    (tar({'a/b.JPEG': b'x'}), 'holds a/b.JPEG; accepted: one tar per class'),
-    (tar({}), 'holds nothing'),
+    (tar({'a/b.JPEG': b'x'}), 'contains a/b.JPEG; accepted: one tar per class'),
+    (tar({}), 'contains nothing'),
     (tar({'a.tar': b''}), 'a.tar: empty'),
     (
       tar({'a.tar': b'x' * 2000}),

@@ -44,7 +44,7 @@ HOSTILE = {
   'flax time': (files.flax({'params': {'a': b'\xd6\xff' + bytes(4)}}), NO_ARRAY),
   'flax scalar': (files.flax({'params': {'a': files.flax_extension(3, b'')}}), NO_ARRAY),
   'flax key of a number': (b'\x82\xa1a\xc0\x01\xc0', 'no Flax checkpoint'),
-  'flax key of bytes': (b'\x82\xa1a\xc0\xc4\x01b\xc0', 'keys are no names'),
+  'flax key of bytes': (b'\x82\xa1a\xc0\xc4\x01b\xc0', 'key that is not a string'),
   'flax name of no text': (b'\x81\xa3a\xff\xfe\xc0', 'no Flax checkpoint'),
   'flax name twice': (b'\x82\xa1a\xc0\xa1a\xc0', 'the same name twice'),
   'flax name in two ways': (

@@ -208,7 +208,7 @@ def test_bare_arrays_of_another_family_are_for_images_of_the_variants_size(tmp_p
   found = read(tmp_path / 'bare.npz', family='resnet', **told).bundle
   assert found.model == model and found.preprocessing == bundle.preprocessing
   assert equal(found, bundle)
-  with pytest.raises(UserError, match=r'\(--family=.*resnet.* if it is no googlenet\)'):
+  with pytest.raises(UserError, match=r'\(--family=.*resnet.* if it is not googlenet\)'):
     read(tmp_path / 'bare.npz')
 
 

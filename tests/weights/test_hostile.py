@@ -121,7 +121,7 @@ HOSTILE = {
   'legacy pth of nested tuples': (files.LEGACY + b'\x80\x02' + nested_tuples() + b'.N.', 'version'),
   'big-endian legacy pth': (files.legacy_pth({}, little_endian=False), 'big-endian machine'),
   'system in a legacy pth': (legacy(pickle.dumps(System(), 2)[2:-1]), 'asks for (posix|nt) system'),
-  'no tensors in a legacy pth': (legacy(b'}X\x01\x00\x00\x00aK\x01s'), "entry 'a' is no tensor"),
+  'no tensors in a legacy pth': (legacy(b'}X\x01\x00\x00\x00aK\x01s'), "entry 'a' is not a tensor"),
   'legacy pth of other storages': (
     files.legacy_pth({'a': np.ones(2, np.float32)}, keys=['1']), 'its list of storages',
   ),
@@ -134,10 +134,10 @@ HOSTILE = {
   'memo of 2**31': (pickled(b'}r\xff\xff\xff\x7f'), 'tensors of no network'),
   'truncated pickle': (pickled(b'X\xff\xff\xff\x7fab'), 'pickle is damaged'),
   'binary of 2**60': (pickled(b'\x8e' + struct.pack('<Q', 2**60)), 'pickle is damaged'),
-  'nested tuples as keys': (pickled(b'}' + nested_tuples() + b'Ns'), 'keys are no names'),
-  'nested tuples': (pickled(nested_tuples()), 'it holds one tuple'),
-  'marks': (pickled(b'(' * 200_000 + b't' * 200_000), 'it holds one tuple'),
-  'no tensors': (pickled(b'}X\x01\x00\x00\x00aK\x01s'), "entry 'a' is no tensor"),
+  'nested tuples as keys': (pickled(b'}' + nested_tuples() + b'Ns'), 'key that is not a string'),
+  'nested tuples': (pickled(nested_tuples()), 'it contains one tuple'),
+  'marks': (pickled(b'(' * 200_000 + b't' * 200_000), 'it contains one tuple'),
+  'no tensors': (pickled(b'}X\x01\x00\x00\x00aK\x01s'), "entry 'a' is not a tensor"),
   'large pickle': (pickled(b'0' * 2**20), 'at most'),
   'zip without end': (files.archive({'a.npy': b'x'})[:-30], 'truncated zip'),
   'zip directory': (zip_with_a_huge_directory(), 'zip directory of 2,147,483,648 bytes'),
@@ -190,7 +190,7 @@ HOSTILE = {
   'description of another kind': (
     files.safetensors(
       json.dumps({'__metadata__': {KEY: '[' * 10**5}, 'params/x': tensor([1])}), bytes(4)
-    ), 'is no JSON',
+    ), 'is not JSON',
   ),
   **hostile_flax.HOSTILE,
 }  # fmt: skip
@@ -237,7 +237,7 @@ def test_a_pipe_and_a_device_keep_nobody_waiting(tmp_path, capsys, command):
   try:
     for name in ('pipe', 'device'):
       assert main(command.format(tmp_path / name).split()) == 1
-      assert f'{name}: is no file' in capsys.readouterr().err
+      assert f'{name}: not a regular file' in capsys.readouterr().err
   finally:
     signal.alarm(0)
     signal.signal(signal.SIGALRM, before)

@@ -41,7 +41,7 @@ def _claims(audit: Any) -> tuple[Claim, ...]:
 
 _RELU = (
   'the last 1x1 convolution has a ReLU before the average, so that no logit is negative; with it '
-  'the classifier is no linear layer on averaged maps'
+  'the classifier is not a linear layer on averaged maps'
 )
 
 PAPER = Paper(

@@ -45,7 +45,7 @@ def list_archives(folder: pathlib.Path) -> Listing:
   archives = {pathlib.PurePosixPath(entry.name): entry for entry in entries(train)}
   other = next((name for name in archives if name.suffix != '.tar'), None)
   if other or not archives:
-    raise UserError(f'{train}: holds {other or "nothing"}; accepted: one tar per class')
+    raise UserError(f'{train}: contains {other or "nothing"}; accepted: one tar per class')
   synsets = {name.stem: entry for name, entry in sorted(archives.items(), key=_stem)}
   if len(synsets) < len(archives):
     raise UserError(f'{train}: {len(archives)} archives for {len(synsets)} classes')

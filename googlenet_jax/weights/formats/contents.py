@@ -76,7 +76,7 @@ def file_size(path: pathlib.Path) -> int:
   """The size of a file in bytes; raises UserError if it is not a file."""
   try:
     if not path.is_file():
-      raise UserError(f'{path}: {"is no file" if path.exists() else "no such file"}')
+      raise UserError(f'{path}: {"not a regular file" if path.exists() else "no such file"}')
     return path.stat().st_size
   except OSError as error:
     raise UserError(f'{path}: cannot be read: {error.strerror}') from error

@@ -72,7 +72,7 @@ def _tree(path: pathlib.Path) -> Any:
       raise UserError(f'{path}: more than the {MAX_TENSORS:,} tensors accepted')
     names = [name for name, _ in pairs]
     if not all(isinstance(name, str) for name in names):
-      raise UserError(f'{path}: a map whose keys are no names')
+      raise UserError(f'{path}: a map with a key that is not a string')
     if len(set(names)) < len(names):
       raise UserError(f'{path}: a map with the same name twice')
     return dict(pairs)

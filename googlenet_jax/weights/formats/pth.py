@@ -135,10 +135,10 @@ def interpret(stream: IO[bytes]) -> Any:
 def state_dict(state: Any) -> dict[str, Tensor]:
   """Returns an object from a pickle; raises RefusedError unless it contains tensors by name."""
   if not isinstance(state, dict):
-    raise RefusedError(f'it holds one {type(state).__name__.strip("_").lower()}')
+    raise RefusedError(f'it contains one {type(state).__name__.strip("_").lower()}')
   for name, value in state.items():
     if not isinstance(value, Tensor):
-      raise RefusedError(f'its entry {name[:80]!r} is no tensor')
+      raise RefusedError(f'its entry {name[:80]!r} is not a tensor')
   return state
 
 
@@ -157,7 +157,7 @@ def _interpret(stream: IO[bytes]) -> Any:
   def set_items(values: list[Any]) -> None:
     for key, value in zip(values[::2], values[1::2], strict=True):
       if not isinstance(key, str):  # hashing deeply nested tuples can take forever
-        raise RefusedError('it has a dictionary whose keys are no names')
+        raise RefusedError('it has a dictionary with a key that is not a string')
       stack[-1][key] = value
 
   for opcode, argument, _ in pickletools.genops(stream):

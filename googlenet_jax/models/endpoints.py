@@ -37,7 +37,8 @@ class Traced(NamedTuple):
   Attributes:
     variables: shapes and dtypes of the network's variables.
     calls: the calls to all modules, in the order in which they start.
-    computation: all operations, labeled with module names; its last input is the image.
+    computation: all operations, labeled with module names; its last input is the image. Kernels
+      are zero in it, because tracing random initial values would take more than half of the time.
   """
 
   variables: dict[str, Any]
@@ -45,7 +46,7 @@ class Traced(NamedTuple):
   computation: core.ClosedJaxpr
 
 
-@functools.lru_cache(maxsize=64)  # tracing takes a second or more, and every figure needs it
+@functools.lru_cache(maxsize=64)  # tracing takes up to a second, and every figure needs it
 def traced(model: nn.Module, image_size: int) -> Traced:
   """Traces a network, once for all uses of its structure; nothing is computed.
 

@@ -15,10 +15,12 @@ from googlenet_jax.models import (
   CLASSIFIER,
   FAMILIES,
   PREFIX,
+  abstract_images,
   build,
   endpoints,
   family_of,
   top_layers,
+  traced,
   without_heads,
 )
 from googlenet_jax.models.layers import LocalResponseNorm, MaxPool
@@ -84,6 +86,17 @@ def test_layers_go_from_the_first_convolution_to_the_classifier(name):
   layers = top_layers(model, default_size(name, smallest(name)))
   first = FAMILIES[name].first_convolution(model.architecture)
   assert (layers[0].name, layers[-1].name) == (first, CLASSIFIER)
+
+
+@pytest.mark.parametrize('name', FAMILIES)
+def test_tracing_for_shapes_draws_no_random_numbers(name):
+  found = traced(build(name, smallest(name)), default_size(name, smallest(name)))
+  assert 'random_bits' not in str(found.computation)
+
+
+def test_initializing_draws_random_numbers():
+  init = jax.make_jaxpr(build('alexnet', smallest('alexnet')).init)
+  assert 'random_bits' in str(init(jax.random.key(0), abstract_images(32)))
 
 
 @pytest.mark.parametrize('name', FAMILIES)

@@ -19,7 +19,7 @@ from googlenet_jax.models.kernels.pooling import (
   max_pool,
   pool_padding,
 )
-from googlenet_jax.models.kernels.sums import add_bias, channel_moments, normalize
+from googlenet_jax.models.kernels.sums import add_bias, channel_moments, normalize, stored
 
 __all__ = [
   'BY_PLATFORM',
@@ -38,4 +38,5 @@ __all__ = [
   'normalize',
   'parallel_convolutions',
   'pool_padding',
+  'stored',
 ]

@@ -16,6 +16,7 @@ PARTS: dict[str, tuple[str, ...]] = {
   'parallel': ('apart', 'joined'),
   'ends': ('before_concat', 'behind_concat'),
   'sums': ('reduce', 'apart', 'product'),
+  'normalized': ('fused', 'stored'),
 }
 """The forms of each part; docs/hardware.md has measurements or predictions of which is best."""
 
@@ -30,6 +31,7 @@ class Forms:
   parallel: str = AUTO
   ends: str = AUTO
   sums: str = AUTO
+  normalized: str = AUTO
 
   def on(self, platform: str) -> 'Forms':
     """The forms on one platform, which `auto` then need not find out when a program is lowered."""
@@ -48,6 +50,7 @@ PLAIN = Forms(
   parallel='apart',
   ends='before_concat',
   sums='reduce',
+  normalized='fused',
 )
 """Each part computed by its definition; multiply-adds are counted in these forms."""
 
@@ -59,6 +62,7 @@ PREFERRED: dict[str, Forms] = {
     parallel='apart',
     ends='before_concat',
     sums='product',
+    normalized='fused',
   ),
   'gpu': Forms(
     max_pool='index',
@@ -67,6 +71,7 @@ PREFERRED: dict[str, Forms] = {
     parallel='joined',
     ends='before_concat',
     sums='reduce',
+    normalized='fused',
   ),
   'tpu': Forms(
     max_pool='window',
@@ -75,6 +80,7 @@ PREFERRED: dict[str, Forms] = {
     parallel='joined',
     ends='behind_concat',
     sums='apart',
+    normalized='stored',
   ),
 }
 """The best forms on each platform; all other platforms use those of GPUs."""

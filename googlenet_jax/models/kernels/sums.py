@@ -74,6 +74,18 @@ def normalize(
   return affine(_grouped(x, groups), mean, factor, bias).reshape(x.shape)
 
 
+def stored(x: jax.Array, forms: Forms = BY_PLATFORM) -> jax.Array:
+  """Returns a normalized map as the next convolution should read it.
+
+  Args:
+    x: an array.
+    forms: `fused` lets the compiler normalize the map wherever it is read; `stored` makes it store
+      the normalized map first. A TPU's compiler otherwise computes each value again for every block
+      of outputs of a convolution larger than 1x1.
+  """
+  return compute(forms, 'normalized', {'fused': lambda x: x, 'stored': lax.optimization_barrier}, x)
+
+
 def add_bias(x: jax.Array, bias: jax.Array, forms: Forms = BY_PLATFORM) -> jax.Array:
   """Adds a value to each channel: float[n, h, w, c] and float[c] -> float[n, h, w, c]."""
 

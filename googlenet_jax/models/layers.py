@@ -26,7 +26,6 @@ from googlenet_jax.models.kernels import (
   max_pool,
   parallel_convolutions,
   pool_padding,
-  stored,
 )
 
 DTYPES = {'float32': jnp.float32, 'bfloat16': jnp.bfloat16}
@@ -196,11 +195,8 @@ class ConvUnit(nn.Module):
   def _convolve(self, x: jax.Array) -> jax.Array:
     shape = (*self.sides, x.shape[-1] // self.groups, self.features)
     kernel = _kernel(self, shape)
-    x = x.astype(self.dtype)
-    if self.batch_norm and max(self.sides) > 1 and x.shape[-1] > 3:  # 3 channels are the images
-      x = stored(x, self.forms)
     return lax.conv_general_dilated(
-      x,
+      x.astype(self.dtype),
       kernel.astype(self.dtype),
       window_strides=(self.stride, self.stride),
       padding='SAME' if self.padding == 'same' else [self._around(side) for side in self.sides],

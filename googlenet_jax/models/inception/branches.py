@@ -12,7 +12,7 @@ import flax.linen as nn
 import jax
 
 from googlenet_jax.errors import UserError
-from googlenet_jax.models.kernels import BY_PLATFORM, Forms, Padding
+from googlenet_jax.models.kernels import BY_PLATFORM, Forms, Padding, stored
 from googlenet_jax.models.layers import (
   AvgPool,
   BatchNorm,
@@ -153,11 +153,14 @@ def concatenated(
     for name, layer in list(branch.units())[:1]
     if branch.pool == 'none' and layer.rows == layer.columns == stride_of(branch, name) == 1
   ]
-  given = convolved_in_parallel(module, x, names, conv(1, parent=None))
+  example = conv(1, parent=None)
+  given = convolved_in_parallel(module, x, names, example)
 
   def unit(branch: Branch, name: str, layer: Conv, inputs: jax.Array) -> Any:
     own = stride_of(branch, name)
     around = 0 if padding == 'valid' and own > 1 else padding
+    if example.batch_norm and layer.rows * layer.columns > 1:
+      inputs = stored(inputs, forms)
     made = conv(layer.filters, (layer.rows, layer.columns), own, padding=around, name=name)
     finish = name not in branch.last() or forms.ends == 'before_concat'
     return made(inputs, train, finish=finish, given=given.get(name))

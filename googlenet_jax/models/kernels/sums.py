@@ -75,13 +75,13 @@ def normalize(
 
 
 def stored(x: jax.Array, forms: Forms = BY_PLATFORM) -> jax.Array:
-  """Returns a normalized map as the next convolution should read it.
+  """Returns a normalized map for a convolution larger than 1x1 in an Inception module.
 
   Args:
     x: an array.
     forms: `fused` lets the compiler normalize the map wherever it is read; `stored` makes it store
       the normalized map first. A TPU's compiler otherwise computes each value again for every block
-      of outputs of a convolution larger than 1x1.
+      of the convolution's outputs.
   """
   return compute(forms, 'normalized', {'fused': lambda x: x, 'stored': lax.optimization_barrier}, x)
 

@@ -15,6 +15,12 @@ def plot(metrics: pathlib.Path, out: pathlib.Path) -> bool:
     return False
   lines = read_metrics(metrics)
 
+  class Plain(LogFormatter):
+    """Labels like 0.5 and 20: typesetting powers of ten would take half of the time of a plot."""
+
+    def __call__(self, x: float, pos: int | None = None) -> str:
+      return f'{x:g}' if super().__call__(x, pos) else ''
+
   def series(name: str) -> tuple[list[float], list[float]]:
     points = [(line['step'], line[name]) for line in lines if name in line]
     return [step for step, _ in points], [value for _, value in points]
@@ -38,13 +44,15 @@ def plot(metrics: pathlib.Path, out: pathlib.Path) -> bool:
     steps, values = series(name)
     percent = [100 * value for value in values]
     errors.plot(steps, percent, label=label or 'main', color=f'C{index}', marker='.')
-  errors.set(xlabel='step', ylabel='top-1 error (%)', yscale='symlog', title='Test images')
+  lowest = min((value for line in errors.lines for value in line.get_ydata()), default=0)
+  scale = 'linear' if lowest > 5 else 'symlog'  # errors near 0 need a finer scale than others
+  errors.set(xlabel='step', ylabel='top-1 error (%)', yscale=scale, title='Test images')
   errors.set_ylim(bottom=0)
   for axes in (losses, errors):
     axes.grid(alpha=0.3)
-    # Labels like 0.5 and 20: typesetting powers of ten would take half of the time of a plot.
-    axes.yaxis.set_major_formatter(LogFormatter())
-    axes.yaxis.set_minor_formatter(LogFormatter(minor_thresholds=(2, 0.5)))
+    if axes.get_yscale() != 'linear':
+      axes.yaxis.set_major_formatter(Plain())
+      axes.yaxis.set_minor_formatter(Plain(minor_thresholds=(2, 0.5)))
     axes.legend()
   temporary = out.with_suffix('.tmp.png')
   figure.savefig(temporary, dpi=120)

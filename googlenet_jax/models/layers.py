@@ -26,6 +26,7 @@ from googlenet_jax.models.kernels import (
   max_pool,
   parallel_convolutions,
   pool_padding,
+  stored,
 )
 
 DTYPES = {'float32': jnp.float32, 'bfloat16': jnp.bfloat16}
@@ -85,6 +86,11 @@ def convolved_in_parallel(
   kernels = [params[name]['kernel'].astype(unit.dtype) for name in names]
   outputs = parallel_convolutions(x.astype(unit.dtype), kernels, unit.forms)
   return dict(zip(names, outputs, strict=True))
+
+
+def as_read(x: jax.Array, unit: 'ConvUnit') -> jax.Array:
+  """A map [n, h, w, c] as a unit of an Inception module reads it; see `kernels.stored`."""
+  return stored(x, unit.forms) if unit.batch_norm and max(unit.sides) > 1 else x
 
 
 def concatenate(

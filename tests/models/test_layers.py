@@ -16,10 +16,9 @@ from trees import agree
 
 from googlenet_jax.errors import UserError
 from googlenet_jax.models import kernels, layers
-from googlenet_jax.models.googlenet.inception import Inception, Widths
 from googlenet_jax.models.kernels import LRN, PREFERRED, Forms, forms_by
 from googlenet_jax.models.kernels.forms import PARTS
-from googlenet_jax.models.layers import BatchNorm, ConvUnit, MaxPool
+from googlenet_jax.models.layers import BatchNorm, ConvUnit
 
 # An odd and an even side for each window, and a side shorter than a window of 3.
 POOLS = [
@@ -263,21 +262,6 @@ def test_the_platform_chooses_unless_it_is_told():
   assert not summed(Forms(), 'tpu') and not summed(Forms(), 'cuda')
 
 
-@pytest.mark.parametrize('batch_norm', [None, BatchNorm()])
-def test_a_tpu_stores_what_a_modules_large_convolutions_read(batch_norm):
-  conv = functools.partial(ConvUnit, batch_norm=batch_norm)
-  module = Inception(Widths(3, 2, 4, 2, 3, 3), conv)
-  x = jnp.ones((1, 4, 4, 3))
-  variables = jax.eval_shape(module.init, jax.random.key(0), x)
-
-  def barriers(platform):
-    lowered = jax.jit(module.apply).trace(variables, x).lower(lowering_platforms=(platform,))
-    return lowered.as_text().count('optimization_barrier')
-
-  assert barriers('tpu') == (2 if batch_norm else 0)
-  assert barriers('cpu') == barriers('cuda') == 0
-
-
 def test_on_one_platform_nothing_is_left_to_choose():
   assert Forms().on('tpu') == PREFERRED['tpu']
   assert Forms().on('rocm') == Forms().on('gpu') == PREFERRED['gpu']
@@ -457,45 +441,3 @@ def test_kernel_initializer(name, kernel, inputs, groups):
   assert abs(values.mean()) < 4 * deviation / math.sqrt(count)
   # The relative error of a sample's deviation is below 1 / sqrt(2 n) for both shapes.
   assert abs(values.std() / deviation - 1) < 4 / math.sqrt(2 * count)
-
-
-@pytest.mark.parametrize(
-  ('pool_proj', 'batch_norm', 'joined'),
-  [(4, None, True), (None, None, False), (4, BatchNorm(), False)],
-  ids=['biases', 'a pool at the end', 'batch norm'],
-)
-@pytest.mark.parametrize('pool', [None, MaxPool(3, 2, parent=None)], ids=['', 'pooled'])
-def test_biases_and_relu_of_branches_before_and_behind_their_concatenation(
-  pool_proj, batch_norm, joined, pool
-):
-  """Outputs, gradients and captured outputs agree; only biases alone are moved.
-
-  The same for the 1x1 convolutions of the input, with gradients apart and joined.
-  """
-  modules = {}
-  for form, parallel in zip(PARTS['ends'], PARTS['parallel'], strict=True):
-    forms = Forms(ends=form, parallel=parallel, sums='reduce')
-    conv = functools.partial(ConvUnit, forms=forms, batch_norm=batch_norm)
-    modules[form] = Inception(Widths(3, 2, 4, 2, 3, pool_proj), conv, forms=forms)
-  rng = np.random.default_rng(0)
-  x = jnp.asarray(rng.normal(size=(2, 6, 5, 3)), jnp.float32)
-  shapes = jax.eval_shape(modules['before_concat'].init, jax.random.key(0), x)
-  variables = jax.tree.map(lambda leaf: jnp.asarray(rng.normal(size=leaf.shape)) ** 2, shapes)
-
-  def outputs(form, params, x, capture=False):
-    rest = {name: tree for name, tree in variables.items() if name != 'params'}
-    module = modules[form]
-    return module.apply({'params': params, **rest}, x, pool=pool, capture_intermediates=capture)
-
-  found = {}
-  for form in PARTS['ends']:
-    y, pull = jax.vjp(functools.partial(outputs, form), variables['params'], x - 1)
-    captured = outputs(form, variables['params'], x - 1, capture=True)[1]
-    found[form] = y, pull(jnp.sin(jnp.arange(y.size)).reshape(y.shape)), captured
-  jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-5), *found.values())
-  lowered = [
-    jax.jit(functools.partial(outputs, form)).lower(variables['params'], x).as_text()
-    for form in PARTS['ends']
-  ]
-  before, behind = (text.count('call @relu') for text in lowered)
-  assert before - behind == (3 if joined else 0)

@@ -7,8 +7,14 @@ from typing import Any
 import flax.linen as nn
 import jax
 
-from googlenet_jax.models.kernels import BY_PLATFORM, Forms, Padding, max_pool, stored
-from googlenet_jax.models.layers import ConvUnit, MaxPool, concatenate, convolved_in_parallel
+from googlenet_jax.models.kernels import BY_PLATFORM, Forms, Padding, max_pool
+from googlenet_jax.models.layers import (
+  ConvUnit,
+  MaxPool,
+  as_read,
+  concatenate,
+  convolved_in_parallel,
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,8 +74,7 @@ class Inception(nn.Module):
     """float[n, h, w, c_in] -> float[n, h, w, c_out], or smaller by a max pool that follows."""
     widths, count = self.widths, self.large_convolutions
     names = [name for name in ('conv1x1', *REDUCTIONS) if getattr(widths, name) is not None]
-    example = self.conv(1, parent=None)
-    given = convolved_in_parallel(self, x, names, example)
+    given = convolved_in_parallel(self, x, names, self.conv(1, parent=None))
     alone = self.forms.ends == 'before_concat' and pool is None  # nothing else finishes a branch
 
     def unit(
@@ -77,10 +82,8 @@ class Inception(nn.Module):
     ) -> Any:
       if width is None:
         return inputs
-      if kernel > 1 and example.batch_norm:
-        inputs = stored(inputs, self.forms)
       module = self.conv(width, kernel, name=name)
-      return module(inputs, train, finish=finish, given=given.get(name))
+      return module(as_read(inputs, module), train, finish=finish, given=given.get(name))
 
     branch_1x1 = unit('conv1x1', widths.conv1x1, x, finish=alone)
     reduced = unit('reduce_3x3', widths.reduce_3x3, x)

@@ -12,12 +12,13 @@ import flax.linen as nn
 import jax
 
 from googlenet_jax.errors import UserError
-from googlenet_jax.models.kernels import BY_PLATFORM, Forms, Padding, stored
+from googlenet_jax.models.kernels import BY_PLATFORM, Forms, Padding
 from googlenet_jax.models.layers import (
   AvgPool,
   BatchNorm,
   ConvUnit,
   MaxPool,
+  as_read,
   concatenate,
   convolved_in_parallel,
 )
@@ -153,17 +154,14 @@ def concatenated(
     for name, layer in list(branch.units())[:1]
     if branch.pool == 'none' and layer.rows == layer.columns == stride_of(branch, name) == 1
   ]
-  example = conv(1, parent=None)
-  given = convolved_in_parallel(module, x, names, example)
+  given = convolved_in_parallel(module, x, names, conv(1, parent=None))
 
   def unit(branch: Branch, name: str, layer: Conv, inputs: jax.Array) -> Any:
     own = stride_of(branch, name)
     around = 0 if padding == 'valid' and own > 1 else padding
-    if example.batch_norm and layer.rows * layer.columns > 1:
-      inputs = stored(inputs, forms)
     made = conv(layer.filters, (layer.rows, layer.columns), own, padding=around, name=name)
     finish = name not in branch.last() or forms.ends == 'before_concat'
-    return made(inputs, train, finish=finish, given=given.get(name))
+    return made(as_read(inputs, made), train, finish=finish, given=given.get(name))
 
   outputs = []
   for branch in branches:

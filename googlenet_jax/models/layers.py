@@ -27,6 +27,7 @@ from googlenet_jax.models.kernels import (
   parallel_convolutions,
   pool_padding,
   stored,
+  stored_relu,
 )
 
 DTYPES = {'float32': jnp.float32, 'bfloat16': jnp.bfloat16}
@@ -88,9 +89,14 @@ def convolved_in_parallel(
   return dict(zip(names, outputs, strict=True))
 
 
-def as_read(x: jax.Array, unit: 'ConvUnit') -> jax.Array:
-  """A map [n, h, w, c] as a unit of an Inception module reads it; see `kernels.stored`."""
-  return stored(x, unit.forms) if unit.batch_norm and max(unit.sides) > 1 else x
+def as_read(x: jax.Array, unit: 'ConvUnit', train: bool) -> jax.Array:
+  """A map [n, h, w, c] as a unit of an Inception module reads it; see `kernels.stored`.
+
+  A training step stores the map that a bias and a ReLU are applied to, and is slower if it also
+  stores their result.
+  """
+  worth_storing = max(unit.sides) > 1 and (unit.batch_norm or not train)
+  return stored(x, unit.forms) if worth_storing else x
 
 
 def concatenate(
@@ -116,7 +122,7 @@ def concatenate(
 
   def behind(ends: list[Unfinished]) -> jax.Array:
     x = jnp.concatenate([pooled(end.x) for end in ends], axis=-1)
-    return nn.relu(add_bias(x, jnp.concatenate([end.bias for end in ends]), forms))
+    return stored_relu(add_bias(x, jnp.concatenate([end.bias for end in ends]), forms))
 
   if not all(isinstance(end, Unfinished) for end in ends):  # a pool at the end has no bias
     return jnp.concatenate([finished(end) for end in ends], axis=-1)

@@ -100,19 +100,30 @@ def test_biases_and_relu_of_branches_before_and_behind_their_concatenation(
     for form in PARTS['ends']
   ]
   before, behind = (text.count('call @relu') for text in lowered)
-  assert before - behind == (3 if joined else 0)
+  assert before - behind == (4 if joined else 0)  # one for all of them follows the concatenation
+
+  def sum_of(form, params):
+    return outputs(form, params, x).sum()
+
+  gradients = [
+    jax.jit(jax.grad(functools.partial(sum_of, form))).lower(variables['params']).as_text()
+    for form in PARTS['ends']
+  ]  # its gradient reads the stored result
+  assert [text.count('optimization_barrier') for text in gradients] == [0, 1 if joined else 0]
 
 
+@pytest.mark.parametrize('train', [False, True])
 @pytest.mark.parametrize('batch_norm', [None, BatchNorm()])
-def test_a_tpu_stores_what_a_modules_large_convolutions_read(batch_norm):
+def test_a_tpu_stores_what_a_modules_large_convolutions_read(batch_norm, train):
   conv = functools.partial(ConvUnit, batch_norm=batch_norm)
   module = Inception(Widths(3, 2, 4, 2, 3, 3), conv)
   x = jnp.ones((1, 4, 4, 3))
   variables = jax.eval_shape(module.init, jax.random.key(0), x)
 
   def barriers(platform):
-    lowered = jax.jit(module.apply).trace(variables, x).lower(lowering_platforms=(platform,))
+    step = jax.jit(functools.partial(module.apply, train=train, mutable=['batch_stats']))
+    lowered = step.trace(variables, x).lower(lowering_platforms=(platform,))
     return lowered.as_text().count('optimization_barrier')
 
-  assert barriers('tpu') == (2 if batch_norm else 0)
+  assert barriers('tpu') == (0 if train and not batch_norm else 2)
   assert barriers('cpu') == barriers('cuda') == 0

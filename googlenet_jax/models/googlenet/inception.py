@@ -83,7 +83,7 @@ class Inception(nn.Module):
       if width is None:
         return inputs
       module = self.conv(width, kernel, name=name)
-      return module(as_read(inputs, module), train, finish=finish, given=given.get(name))
+      return module(as_read(inputs, module, train), train, finish=finish, given=given.get(name))
 
     branch_1x1 = unit('conv1x1', widths.conv1x1, x, finish=alone)
     reduced = unit('reduce_3x3', widths.reduce_3x3, x)

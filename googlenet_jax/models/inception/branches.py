@@ -161,7 +161,7 @@ def concatenated(
     around = 0 if padding == 'valid' and own > 1 else padding
     made = conv(layer.filters, (layer.rows, layer.columns), own, padding=around, name=name)
     finish = name not in branch.last() or forms.ends == 'before_concat'
-    return made(as_read(inputs, made), train, finish=finish, given=given.get(name))
+    return made(as_read(inputs, made, train), train, finish=finish, given=given.get(name))
 
   outputs = []
   for branch in branches:

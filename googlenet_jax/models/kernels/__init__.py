@@ -19,7 +19,8 @@ from googlenet_jax.models.kernels.pooling import (
   max_pool,
   pool_padding,
 )
-from googlenet_jax.models.kernels.sums import add_bias, channel_moments, normalize, stored
+from googlenet_jax.models.kernels.stored import stored, stored_relu
+from googlenet_jax.models.kernels.sums import add_bias, channel_moments, normalize
 
 __all__ = [
   'BY_PLATFORM',
@@ -39,4 +40,5 @@ __all__ = [
   'parallel_convolutions',
   'pool_padding',
   'stored',
+  'stored_relu',
 ]

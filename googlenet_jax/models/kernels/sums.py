@@ -74,18 +74,6 @@ def normalize(
   return affine(_grouped(x, groups), mean, factor, bias).reshape(x.shape)
 
 
-def stored(x: jax.Array, forms: Forms = BY_PLATFORM) -> jax.Array:
-  """Returns a normalized map for a convolution larger than 1x1 in an Inception module.
-
-  Args:
-    x: an array.
-    forms: `fused` lets the compiler normalize the map wherever it is read; `stored` makes it store
-      the normalized map first. A TPU's compiler otherwise computes each value again for every block
-      of the convolution's outputs.
-  """
-  return compute(forms, 'normalized', {'fused': lambda x: x, 'stored': lax.optimization_barrier}, x)
-
-
 def add_bias(x: jax.Array, bias: jax.Array, forms: Forms = BY_PLATFORM) -> jax.Array:
   """Adds a value to each channel: float[n, h, w, c] and float[c] -> float[n, h, w, c]."""
 

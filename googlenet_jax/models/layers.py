@@ -26,8 +26,8 @@ from googlenet_jax.models.kernels import (
   max_pool,
   parallel_convolutions,
   pool_padding,
+  relu,
   stored,
-  stored_relu,
 )
 
 DTYPES = {'float32': jnp.float32, 'bfloat16': jnp.bfloat16}
@@ -114,7 +114,7 @@ def concatenate(
 
   def finished(end: jax.Array | Unfinished) -> jax.Array:
     if isinstance(end, Unfinished):
-      return nn.relu(add_bias(pooled(end.x), end.bias, forms))
+      return relu(add_bias(pooled(end.x), end.bias, forms), forms)
     return pooled(end)
 
   def before(ends: list[Unfinished]) -> jax.Array:
@@ -122,7 +122,7 @@ def concatenate(
 
   def behind(ends: list[Unfinished]) -> jax.Array:
     x = jnp.concatenate([pooled(end.x) for end in ends], axis=-1)
-    return stored_relu(add_bias(x, jnp.concatenate([end.bias for end in ends]), forms))
+    return relu(add_bias(x, jnp.concatenate([end.bias for end in ends]), forms), forms)
 
   if not all(isinstance(end, Unfinished) for end in ends):  # a pool at the end has no bias
     return jnp.concatenate([finished(end) for end in ends], axis=-1)
@@ -201,6 +201,8 @@ class ConvUnit(nn.Module):
       if self.relu and not (finish or self.is_mutable_collection('intermediates')):
         return Unfinished(x, bias)
       x = add_bias(x, bias, self.forms)
+      if self.relu and train:
+        return relu(x, self.forms)
     return nn.relu(x) if self.relu else x
 
   @nn.nowrap

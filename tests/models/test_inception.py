@@ -76,7 +76,7 @@ def test_biases_and_relu_of_branches_before_and_behind_their_concatenation(
   """
   modules = {}
   for form, parallel in zip(PARTS['ends'], PARTS['parallel'], strict=True):
-    forms = Forms(ends=form, parallel=parallel, sums='reduce')
+    forms = Forms(ends=form, parallel=parallel, relu_gradient='from_input', sums='reduce')
     conv = functools.partial(ConvUnit, forms=forms, batch_norm=batch_norm)
     modules[form] = Inception(Widths(3, 2, 4, 2, 3, pool_proj), conv, forms=forms)
   rng = np.random.default_rng(0)
@@ -100,16 +100,33 @@ def test_biases_and_relu_of_branches_before_and_behind_their_concatenation(
     for form in PARTS['ends']
   ]
   before, behind = (text.count('call @relu') for text in lowered)
-  assert before - behind == (4 if joined else 0)  # one for all of them follows the concatenation
+  assert before - behind == (3 if joined else 0)
 
-  def sum_of(form, params):
-    return outputs(form, params, x).sum()
 
-  gradients = [
-    jax.jit(jax.grad(functools.partial(sum_of, form))).lower(variables['params']).as_text()
-    for form in PARTS['ends']
-  ]  # its gradient reads the stored result
-  assert [text.count('optimization_barrier') for text in gradients] == [0, 1 if joined else 0]
+@pytest.mark.parametrize('ends', PARTS['ends'])
+def test_gradients_of_relu_from_its_input_and_from_its_stored_result(ends):
+  """They agree to the bit, and only those from results store them, at all six or three places."""
+  rng = np.random.default_rng(0)
+  x = jnp.asarray(rng.normal(size=(2, 6, 5, 3)), jnp.float32)
+  found, barriers = [], []
+  for mask in PARTS['relu_gradient']:
+    forms = Forms(ends=ends, parallel='apart', relu_gradient=mask, sums='reduce').on('cpu')
+    conv = functools.partial(ConvUnit, forms=forms)
+    module = Inception(Widths(3, 2, 4, 2, 3, 4), conv, forms=forms)
+    shapes = jax.eval_shape(module.init, jax.random.key(0), x)
+    params = jax.tree.map(lambda leaf: jnp.asarray(np.cos(np.arange(leaf.size))), shapes)
+    params = jax.tree.map(lambda leaf, like: leaf.reshape(like.shape), params, shapes)
+
+    def loss(params, module=module):
+      y = module.apply(params, x, True)
+      return jnp.sin(jnp.arange(y.size)) @ y.ravel()
+
+    gradient = jax.jit(jax.grad(loss))
+    found.append(gradient(params))
+    barriers.append(gradient.lower(params).as_text().count('optimization_barrier'))
+  jax.tree.map(np.testing.assert_array_equal, *found)
+  assert any(0 < np.mean(leaf == 0) < 1 for leaf in jax.tree.leaves(found[0]))  # some are masked
+  assert barriers == [0, 6 if ends == 'before_concat' else 3]
 
 
 @pytest.mark.parametrize('train', [False, True])

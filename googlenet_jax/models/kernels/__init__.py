@@ -19,7 +19,7 @@ from googlenet_jax.models.kernels.pooling import (
   max_pool,
   pool_padding,
 )
-from googlenet_jax.models.kernels.stored import stored, stored_relu
+from googlenet_jax.models.kernels.stored import relu, stored
 from googlenet_jax.models.kernels.sums import add_bias, channel_moments, normalize
 
 __all__ = [
@@ -39,6 +39,6 @@ __all__ = [
   'normalize',
   'parallel_convolutions',
   'pool_padding',
+  'relu',
   'stored',
-  'stored_relu',
 ]

@@ -13,6 +13,7 @@ PARTS: dict[str, tuple[str, ...]] = {
   'max_pool': ('slices', 'blocks', 'index', 'window'),
   'lrn': ('slices', 'rounded', 'matrix'),
   'relu': ('before_pool', 'behind_pool'),
+  'relu_gradient': ('from_input', 'from_result'),
   'parallel': ('apart', 'joined'),
   'ends': ('before_concat', 'behind_concat'),
   'sums': ('reduce', 'apart', 'product'),
@@ -28,6 +29,7 @@ class Forms:
   max_pool: str = AUTO
   lrn: str = AUTO
   relu: str = AUTO
+  relu_gradient: str = AUTO
   parallel: str = AUTO
   ends: str = AUTO
   sums: str = AUTO
@@ -47,6 +49,7 @@ PLAIN = Forms(
   max_pool='window',
   lrn='slices',
   relu='before_pool',
+  relu_gradient='from_input',
   parallel='apart',
   ends='before_concat',
   sums='reduce',
@@ -59,6 +62,7 @@ PREFERRED: dict[str, Forms] = {
     max_pool='blocks',
     lrn='slices',
     relu='behind_pool',
+    relu_gradient='from_input',
     parallel='apart',
     ends='before_concat',
     sums='product',
@@ -68,6 +72,7 @@ PREFERRED: dict[str, Forms] = {
     max_pool='index',
     lrn='rounded',
     relu='behind_pool',
+    relu_gradient='from_input',
     parallel='joined',
     ends='before_concat',
     sums='reduce',
@@ -77,6 +82,7 @@ PREFERRED: dict[str, Forms] = {
     max_pool='window',
     lrn='matrix',
     relu='behind_pool',
+    relu_gradient='from_result',
     parallel='joined',
     ends='behind_concat',
     sums='apart',

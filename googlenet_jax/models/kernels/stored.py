@@ -1,5 +1,6 @@
 """Maps that a compiler has to store, because it would otherwise compute their values repeatedly."""
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jax import lax
@@ -19,18 +20,26 @@ def stored(x: jax.Array, forms: Forms = BY_PLATFORM) -> jax.Array:
   return compute(forms, 'normalized', {'fused': lambda x: x, 'stored': lax.optimization_barrier}, x)
 
 
-@jax.custom_vjp
-def stored_relu(x: jax.Array) -> jax.Array:
-  """ReLU of a concatenation, float[n, h, w, c]; its gradient reads the stored result.
+def relu(x: jax.Array, forms: Forms = BY_PLATFORM) -> jax.Array:
+  """ReLU of an array of any shape.
 
-  The result and the input are positive in the same places. Without a barrier, XLA derives them from
-  the input, for which it concatenates all branches again.
+  Args:
+    x: the array.
+    forms: in the gradient, `from_input` looks for positive inputs and `from_result` for positive
+      results, which are stored. Both are positive in the same places. Without being told so, a
+      TPU's compiler keeps the input as well, or computes it again.
   """
+  functions = {'from_input': nn.relu, 'from_result': _stored_relu}
+  return compute(forms, 'relu_gradient', functions, x)
+
+
+@jax.custom_vjp
+def _stored_relu(x: jax.Array) -> jax.Array:
   return jnp.maximum(x, 0)
 
 
 def _forward(x: jax.Array) -> tuple[jax.Array, jax.Array]:
-  result = lax.optimization_barrier(stored_relu(x))
+  result = lax.optimization_barrier(jnp.maximum(x, 0))
   return result, result
 
 
@@ -38,4 +47,4 @@ def _backward(result: jax.Array, given: jax.Array) -> tuple[jax.Array]:
   return (jnp.where(result > 0, given, jnp.zeros_like(given)),)
 
 
-stored_relu.defvjp(_forward, _backward)
+_stored_relu.defvjp(_forward, _backward)

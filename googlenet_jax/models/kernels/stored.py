@@ -1,5 +1,8 @@
 """Maps that a compiler has to store, because it would otherwise compute their values repeatedly."""
 
+from collections.abc import Callable
+from typing import Any
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -29,7 +32,7 @@ def relu(x: jax.Array, forms: Forms = BY_PLATFORM) -> jax.Array:
       results, which are stored. Both are positive in the same places. Without being told so, a
       TPU's compiler keeps the input as well, or computes it again.
   """
-  functions = {'from_input': nn.relu, 'from_result': _stored_relu}
+  functions: dict[str, Callable[..., Any]] = {'from_input': nn.relu, 'from_result': _stored_relu}
   return compute(forms, 'relu_gradient', functions, x)
 
 

@@ -92,8 +92,7 @@ def convolved_in_parallel(
 def as_read(x: jax.Array, unit: 'ConvUnit', train: bool) -> jax.Array:
   """A map [n, h, w, c] as a unit of an Inception module reads it; see `kernels.stored`.
 
-  A training step stores the map that a bias and a ReLU are applied to, and is slower if it also
-  stores their result.
+  In training, the result of a bias and a ReLU is stored for their gradient; see `kernels.relu`.
   """
   worth_storing = max(unit.sides) > 1 and (unit.batch_norm or not train)
   return stored(x, unit.forms) if worth_storing else x

@@ -121,9 +121,10 @@ def test_gradients_of_relu_from_its_input_and_from_its_stored_result(ends):
       y = module.apply(params, x, True)
       return jnp.sin(jnp.arange(y.size)) @ y.ravel()
 
-    gradient = jax.jit(jax.grad(loss))
-    found.append(gradient(params))
-    barriers.append(gradient.lower(params).as_text().count('optimization_barrier'))
+    gradient = jax.grad(loss)
+    found.append(gradient(params))  # without `jit`, which may round differently in each program
+    lowered = jax.jit(gradient).lower(params)
+    barriers.append(lowered.as_text().count('optimization_barrier'))
   jax.tree.map(np.testing.assert_array_equal, *found)
   assert any(0 < np.mean(leaf == 0) < 1 for leaf in jax.tree.leaves(found[0]))  # some are masked
   assert barriers == [0, 6 if ends == 'before_concat' else 3]

@@ -200,7 +200,7 @@ class ConvUnit(nn.Module):
       if self.relu and not (finish or self.is_mutable_collection('intermediates')):
         return Unfinished(x, bias)
       x = add_bias(x, bias, self.forms)
-      if self.relu and train:
+      if self.relu and train:  # inference needs no gradient, so no form has to be chosen
         return relu(x, self.forms)
     return nn.relu(x) if self.relu else x
 

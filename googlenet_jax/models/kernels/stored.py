@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from typing import Any
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jax import lax
@@ -32,7 +31,10 @@ def relu(x: jax.Array, forms: Forms = BY_PLATFORM) -> jax.Array:
       results, which are stored. Both are positive in the same places. Without being told so, a
       TPU's compiler keeps the input as well, or computes it again.
   """
-  functions: dict[str, Callable[..., Any]] = {'from_input': nn.relu, 'from_result': _stored_relu}
+  functions: dict[str, Callable[..., Any]] = {
+    'from_input': jax.nn.relu,
+    'from_result': _stored_relu,
+  }
   return compute(forms, 'relu_gradient', functions, x)
 
 
@@ -42,12 +44,12 @@ def _stored_relu(x: jax.Array) -> jax.Array:
 
 
 def _forward(x: jax.Array) -> tuple[jax.Array, jax.Array]:
-  result = lax.optimization_barrier(jnp.maximum(x, 0))
+  result = lax.optimization_barrier(_stored_relu(x))
   return result, result
 
 
 def _backward(result: jax.Array, given: jax.Array) -> tuple[jax.Array]:
-  return (jnp.where(result > 0, given, jnp.zeros_like(given)),)
+  return (jnp.where(result > 0, given, 0),)
 
 
 _stored_relu.defvjp(_forward, _backward)

@@ -70,7 +70,7 @@ class StepFigures:
     if history and 'skipped_images' in history[0]:
       scalars['train/skipped_images'] = skipped = sum(int(m['skipped_images']) for m in history)
       self.skipped_images += skipped
-    rate = self._progress.images_per_second
+    rate = self._progress.recent_images_per_second
     if rate:
       scalars['train/images_per_second'] = rate
     self._log.write(step, scalars)

@@ -1,10 +1,14 @@
 """The progress display of a run: a bar on a terminal, plain lines elsewhere."""
 
+import collections
 import contextlib
 import logging
 import sys
 import time
 from collections.abc import Iterator
+
+RECENT = 60.0
+"""Seconds over which the recent speed is a mean."""
 
 logger = logging.getLogger('googlenet_jax')
 
@@ -12,35 +16,49 @@ logger = logging.getLogger('googlenet_jax')
 class Progress:
   """Shows the speed of a run and the time left.
 
-  The clock starts when the first step is finished, so that compilation is not included.
+  The clock starts when the first step is finished, so that compilation is not included. The speed
+  shown is that of the last minute: a slow hour, or a night in which the machine was suspended, does
+  not distort it for the rest of the run.
   """
 
   def __init__(self, start: int, total: int, batch_size: int) -> None:
     self._step, self._total, self._batch_size = start, total, batch_size
+    self._paused = 0.0
+    self._now = 0.0  # when `_step` was finished
     self._began: tuple[float, int] | None = None
+    self._marks: collections.deque[tuple[float, int]] = collections.deque()
 
   def update(self, step: int, loss: float) -> None:
     """Shows the number of finished steps, and the loss of the last one."""
-    self._step = step
-    if self._began is None:
-      self._began = time.perf_counter(), step
+    self._step, self._now = step, time.perf_counter() - self._paused
+    self._began = self._began or (self._now, step)
+    if not self._marks or self._now >= self._marks[-1][0] + 1:
+      self._marks.append((self._now, step))
+    while len(self._marks) > 2 and self._marks[1][0] <= self._now - RECENT:
+      self._marks.popleft()
     self._show(loss)
 
   @property
   def images_per_second(self) -> float | None:
     """The mean over the run; None before the second step."""
-    if self._began is None or self._step == self._began[1]:
+    return self._since(self._began)
+
+  @property
+  def recent_images_per_second(self) -> float | None:
+    """The mean over the last minute, or over the last step if that took longer."""
+    return self._since(self._marks[0] if self._marks else None)
+
+  def _since(self, mark: tuple[float, int] | None) -> float | None:
+    if mark is None or self._step == mark[1]:
       return None
-    seconds = time.perf_counter() - self._began[0]
-    return (self._step - self._began[1]) * self._batch_size / seconds
+    return (self._step - mark[1]) * self._batch_size / (self._now - mark[0])
 
   @contextlib.contextmanager
   def pause(self) -> Iterator[None]:
     """Stops the clock inside the block, for work other than training."""
     before = time.perf_counter()
     yield
-    if self._began:
-      self._began = self._began[0] + time.perf_counter() - before, self._began[1]
+    self._paused += time.perf_counter() - before
 
   def line(self, text: str) -> None:
     """Prints a separate line."""
@@ -50,7 +68,7 @@ class Progress:
     del loss
 
   def _left(self) -> str:
-    rate = self.images_per_second
+    rate = self.recent_images_per_second
     if not rate:
       return '--:--'
     seconds = round((self._total - self._step) * self._batch_size / rate)
@@ -58,7 +76,7 @@ class Progress:
     return (f'{hours}:' if hours else '') + f'{rest // 60:02d}:{rest % 60:02d}'
 
   def _figures(self, loss: float) -> str:
-    rate = self.images_per_second
+    rate = self.recent_images_per_second
     return f'loss {loss:.4f}  {f"{rate:,.0f}" if rate else "-"} images/s  {self._left()} left'
 
 

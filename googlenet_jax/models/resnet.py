@@ -160,6 +160,11 @@ VARIANTS: dict[str, Variant] = {
   'resnet44': Variant(cifar(7), 'section 4.2, n = 7: for images of 32 pixels', 32),
   'resnet56': Variant(cifar(9), 'section 4.2, n = 9: for images of 32 pixels', 32),
   'resnet110': Variant(cifar(18), 'section 4.2, n = 18: for images of 32 pixels', 32),
+  'small': Variant(
+    imagenet(basic, 2, 2, 2, 2, stem='small'),
+    'not in the paper: the 18-layer network after a 3x3 stem, for images of 32 to 64 pixels',
+    image_size=32,
+  ),
 }
 
 

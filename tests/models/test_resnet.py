@@ -26,7 +26,8 @@ from googlenet_jax.models.resnet import (
 )
 
 # Parameters with 1,000 classes for ImageNet and 10 for CIFAR: as documented by torchvision for the
-# networks of Table 1, and by hand below for those of section 4.2.
+# networks of Table 1, by hand below for those of section 4.2, and as is well known of ResNet-18 for
+# CIFAR-10.
 TOTALS = {
   'resnet18': 11_689_512,
   'resnet34': 21_797_672,
@@ -43,6 +44,7 @@ TOTALS = {
   'resnet44': 658_586,
   'resnet56': 853_018,
   'resnet110': 1_727_962,
+  'small': 11_173_962,
 }
 # Table 6: layers and millions of parameters.
 TABLE6 = {
@@ -55,7 +57,7 @@ TABLE6 = {
 
 
 def network(variant):
-  return build('resnet', variant, classes=10 if variant in TABLE6 else 1000)
+  return build('resnet', variant, classes=10 if VARIANTS[variant].image_size == 32 else 1000)
 
 
 def test_every_variant_has_a_count():
@@ -75,7 +77,7 @@ def test_parameters_and_depth(variant):
   params = specs(network(variant), VARIANTS[variant].image_size)['params']
   assert sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(params)) == TOTALS[variant]
   layers = {path for path in paths(params) if path.endswith('kernel') and 'shortcut' not in path}
-  assert len(layers) == int(re.search(r'\d+', variant)[0])
+  assert len(layers) == (18 if variant == 'small' else int(re.search(r'\d+', variant)[0]))
 
 
 @pytest.mark.parametrize('variant', TABLE6)
@@ -97,6 +99,7 @@ MAPS = {
     'conv4_6': (14, 1024), 'conv5_3': (7, 2048),
   },
   'resnet152_v1_5': {'conv3_8': (28, 512), 'conv4_36': (14, 1024), 'conv5_3': (7, 2048)},
+  'small': {'conv1': (32, 64), 'conv2_2': (32, 64), 'conv3_1': (16, 128), 'conv5_2': (4, 512)},
   'resnet56': {'conv1': (32, 16), 'conv2_9': (32, 16), 'conv3_1': (16, 32), 'conv4_9': (8, 64)},
 }  # fmt: skip
 

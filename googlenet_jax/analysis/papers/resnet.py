@@ -86,6 +86,8 @@ def _claims(audit: Any) -> tuple[Claim, ...]:
       Claim('error', f'{error}% on CIFAR-10; printed', {'paper_top1_error': error / 100}),
     )
   printed = audit.variant.removesuffix('_v1_5')
+  if printed not in IMAGENET:
+    return ()
   *_, flops = IMAGENET[printed]
   why = '' if printed == audit.variant else ' for the network with its stride on the first 1x1'
   claims = [

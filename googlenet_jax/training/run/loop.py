@@ -81,13 +81,13 @@ def train(
       return done
     if jax.process_index() == 0:
       _tell(config)
-    stored = plain(config)
+    stored, about = plain(config), provenance()  # before the code on disk can change
     signals = stack.enter_context(StopSignal())
     checkpoints = Checkpoints(
       workdir.checkpoints,
       keep=config.checkpoint.keep,
       keep_best=config.checkpoint.keep_best,
-      about={'config': stored, **provenance()},
+      about={'config': stored, **about},
     )
     stack.callback(checkpoints.close)
     first = jax.process_index() == 0
@@ -102,7 +102,7 @@ def train(
       'test': evaluated,
       'train': {'loss': last_loss(workdir.metrics), **dataclasses.asdict(run.totals)},
       'seed': config.seed,
-      **provenance(),
+      **about,
     }
     if first:
       curves.plot(workdir.metrics, workdir.curves)

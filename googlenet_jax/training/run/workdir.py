@@ -12,6 +12,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
+import googlenet_jax
 from googlenet_jax import files
 from googlenet_jax.errors import UserError
 from googlenet_jax.storage.urls import Place
@@ -139,7 +140,7 @@ def provenance() -> dict[str, Any]:
 
   devices = jax.devices()
   return {
-    'revision': _revision(),
+    'revision': revision(pathlib.Path(googlenet_jax.__file__).parent),
     'versions': {package: version(package) for package in VERSIONED},
     'device': devices[0].device_kind,
     'platform': devices[0].platform,
@@ -148,14 +149,21 @@ def provenance() -> dict[str, Any]:
   }
 
 
-def _revision() -> str | None:
+def revision(package: pathlib.Path) -> str | None:
+  """The Git revision of a package's folder, with `+changes` if a file in it was changed since.
+
+  Returns:
+    None if Git does not keep the package: one that is installed in a virtual environment does not
+    belong to the repository around it.
+  """
+
   def git(*arguments: str) -> str:
-    folder = pathlib.Path(__file__).parent
     return subprocess.run(
-      ['git', *arguments], cwd=folder, capture_output=True, text=True, check=True, timeout=10
+      ['git', *arguments], cwd=package, capture_output=True, text=True, check=True, timeout=10
     ).stdout.strip()
 
   try:
+    git('ls-files', '--error-unmatch', '__init__.py')
     changed = git('status', '--porcelain', '--untracked-files=no', '.')
     return git('rev-parse', 'HEAD') + ('+changes' if changed else '')
   except (OSError, subprocess.SubprocessError):

@@ -10,7 +10,7 @@ from googlenet_jax.errors import UserError
 
 AUTO = 'auto'
 PARTS: dict[str, tuple[str, ...]] = {
-  'max_pool': ('slices', 'blocks', 'index', 'window'),
+  'max_pool': ('blocks', 'index', 'window'),
   'lrn': ('slices', 'rounded', 'matrix'),
   'relu': ('before_pool', 'behind_pool'),
   'relu_gradient': ('from_input', 'from_result'),

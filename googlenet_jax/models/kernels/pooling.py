@@ -61,12 +61,14 @@ def max_pool(
 ) -> jax.Array:
   """Max pooling of float[n, h, w, c], differentiable in reverse mode only.
 
-  `slices` takes the maximum of shifted slices; equal maxima in a window share its gradient, and
-  padded arrays are summed. `blocks` differs only in how the gradient is summed: each pixel gathers
-  its shares from the windows that contain it. `index` saves the position of the first maximum in
-  each window, as one byte, and passes the gradient there. `window` is XLA's window reduction; its
-  gradient, a select-and-scatter, goes to the first of equal maxima and takes a fifth to a third of
-  a whole training step on a CPU.
+  The gradient of a window goes to the first of equal maxima. `blocks` finds the position of the
+  maximum in each window again for the gradient, which each pixel gathers from the windows that
+  contain it. `index` saves the positions, one byte each, and sums padded arrays. `window` is XLA's
+  window reduction; its gradient, a select-and-scatter, takes a fifth to a third of a whole training
+  step on a CPU.
+
+  No form looks for the pixels that equal a maximum computed elsewhere: the compiler may compute the
+  input again for the gradient, fused in another way, and so round it differently.
   """
   return compute(forms, 'max_pool', _pools(_windows(x, window, stride, padding)), x)
 
@@ -78,7 +80,6 @@ def _pools(windows: _Windows) -> dict[str, Callable[[jax.Array], jax.Array]]:
     return functools.reduce(jnp.maximum, _slices(x, windows))
 
   return {
-    'slices': of_slices,
     'blocks': of_slices,
     'index': of_slices,
     'window': lambda x: _reduce_window(x, windows),
@@ -115,8 +116,8 @@ def _slices(x: jax.Array, windows: _Windows) -> list[jax.Array]:
   ]
 
 
-Kept = tuple[jax.Array, jax.Array, jax.Array]
-"""The input, the maxima, and their positions in their windows; no form needs all three."""
+Kept = tuple[jax.Array, jax.Array]
+"""The input, and the positions of the maxima in their windows; no form needs both."""
 
 
 def _forward(
@@ -133,7 +134,7 @@ def _forward(
   }
   functions['index'] = lambda x: _indexed(_slices(x, windows))
   pooled, places = compute(forms, 'max_pool', functions, x)
-  return pooled, (x, pooled, places)
+  return pooled, (x, places)
 
 
 def _indexed(pieces: list[jax.Array]) -> tuple[jax.Array, jax.Array]:
@@ -150,12 +151,11 @@ def _backward(
 ) -> tuple[jax.Array]:
   windows = _windows(kept[0], window, stride, padding)
 
-  def selected(x: jax.Array, *others: jax.Array) -> jax.Array:
-    _, _, gradient = others
+  def selected(x: jax.Array, places: jax.Array, gradient: jax.Array) -> jax.Array:
+    del places
     return jax.vjp(lambda x: _reduce_window(x, windows), x)[1](gradient)[0]
 
   functions: dict[str, Callable[..., Any]] = {
-    'slices': functools.partial(_shared, windows=windows),
     'blocks': functools.partial(_gathered, windows=windows),
     'index': functools.partial(_placed, windows=windows),
     'window': selected,
@@ -163,36 +163,15 @@ def _backward(
   return (compute(forms, 'max_pool', functions, *kept, gradient),)
 
 
-def _share(maximal: list[jax.Array], gradient: jax.Array) -> jax.Array:
-  """The gradient that each window passes to each maximum: float32[n, h / stride, w / stride, c]."""
-  count = sum(piece.astype(jnp.float32) for piece in maximal)
-  return gradient.astype(jnp.float32) / count
-
-
-def _gathered(
-  x: jax.Array, pooled: jax.Array, places: jax.Array, gradient: jax.Array, windows: _Windows
-) -> jax.Array:
-  """The same gradient as `_shared`; each pixel gathers the shares of its windows."""
+def _gathered(x: jax.Array, places: jax.Array, gradient: jax.Array, windows: _Windows) -> jax.Array:
+  """The gradient of a pool; each pixel gathers from its windows: float[n, h, w, c]."""
   del places
-  share = _share([piece == pooled for piece in _slices(x, windows)], gradient)
-  return gathered(x, pooled, share, *windows).astype(x.dtype)
+  _, places = _indexed(_slices(x, windows))
+  return gathered(gradient, places, x.shape[1:3], *windows).astype(x.dtype)
 
 
-def _shared(
-  x: jax.Array, pooled: jax.Array, places: jax.Array, gradient: jax.Array, windows: _Windows
-) -> jax.Array:
-  """The gradient of a pool, shared by equal maxima of a window: float[n, h, w, c]."""
-  del places
-  maximal = [piece == pooled for piece in _slices(x, windows)]
-  share = _share(maximal, gradient)
-  return _put_back(x, [jnp.where(is_maximal, share, 0) for is_maximal in maximal], windows)
-
-
-def _placed(
-  x: jax.Array, pooled: jax.Array, places: jax.Array, gradient: jax.Array, windows: _Windows
-) -> jax.Array:
-  """The gradient of a pool, passed to the first of equal maxima of a window: float[n, h, w, c]."""
-  del pooled
+def _placed(x: jax.Array, places: jax.Array, gradient: jax.Array, windows: _Windows) -> jax.Array:
+  """The gradient of a pool, as a sum of padded arrays: float[n, h, w, c]."""
   g = gradient.astype(jnp.float32)
   return _put_back(
     x, [jnp.where(places == number, g, 0) for number in range(windows.window**2)], windows

@@ -9,14 +9,14 @@ from jax import lax
 
 
 def gathered(
-  x: jax.Array,
-  pooled: jax.Array,
-  share: jax.Array,
+  gradient: jax.Array,
+  places: jax.Array,
+  sides: tuple[int, int],
   window: int,
   stride: int,
   pads: tuple[tuple[int, int], ...],
 ) -> jax.Array:
-  """Sums, for each pixel, the shares of the windows whose maximum it is.
+  """Sums, for each pixel, the gradients of the windows whose maximum it is.
 
   The image is divided into blocks of stride x stride pixels, and the pixels at the same position in
   all blocks are computed together: they are covered by windows in the same way, so every operand is
@@ -24,17 +24,17 @@ def gathered(
   two to six times as long.
 
   Args:
-    x: float[n, h, w, c], the input of the pool.
-    pooled: float[n, h', w', c], the maxima.
-    share: float32[n, h', w', c], the gradient that each window passes to each of its maxima.
+    gradient: float[n, h', w', c], the gradient of the maxima.
+    places: uint8[n, h', w', c], row * window + column of each maximum in its window.
+    sides: height and width of the pool's input, in pixels.
     window: side of a window, in pixels.
     stride: distance from one window to the next, in pixels.
     pads: padding before and after the rows, and before and after the columns, in pixels.
 
   Returns:
-    float32[n, h, w, c].
+    float32[n, *sides, c].
   """
-  n, *sides, c = x.shape
+  n, *counts, c = gradient.shape
   blocks = [math.ceil(size / stride) for size in sides]
   # By axis and position in a block: the offsets of the windows over a pixel, relative to its block.
   distances = [
@@ -42,31 +42,36 @@ def gathered(
   ]
   margins = [
     _margins(itertools.chain.from_iterable(places), count, windows)
-    for places, count, windows in zip(distances, blocks, pooled.shape[1:3], strict=True)
+    for places, count, windows in zip(distances, blocks, counts, strict=True)
   ]
   around = [(0, 0, 0), *((before, after, 0) for before, after in margins), (0, 0, 0)]
-  share = lax.pad(share, jnp.zeros((), share.dtype), around)  # absent windows have no gradient
-  pooled = lax.pad(pooled, jnp.zeros((), pooled.dtype), around)
-  spare = [(0, count * stride - size, 0) for count, size in zip(blocks, sides, strict=True)]
-  x = lax.pad(x, jnp.zeros((), x.dtype), [(0, 0, 0), *spare, (0, 0, 0)])
+  gradient = gradient.astype(jnp.float32)
+  gradient = lax.pad(gradient, jnp.zeros((), jnp.float32), around)  # absent windows have none
+  places = lax.pad(places, jnp.zeros((), places.dtype), around)
 
   def part(row: int, column: int) -> jax.Array:
     """The gradient of the pixels at one position in their blocks, float32[n, *blocks, c]."""
-    pixels = lax.slice(x, (0, row, column, 0), x.shape, (1, stride, stride, 1))
 
-    def windows(array: jax.Array, distance: tuple[int, int]) -> jax.Array:
+    def given(distance: tuple[int, int]) -> jax.Array:
+      """What the windows at one offset from their blocks pass to these pixels."""
       top, left = (d + before for d, (before, _) in zip(distance, margins, strict=True))
-      return lax.slice(array, (0, top, left, 0), (n, top + blocks[0], left + blocks[1], c))
 
-    given = [
-      jnp.where(pixels == windows(pooled, distance), windows(share, distance), 0)
-      for distance in itertools.product(distances[0][row], distances[1][column])
-    ]
-    return sum(given, start=jnp.zeros(pixels.shape, share.dtype))
+      def of_windows(array: jax.Array) -> jax.Array:
+        return lax.slice(array, (0, top, left, 0), (n, top + blocks[0], left + blocks[1], c))
 
-  places = range(stride)
-  gradient = _interleaved([_interleaved([part(i, j) for j in places], 2) for i in places], 1)
-  return lax.slice(gradient, (0, 0, 0, 0), (n, *sides, c))
+      inside = [
+        at + before - d * stride
+        for at, d, (before, _) in zip((row, column), distance, pads, strict=True)
+      ]
+      is_maximum = of_windows(places) == inside[0] * window + inside[1]
+      return jnp.where(is_maximum, of_windows(gradient), 0)
+
+    windows = itertools.product(distances[0][row], distances[1][column])
+    return sum(map(given, windows), start=jnp.zeros((n, *blocks, c), jnp.float32))
+
+  within = range(stride)
+  summed = _interleaved([_interleaved([part(i, j) for j in within], 2) for i in within], 1)
+  return lax.slice(summed, (0, 0, 0, 0), (n, *sides, c))
 
 
 def _distances(padded: int, window: int, stride: int) -> list[int]:

@@ -203,17 +203,19 @@ def test_kernels_change_no_network(name, kernels):
   np.testing.assert_allclose(ours, expected, rtol=1e-4, atol=1e-4 * np.abs(expected).max())
 
 
-@pytest.mark.parametrize('kernels', ['cpu', 'gpu', 'tpu'])
-def test_kernels_change_no_gradient(kernels):
+@pytest.mark.parametrize('form', ['blocks', 'index'])
+def test_no_max_pool_loses_a_part_of_the_gradient(form):
   """Two batch-normalized modules with pools in one program, optimized as for training.
 
   The compiler may compute a pool's input twice, fused in different ways, and round it differently.
-  A gradient that looks for the pixels that equal the maximum would find none in many windows.
+  A gradient that looks for the pixels that equal the maximum would find none in many windows, and
+  half of the leaves would differ by a tenth or more. Rounding alone can only change which inputs of
+  single ReLUs are positive.
   """
   as_for_training = {'xla_backend_optimization_level': 3}  # the suite compiles with less
 
-  def gradients(kernels):
-    model = build('googlenet', 'uva_pool', classes=3, aux=(), kernels=kernels)
+  def gradients(form):
+    model = build('googlenet', 'uva_pool', classes=3, aux=(), kernels=f'max_pool={form}')
     model = shortened(model, '4a', '4d')
     variables = random_variables(model, 32)
     pixels = np.random.default_rng(1).normal(size=(2, 32, 32, 3)).astype(np.float32)
@@ -229,8 +231,8 @@ def test_kernels_change_no_gradient(kernels):
   def relative(ours, expected):
     return np.linalg.norm(ours - expected) / np.linalg.norm(expected)
 
-  difference = jax.tree.map(relative, gradients(kernels), gradients('plain'))
-  assert max(jax.tree.leaves(difference)) < 1e-4
+  difference = jax.tree.map(relative, gradients(form), gradients('window'))
+  assert np.median(jax.tree.leaves(difference)) < 0.01
 
 
 @pytest.mark.parametrize('name', FAMILIES)

@@ -98,6 +98,17 @@ def test_the_first_of_equal_maxima_has_the_gradient_of_their_window(form):
   np.testing.assert_array_equal(gradient[0, :, :, 0], np.tile([[4, 0], [0, 0]], (2, 2)))
 
 
+def test_a_cpu_computes_the_gradient_of_a_pool_once_for_all_that_read_it():
+  def three_readers(x):
+    _, pull = jax.vjp(lambda x: kernels.max_pool(x, 3, 1, 'same', Forms(max_pool='blocks')), x)
+    (gradient,) = pull(x * x)
+    return gradient.sum(0), (gradient * x).sum(0), jnp.maximum(gradient, x)
+
+  compiled = jax.jit(three_readers).lower(jnp.zeros((4, 16, 16, 8))).compile().as_text()
+  # Eight find the position in a window of 3x3, and nine pass each window's gradient on.
+  assert compiled.count(' compare(') == 8 + 9
+
+
 LRNS = [
   LRN(),
   LRN(size=1, alpha=0.3),

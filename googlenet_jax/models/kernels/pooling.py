@@ -21,6 +21,7 @@ from typing import Any, Literal, NamedTuple
 import jax
 import jax.numpy as jnp
 from jax import lax
+from jax.experimental.xla_metadata import set_xla_metadata
 
 from googlenet_jax.models.kernels.forms import BY_PLATFORM, Forms, compute
 from googlenet_jax.models.kernels.pooling_gradient import gathered
@@ -167,7 +168,9 @@ def _gathered(x: jax.Array, places: jax.Array, gradient: jax.Array, windows: _Wi
   """The gradient of a pool; each pixel gathers from its windows: float[n, h, w, c]."""
   del places
   _, places = _indexed(_slices(x, windows))
-  return gathered(gradient, places, x.shape[1:3], *windows).astype(x.dtype)
+  # Inlined, the gradient would be fused into, and computed again for, each operation that reads it.
+  with set_xla_metadata(inlineable='false'):
+    return gathered(gradient, places, x.shape[1:3], *windows).astype(x.dtype)
 
 
 def _placed(x: jax.Array, places: jax.Array, gradient: jax.Array, windows: _Windows) -> jax.Array:

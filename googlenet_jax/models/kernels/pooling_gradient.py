@@ -1,5 +1,6 @@
 """The gradient of a max pool, gathered by each pixel from the windows that contain it."""
 
+import functools
 import itertools
 import math
 
@@ -8,6 +9,7 @@ import jax.numpy as jnp
 from jax import lax
 
 
+@functools.partial(jax.jit, static_argnames=('sides', 'window', 'stride', 'pads'))
 def gathered(
   gradient: jax.Array,
   places: jax.Array,

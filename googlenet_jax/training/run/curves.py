@@ -10,7 +10,7 @@ def plot(metrics: pathlib.Path, out: pathlib.Path) -> bool:
   try:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
-    from matplotlib.ticker import LogFormatter
+    from matplotlib.ticker import LogFormatter, MaxNLocator
   except ImportError:
     return False
   lines = read_metrics(metrics)
@@ -50,6 +50,8 @@ def plot(metrics: pathlib.Path, out: pathlib.Path) -> bool:
   errors.set_ylim(bottom=0)
   for axes in (losses, errors):
     axes.grid(alpha=0.3)
+    axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+    axes.xaxis.set_major_formatter('{x:,.0f}')
     if axes.get_yscale() != 'linear':
       axes.yaxis.set_major_formatter(Plain())
       axes.yaxis.set_minor_formatter(Plain(minor_thresholds=(2, 0.5)))

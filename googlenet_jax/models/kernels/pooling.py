@@ -175,24 +175,19 @@ def _gathered(x: jax.Array, places: jax.Array, gradient: jax.Array, windows: _Wi
 
 def _placed(x: jax.Array, places: jax.Array, gradient: jax.Array, windows: _Windows) -> jax.Array:
   """The gradient of a pool, as a sum of padded arrays: float[n, h, w, c]."""
-  g = gradient.astype(jnp.float32)
-  return _put_back(
-    x, [jnp.where(places == number, g, 0) for number in range(windows.window**2)], windows
-  )
+  gradient = gradient.astype(jnp.float32)
 
-
-def _put_back(x: jax.Array, pieces: list[jax.Array], windows: _Windows) -> jax.Array:
-  """Sums, for each pixel of `x`, what the windows pass to it: float[n, h, w, c]."""
-
-  def back(piece: jax.Array, place: tuple[int, int]) -> jax.Array:
+  def back(number: int, place: tuple[int, int]) -> jax.Array:
+    """What the windows whose maximum is at one position pass to each pixel of `x`."""
     config = [(0, 0, 0)]
     for axis in (0, 1):
       before = place[axis] - windows.pads[axis][0]
-      covered = (piece.shape[axis + 1] - 1) * windows.stride + 1
+      covered = (gradient.shape[axis + 1] - 1) * windows.stride + 1
       config.append((before, x.shape[axis + 1] - before - covered, windows.stride - 1))
-    return lax.pad(piece, jnp.zeros((), piece.dtype), [*config, (0, 0, 0)])
+    given = jnp.where(places == number, gradient, 0)
+    return lax.pad(given, jnp.zeros((), given.dtype), [*config, (0, 0, 0)])
 
-  given = [back(piece, place) for piece, place in zip(pieces, windows.places, strict=True)]
+  given = itertools.starmap(back, enumerate(windows.places))
   return sum(given).astype(x.dtype)  # type: ignore[union-attr]
 
 

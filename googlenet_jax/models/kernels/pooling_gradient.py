@@ -3,6 +3,7 @@
 import functools
 import itertools
 import math
+from collections.abc import Iterable
 
 import jax
 import jax.numpy as jnp
@@ -38,13 +39,13 @@ def gathered(
   """
   n, *counts, c = gradient.shape
   blocks = [math.ceil(size / stride) for size in sides]
-  # By axis and position in a block: the offsets of the windows over a pixel, relative to its block.
-  distances = [
-    [_distances(place + before, window, stride) for place in range(stride)] for before, _ in pads
+  # By axis and position in a block.
+  covering = [
+    [_covering(place + before, window, stride) for place in range(stride)] for before, _ in pads
   ]
   margins = [
-    _margins(itertools.chain.from_iterable(places), count, windows)
-    for places, count, windows in zip(distances, blocks, counts, strict=True)
+    _margins(itertools.chain.from_iterable(by_place), *sizes)
+    for by_place, *sizes in zip(covering, blocks, counts, strict=True)
   ]
   around = [(0, 0, 0), *((before, after, 0) for before, after in margins), (0, 0, 0)]
   gradient = gradient.astype(jnp.float32)
@@ -53,43 +54,33 @@ def gathered(
 
   def part(row: int, column: int) -> jax.Array:
     """The gradient of the pixels at one position in their blocks, float32[n, *blocks, c]."""
-
-    def given(distance: tuple[int, int]) -> jax.Array:
-      """What the windows at one offset from their blocks pass to these pixels."""
-      top, left = (d + before for d, (before, _) in zip(distance, margins, strict=True))
-
-      def of_windows(array: jax.Array) -> jax.Array:
-        return lax.slice(array, (0, top, left, 0), (n, top + blocks[0], left + blocks[1], c))
-
-      inside = [
-        at + before - d * stride
-        for at, d, (before, _) in zip((row, column), distance, pads, strict=True)
-      ]
-      is_maximum = of_windows(places) == inside[0] * window + inside[1]
-      return jnp.where(is_maximum, of_windows(gradient), 0)
-
-    windows = itertools.product(distances[0][row], distances[1][column])
-    return sum(map(given, windows), start=jnp.zeros((n, *blocks, c), jnp.float32))
+    total = jnp.zeros((n, *blocks, c), jnp.float32)
+    for (down, i), (right, j) in itertools.product(covering[0][row], covering[1][column]):
+      top, left = down + margins[0][0], right + margins[1][0]
+      start, end = (0, top, left, 0), (n, top + blocks[0], left + blocks[1], c)
+      is_maximum = lax.slice(places, start, end) == i * window + j
+      total += jnp.where(is_maximum, lax.slice(gradient, start, end), 0)
+    return total
 
   within = range(stride)
   summed = _interleaved([_interleaved([part(i, j) for j in within], 2) for i in within], 1)
   return lax.slice(summed, (0, 0, 0, 0), (n, *sides, c))
 
 
-def _distances(padded: int, window: int, stride: int) -> list[int]:
-  """Indices of the windows over a pixel of the first block.
+def _covering(padded: int, window: int, stride: int) -> list[tuple[int, int]]:
+  """The windows over a pixel of the first block: the index of each, and the pixel's place in it.
 
   Args:
     padded: index of the pixel in the padded axis.
     window: side of a window, in pixels.
     stride: distance from one window to the next, in pixels.
   """
-  return [(padded - k) // stride for k in range(window) if (padded - k) % stride == 0]
+  return [((padded - k) // stride, k) for k in range(window) if (padded - k) % stride == 0]
 
 
-def _margins(distances: itertools.chain[int], blocks: int, windows: int) -> tuple[int, int]:
+def _margins(covering: Iterable[tuple[int, int]], blocks: int, windows: int) -> tuple[int, int]:
   """How many windows to add before the first and after the last so that no block lacks any."""
-  reached = [0, *distances]
+  reached = [0, *(index for index, _ in covering)]
   return max(0, -min(reached)), max(0, blocks + max(reached) - windows)
 
 

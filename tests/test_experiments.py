@@ -29,14 +29,15 @@ ARGUMENTS = {
   'bn_inception': ('', 'digits'),
   'cifar10': ('', 'subset', 'uva', 'kuangliu'),
   'cnds': ('', 'digits'),
+  'collapse': ('', 'small_start'),
   'digits': ('', 'study'),
   'dsn': ('', 'digits'),
   'imagenet': ('', 'bvlc', 'bn'),
   'inception': ('', 'digits'),
   'nin': ('', 'cifar', 'digits'),
-  'resnet': ('', 'digits'),
+  'resnet': ('', 'cifar10', 'digits'),
   'family': ('', 'cifar10'),
-  'vgg': ('', 'digits'),
+  'vgg': ('', 'cifar10', 'digits'),
   'zfnet': ('', 'digits'),
 }
 EXPERIMENTS = [
@@ -59,8 +60,10 @@ def test_an_experiment_builds_its_network(name, argument):
 
 @pytest.mark.parametrize('name', sorted({name for name, _ in EXPERIMENTS}))
 def test_an_experiment_refuses_an_argument_it_does_not_know(name):
-  with pytest.raises(UserError, match=r"argument 'nonsense'"):
+  with pytest.raises(UserError, match=r"argument 'nonsense'") as error:
     parse_config([f'--config={FOLDER / name}.py:nonsense'])
+  accepted = re.findall(r'\w+', str(error.value).partition('accepted: ')[2])
+  assert set(accepted) - {'or', 'none'} == set(ARGUMENTS.get(name, ())) - {''}
 
 
 def test_finetuning_takes_everything_from_its_weights(tmp_path):

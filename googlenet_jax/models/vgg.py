@@ -43,6 +43,7 @@ from googlenet_jax.models.layers import (
 PAPER_LRN = LRN(size=5, alpha=5e-4, beta=0.75, k=2.0)
 NORM = BatchNorm(epsilon=1e-5, momentum=0.9)  # torchvision's
 FILTERS = (64, 128, 256, 512, 512)
+HIDDEN = ('fc6', 'fc7')
 MAX_CONVOLUTIONS = 8
 """The maximum number of convolutions in a block."""
 
@@ -62,13 +63,14 @@ Blocks = tuple[tuple[Conv, ...], ...]
 class Architecture:
   """Everything that determines the network, except the number of classes: a column of Table 1.
 
-  `blocks` are the convolutions between max pools. `lrn` follows the first convolution (A-LRN);
+  `blocks` are the convolutions between max pools. `fc6` and `fc7` are the units of the hidden
+  layers; with None, there is no such layer. `lrn` follows the first convolution (A-LRN);
   `batch_norm`, which the paper predates, follows every convolution.
   """
 
   blocks: Blocks
-  fc6: int = 4096
-  fc7: int = 4096
+  fc6: int | None = 4096
+  fc7: int | None = 4096
   lrn: LRN | None = None
   batch_norm: BatchNorm | None = None
   dropout: float = 0.5
@@ -76,8 +78,10 @@ class Architecture:
 
   def __post_init__(self) -> None:
     choose('kernel_init', self.kernel_init, KERNEL_INITIALIZERS)
-    if len(self.blocks) != len(FILTERS):
-      raise UserError(f'blocks: {len(self.blocks)} of them; {len(FILTERS)} are accepted')
+    if not 1 <= len(self.blocks) <= len(FILTERS):
+      raise UserError(f'blocks: {len(self.blocks)} of them; 1 to {len(FILTERS)} are accepted')
+    if self.dropout and not self.hidden:
+      raise UserError(f'dropout={self.dropout}: there are no hidden layers; accepted: 0')
     for number, block in enumerate(self.blocks, 1):
       if not 1 <= len(block) <= MAX_CONVOLUTIONS:
         raise UserError(
@@ -86,6 +90,11 @@ class Architecture:
         )
       if any(conv.kernel % 2 == 0 for conv in block):
         raise UserError('blocks: convolutions with kernels of odd sizes are accepted')
+
+  @property
+  def hidden(self) -> dict[str, int]:
+    """The units of each hidden layer."""
+    return {name: units for name in HIDDEN if (units := getattr(self, name))}
 
   def convolutions(self, number: int) -> Iterator[tuple[str, Conv]]:
     """The name and cell of each convolution in a block; blocks are numbered from 1."""
@@ -104,6 +113,11 @@ def column(*counts: int, last: int = 3) -> Blocks:
 A, B = column(1, 1, 2, 2, 2), column(2, 2, 2, 2, 2)
 C = column(2, 2, 3, 3, 3, last=1)
 D, E = column(2, 2, 3, 3, 3), column(2, 2, 4, 4, 4)
+# Most filters are on small maps, where they are cheap: 1.44 million parameters for 10 classes.
+COMPACT = tuple(
+  tuple(Conv(3, filters) for filters in block)
+  for block in ((24, 64), (64, 216), (216, 216), (216,))
+)
 
 VARIANTS: dict[str, Variant] = {
   'vgg16': Variant(Architecture(D), 'Table 1, D: 16 weight layers'),
@@ -135,6 +149,12 @@ VARIANTS: dict[str, Variant] = {
     'pixels',
     image_size=32,
   ),
+  'compact': Variant(
+    Architecture(COMPACT, fc6=None, fc7=None, batch_norm=NORM, dropout=0.0),
+    'not in the paper: seven 3x3 convolutions with batch norm in four blocks, without hidden '
+    'layers, for images of 32 pixels',
+    image_size=32,
+  ),
 }
 
 
@@ -148,7 +168,7 @@ class VGG(Network):
     """float[n, h, w, 3] -> logits, float32[n, classes]."""
     arch = self.architecture
     height, width = images.shape[1:3]
-    check_image_size(height, width, starved_pool)
+    check_image_size(height, width, functools.partial(starved_pool, arch))
     conv = self.convolution
     x = images  # [n, 224, 224, 3]
     # [n, 112, 112, 64], [n, 56, 56, 128], [n, 28, 28, 256], [n, 14, 14, 512], [n, 7, 7, 512]
@@ -164,16 +184,16 @@ class VGG(Network):
         else:
           x = self.run(unit, x, train, behind)
     layers = {
-      name: FullyConnected(getattr(arch, name), arch.kernel_init, dtype=self.dtype, name=name)
-      for name in ('fc6', 'fc7')
+      name: FullyConnected(units, arch.kernel_init, dtype=self.dtype, name=name)
+      for name, units in arch.hidden.items()
     }
     x = hidden_layers(x, layers, arch.dropout, train)  # [n, 4096]
     return Outputs(Classifier(self.classes, arch.kernel_init, name=CLASSIFIER)(x), {})
 
 
-def starved_pool(size: int) -> str | None:
+def starved_pool(architecture: Architecture, size: int) -> str | None:
   """The first max pool with fewer than two pixels to choose from, or None if there is none."""
-  for number in range(1, len(FILTERS) + 1):
+  for number in range(1, len(architecture.blocks) + 1):
     if size < 2:
       return f'pool{number}'
     size = (size + 1) // 2
@@ -212,8 +232,7 @@ def apply_knobs(architecture: Architecture, knobs: VGGKnobs) -> Architecture:
   )
   changes: dict[str, Any] = {
     'blocks': blocks,
-    'fc6': multiplied('fc6', architecture.fc6),
-    'fc7': multiplied('fc7', architecture.fc7),
+    **{name: multiplied(name, units) for name, units in architecture.hidden.items()},
     'lrn': knobs.lrn.apply(architecture.lrn, PAPER_LRN),
   }
   if knobs.batch_norm is not None:

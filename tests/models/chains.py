@@ -5,7 +5,7 @@ stride 2 and one pixel of padding on each side, `max pool1 3` a 3x3 pool with st
 """
 
 
-def vgg(*counts, norm=False, last=3):
+def vgg(*counts, norm=False, hidden=('fc fc6', 'fc fc7')):
   """Table 1 of 1409.1556: blocks of convolutions, each before a 2x2 pool."""
   chain = []
   for block, count in enumerate(counts, 1):
@@ -13,7 +13,7 @@ def vgg(*counts, norm=False, last=3):
       chain.append(f'conv conv{block}_{index} 1 same')
       chain += ['norm norm1'] if norm and (block, index) == (1, 1) else []
     chain.append(f'max pool{block} 2')
-  return [*chain, 'fc fc6', 'fc fc7']
+  return [*chain, *hidden]
 
 
 def zfnet(first, second):
@@ -57,6 +57,7 @@ CHAINS = {
   ('vgg', 'vgg16_bn'): vgg(2, 2, 3, 3, 3),
   ('vgg', 'vgg19_bn'): vgg(2, 2, 4, 4, 4),
   ('vgg', 'small'): vgg(2, 2, 3, 3, 3),
+  ('vgg', 'compact'): vgg(2, 2, 2, 1, hidden=()),
   ('zfnet', 'figure3'): zfnet('2 1', '2 0'),
   ('zfnet', 'wide'): zfnet('2 1', '2 0'),
   ('zfnet', 'small'): zfnet('1 2', '1 2'),
@@ -95,6 +96,10 @@ PARAMETERS = {  # with 1,000 classes; torchvision documents those of VGG, except
   ('vgg', 'vgg16_bn'): 138_365_992 - 4_224,
   ('vgg', 'vgg19_bn'): 143_678_248 - 5_504,
   ('vgg', 'small'): 15_757_224,
+  # Kernels, scales and shifts, and a classifier of 2x2 positions.
+  ('vgg', 'compact'): 9 * (3 * 24 + 24 * 64 + 64 * 64 + 64 * 216 + 3 * 216 * 216)
+  + 2 * (24 + 2 * 64 + 4 * 216)
+  + (4 * 216 + 1) * 1_000,
   ('zfnet', 'figure3'): 62_357_608,
   ('zfnet', 'wide'): 107_627_624,
   ('zfnet', 'small'): 41_379_176,

@@ -110,7 +110,9 @@ class ByHand:
   def logits(self, x, chain):
     for line in chain:
       x = self.step(x, *line.split())
-    return x if chain[-1] in ('maps', 'means') else self.linear('classifier', x)
+    if chain[-1] in ('maps', 'means'):
+      return x
+    return self.linear('classifier', x.reshape(len(x), -1))
 
 
 def companion(hand, name, x):
@@ -135,6 +137,7 @@ COMPUTED = [
   ('vgg', 'vgg11_lrn', {}),
   ('vgg', 'vgg16_1x1', {}),
   ('vgg', 'small', {}),
+  ('vgg', 'compact', {}),
   ('zfnet', 'figure3', {}),
   ('zfnet', 'small', {}),
   ('nin', 'imagenet', {}),
@@ -181,6 +184,7 @@ def variables_of(model, x):
   [
     # Backwards from two pixels: a 2x2 pool makes ceil(n / 2), a 3x3 pool floor(n / 2).
     ('vgg', 'vgg16', 17, 'pool5'),
+    ('vgg', 'compact', 9, 'pool4'),
     ('zfnet', 'figure3', 47, 'pool5'),
     ('zfnet', 'small', 8, 'pool5'),
     ('nin', 'imagenet', 39, 'pool3'),
@@ -240,6 +244,10 @@ def test_knobs_override_the_variant():
   assert vgg16.batch_norm == BatchNorm(epsilon=1e-5, momentum=0.9)
   assert build('vgg', 'vgg16_bn', batch_norm=False).architecture.batch_norm is None
   assert build('vgg', lrn=LRNKnobs(enabled=True)).architecture.lrn.alpha == 5e-4
+  compact = build('vgg', 'compact', width=0.5).architecture
+  filters = [[cell.filters for cell in block] for block in compact.blocks]
+  assert filters == [[12, 32], [32, 108], [108, 108], [108]]
+  assert (compact.fc6, compact.fc7) == (None, None)
   assert build('zfnet', lrn=LRNKnobs(enabled=False)).architecture.lrn is None
   zfnet = build('zfnet', 'wide', width=0.5).architecture
   assert [getattr(zfnet, f'conv{i}') for i in range(1, 6)] == [48, 128, 256, 512, 256]
@@ -255,6 +263,11 @@ def test_knobs_override_the_variant():
   ('name', 'knobs', 'message'),
   [
     ('vgg', {'dropout': 1.0}, r'dropout=1\.0: a rate of at least 0 and below 1 is accepted'),
+    (
+      'vgg',
+      {'variant': 'compact', 'dropout': 0.5},
+      r'dropout=0\.5: there are no hidden layers; accepted: 0',
+    ),
     ('zfnet', {'lrn': LRNKnobs(size=4)}, r'lrn\.size=4: an odd number'),
     (
       'nin',

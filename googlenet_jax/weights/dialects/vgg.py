@@ -12,7 +12,15 @@ import re
 from collections.abc import Collection, Mapping
 
 from googlenet_jax.models import MAX_CHANNELS, Network
-from googlenet_jax.models.vgg import FILTERS, MAX_CONVOLUTIONS, NORM, VARIANTS, Architecture, Conv
+from googlenet_jax.models.vgg import (
+  FILTERS,
+  HIDDEN,
+  MAX_CONVOLUTIONS,
+  NORM,
+  VARIANTS,
+  Architecture,
+  Conv,
+)
 from googlenet_jax.weights import tensors
 from googlenet_jax.weights.dialects.alexnet import last_feature
 from googlenet_jax.weights.dialects.dialect import Dialect, refused
@@ -126,6 +134,9 @@ def _resized(dialect: Dialect, model: Network, shapes: tensors.Shapes) -> Networ
 
 def _difference(arch: Architecture) -> tuple[str, str] | None:
   """What differs first from the networks of torchvision and timm, and what these have."""
+  blocks, hidden = len(arch.blocks), len(arch.hidden)
+  if (blocks, hidden) != (len(FILTERS), len(HIDDEN)):
+    return f'{blocks} blocks and {hidden} hidden layers', f'{len(FILTERS)} and {len(HIDDEN)}'
   if arch.lrn:
     return f'a network with lrn={arch.lrn}', 'None'
   kernels = {conv.kernel for block in arch.blocks for conv in block}

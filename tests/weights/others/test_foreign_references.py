@@ -224,6 +224,7 @@ def test_depth_and_widths_that_a_file_only_claims_take_no_time():
     ('resnet', 'resnet50', 'torchvision', 'padding=caffe; accepted there: torch, as in'),
     ('resnet', 'resnet20', 'timm', 'blocks that are not those of Table 1'),
     ('vgg', 'vgg16_1x1', 'timm', 'kernels of 1, 3 pixels; accepted there: 3'),
+    ('vgg', 'compact', 'torchvision', '4 blocks and 0 hidden layers; accepted there: 5 and 2'),
     ('vgg', 'vgg11_lrn', 'torchvision', 'lrn=LRN'),
     ('alexnet', 'two_tower', 'torchvision', 'groups=2; accepted there: 1, as in variant one_tower'),
     ('alexnet', 'one_tower', 'timm', 'family alexnet; accepted there: vgg, resnet'),

@@ -24,8 +24,9 @@ says which ones): images of 16x16, half the width, 6 epochs.
     --config.data.source=folder:PATH
 
 These two are networks that others train under GoogLeNet's name, with their recipes; neither was run
-to the end here. The UvA tutorial reports a best accuracy of 90.22% on its 5,000 validation images,
-and its published weights reach 89.11% on the test images (docs/weights.md).
+to the end here (docs/studies.md has 8 of the 200 epochs of `uva`). The UvA tutorial reports a best
+accuracy of 90.22% on its 5,000 validation images, and its published weights reach 89.11% on the
+test images (docs/weights.md).
 """
 
 from googlenet_jax.sweeps.ablations import (

@@ -65,7 +65,7 @@ class Checkpoints:
     step: int,
     state: TrainState,
     top1_error: float | None = None,
-    remembered: dict[str, Any] | None = None,
+    carried: dict[str, Any] | None = None,
   ) -> None:
     """Starts saving: copies the arrays and returns while they are being written to disk.
 
@@ -73,7 +73,7 @@ class Checkpoints:
       step: number of steps done.
       state: the state to save.
       top1_error: the error of an evaluation at this step, if there was one.
-      remembered: JSON values that belong to the state but are not arrays.
+      carried: JSON values that belong to the state but are not arrays, for the manifest.
 
     Raises:
       UserError: this or the previous checkpoint could not be written; earlier ones are unaffected.
@@ -82,9 +82,9 @@ class Checkpoints:
       return
     manifest = {
       **self._about,
+      **(carried or {}),
       'step': step,
       'top1_error': top1_error,
-      'remembered': remembered,
       'leaves': _checksums(state),
     }
     arguments = ocp.args.Composite(
@@ -95,15 +95,10 @@ class Checkpoints:
       self._manager.wait_until_finished()
       self._manager.save(step, args=arguments)
 
-  def remembered(self, step: int) -> dict[str, Any] | None:
-    """The JSON values saved with the state of a step; None if there are none."""
+  def manifest(self, step: int) -> dict[str, Any]:
+    """The JSON values saved with the state of a step; empty if there is no such checkpoint."""
     folder = self._path / str(step)
-    return _manifest(folder).get('remembered') if folder.is_dir() else None
-
-  def devices(self, step: int) -> int | None:
-    """The number of devices of the run that saved a checkpoint; None if there is none at `step`."""
-    folder = self._path / str(step)
-    return _manifest(folder).get('devices') if folder.is_dir() else None
+    return _manifest(folder) if folder.is_dir() else {}
 
   def judge(self, step: int, top1_error: float) -> None:
     """Sets the error of a checkpoint that was evaluated after it was saved."""

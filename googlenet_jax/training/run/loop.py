@@ -40,6 +40,7 @@ from googlenet_jax.training.run.profiles.recorder import Recorder
 from googlenet_jax.training.run.progress import Progress, show_progress
 from googlenet_jax.training.run.recalibration import Recalibration
 from googlenet_jax.training.run.signals import StopSignal
+from googlenet_jax.training.run.totals import Totals
 from googlenet_jax.training.run.trackers.tracker import Trackers, open_trackers
 from googlenet_jax.training.run.workdir import WorkDirectory, provenance
 from googlenet_jax.training.step.state import TrainState
@@ -100,7 +101,7 @@ def train(
       'steps': experiment.durations.steps,
       'evaluated_parameters': config.evaluation.parameters,
       'test': evaluated,
-      'train': {'loss': last_loss(workdir.metrics), **dataclasses.asdict(run.totals)},
+      'train': {'loss': last_loss(workdir.metrics), **run.totals.figures()},
       'seed': config.seed,
       **about,
     }
@@ -145,15 +146,6 @@ def due_after(step: int, durations: Durations, asked: bool) -> Due:
   return Due(save or evaluate or step % durations.log_every == 0, evaluate, save, stop)
 
 
-@dataclasses.dataclass
-class _Totals:
-  """The figures in `result.json` about training since the run was last started."""
-
-  seconds: float = 0.0
-  images_per_second: float | None = None
-  skipped_images: int = 0
-
-
 class _Run:
   """A run; contains everything that its attempts share."""
 
@@ -176,7 +168,7 @@ class _Run:
     self.recalibrate = (
       Recalibration(experiment) if experiment.config.evaluation.recalibrate else None
     )
-    self.totals = _Totals()
+    self.totals = Totals()
 
   def to_the_end(self) -> Evaluation:
     """Trains from the newest checkpoint, going back to it as often as the config allows.
@@ -190,6 +182,8 @@ class _Run:
     """
     config = self.experiment.config
     state = self._restored()
+    carried = self.checkpoints.manifest(int(jax.device_get(state.step))).get('totals')
+    self.totals = Totals(**carried) if carried else Totals()
     rollbacks = int(jax.device_get(state.nonfinite)) if config.on_nonfinite == 'rollback' else 0
     while True:
       try:
@@ -215,7 +209,6 @@ class _Run:
 
   def _attempt(self, state: TrainState, rollbacks: int) -> Evaluation:
     """Trains on from a state, with its own log and bar; its time counts even if it fails."""
-    began = time.perf_counter()
     start = int(jax.device_get(state.step))
     silent = jax.process_index() > 0
     steps, batch_size = self.experiment.durations.steps, self.experiment.config.batch_size
@@ -230,13 +223,12 @@ class _Run:
       try:
         return attempt.to_the_end(start, state, rollbacks)
       finally:
-        self.totals.seconds += time.perf_counter() - began
-        self.totals.images_per_second = progress.images_per_second
-        self.totals.skipped_images += attempt.figures.skipped_images
+        self.totals += attempt.spent()
 
   def _note_devices(self, step: int, log: MetricsLog) -> None:
     """Logs a change in the number of devices since the checkpoint was saved."""
-    before, now = self.checkpoints.devices(step), self.experiment.parallel.devices
+    before = self.checkpoints.manifest(step).get('devices')
+    now = self.experiment.parallel.devices
     if before is not None and before != now:
       logger.info('from step %d on: %d devices (%d before)', step, now, before)
       log.write(step, {DEVICES: now, DEVICES_BEFORE: before})
@@ -253,8 +245,9 @@ class _Attempt:
   """The steps from one state to the end of the run, or to a step that is not finite."""
 
   def __init__(self, run: _Run, log: MetricsLog, progress: Progress, start: int) -> None:
+    self._began = time.perf_counter()
     self._run, self._log, self._progress = run, log, progress
-    self._alarm = alarm_of(run.experiment, run.checkpoints.remembered(start))
+    self._alarm = alarm_of(run.experiment, run.checkpoints.manifest(start).get('remembered'))
     self._on_collapse = run.experiment.config.on_collapse
     self._stop = StopTogether(run.experiment.parallel, self._asked)
     self._recorder = _recorder(run)
@@ -310,6 +303,11 @@ class _Attempt:
           raise self._stopped(step)
     assert evaluated is not None  # the last step has one
     return evaluated
+
+  def spent(self) -> Totals:
+    """The time and images of this attempt."""
+    seconds = time.perf_counter() - self._began
+    return Totals(seconds, *self._progress.timed, self.figures.skipped_images)
 
   def _asked(self) -> bool:
     return self._run.signals.asked is not None
@@ -406,5 +404,7 @@ class _Attempt:
     """Starts saving a checkpoint, with the error from its evaluation if there was one."""
     error = None if evaluated is None else evaluated['main']['top1_error']
     with self._progress.pause():
-      self._run.checkpoints.save(step, state, error, self._alarm.remember())
+      totals = dataclasses.asdict(self._run.totals + self.spent())
+      carried = {'remembered': self._alarm.remember(), 'totals': totals}
+      self._run.checkpoints.save(step, state, error, carried)
     self._run.workdir.saved(step)

@@ -39,19 +39,20 @@ class Progress:
     self._show(loss)
 
   @property
-  def images_per_second(self) -> float | None:
-    """The mean over the run; None before the second step."""
+  def timed(self) -> tuple[int, float]:
+    """The images of all steps but the first, and the seconds that these steps took."""
     return self._since(self._began)
 
   @property
   def recent_images_per_second(self) -> float | None:
     """The mean over the last minute, or over the last step if that took longer."""
-    return self._since(self._marks[0] if self._marks else None)
+    images, seconds = self._since(self._marks[0] if self._marks else None)
+    return images / seconds if images and seconds else None
 
-  def _since(self, mark: tuple[float, int] | None) -> float | None:
-    if mark is None or self._step == mark[1]:
-      return None
-    return (self._step - mark[1]) * self._batch_size / (self._now - mark[0])
+  def _since(self, mark: tuple[float, int] | None) -> tuple[int, float]:
+    if mark is None:
+      return 0, 0.0
+    return (self._step - mark[1]) * self._batch_size, self._now - mark[0]
 
   @contextlib.contextmanager
   def pause(self) -> Iterator[None]:

@@ -1,6 +1,5 @@
 """A run as a whole: exact resume, rollback, refusals, and what a work directory allows."""
 
-import itertools
 import json
 import os
 import signal
@@ -17,7 +16,7 @@ from googlenet_jax.evaluation.predictors import open_predictors
 from googlenet_jax.models.kernels import BY_PLATFORM, PREFERRED
 from googlenet_jax.training.config.durations import Durations
 from googlenet_jax.training.config.experiment import Experiment, open_experiment
-from googlenet_jax.training.run import figures, loop
+from googlenet_jax.training.run import figures, loop, progress
 from googlenet_jax.training.run.checkpoints import steps
 from googlenet_jax.training.run.figures import NonFiniteError, refuse_nonfinite
 from googlenet_jax.training.run.loop import Due, due_after
@@ -46,22 +45,55 @@ def test_what_is_due_after_a_step(step, due, due_if_asked):
   assert due_after(step, durations, asked=True) == due_if_asked
 
 
+def still_clock(monkeypatch):
+  """A clock that stands still until its `now` is changed."""
+  clock = types.SimpleNamespace(now=0)
+  clock.perf_counter = lambda: clock.now
+  for module in (loop, progress):
+    monkeypatch.setattr(module, 'time', clock)
+  return clock
+
+
+def test_time_and_images_are_counted_over_all_starts(tmp_path, cache, monkeypatch):
+  """Steps take a second each; those after the newest checkpoint are lost with a kill."""
+  clock, update, faults = still_clock(monkeypatch), progress.Progress.update, []
+
+  def finish(self, step, loss):
+    clock.now += step - self._step
+    update(self, step, loss)
+    if (step, faults) == (15, []):
+      faults.append(step)
+      raise RuntimeError('killed')
+    if (step, faults) == (18, [15]):
+      faults.append(step)
+      os.kill(os.getpid(), signal.SIGTERM)
+
+  monkeypatch.setattr(progress.Progress, 'update', finish)
+  with pytest.raises(RuntimeError, match='killed'):
+    run(tmp_path, cache)
+  assert steps(tmp_path / 'checkpoints') == [8]
+  with pytest.raises(Preempted):
+    run(tmp_path, cache)
+  assert 18 <= steps(tmp_path / 'checkpoints')[-1] < 22
+  train = run(tmp_path, cache)['train']
+  assert (train['seconds'], train['images_per_second']) == (24, 16)
+
+
 def test_goes_back_to_the_newest_checkpoint(tmp_path, cache, monkeypatch, caplog):
   """A loss that is not finite once, in steps 13 to 16, is avoided by another order of images."""
   failed = []
+  clock = still_clock(monkeypatch)
 
   def finite_but_once(first_step, history):
     refuse_nonfinite(first_step, history)
     if first_step == 13 and not failed:
       failed.append(first_step)
+      clock.now += 100
       raise NonFiniteError('loss is nan at step 14: training has diverged')
 
   monkeypatch.setattr(figures, 'refuse_nonfinite', finite_but_once)
-  # A clock that advances a second each time it is read: at the start of an attempt and after it.
-  clock = types.SimpleNamespace(perf_counter=itertools.count().__next__)
-  monkeypatch.setattr(loop, 'time', clock)
   result = run(tmp_path, cache, on_nonfinite='rollback')
-  assert result['train']['seconds'] == 2  # the attempt that failed counts
+  assert result['train']['seconds'] == 100  # the attempt that failed counts
   assert result['steps'] == 24 and (tmp_path / 'DONE').exists()
   warned = [record.getMessage() for record in caplog.records]
   assert 'loss is nan at step 14; rolled back (1)' in warned

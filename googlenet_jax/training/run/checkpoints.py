@@ -96,9 +96,8 @@ class Checkpoints:
       self._manager.save(step, args=arguments)
 
   def manifest(self, step: int) -> dict[str, Any]:
-    """The JSON values saved with the state of a step; empty if there is no such checkpoint."""
-    folder = self._path / str(step)
-    return _manifest(folder) if folder.is_dir() else {}
+    """The JSON values saved with the state of a step."""
+    return _manifest(self._path / str(step))
 
   def judge(self, step: int, top1_error: float) -> None:
     """Sets the error of a checkpoint that was evaluated after it was saved."""

@@ -181,13 +181,12 @@ class _Run:
       UserError: training has diverged, or something cannot be read or written.
     """
     config = self.experiment.config
-    state = self._restored()
-    carried = self.checkpoints.manifest(int(jax.device_get(state.step))).get('totals')
-    self.totals = Totals(**carried) if carried else Totals()
+    state, manifest = self._restored()
+    self.totals = Totals(**manifest.get('totals', {}))
     rollbacks = int(jax.device_get(state.nonfinite)) if config.on_nonfinite == 'rollback' else 0
     while True:
       try:
-        return self._attempt(state, rollbacks)
+        return self._attempt(state, manifest, rollbacks)
       except NonFiniteError as error:
         rollbacks += 1
         if config.on_nonfinite != 'rollback':
@@ -197,17 +196,20 @@ class _Run:
         logger.warning('%s; rolled back (%d)', str(error).partition(':')[0], rollbacks)
         # The count is in the state, so that a run that is killed later continues in the same way.
         count = self.experiment.parallel.replicate(np.int32(rollbacks))
-        state = dataclasses.replace(self._restored(), nonfinite=count)
+        state, manifest = self._restored()
+        state = dataclasses.replace(state, nonfinite=count)
 
-  def _restored(self) -> TrainState:
-    """The state of the newest good checkpoint, or the initial state."""
+  def _restored(self) -> tuple[TrainState, dict[str, Any]]:
+    """The state and manifest of the newest good checkpoint, or the initial state and nothing."""
     experiment = self.experiment
     state = self.checkpoints.restore_newest(
       experiment.abstract_state, experiment.parallel.replicated
     )
-    return experiment.create_state(experiment.initial_key) if state is None else state
+    if state is None:
+      return experiment.create_state(experiment.initial_key), {}
+    return state, self.checkpoints.manifest(int(jax.device_get(state.step)))
 
-  def _attempt(self, state: TrainState, rollbacks: int) -> Evaluation:
+  def _attempt(self, state: TrainState, manifest: dict[str, Any], rollbacks: int) -> Evaluation:
     """Trains on from a state, with its own log and bar; its time counts even if it fails."""
     start = int(jax.device_get(state.step))
     silent = jax.process_index() > 0
@@ -218,16 +220,15 @@ class _Run:
       progress = stack.enter_context(show_progress(start, steps, batch_size, silent))
       if start:
         progress.line(f'resumed at step {start} from {self.workdir.checkpoints}')
-        self._note_devices(start, log)
-      attempt = _Attempt(self, log, progress, start)
+        self._note_devices(start, manifest.get('devices'), log)
+      attempt = _Attempt(self, log, progress, manifest.get('remembered'))
       try:
         return attempt.to_the_end(start, state, rollbacks)
       finally:
         self.totals += attempt.spent()
 
-  def _note_devices(self, step: int, log: MetricsLog) -> None:
+  def _note_devices(self, step: int, before: int | None, log: MetricsLog) -> None:
     """Logs a change in the number of devices since the checkpoint was saved."""
-    before = self.checkpoints.manifest(step).get('devices')
     now = self.experiment.parallel.devices
     if before is not None and before != now:
       logger.info('from step %d on: %d devices (%d before)', step, now, before)
@@ -244,10 +245,12 @@ def _recorder(run: _Run) -> Recorder:
 class _Attempt:
   """The steps from one state to the end of the run, or to a step that is not finite."""
 
-  def __init__(self, run: _Run, log: MetricsLog, progress: Progress, start: int) -> None:
+  def __init__(
+    self, run: _Run, log: MetricsLog, progress: Progress, remembered: dict[str, Any] | None
+  ) -> None:
     self._began = time.perf_counter()
     self._run, self._log, self._progress = run, log, progress
-    self._alarm = alarm_of(run.experiment, run.checkpoints.manifest(start).get('remembered'))
+    self._alarm = alarm_of(run.experiment, remembered)
     self._on_collapse = run.experiment.config.on_collapse
     self._stop = StopTogether(run.experiment.parallel, self._asked)
     self._recorder = _recorder(run)

@@ -1,7 +1,7 @@
 """What a run has spent so far, over all its starts."""
 
 import dataclasses
-from typing import Any, Self
+from typing import Any
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,7 +22,7 @@ class Totals:
   timed_seconds: float = 0.0
   skipped_images: int = 0
 
-  def __add__(self, other: Self) -> 'Totals':
+  def __add__(self, other: 'Totals') -> 'Totals':
     mine, theirs = dataclasses.astuple(self), dataclasses.astuple(other)
     return Totals(*(a + b for a, b in zip(mine, theirs, strict=True)))
 

@@ -82,9 +82,9 @@ def legend(audit: Audit, mark: str) -> str:
   if not _has_printed_cells(audit):
     return f'MACs: multiply-adds of one image. "The paper" is {audit.paper.citation}.'
   return (
-    f'{mark}: computed, and not the printed figure beside it ("paper": {audit.paper.citation}; '
-    f'{audit.paper.note}). MACs: multiply-adds of one image. The printed totals are the sums of '
-    'the printed cells.'
+    f'{mark}: a computed figure that differs from the printed one ("paper": '
+    f'{audit.paper.citation}; {audit.paper.note}). MACs: multiply-adds of one image. '
+    'The printed totals are the sums of the printed cells.'
   )
 
 

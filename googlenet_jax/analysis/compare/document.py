@@ -28,10 +28,10 @@ def document(networks: Sequence[Compared], pictures: Sequence[tuple[str, str]], 
     '# The family',
     '',
     _paragraph(
-      'The networks that GoogLeNet is compared with, as they are built here. Written by `make '
-      'docs-family`; a test holds it equal to what the code computes. Parameters, multiply-adds, '
-      'depths and activations are **computed**; errors are **reported** by the papers and were not '
-      'measured here.'
+      'This page compares GoogLeNet with other networks, as they are built here. '
+      '`make docs-family` writes it, and a test checks that it agrees with the code. Parameters, '
+      'multiply-adds, depths and activations are **computed**; errors are **reported** by the '
+      'papers and were not measured here.'
     ),
     '',
     *markdown_table(networks, columns(networks, {}, {})),
@@ -42,9 +42,9 @@ def document(networks: Sequence[Compared], pictures: Sequence[tuple[str, str]], 
     '## What the papers say',
     '',
     _paragraph(
-      "Each statement about a network's size or cost beside the figures computed here. A number "
-      'is borne out where the computed one is within the tolerance that is given, 5% unless the '
-      'line says otherwise.'
+      'The table compares what the papers say about size and cost with the figures computed here. '
+      'A number is borne out if the computed one is within 5% of it, or within the tolerance that '
+      'the row gives.'
     ),
     '',
     *_statements(),

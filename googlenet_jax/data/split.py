@@ -10,6 +10,9 @@ from googlenet_jax.normalization import IMAGENET, Normalization
 Record = dict[str, Any]
 """`image`: bytes of an image file or uint8[h, w, 3]; `label`: int; `name`: str."""
 
+SPLITS = {'train': 'train', 'val': 'validation', 'validation': 'validation', 'test': 'test'}
+"""The accepted names of splits in a manifest, a folder or an archive, each with its split."""
+
 
 class Records(Protocol):
   """The records of a split, with random access; picklable."""

@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import pathlib
+import shutil
 
 import numpy as np
 import pytest
@@ -153,6 +154,15 @@ def test_a_folder_without_splits_holds_out_the_same_tenth(tmp_path):
 def test_train_may_stand_alone(tmp_path):
   source = write_files(tmp_path / 'in', {'train/a/1.png': encoded(1)})
   assert prepare(f'folder:{source}', tmp_path / 'out', name='x').images == {'train': 1}
+
+
+def test_val_and_test_are_both_prepared(tmp_path):
+  sizes = {'train': 3, 'val': 2, 'test': 1}
+  source = write_files(
+    tmp_path / 'in', {f'{s}/a/{i}.png': encoded(i) for s, n in sizes.items() for i in range(n)}
+  )
+  images = prepare(f'folder:{source}', tmp_path / 'out', name='x').images
+  assert images == {'train': 3, 'validation': 2, 'test': 1}
 
 
 def manifest(root, text):
@@ -318,6 +328,40 @@ def test_verify_finds_a_flipped_bit_and_the_next_run_mends_it(tmp_path):
   shard.unlink()
   assert prepare(source, out, **options).written == 4
   assert data_files(out) == before
+
+
+def cut_shard(out):
+  shard = next(out.rglob('*train*array_record*'))
+  shard.write_bytes(shard.read_bytes()[: shard.stat().st_size // 2])
+
+
+def flip_bit(out):
+  shard = next(out.rglob('*train*array_record*'))
+  data = bytearray(shard.read_bytes())
+  data[len(data) // 2] ^= 1
+  shard.write_bytes(bytes(data))
+
+
+@pytest.mark.parametrize(
+  ('damage', 'message'),
+  [
+    (lambda out: next(out.rglob('*train*array_record*')).unlink(), 'array_record.*: missing;'),
+    (lambda out: next(out.rglob('*train*array_record*')).write_bytes(b''), 'a damaged record'),
+    (cut_shard, 'a damaged record'),
+    (flip_bit, 'a damaged record'),
+    (lambda out: next(out.rglob('features.json')).unlink(), 'not a complete data set of TFDS'),
+    (lambda out: next(out.rglob('dataset_info.json')).write_text('{'), 'not a complete data set'),
+  ],
+)
+def test_a_damaged_copy_is_named(prepared, tmp_path, damage, message):
+  out = tmp_path / 'copy'
+  shutil.copytree(prepared.out, out)
+  damage(out)
+  with pytest.raises(UserError, match=message) as error:
+    records = open_split(f'prepared:{out}', 'train', cache_dir=tmp_path).records
+    for index in range(len(records)):
+      records[index]
+  assert '\n' not in str(error.value)
 
 
 def test_a_disk_that_is_full_is_one_line_and_nothing_is_lost(folder, prepared, tmp_path):

@@ -115,6 +115,20 @@ def test_folder_with_train_and_val(tmp_path):
     assert len(open_split(f'folder:{root}', name, cache_dir=tmp_path).records) == 2
 
 
+@pytest.mark.parametrize('name', ['val', 'validation'])
+def test_a_folder_with_val_and_test_keeps_them_apart(tmp_path, name):
+  root = image_folder(tmp_path / 'all', {'train/a': 4, f'{name}/a': 3, 'test/a': 2})
+  counts = {'train': 4, 'val': 3, 'validation': 3, 'test': 2}
+  for split, count in counts.items():
+    assert len(open_split(f'folder:{root}', split, cache_dir=tmp_path).records) == count
+
+
+def test_hidden_files_in_folders_are_left_out(tmp_path):
+  root = image_folder(tmp_path / '.all', {'train/a': 2, 'train/a/.ipynb_checkpoints': 1})
+  (root / 'train/a/._0.png').write_bytes(b'what macOS writes')
+  assert len(open_split(f'folder:{root}', 'train', cache_dir=tmp_path).records) == 2
+
+
 def test_folder_without_splits_holds_out_a_tenth_that_stays(tmp_path):
   root = image_folder(tmp_path / 'all', {'a': 150, 'b': 150})
 
@@ -135,6 +149,7 @@ def test_folder_without_splits_holds_out_a_tenth_that_stays(tmp_path):
   [
     ({'train/a': 1}, 'test', 'has train but none of test, val, validation'),
     ({'train/a': 1, 'test/b': 1}, 'test', 'classes differ from those of train: a, b'),
+    ({'train/a': 1, 'val/a': 1, 'validation/a': 1}, 'val', 'has both val and validation'),
     ({'train/a': 1}, 'dev', "split 'dev'"),
     ({'a': 1}, 'test', 'too few images'),
     ({'a': 1, 'b': 0}, 'train', 'without images'),

@@ -11,7 +11,7 @@ import pathlib
 from googlenet_jax.data.prepare.listing import Item, Listing
 from googlenet_jax.data.prepare.tar import Entry, entries
 from googlenet_jax.data.sources.files import SUFFIXES, is_held_out
-from googlenet_jax.data.sources.manifest import SPLITS
+from googlenet_jax.data.split import SPLITS
 from googlenet_jax.errors import UserError
 
 Named = tuple[tuple[str, ...], Entry]

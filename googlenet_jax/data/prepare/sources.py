@@ -50,13 +50,14 @@ def open_listing(source: str) -> Listing:
 
 
 def list_folder(path: pathlib.Path) -> Listing:
-  """The images of class folders, in train and test or val, or with a tenth held out.
+  """The images of class folders, in folders of splits or with a tenth held out.
 
-  The rules are those of `data.source=folder:PATH`, except that `train` may be the only split.
+  The rules are those of `data.source=folder:PATH`, except that `train` may be the only split. If
+  there is only one split besides `train`, it is named `test`.
   """
-  names = ['train']
-  if not (path / 'train').is_dir() or any((path / name).is_dir() for name in folder.TEST_NAMES):
-    names.append('test')
+  names = list(folder.split_folders(path)) or ['train', 'test']
+  if len(names) == 2:
+    names = ['train', 'test']
   splits: dict[str, list[Item]] = {}
   classes: tuple[str, ...] = ()
   for name in names:

@@ -46,9 +46,16 @@ def read_file(file: pathlib.Path) -> bytes:
 
 
 def images_below(folder: pathlib.Path) -> list[pathlib.Path]:
-  """The image files in a folder and its subfolders, recognized by suffix and sorted."""
+  """The image files in a folder and its subfolders, recognized by suffix and sorted.
+
+  Hidden ones are left out: macOS adds `._name.jpg`, and Jupyter copies in `.ipynb_checkpoints`.
+  """
   return sorted(
-    file for file in folder.rglob('*') if file.suffix.lower() in SUFFIXES and file.is_file()
+    file
+    for file in folder.rglob('*')
+    if file.suffix.lower() in SUFFIXES
+    and not any(part.startswith('.') for part in file.relative_to(folder).parts)
+    and file.is_file()
   )
 
 

@@ -1,6 +1,7 @@
-"""A folder of class folders: `PATH/<class>/*.jpg`, or the same below `train` and `test`.
+"""A folder of class folders: `PATH/<class>/*.jpg`, or the same below folders of splits.
 
-Test images are in `test`, `val` or `validation`. Without such folders a tenth of the images is held
+The folders of splits are `train`, and `test` or `val` (or `validation`) or both. If there is only
+one besides `train`, all three names open it. Without such folders a tenth of the images is held
 out: those whose path below PATH has a CRC-32 divisible by 10, so that adding images does not move
 any.
 """
@@ -8,10 +9,8 @@ any.
 import pathlib
 
 from googlenet_jax.data.sources.files import SUFFIXES, Files, images_below, is_held_out
-from googlenet_jax.data.split import Split, UnknownSplitError
+from googlenet_jax.data.split import SPLITS, Split, UnknownSplitError
 from googlenet_jax.errors import UserError
-
-TEST_NAMES = ('test', 'val', 'validation')
 
 
 def open_folder(path: pathlib.Path, split: str) -> Split:
@@ -19,39 +18,45 @@ def open_folder(path: pathlib.Path, split: str) -> Split:
 
   Args:
     path: the folder.
-    split: `train` or `test`; `val` and `validation` mean the same as `test`.
+    split: `train`, `test`, or `val` and its synonym `validation`.
 
   Raises:
     UserError: there is no such folder or split, there are no images, a class has no images, or
-      `test` and `train` have different classes.
+      another split has other classes than `train`.
   """
-  if split not in ('train', *TEST_NAMES):
-    raise UnknownSplitError(split, f'folder:{path}', ('train', *TEST_NAMES))
+  if split not in SPLITS:
+    raise UnknownSplitError(split, f'folder:{path}', tuple(SPLITS))
   if not path.is_dir():
     raise UserError(f'folder:{path}: no such folder')
-  root = path / 'train' if (path / 'train').is_dir() else path
-  classes, files = _class_folders(root)
-  if root != path and split != 'train':
-    test = next((path / name for name in TEST_NAMES if (path / name).is_dir()), None)
-    if test is None:
-      raise UserError(f'folder:{path}: has train but none of {", ".join(TEST_NAMES)}')
+  folders = split_folders(path)
+  if not folders:
+    return _with_tenth_held_out(path, split)
+  classes, files = _class_folders(folders['train'])
+  if split != 'train':
+    tests = {name: folder for name, folder in folders.items() if name != 'train'}
+    if not tests:
+      raise UserError(f'folder:{path}: has train but none of test, val, validation')
+    only_test = next(iter(tests.values()))
+    test = tests.get(SPLITS[split], only_test)
     names, files = _class_folders(test)
     if names != classes:
       other = sorted(set(names) ^ set(classes))
       raise UserError(f'{test}: classes differ from those of train: {", ".join(other[:5])}')
-  if root == path:
-    held_out = split != 'train'
-    files = [
-      (file, label)
-      for file, label in files
-      if is_held_out(file.relative_to(path).as_posix()) == held_out
-    ]
-    if not files:
-      raise UserError(
-        f'folder:{path}: too few images to hold out a tenth for {split!r}; '
-        'accepted: subfolders train and test'
-      )
   return Split(f'{path.name}/{split}', Files(files), classes)
+
+
+def split_folders(path: pathlib.Path) -> dict[str, pathlib.Path]:
+  """The folders of `train`, `validation` and `test`, as far as there are any; {} without `train`.
+
+  Raises:
+    UserError: there are both `val` and `validation`.
+  """
+  if not (path / 'train').is_dir():
+    return {}
+  found = [name for name in SPLITS if (path / name).is_dir()]
+  if {'val', 'validation'} <= set(found):
+    raise UserError(f'folder:{path}: has both val and validation; accepted: one of them')
+  return {SPLITS[name]: path / name for name in found}
 
 
 def open_whole_folder(path: pathlib.Path) -> Split:
@@ -62,6 +67,23 @@ def open_whole_folder(path: pathlib.Path) -> Split:
   """
   classes, files = _class_folders(path)
   return Split(path.name, Files(files), classes)
+
+
+def _with_tenth_held_out(path: pathlib.Path, split: str) -> Split:
+  """One of the two splits of a folder that only has class folders."""
+  classes, files = _class_folders(path)
+  held_out = split != 'train'
+  files = [
+    (file, label)
+    for file, label in files
+    if is_held_out(file.relative_to(path).as_posix()) == held_out
+  ]
+  if not files:
+    raise UserError(
+      f'folder:{path}: too few images to hold out a tenth for {split!r}; '
+      'accepted: subfolders train and test'
+    )
+  return Split(f'{path.name}/{split}', Files(files), classes)
 
 
 def _class_folders(root: pathlib.Path) -> tuple[tuple[str, ...], list[tuple[pathlib.Path, int]]]:

@@ -21,11 +21,8 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from googlenet_jax.data.sources.files import Files, is_held_out
-from googlenet_jax.data.split import Split, UnknownSplitError
+from googlenet_jax.data.split import SPLITS, Split, UnknownSplitError
 from googlenet_jax.errors import UserError
-
-SPLITS = {'train': 'train', 'val': 'validation', 'validation': 'validation', 'test': 'test'}
-"""The accepted values of the column `split`, each with the name of its split."""
 
 _NEEDED = ('file', 'label')
 

@@ -24,7 +24,8 @@ def open_builder(builder: Any, split: str) -> Split:
   The normalization and any file names are the ones stored by `prepare`.
 
   Raises:
-    UserError: the split does not exist, or the data are not ArrayRecord.
+    UserError: the split does not exist, a file of it is missing, the data are not ArrayRecord, or
+      images have no labels with names.
   """
   import tensorflow_datasets as tfds
 
@@ -38,12 +39,18 @@ def open_builder(builder: Any, split: str) -> Split:
   missing = {'image', 'label'} - set(info.features)
   if missing:
     raise UserError(f'{where}: no feature {", ".join(sorted(missing))}')
+  classes = getattr(info.features['label'], 'names', None)
+  if not classes:
+    raise UserError(f'{where}: the feature label has no names of classes')
+  for shard in map(pathlib.Path, info.splits[split].filepaths):
+    if not shard.is_file():
+      raise UserError(f'{shard}: missing; copy or prepare the data set again')
   source = builder.as_data_source(split=split, decoders={'image': tfds.decode.SkipDecoding()})
   metadata = info.metadata or {}
   return Split(
     name=f'{info.name}/{split}',
     records=_TfdsRecords(source, f'{info.name}/{split}'),
-    classes=tuple(info.features['label'].names),
+    classes=tuple(classes),
     normalization=Normalization(
       mean=tuple(metadata.get('mean', IMAGENET.mean)), std=tuple(metadata.get('std', IMAGENET.std))
     ),
@@ -72,7 +79,12 @@ def open_prepared(where: Place, split: str, cache_dir: pathlib.Path) -> Split:
     )
   import tensorflow_datasets as tfds
 
-  return open_builder(tfds.builder_from_directory(found[0].parent), split)
+  folder = found[0].parent
+  try:
+    builder = tfds.builder_from_directory(folder)
+  except Exception as error:  # TFDS raises a different exception for each kind of damage
+    raise UserError(f'{folder}: not a complete data set of TFDS: {_line(error)}') from error
+  return open_builder(builder, split)
 
 
 def open_named(name: str, split: str) -> Split:
@@ -82,7 +94,7 @@ def open_named(name: str, split: str) -> Split:
   try:
     builder = tfds.builder(name, try_gcs=False, file_format='array_record')
   except Exception as error:  # TFDS raises a different exception for each kind of mistake
-    raise UserError(f'tfds:{name}: {" ".join(str(error).split())[:200]}') from error
+    raise UserError(f'tfds:{name}: {_line(error)}') from error
   if not pathlib.Path(builder.data_dir).is_dir():
     raise UserError(
       f'tfds:{name}: not prepared in {builder.data_dir}; accepted: a data set that TFDS has '
@@ -90,6 +102,11 @@ def open_named(name: str, split: str) -> Split:
       f'{_download_of(name)}'
     )
   return open_builder(builder, split)
+
+
+def _line(error: Exception) -> str:
+  """The beginning of an error's message, in one line."""
+  return ' '.join(str(error).split())[:200]
 
 
 def _download_of(name: str) -> str:
@@ -109,10 +126,17 @@ class _TfdsRecords:
     return len(self._source)
 
   def __getitem__(self, index: int) -> Record:
-    record = self._source[index]
+    try:
+      record = self._source[index]
+      label = int(record['label'])
+    except Exception as error:  # ArrayRecord and TFDS raise different ones; a label can be None
+      raise UserError(
+        f'{self._name}[{index}]: a damaged record ({_line(error)}); copy or prepare the data set '
+        'again'
+      ) from error
     name = record.get('file', f'{self._name}[{index}]')
     return {
       'image': record['image'],
-      'label': int(record['label']),
+      'label': label,
       'name': name.decode() if isinstance(name, bytes) else name,
     }

@@ -7,6 +7,7 @@ import logging
 import os
 import pathlib
 import platform
+import secrets
 import tempfile
 from collections.abc import Iterator
 from typing import IO
@@ -14,6 +15,11 @@ from typing import IO
 from googlenet_jax.errors import UserError
 
 logger = logging.getLogger('googlenet_jax')
+
+
+def unique() -> str:
+  """A part of a temporary name; containers that share a file system can have equal process ids."""
+  return secrets.token_hex(4)
 
 
 def publish(temporary: pathlib.Path, path: pathlib.Path) -> None:
@@ -26,9 +32,13 @@ def publish(temporary: pathlib.Path, path: pathlib.Path) -> None:
 
 def write_whole(path: pathlib.Path, data: bytes, unfinished: pathlib.Path) -> None:
   """Writes a small file via a temporary file in the folder `unfinished`, on the same disk."""
-  temporary = unfinished / f'{path.name}.{os.getpid()}'
-  temporary.write_bytes(data)
-  publish(temporary, path)
+  temporary = unfinished / f'{path.name}.{unique()}'
+  try:
+    temporary.write_bytes(data)
+    publish(temporary, path)
+  except BaseException:
+    temporary.unlink(missing_ok=True)
+    raise
 
 
 @contextlib.contextmanager
@@ -38,7 +48,7 @@ def replacing(path: pathlib.Path) -> Iterator[pathlib.Path]:
   Raises:
     UserError: the file cannot be written; says why.
   """
-  temporary = path.absolute().parent / f'.googlenet.{os.getpid()}'  # fits if the name is long
+  temporary = path.absolute().parent / f'.googlenet.{unique()}'  # fits if the name is long
   try:
     try:
       yield temporary

@@ -7,7 +7,6 @@ new archive separate from the old one until the manifest, in one atomic write, n
 """
 
 import json
-import os
 import pathlib
 import shutil
 import tarfile
@@ -63,8 +62,7 @@ class Folders:
     Raises:
       DamagedError: the folder is not as it was written; says what differs.
     """
-    scratch = folder.with_name(f'.{folder.name}.{os.getpid()}')
-    shutil.rmtree(scratch, ignore_errors=True)
+    scratch = folder.with_name(f'.{folder.name}.{files.unique()}')
     (scratch / 'files').mkdir(parents=True)
     packed = scratch / 'packed.tar'
     try:

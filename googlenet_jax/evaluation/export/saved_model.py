@@ -12,8 +12,8 @@ from typing import Any
 
 import jax
 
+from googlenet_jax import files
 from googlenet_jax.errors import UserError
-from googlenet_jax.files import publish
 
 
 def write(
@@ -56,11 +56,11 @@ def write(
 
   module = tf.Module()
   module.serve = tf.function(serve, autograph=False, input_signature=[taken])
-  temporary = path.parent / f'.{path.name[:200]}.{os.getpid()}'
+  temporary = path.parent / f'.{path.name[:200]}.{files.unique()}'
   try:
     temporary.mkdir()
     tf.saved_model.save(module, str(temporary), signatures={'serving_default': module.serve})
-    publish(temporary, path)
+    files.publish(temporary, path)
   except (OSError, tf.errors.OpError) as error:
     reason = error.strerror if isinstance(error, OSError) else error.message
     raise UserError(f'{path}: cannot be written: {reason}') from error

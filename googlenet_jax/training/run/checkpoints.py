@@ -11,6 +11,7 @@ import json
 import logging
 import os
 import pathlib
+import re
 import zlib
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -100,8 +101,9 @@ class Checkpoints:
     return _manifest(self._path / str(step))
 
   def judge(self, step: int, top1_error: float) -> None:
-    """Sets the error of a checkpoint that was evaluated after it was saved."""
-    self._errors[step] = top1_error
+    """Sets the error of a checkpoint, if it exists, that was evaluated after it was saved."""
+    if step in self._errors:
+      self._errors[step] = top1_error
 
   def restore_newest(self, abstract: TrainState, sharding: jax.sharding.Sharding) -> Any:
     """The newest good checkpoint, or None if there are no checkpoints.
@@ -110,7 +112,7 @@ class Checkpoints:
 
     Raises:
       UserError: there are checkpoints, but all are damaged, or the newest good one belongs to
-        another network.
+        another network or optimizer.
     """
     self.wait()
     state = restore_newest(self._path, abstract, sharding, on_damage=_set_aside)
@@ -234,28 +236,36 @@ class _LowestError:
 
 
 def _restore(folder: pathlib.Path, abstract: TrainState, sharding: jax.sharding.Sharding) -> Any:
+  """The state in a checkpoint, whose leaves are found by name.
+
+  The optimizer may have other transformations without arrays, such as clipping or weight decay.
+  """
   _check_readable(folder)
-  leaves = _manifest(folder).get('leaves', {})
-  wanted = {name: _shape(leaf) for name, leaf in _named(abstract)}
+  sums = _manifest(folder).get('leaves', {})
+  leaves = {_without_place(name): leaf for name, leaf in sums.items()}
+  names = [_without_place(name) for name, _ in _named(abstract)]
+  wanted = dict(zip(names, map(_shape, jax.tree.leaves(abstract)), strict=True))
   stored = {name: (tuple(leaf['shape']), leaf['dtype']) for name, leaf in leaves.items()}
   if wanted != stored:
     name = min(name for name in wanted | stored if wanted.get(name) != stored.get(name))
     raise UserError(
-      f'{folder}: has the state of another network: {name} is {_text(stored.get(name))} there '
-      f'and {_text(wanted.get(name))} here'
+      f'{folder}: has the state of another network or optimizer: {name} is '
+      f'{_text(stored.get(name))} there and {_text(wanted.get(name))} here'
     )
-
-  def placed(x: Any) -> Any:
-    return jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding)
-
+  path, handler = folder.absolute() / _STATE, ocp.PyTreeCheckpointHandler()
   try:
-    with contextlib.closing(ocp.StandardCheckpointer()) as reader:
-      state = reader.restore(folder.absolute() / _STATE, jax.tree.map(placed, abstract))
+    with contextlib.closing(ocp.Checkpointer(handler)) as reader:
+      tree = handler.metadata(path).tree
+      placed = jax.tree.map(lambda _: ocp.ArrayRestoreArgs(sharding=sharding), tree)
+      found = reader.restore(path, args=ocp.args.PyTreeRestore(restore_args=placed))
+    by_name = {_without_place(name): leaf for name, leaf in _named(found)}
+    state = jax.tree.unflatten(jax.tree.structure(abstract), [by_name[name] for name in names])
   except jax.errors.JaxRuntimeError:
     raise  # an error on the devices, such as too little memory
   except Exception as error:  # Orbax and TensorStore define no class for it
     raise _DamagedError(f'cannot be read: {_reason(error)}') from error
-  differing = [name for name, leaf in _checksums(state).items() if leaf != leaves[name]]
+  restored = _checksums(state).items()
+  differing = [name for name, leaf in restored if leaf != leaves[_without_place(name)]]
   if differing:
     more = f' and {len(differing) - 1} more' if len(differing) > 1 else ''
     raise _DamagedError(f'wrong checksum of {differing[0]}{more}')
@@ -295,7 +305,12 @@ def _sealed(manifest: dict[str, Any]) -> dict[str, Any]:
   return {**manifest, 'crc32': zlib.crc32(text.encode())}
 
 
-def _named(state: TrainState) -> list[tuple[str, Any]]:
+def _without_place(name: str) -> str:
+  """The name of a leaf without the place of its transformation in the optimizer's chain."""
+  return re.sub(r'^opt_state/\d+/', 'opt_state/', name)
+
+
+def _named(state: Any) -> list[tuple[str, Any]]:
   leaves, _ = jax.tree.flatten_with_path(state)
   return [(jax.tree_util.keystr(path, simple=True, separator='/'), leaf) for path, leaf in leaves]
 

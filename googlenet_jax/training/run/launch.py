@@ -59,8 +59,7 @@ def launch(
     end_with(int(launcher))
   workdir = work_directory(path, cache_dir)
   with distributed.joined(peers, print_failure) as first:
-    already = workdir.result() is not None
-    result = train(config, workdir, cache_dir, change_config)
+    result, already = train(config, workdir, cache_dir, change_config)
   if not first:
     return None
   return Finished(result, already, workdir.curves if workdir.curves.exists() else None)

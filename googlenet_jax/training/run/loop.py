@@ -51,7 +51,7 @@ logger = logging.getLogger('googlenet_jax')
 
 def train(
   config: ConfigDict, workdir: WorkDirectory, cache_dir: pathlib.Path, change_config: bool = False
-) -> dict[str, Any]:
+) -> tuple[dict[str, Any], bool]:
   """Runs an experiment to its end, starting from the newest good checkpoint if there is one.
 
   If there are several processes, all of them compute, but only the first one writes.
@@ -63,7 +63,7 @@ def train(
     change_config: whether a run with another config may continue with this one.
 
   Returns:
-    The final figures, as in `result.json`.
+    The final figures, as in `result.json`, and whether the run was done already.
 
   Raises:
     Preempted: SIGTERM, SIGINT or SIGUSR2 was received; the state is saved.
@@ -71,15 +71,15 @@ def train(
   """
   experiment = open_experiment(config, cache_dir)
   with contextlib.ExitStack() as stack:
+    done = False
     if jax.process_index() == 0:
       stack.enter_context(workdir.locked())
-      workdir.claim(config, change_config)
-    any_process(False)  # the other processes wait for the first
+      done = workdir.claim(config, change_config)
+    done = any_process(done)  # the other processes wait for the first
     if jax.process_index() > 0:
       workdir.join()
-    done = workdir.result()
-    if done is not None:
-      return done
+    if done:
+      return workdir.result() or {}, True
     if jax.process_index() == 0:
       _tell(config)
     stored, about = plain(config), provenance()  # before the code on disk can change
@@ -92,6 +92,9 @@ def train(
     )
     stack.callback(checkpoints.close)
     first = jax.process_index() == 0
+    for line in read_metrics(workdir.metrics) if first else ():  # only the first removes any
+      if 'eval/top1_error' in line:
+        checkpoints.judge(int(line['step']), line['eval/top1_error'])
     trackers = open_trackers(config.trackers if first else (), workdir, stored)
     stack.callback(trackers.close)
     run = _Run(experiment, workdir, checkpoints, signals, trackers)
@@ -109,7 +112,7 @@ def train(
       curves.plot(workdir.metrics, workdir.curves)
       trackers.finish(result)
       workdir.finish(result)
-    return result
+    return result, False
 
 
 def _tell(config: ConfigDict) -> None:
@@ -178,10 +181,19 @@ class _Run:
 
     Raises:
       Preempted: a signal was received; the state is saved.
-      UserError: training has diverged, or something cannot be read or written.
+      UserError: the checkpoint does not fit the config, training has diverged, or something cannot
+        be read or written.
     """
-    config = self.experiment.config
+    config, steps = self.experiment.config, self.experiment.durations.steps
     state, manifest = self._restored()
+    start = int(jax.device_get(state.step))
+    if start > steps:
+      raise UserError(
+        f'config.duration={config.duration!r}: {steps} steps, but the checkpoint in '
+        f'{self.workdir.place} is from step {start}; accepted: at least {start} steps'
+      )
+    if jax.process_index() == 0:
+      self.workdir.begin(config)
     self.totals = Totals(**manifest.get('totals', {}))
     rollbacks = int(jax.device_get(state.nonfinite)) if config.on_nonfinite == 'rollback' else 0
     while True:

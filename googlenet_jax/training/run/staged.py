@@ -84,13 +84,11 @@ class StagedRun(WorkDirectory):
         raise
       shutil.rmtree(self.checkpoints, ignore_errors=True)  # the run is done; the bucket has them
 
-  def claim(self, config: ConfigDict, change: bool = False) -> None:
+  def claim(self, config: ConfigDict, change: bool = False) -> bool:
     """Claims the place for a run with this config; fetches its checkpoints unless it is done."""
     assert self._lease
-    super().claim(config, change)
-    if (self.path / 'DONE').exists():
-      return
-    self._bucket.remove('DONE')
+    if super().claim(config, change):
+      return True
     good = self._fetch_checkpoints()
     self._mirror = Mirror(
       self.path,
@@ -100,6 +98,12 @@ class StagedRun(WorkDirectory):
       below=_CHECKPOINTS,
       good=good,
     )
+    return False
+
+  def begin(self, config: ConfigDict) -> None:
+    """Makes this the config of the run, which is not done with it, in the bucket too."""
+    self._bucket.remove('DONE')
+    super().begin(config)
 
   def join(self) -> None:
     """Checks that this process can see the folder that the first process works in."""

@@ -49,31 +49,47 @@ class WorkDirectory:
         raise UserError(f'{self.path}: cannot be used as a folder: {error.strerror}') from error
       yield
 
-  def claim(self, config: ConfigDict, change: bool = False) -> None:
-    """Claims the folder for a run with this config.
+  def claim(self, config: ConfigDict, change: bool = False) -> bool:
+    """Claims the folder for a run with this config; the run in it stays as it is until `begin`.
 
     Args:
       config: the run's config.
       change: whether a run with another config may continue with this one.
 
+    Returns:
+      Whether the folder contains a run with this config that is done.
+
     Raises:
       UserError: the folder contains a run with another config; names the keys that differ.
     """
-    old = self.read_json('config.json')
-    different = changes(old, config, self.path / 'config.json') if old else {}
-    said = ', '.join(f'{k}: {there} -> {here}' for k, (there, here) in list(different.items())[:5])
-    if len(different) > 5:
-      said += f' and {len(different) - 5} more'
+    different = self._changes(config)
     if different and not change:
       raise UserError(
-        f'{self.place}: contains a run with another config ({said}); accepted: the same config, '
-        'another --workdir, or --change_config to continue with the new one'
+        f'{self.place}: contains a run with another config ({different}); accepted: the same '
+        'config, another --workdir, or --change_config to continue with the new one'
       )
+    return not different and self.result() is not None
+
+  def begin(self, config: ConfigDict) -> None:
+    """Makes this the config of the run in the folder, which is not done with it.
+
+    It is called when the state is known to fit the config, so that nothing is lost if it does not.
+    """
+    different = self._changes(config)
     if different:
-      logger.warning('%s: continuing with another config (%s)', self.place, said)
-      (self.path / 'DONE').unlink(missing_ok=True)
-    if old is None or different:
+      logger.warning('%s: continuing with another config (%s)', self.place, different)
+    (self.path / 'DONE').unlink(missing_ok=True)
+    if different is None or different:
       self.write_json('config.json', plain(config))
+
+  def _changes(self, config: ConfigDict) -> str | None:
+    """The keys whose values differ from this config, as text; None if the folder has no config."""
+    old = self.read_json('config.json')
+    if old is None:
+      return None
+    different = list(changes(old, config, self.path / 'config.json').items())
+    said = ', '.join(f'{key}: {there} -> {here}' for key, (there, here) in different[:5])
+    return f'{said} and {len(different) - 5} more' if len(different) > 5 else said
 
   def config(self) -> ConfigDict:
     """The config of the run in this folder, with values of the same types as the defaults.

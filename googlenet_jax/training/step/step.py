@@ -149,9 +149,9 @@ def make_train_step(
   `skipped_images`, if the batch counts them; `stop` (int32), the sum of the batch's `stop`, an
   int32[devices], if it has one; and `nonfinite` (int32), the number of non-finite steps skipped so
   far, if the config skips them. With `optimizer.accumulate` above 1, the batch is computed in that
-  many parts and the gradients are averaged. This equals computing the whole batch at once, except
-  for batch normalization, whose statistics are over each part, or over groups of its consecutive
-  images.
+  many parts and the gradients are averaged. This equals computing the whole batch at once, with two
+  exceptions: the statistics of batch normalization are over each part, or over groups of its
+  consecutive images, and `loss.aux_threshold` is compared with the loss of each part.
 
   Args:
     model: the network.
@@ -160,8 +160,9 @@ def make_train_step(
       no gradients: norms do not include them, and the part of the backward pass that only they
       need is not computed.
     axis_name: the mapped axis (`pmap`), or None. Each device has its part of the batch, but
-      gradients, metrics and batch statistics are the same as without the axis. Only dropout masks
-      differ, since each device draws its own.
+      gradients, metrics and batch statistics are the same as without the axis. Only two things
+      differ: each device draws its own dropout masks, and compares its own loss with
+      `loss.aux_threshold`.
     unroll: whether the loop over parts of an accumulated batch is unrolled. XLA runs convolutions
       inside a loop slowly on CPUs; on other platforms the loop saves memory.
   """

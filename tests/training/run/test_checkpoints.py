@@ -154,7 +154,9 @@ def test_all_damaged_is_an_error_that_tells_what_was_found(copy):
 
 def test_another_network_is_refused_and_nothing_set_aside(copy):
   other = jax.eval_shape(lambda: state_at(0, width=41))
-  with pytest.raises(UserError, match=r'another network: opt_state/.* is float32.*40.* there') as e:
+  with pytest.raises(
+    UserError, match=r'another network or optimizer: opt_state/.* is float32.*40.* there'
+  ) as e:
     restore_newest(copy, other, HERE)
   assert '41' in str(e.value) and steps(copy) == [10, 20]
 

@@ -25,7 +25,7 @@ from googlenet_jax.training.run.workdir import WorkDirectory, provenance
 
 
 def run(folder, cache, change_config=False, **changes):
-  return loop.train(short(**changes), WorkDirectory(folder), cache, change_config)
+  return loop.train(short(**changes), WorkDirectory(folder), cache, change_config)[0]
 
 
 @pytest.mark.parametrize(
@@ -154,6 +154,29 @@ def test_a_signal_ends_an_evaluation_and_the_next_run_makes_it(step, tmp_path, c
   )
 
 
+def test_an_error_found_after_a_restart_still_makes_a_checkpoint_the_best(
+  tmp_path, cache, monkeypatch
+):
+  """Stopped in the evaluation at step 6, and right after it was made up for."""
+  errors, asked = iter([None, 0.1, 0.4, 0.3, 0.2]), iter([True, True, False, False, False])
+
+  def evaluated(*_, **__):
+    if next(asked):
+      os.kill(os.getpid(), signal.SIGTERM)
+    error = next(errors)
+    figures = {'images': 359, 'loss': 1.0, 'top1_error': error, 'top5_error': 0.0}
+    return None if error is None else {'main': figures}
+
+  monkeypatch.setattr(loop, 'run_evaluation', evaluated)
+  best = {'evaluation.every': '6 steps', 'checkpoint.every': '6 steps'}
+  best |= {'checkpoint.keep': 1, 'checkpoint.keep_best': 1}
+  for stopped in (6, 7):
+    with pytest.raises(Preempted, match=f'at step {stopped} '):
+      run(tmp_path, cache, **best)
+  run(tmp_path, cache, **best)
+  assert steps(tmp_path / 'checkpoints') == [6, 24]
+
+
 def test_a_run_computes_in_its_devices_forms_and_its_network_in_those_of_any(tmp_path, cache):
   config = short(**{'model.kernels': 'auto', 'duration': '1 step'})
   assert open_experiment(config, cache).model.forms == PREFERRED['cpu']
@@ -227,7 +250,8 @@ def test_says_from_which_step_on_it_has_other_devices(tmp_path, cache, monkeypat
 
 def test_a_run_of_before_a_key_existed_is_of_the_same_config(tmp_path, cache):
   config, workdir = short(), WorkDirectory(tmp_path)
-  workdir.claim(config)
+  assert not workdir.claim(config)
+  workdir.begin(config)
   stored = workdir.read_json('config.json')
   del stored['init'], stored['nonfinite_limit']
   workdir.write_json('config.json', stored)
@@ -242,11 +266,40 @@ def test_a_run_of_before_a_key_existed_is_of_the_same_config(tmp_path, cache):
     workdir.config()
 
 
-def test_another_network_in_the_checkpoint_is_refused(tmp_path, cache):
-  run(tmp_path, cache, duration='8 steps')
-  with pytest.raises(UserError, match='another network: '):
-    run(tmp_path, cache, True, **{'model.width': 0.1, 'duration': '8 steps'})
+@pytest.mark.parametrize(
+  ('changes', 'message'),
+  [
+    ({'model.width': 0.1}, 'another network or optimizer: '),
+    ({'optimizer.name': 'adamw'}, 'another network or optimizer: '),
+    ({'duration': '6 steps'}, r"duration='6 steps': 6 steps, .* is from step 8; .*least 8 steps"),
+  ],
+)
+def test_a_config_that_does_not_fit_the_checkpoint_changes_nothing(
+  tmp_path, cache, changes, message
+):
+  result = run(tmp_path, cache, duration='8 steps')
+  config = (tmp_path / 'config.json').read_bytes()
+  with pytest.raises(UserError, match=message):
+    run(tmp_path, cache, True, **{'duration': '8 steps', **changes})
+  assert (tmp_path / 'config.json').read_bytes() == config
   assert steps(tmp_path / 'checkpoints') == [8]
+  assert run(tmp_path, cache, duration='8 steps') == result  # it is still done
+
+
+@pytest.mark.parametrize(
+  'changes',
+  [
+    {'optimizer.clip_norm': 1.0},
+    {'optimizer.clip_value': 1.0},
+    {'optimizer.weight_decay': 0.0},
+    {'optimizer.rates': 'conv*=0.1'},
+    {'optimizer.bias_rate': 2.0},
+  ],
+)
+def test_a_run_goes_on_with_another_optimizer_setting(tmp_path, cache, changes):
+  run(tmp_path, cache, duration='8 steps')
+  longer = {'duration': '9 steps', **changes}
+  assert run(tmp_path, cache, True, **longer)['steps'] == 9
 
 
 def test_work_directories_are_not_for_all_to_write(tmp_path, cache):

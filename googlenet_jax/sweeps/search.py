@@ -60,7 +60,11 @@ class Trials:
     """Members of earlier trials that are neither done nor failed."""
     self._tell()
     running = self._names((self._states.RUNNING,))
-    return [member for member in self._study.members if member.name in running]
+    return [
+      member
+      for member in self._study.members
+      if member.name in running and self._study.status(member, self._retries).state != FAILED
+    ]
 
   def ask(self) -> Member | None:
     """The next member; None if there are enough trials."""
@@ -88,7 +92,10 @@ class Trials:
     return {trial.user_attrs.get(_NAME, '') for trial in self._trials.get_trials(states=states)}
 
   def _tell(self) -> None:
-    """Tells Optuna which members are done, with their errors, and which have failed."""
+    """Tells Optuna which members are done, with their errors.
+
+    The trial of a failed member keeps running for Optuna, so that the next launch tries it again.
+    """
     by_name = {member.name: member for member in self._study.members}
     for trial in self._trials.get_trials(deepcopy=False, states=(self._states.RUNNING,)):
       (member,) = members([self._overrides(trial.params)], self._study.config)
@@ -97,8 +104,6 @@ class Trials:
       status = self._study.status(member, self._retries)
       if status.state == DONE:
         self._trials.tell(trial.number, status.top1_error)
-      elif status.state == FAILED:
-        self._trials.tell(trial.number, state=self._states.FAIL)
 
 
 def _space(grid: list[Member]) -> dict[str, list[Any]]:

@@ -38,7 +38,7 @@ def opened(tmp_path):
 
 def finish(study, member, error):
   workdir = study.workdir(member)
-  workdir.mkdir(parents=True)
+  workdir.mkdir(parents=True, exist_ok=True)
   figures = {'steps': 1, 'test': {'main': {'top1_error': error}}}
   (workdir / 'result.json').write_text(json.dumps(figures | {'train': {'images_per_second': 1.0}}))
   (workdir / 'DONE').touch()
@@ -83,3 +83,15 @@ def test_trials_of_before_go_on(opened):
   third = again.ask()
   assert third is None or third.name not in (first.name, second.name)
   assert again.ask() is None
+
+
+def test_a_failed_member_is_tried_again_by_the_next_launch(opened):
+  trials, study, _ = opened(1)
+  member = trials.ask()
+  record_failure(study.workdir(member), 1, 'no')
+  assert trials.unfinished() == [] and trials.ask() is None
+  again, study, _ = opened(1)
+  study.try_again(member)
+  assert [m.name for m in again.unfinished()] == [member.name]
+  finish(study, member, 0.5)
+  assert again.unfinished() == [] and again._trials.best_trial.value == 0.5

@@ -348,6 +348,7 @@ def test_bad_folders(folder, tmp_path, capsys, case):
     (['prepare', 'folder:RUN', 'RUN'], 'run: no such folder'),
     (['table', '--variant=v9'], 'variant=v9'),
     (['table', '--image_size=16'], 'image_size=16x16'),
+    (['compare', '--png'], '--png: accepted with --figures=DIR'),
   ],
 )
 def test_bad_input_is_one_line_and_exit_1(arguments, message, tmp_path, capsys, monkeypatch):
@@ -358,6 +359,20 @@ def test_bad_input_is_one_line_and_exit_1(arguments, message, tmp_path, capsys, 
   captured = capsys.readouterr()
   assert captured.err.count('\n') == 1 and message in captured.err and captured.out == ''
   assert not run.exists()
+
+
+@pytest.mark.parametrize(
+  'arguments',
+  [
+    ['table', '--image_size=0'],
+    ['table', '--classes=0'],
+    ['inspect', 'digits', '--out=grid.png', '--seed=-1'],
+  ],
+)
+def test_numbers_that_are_no_counts_are_refused(arguments, capsys):
+  with pytest.raises(SystemExit) as exited:
+    cli.main(arguments)
+  assert exited.value.code == 2 and arguments[-1].partition('=')[2] in capsys.readouterr().err
 
 
 def test_divergence_names_the_step(folder, tmp_path, capsys, caplog):

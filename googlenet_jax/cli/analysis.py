@@ -30,10 +30,10 @@ def add_table(commands: Any) -> None:
   )
   table.add_argument('--variant', help="variant of the network (default: the family's first)")
   table.add_argument(
-    '--image_size', type=int, help="image size in pixels (default: the variant's own)"
+    '--image_size', type=flags.positive, help="image size in pixels (default: the variant's own)"
   )
   table.add_argument(
-    '--classes', type=int, default=1000, help='number of classes (default: %(default)s)'
+    '--classes', type=flags.positive, default=1000, help='number of classes (default: %(default)s)'
   )
   flags.add_format(table, 'markdown', 'csv')
 
@@ -83,7 +83,9 @@ def add_compare(commands: Any) -> None:
   parser.add_argument(
     '--figures', type=pathlib.Path, metavar='DIR', help='folder for SVG pictures of the networks'
   )
-  parser.add_argument('--png', action='store_true', help='also draw each picture as PNG')
+  parser.add_argument(
+    '--png', action='store_true', help='with --figures: also draw each picture as PNG'
+  )
   parser.add_argument(
     '--document',
     type=pathlib.Path,
@@ -113,7 +115,9 @@ def _compare(options: argparse.Namespace) -> None:
   from googlenet_jax.analysis.compare.networks import compared, resolve
   from googlenet_jax.analysis.compare.render import render
 
-  if options.figures:
+  if not options.figures:
+    flags.refuse(options, ['png'], 'accepted with --figures=DIR')
+  else:
     try:
       options.figures.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -163,8 +167,8 @@ def add_probe(commands: Any) -> None:
     commands,
     'probe',
     _probe,
-    "Measure the gradients of a config's first iterations by depth, without and with auxiliary "
-    'heads, and suggest where to attach heads.',
+    "Measure the gradient in each module during a config's first iterations, without and with "
+    'auxiliary heads, and suggest where to attach heads.',
     takes_more=True,
     usage='googlenet probe --config=FILE.py[:ARGUMENT] [--iterations=N] [--seeds=N] '
     '[--config.KEY=VALUE ...]',

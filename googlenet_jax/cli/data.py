@@ -107,7 +107,7 @@ def add_inspect(commands: Any) -> None:
   )
   inspect.add_argument(
     '--seed',
-    type=int,
+    type=flags.natural,
     default=0,
     help='random seed for order and augmentation (default: %(default)s)',
   )

@@ -248,8 +248,7 @@ def add_compile(commands: Any) -> None:
   parser.add_argument(
     '--images',
     type=flags.positive,
-    default=1_281_167,
-    help="number of training images, with --classes (default: %(default)s, ImageNet's)",
+    help="with --classes: number of training images (default: 1281167, ImageNet's)",
   )
   flags.add_cache_dir(parser)
   flags.add_format(parser)
@@ -267,7 +266,9 @@ def _compile(options: argparse.Namespace) -> None:
   config = parse_config(options.more)
   splits = None
   if options.classes:
-    splits = (counted(options.images, options.classes),) * 2
+    splits = (counted(options.images or 1_281_167, options.classes),) * 2
+  else:
+    flags.refuse(options, ['images'], 'accepted with --classes=N')
   found = compile_fitting(config, target, flags.cache_dir(options), splits, flags.say)
   if options.format == 'json':
     print(json.dumps(render.values(found)))

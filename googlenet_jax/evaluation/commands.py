@@ -1,7 +1,9 @@
 """Implements `googlenet evaluate`, `predict` and `export`, and `convert` for runs."""
 
 import json
+import os
 import pathlib
+import stat
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -216,6 +218,9 @@ def predict(
   files = find_images(images)
   if out:
     pages.check_path(out, len(files))
+    for file in files:
+      if _is_pipe(file):
+        raise UserError(f'{file}: a pipe is accepted without --out, which reads each image twice')
   predictors = open_predictors(workdirs, weights, cache_dir, parameters)
   bundles = [without_auxiliary(predictor.bundle) for predictor in predictors]
   if explain:
@@ -241,6 +246,13 @@ def predict(
     pages.save(entries, out, f'{", ".join(names)}: {counted}')
   if bad:
     raise UserError(f'{len(bad)} of {len(files)} files cannot be read')
+
+
+def _is_pipe(file: pathlib.Path) -> bool:
+  try:
+    return stat.S_ISFIFO(os.stat(file).st_mode)
+  except OSError:  # reported when it is read
+    return False
 
 
 def _about(predictors: Sequence[Predictor], heads: dict[str, Any]) -> dict[str, Any]:

@@ -1,14 +1,15 @@
 """Images to evaluate networks on, with labels as indices into the networks' classes."""
 
+import collections
 import dataclasses
 import pathlib
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from googlenet_jax.data import sources
 from googlenet_jax.data.sources import ACCEPTED, folder, manifest
 from googlenet_jax.data.sources.files import Files
-from googlenet_jax.data.split import Record, Records, Split, UnknownSplitError
+from googlenet_jax.data.split import SPLITS, Record, Records, Split, UnknownSplitError
 from googlenet_jax.errors import UserError
 from googlenet_jax.evaluation.predictors import Predictor
 
@@ -59,6 +60,7 @@ def with_labels_of(split: Split, classes: Sequence[str]) -> Split:
   if split.classes == tuple(classes):
     return split
   known = _by_name(classes)
+  _refuse_ambiguous(((split.name, name) for name in split.classes), classes)
   missing = [name for name in split.classes if name not in known]
   if missing:
     more = f' and {len(missing) - 3} more' if len(missing) > 3 else ''
@@ -84,7 +86,7 @@ def open_manifest(path: pathlib.Path, split: str | None, classes: Sequence[str])
       `classes`.
   """
   every = manifest.read_rows(path)
-  rows = every if split is None else [r for r in every if r.split == manifest.SPLITS.get(split)]
+  rows = every if split is None else [r for r in every if r.split == SPLITS.get(split)]
   if not rows:
     raise UnknownSplitError(str(split), f'manifest:{path}', manifest.splits_of(every))
   known = _by_name(classes)
@@ -93,6 +95,7 @@ def open_manifest(path: pathlib.Path, split: str | None, classes: Sequence[str])
   files = []
   for row in rows:
     if row.label not in lookup:
+      _refuse_ambiguous(((row.where, row.label) for row in rows), classes)
       raise UserError(
         f'{row.where}: label {row.label!r}; accepted: the names of the classes, or numbers '
         f'from 0 to {len(classes) - 1}, one or the other in the whole file'
@@ -123,13 +126,31 @@ def own_data(predictors: Sequence[Predictor]) -> tuple[Split, str]:
 
 
 def _by_name(classes: Sequence[str]) -> dict[str, int]:
-  """The index of each class by name, and by synset if exactly one name starts with it."""
+  """The index of each class by name and by synset, if only one class has that name or synset."""
   synsets: dict[str, list[int]] = {}
   for index, name in enumerate(classes):
     if match := _SYNSET.match(name):
       synsets.setdefault(match[0], []).append(index)
   known = {synset: found[0] for synset, found in synsets.items() if len(found) == 1}
-  return known | {name: index for index, name in enumerate(classes)}
+  counts = collections.Counter(classes)
+  return known | {name: index for index, name in enumerate(classes) if counts[name] == 1}
+
+
+def _refuse_ambiguous(labels: Iterable[tuple[str, str]], classes: Sequence[str]) -> None:
+  """Raises a UserError if several classes have a label's name, such as ImageNet's two cranes.
+
+  Args:
+    labels: where each label is, for the message, and the label.
+    classes: names of the classes.
+  """
+  counts = collections.Counter(classes)
+  for where, name in labels:
+    if counts[name] > 1:
+      indices = ' and '.join(str(i) for i, other in enumerate(classes) if other == name)
+      raise UserError(
+        f"{where}: {name!r} is the name of the network's classes {indices}; accepted: a manifest "
+        'with numbers of classes as labels'
+      )
 
 
 class _Relabeled:

@@ -21,6 +21,7 @@ from googlenet_jax.models.family import (
   Outputs,
   Variant,
   check_factor,
+  check_finite,
   check_image_size,
   check_rate,
   choose,
@@ -196,8 +197,9 @@ def apply_knobs(architecture: Architecture, knobs: AlexNetKnobs) -> Architecture
   for name in ('groups', 'dropout', 'kernel_init', 'bias_init'):
     if getattr(knobs, name) is not None:
       changes[name] = getattr(knobs, name)
-  check_rate('dropout', changes.get('dropout', architecture.dropout))
   architecture = dataclasses.replace(architecture, **changes)
+  check_rate('dropout', architecture.dropout)
+  check_finite('bias_init', architecture.bias_init)
   factor, used = check_factor('width', knobs.width), f'width={knobs.width}'
   groups = architecture.groups
   widths: dict[str, Any] = {

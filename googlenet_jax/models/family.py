@@ -322,6 +322,13 @@ def check_factor(name: str, factor: float) -> float:
   return factor
 
 
+def check_finite(name: str, value: float) -> float:
+  """Returns a number; raises UserError unless it is finite."""
+  if not math.isfinite(value):
+    raise UserError(f'{name}={value}: a finite number is accepted')
+  return value
+
+
 def choose(name: str, value: str, table: Mapping[str, Any]) -> Any:
   """Returns the table entry that a knob names; raises UserError if there is none."""
   if value not in table:

@@ -260,7 +260,10 @@ class MaxPool(nn.Module):
 
 
 class AvgPool(nn.Module):
-  """Average pooling; with `count_padding`, padded pixels count as zeros in the average."""
+  """Average pooling, computed in float32.
+
+  With `count_padding`, padded pixels count as zeros in the average.
+  """
 
   window: int
   stride: int
@@ -268,18 +271,17 @@ class AvgPool(nn.Module):
   count_padding: bool = False
 
   def __call__(self, x: jax.Array) -> jax.Array:
-    """float[n, h, w, c] -> float[n, h / stride, w / stride, c]."""
+    """float[n, h, w, c] -> float[n, h / stride, w / stride, c], of the same type."""
     sides = [pool_padding(side, self.window, self.stride, self.padding) for side in x.shape[1:3]]
     window, strides = (1, self.window, self.window, 1), (1, self.stride, self.stride, 1)
     padding = ((0, 0), *sides, (0, 0))
 
     # Not `nn.avg_pool`, which jax2onnx replaces with an operator that lacks this padding.
     def sums(x: jax.Array) -> jax.Array:
-      return lax.reduce_window(x, 0.0, lax.add, window, strides, padding)
+      return lax.reduce_window(x.astype(jnp.float32), 0.0, lax.add, window, strides, padding)
 
-    if self.count_padding:
-      return sums(x) / self.window**2
-    return sums(x) / sums(jnp.ones((1, *x.shape[1:3], 1)))
+    counted = self.window**2 if self.count_padding else sums(jnp.ones((1, *x.shape[1:3], 1)))
+    return (sums(x) / counted).astype(x.dtype)
 
   @nn.nowrap
   def row_type(self, before: int, after: int) -> str:

@@ -65,6 +65,10 @@ def test_what_cannot_be_is_one_line(arguments, said, run):
   assert '\n' not in error
 
 
+def test_a_number_of_images_needs_one_of_classes(run):
+  assert 'accepted with --classes=N' in run('--target=here', '--images=100', status=1).err
+
+
 def run_apart(*arguments, status=0):
   """Runs the command in a process of its own, which loads libtpu."""
   command = [sys.executable, '-m', 'googlenet_jax', 'compile', *SMALL, *arguments]

@@ -3,6 +3,7 @@
 import dataclasses
 import importlib.util
 import json
+import os
 import pathlib
 
 import jax
@@ -183,3 +184,11 @@ def test_a_network_that_has_diverged_is_wrong_and_says_so(work, capsys):
 def test_what_cannot_be_is_one_line(work, capsys, arguments, message):
   shown = run(capsys, *[argument.format(w=work) for argument in arguments], status=1)
   assert message in shown.err and shown.err.count('\n') == 1 and not shown.out
+
+
+def test_a_pipe_is_refused_where_images_are_read_twice(work, capsys):
+  pipe = work / 'pipe'
+  os.mkfifo(pipe)
+  weights = f'--weights={work}/one.safetensors'
+  shown = run(capsys, 'predict', pipe, weights, f'--out={work}/pipe.html', status=1)
+  assert f'{pipe}: a pipe is accepted without --out' in shown.err and not shown.out

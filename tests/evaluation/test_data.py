@@ -89,6 +89,21 @@ def test_a_bad_manifest_is_refused_with_its_line(folder, text, message):
     open_data(manifest(folder, text), None, CLASSES, folder)
 
 
+def test_a_name_of_two_classes_is_refused(folder):
+  """ImageNet has two cranes, for example."""
+  classes = ('crane', 'dog', 'crane')
+  named = manifest(folder, 'file,label\ndog/0.png,dog\nn00000003/1.png,crane\n')
+  with pytest.raises(UserError, match=r"line 3: 'crane' is the name of .* classes 0 and 2"):
+    open_data(named, None, classes, folder)
+  numbered = manifest(folder, 'file,label\ndog/0.png,1\nn00000003/1.png,2\n')
+  assert labels(open_data(numbered, None, classes, folder)) == [1, 2]
+  (folder / 'n00000003').rename(folder / 'crane')
+  with pytest.raises(UserError, match=r"'crane' is the name of .* classes 0 and 2"):
+    open_data(f'folder:{folder}', None, classes, folder)
+  (folder / 'crane').rename(folder / 'cat')
+  assert labels(open_data(f'folder:{folder}', None, ('x', 'x', 'cat', 'dog'), folder))[0] == 2
+
+
 @pytest.mark.parametrize(
   'data', ['photos', 'csv:a', 'manifest:', 'folder:/no/such', 'manifest:/no']
 )

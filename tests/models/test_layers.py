@@ -188,7 +188,10 @@ def test_forms_by_part_leave_the_others_to_the_platform():
     ({'size': 4}, r'lrn\.size=4: an odd number'),
     ({'size': 0}, r'lrn\.size=0: an odd number'),
     ({'size': -1}, r'lrn\.size=-1: an odd number'),
-    ({'k': 0.0}, r'lrn\.k=0\.0: a number above 0'),
+    ({'k': float('nan')}, r'lrn\.k=nan: a finite number above 0'),
+    ({'alpha': -1.0}, r'lrn\.alpha=-1\.0: a finite number of at least 0'),
+    ({'beta': float('inf')}, r'lrn\.beta=inf: a finite number of at least 0'),
+    ({'k': 0.0}, r'lrn\.k=0\.0: a finite number above 0'),
   ],
 )
 def test_constants_that_cannot_be(constants, message):

@@ -154,6 +154,15 @@ def test_avg_pool(window, stride, padding, sides):
   np.testing.assert_allclose(pooled, expected, rtol=1e-6, atol=1e-6)
 
 
+@pytest.mark.parametrize('count_padding', [False, True])
+def test_avg_pool_in_bfloat16_only_rounds_its_input_and_result(count_padding):
+  x = np.random.default_rng(0).normal(size=(1, 9, 9, 8)).astype(jnp.bfloat16)
+  pool = layers.AvgPool(5, 1, count_padding=count_padding)
+  pooled = pool.apply({}, x)
+  assert pooled.dtype == jnp.bfloat16
+  np.testing.assert_array_equal(pooled, pool.apply({}, x.astype(np.float32)).astype(jnp.bfloat16))
+
+
 @pytest.mark.parametrize('size', range(1, 16))
 def test_adaptive_avg_pool(size):
   x = np.random.default_rng(size).normal(size=(2, size, 16 - size, 3)).astype(np.float32)

@@ -192,6 +192,7 @@ REFUSED = [
   ({'dropout': 1.0}, ['dropout=1.0', 'at least 0 and below 1']),
   ({'dropout': -0.1}, ['dropout=-0.1', 'at least 0 and below 1']),
   ({'dropout': float('nan')}, ['dropout=nan', 'at least 0 and below 1']),
+  ({'bias_init': float('nan')}, ['bias_init=nan', 'finite']),
   ({'aux_dropout': 1.5}, ['aux_dropout=1.5', 'at least 0 and below 1']),
 ]
 

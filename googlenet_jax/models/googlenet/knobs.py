@@ -3,7 +3,7 @@
 import dataclasses
 from typing import Any
 
-from googlenet_jax.models.family import LRNKnobs, changed, choose, knob
+from googlenet_jax.models.family import LRNKnobs, changed, check_finite, choose, knob
 from googlenet_jax.models.googlenet.variants import Architecture, replace_widths, scale
 from googlenet_jax.models.heads import HeadKnobs, with_head
 from googlenet_jax.models.kernels import LRN
@@ -58,5 +58,5 @@ def apply_knobs(architecture: Architecture, knobs: GoogLeNetKnobs) -> Architectu
   if knobs.kernel_init is not None:
     choose('kernel_init', knobs.kernel_init, KERNEL_INITIALIZERS)
   if knobs.bias_init is not None:
-    changes['bias_init'] = knobs.bias_init
+    changes['bias_init'] = check_finite('bias_init', knobs.bias_init)
   return changed(arch, knobs, changes)

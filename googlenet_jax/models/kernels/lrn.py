@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -25,8 +26,13 @@ class LRN:
   def __post_init__(self) -> None:
     if self.size < 1 or self.size % 2 == 0:
       raise UserError(f'lrn.size={self.size}: an odd number of channels of at least 1 is accepted')
-    if self.k <= 0:
-      raise UserError(f'lrn.k={self.k}: a number above 0 is accepted')
+    if not 0 < self.k < math.inf:
+      raise UserError(f'lrn.k={self.k}: a finite number above 0 is accepted')
+    for name in ('alpha', 'beta'):
+      if not 0 <= getattr(self, name) < math.inf:
+        raise UserError(
+          f'lrn.{name}={getattr(self, name)}: a finite number of at least 0 is accepted'
+        )
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(1, 2))

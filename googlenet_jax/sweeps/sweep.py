@@ -150,7 +150,9 @@ def _only_one(study: Study) -> Iterator[None]:
         held.enter_context(study.staged.held())
       yield
   except OSError as error:
-    raise UserError(f'--root: {study.path}: cannot be written: {error.strerror}') from error
+    raise UserError(
+      f'--root: {error.filename or study.path}: cannot be used: {error.strerror}'
+    ) from error
 
 
 def _show_plan(out: Console, study: Study, costs: dict[str, Costs], options: Options) -> None:

@@ -312,4 +312,4 @@ def test_a_root_that_cannot_be_written(tmp_path, run_here):
   (tmp_path / 'file').touch()
   status, out, err = run_here(tmp_path / 'file', '--sweep=seeds')
   assert status == 1 and not out
-  assert 'cannot be written: Not a directory' in err and err.count('\n') == 1
+  assert 'cannot be used: Not a directory' in err and err.count('\n') == 1

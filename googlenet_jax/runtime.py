@@ -36,6 +36,13 @@ def cache_dir() -> pathlib.Path:
   return (pathlib.Path(base) if base else pathlib.Path.home() / '.cache') / 'googlenet_jax'
 
 
+def cores() -> list[int]:
+  """The processor cores that this process may use; all of them where, as on macOS, none are set."""
+  if hasattr(os, 'sched_getaffinity'):
+    return sorted(os.sched_getaffinity(0))
+  return list(range(os.cpu_count() or 1))
+
+
 def configure() -> None:
   """Sets the defaults in the environment; calling it again changes nothing.
 

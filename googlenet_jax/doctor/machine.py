@@ -18,7 +18,7 @@ _VARIABLES = ('GOOGLENET_', 'JAX_', 'XLA_', 'TPU_', 'LIBTPU_', 'CUDA_', 'TFDS_')
 
 def check_memory() -> Finding:
   """Cores and memory, taking a container's limit into account."""
-  cores = len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1
+  cores = len(runtime.cores())
   page = os.sysconf('SC_PAGE_SIZE')
   total = page * os.sysconf('SC_PHYS_PAGES')
   free = total

@@ -5,14 +5,16 @@ import dataclasses
 import importlib.util
 import os
 import pathlib
+import re
 import shutil
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import IO, Any
 
+from googlenet_jax import runtime
 from googlenet_jax.errors import RUN_ME_AGAIN
 from googlenet_jax.sweeps.members import Member
 from googlenet_jax.sweeps.status import DONE, FAILED, RUNNING
@@ -58,7 +60,7 @@ def slots(parallel: int | None, members: int) -> list[Slot]:
     parallel: number of slots; None for one per GPU or TPU, or one per core if there is neither.
     members: number of members, which limits the number of slots.
   """
-  cores, gpus, tpus = sorted(os.sched_getaffinity(0)), visible_gpus(), visible_tpus()
+  cores, gpus, tpus = runtime.cores(), visible_gpus(), visible_tpus()
   count = max(1, min(parallel or len(gpus) or len(tpus) or len(cores), members))
   if tpus and not gpus:
     count = min(count, len(tpus))
@@ -84,7 +86,7 @@ def visible_gpus() -> list[str]:
   if os.environ.get('JAX_PLATFORMS') == 'cpu' or not shutil.which('nvidia-smi'):
     return []
   listed = subprocess.run(['nvidia-smi', '-L'], capture_output=True, text=True, check=False)
-  return [str(i) for i, _ in enumerate(listed.stdout.splitlines()) if _.startswith('GPU ')]
+  return re.findall(r'^GPU (\d+):', listed.stdout, re.MULTILINE)  # MIG devices are indented
 
 
 def visible_tpus(devices: pathlib.Path = pathlib.Path('/dev')) -> list[str]:
@@ -99,6 +101,12 @@ def visible_tpus(devices: pathlib.Path = pathlib.Path('/dev')) -> list[str]:
     return []
   found = list(devices.glob('accel[0-9]*')) or list(devices.glob('vfio/[0-9]*'))
   return [str(chip) for chip in range(len(found))]
+
+
+def stay_on(cores: Iterable[int]) -> None:
+  """Keeps this process on some cores, where the system allows that; macOS does not."""
+  if hasattr(os, 'sched_setaffinity'):
+    os.sched_setaffinity(0, cores)
 
 
 @dataclasses.dataclass
@@ -210,8 +218,8 @@ class Launcher:
 
   def _start(self, member: Member, slot: Slot) -> None:
     log = log_file(self.study, member).open('ab')
-    ours = os.sched_getaffinity(0)
-    os.sched_setaffinity(0, slot.cores)  # inherited by the new process
+    ours = runtime.cores()
+    stay_on(slot.cores)  # inherited by the new process
     try:
       process = subprocess.Popen(
         [sys.executable, '-m', 'googlenet_jax', *self.study.command(member)],
@@ -222,7 +230,7 @@ class Launcher:
         start_new_session=True,  # so that Ctrl-C reaches it only through the launcher
       )
     finally:
-      os.sched_setaffinity(0, ours)
+      stay_on(ours)
     self._running.append(_Running(member, slot, process, log, log.tell(), time.monotonic()))
     self._say(f'{member.name}: started on {slot.place}')
 

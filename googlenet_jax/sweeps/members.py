@@ -11,7 +11,8 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from googlenet_jax.errors import UserError
-from googlenet_jax.training.config.overrides import typed
+from googlenet_jax.training.config.network import build_model
+from googlenet_jax.training.config.overrides import override, typed
 from googlenet_jax.training.config.schema import keys
 
 _LONGEST = 120  # maximum characters of a name, which is also a folder's name
@@ -64,9 +65,20 @@ def setting(overrides: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def is_baseline(overrides: Mapping[str, Any], config: ConfigDict) -> bool:
-  """Whether all overrides except the seed have the config's own values, as formatted in names."""
+  """Whether all overrides except the seed have the config's own values, or give the same network.
+
+  Values are compared as they are formatted in names. The network is the same if, for example, it
+  has batch normalization anyway.
+  """
   before = {key: _readable(value) for key, value in keys(config)}
-  return all(before.get(key) == _readable(value) for key, value in setting(overrides).items())
+  asked = setting(overrides)
+  different = [key for key, value in asked.items() if before.get(key) != _readable(value)]
+  if not different:
+    return True
+  if 'model.family' in different or not all(key.startswith('model.') for key in different):
+    return False
+  mine, its = (build_model(one.model, 2) for one in (override(config, asked), config))
+  return mine == its
 
 
 def setting_name(overrides: Mapping[str, Any], config: ConfigDict) -> str:

@@ -8,6 +8,7 @@ from googlenet_jax.sweeps.members import Member, members
 from googlenet_jax.sweeps.status import DONE, FAILED
 from googlenet_jax.sweeps.study import Study
 
+_LOG = 'optuna.log'
 _NAME = 'name'  # the trial attribute for the member's name
 
 
@@ -42,7 +43,9 @@ class Trials:
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     self._study, self._count, self._retries, self._write = study, count, retries, write
     self._space = _space(study.members)
-    backend = JournalFileBackend(str(study.path / 'optuna.log'))
+    if study.staged:
+      study.staged.fetch(_LOG)
+    backend = JournalFileBackend(str(study.path / _LOG))
     self._trials = optuna.create_study(
       study_name=study.name,
       storage=optuna.storages.JournalStorage(backend),
@@ -73,6 +76,7 @@ class Trials:
       trial = self._trials.ask(self._distributions)
       (member,) = members([self._overrides(trial.params)], self._study.config)
       trial.set_user_attr(_NAME, member.name)
+      self._study.send(_LOG)
       if member.name not in {m.name for m in self._study.members}:
         self._study.members = [*self._study.members, member]
         self._write()
@@ -104,6 +108,7 @@ class Trials:
       status = self._study.status(member, self._retries)
       if status.state == DONE:
         self._trials.tell(trial.number, status.top1_error)
+        self._study.send(_LOG)
 
 
 def _space(grid: list[Member]) -> dict[str, list[Any]]:

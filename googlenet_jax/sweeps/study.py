@@ -189,6 +189,8 @@ class Study:
     """
     path = self.path / 'sweep.json'
     before = self.before()
+    if self.staged and before:
+      self.staged.refresh()  # to know which members were started
     baseline = [m for m in self.members if is_baseline(m.overrides, self.config)]
     listed = {
       member.name: {

@@ -2,7 +2,6 @@
 
 import contextlib
 import dataclasses
-import os
 import pathlib
 import shlex
 import time
@@ -13,7 +12,7 @@ import jax
 from rich.console import Console
 from rich.live import Live
 
-from googlenet_jax import files
+from googlenet_jax import files, runtime
 from googlenet_jax.data.sources import open_split
 from googlenet_jax.errors import Preempted, UserError
 from googlenet_jax.sweeps import estimate, local, search, table
@@ -208,7 +207,7 @@ def _outlook(costs: dict[str, Costs], statuses: dict[str, Status], options: Opti
   total /= _slots(options, len(left))
   if source == GUESS:
     networks = len({(cost.parameters, cost.macs, cost.training_macs) for cost in left.values()})
-    total += networks * estimate.COMPILATION / len(os.sched_getaffinity(0))
+    total += networks * estimate.COMPILATION / len(runtime.cores())
   order = '' if options.on == 'local' or options.parallel else ', one after another'
   return f'{said}; about {table.duration(total)} to go{order} ({source})'
 

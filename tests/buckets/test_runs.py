@@ -51,7 +51,7 @@ def start(url, cache, there, log):
 
 
 def run(url, cache, **changes):
-  return loop.train(short(**CHANGES, **changes), StagedRun(url, cache), cache)
+  return loop.train(short(**CHANGES, **changes), StagedRun(url, cache), cache)[0]
 
 
 def lines(data):

@@ -16,6 +16,7 @@ from stores import environment
 from googlenet_jax.cli import main
 from googlenet_jax.storage.bucket import Bucket
 from googlenet_jax.storage.urls import place
+from googlenet_jax.sweeps import search
 from googlenet_jax.sweeps.status import DONE, RUNNING, STOPPED, WAITING
 from googlenet_jax.sweeps.study import Study
 from googlenet_jax.training.run.staged import local_run
@@ -65,6 +66,10 @@ def fill(bucket, study, kinds):
       objects[f'{folder}/DONE'] = b''
   for some in (objects, leases):  # leases last: they run out
     bucket._driver.pipe(some, batch_size=16)
+
+
+def write(study):
+  study.write(study.costs(classes=10, examples=100), 'googlenet sweep')
 
 
 def check_status(members, root, cache, folder):
@@ -120,6 +125,23 @@ def test_members_train_where_the_root_is(there, root, cache, tmp_path):
   assert other.status(other.members[0], 0).message == 'no such file'
   other.try_again(other.members[0])
   assert study.status(study.members[0], 0, at_once=True).failures == 0
+
+
+def test_members_that_left_the_grid_stay_on_another_machine(there, root, cache, tmp_path):
+  study = study_of(3, root, cache, tmp_path)
+  write(study)
+  fill(Bucket(study.place), study, [STOPPED])
+  for name in ('other', 'third'):
+    fewer = study_of(1, root, tmp_path / name, tmp_path)
+    write(fewer)
+  stored = json.loads(Bucket(study.place).read('sweep.json'))
+  assert {entry['name'] for entry in stored['members']} == {'seed=0', 'seed=1', 'seed=2'}
+
+
+def test_a_search_goes_on_on_another_machine(there, root, cache, tmp_path):
+  asked = search.Trials(study_of(3, root, cache, tmp_path), 3, 0, lambda: None).ask()
+  other = search.Trials(study_of(3, root, tmp_path / 'other', tmp_path), 3, 0, lambda: None)
+  assert [member.name for member in other.unfinished()] == [asked.name]
 
 
 @pytest.mark.long

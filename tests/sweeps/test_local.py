@@ -17,7 +17,7 @@ from waiting import has_pending, paused, wait_until
 
 from googlenet_jax import cli, files
 from googlenet_jax.cli import flags
-from googlenet_jax.sweeps.local import last_line, slots, visible_tpus
+from googlenet_jax.sweeps.local import last_line, slots, stay_on, visible_gpus, visible_tpus
 from googlenet_jax.sweeps.status import (
   DONE,
   FAILED,
@@ -42,6 +42,32 @@ def test_slots_share_the_cores(monkeypatch):
   assert [slot.cores for slot in slots(None, 9)] == [(0,), (1,), (2,), (5,)]
   assert [slot.cores for slot in slots(None, 1)] == [(0, 1, 2, 5)]
   assert len({*slots(6, 9)}) == 6  # two that share a core are two
+
+
+def test_a_system_without_affinities_has_all_cores(monkeypatch):
+  """macOS, for example."""
+  monkeypatch.setenv('JAX_PLATFORMS', 'cpu')
+  monkeypatch.delenv('CUDA_VISIBLE_DEVICES', raising=False)
+  monkeypatch.delattr(os, 'sched_getaffinity')
+  monkeypatch.delattr(os, 'sched_setaffinity')
+  monkeypatch.setattr(os, 'cpu_count', lambda: 4)
+  assert [slot.cores for slot in slots(2, 9)] == [(0, 1), (2, 3)]
+  stay_on((0, 1))  # does nothing
+
+
+def test_parts_of_gpus_are_not_counted(tmp_path, monkeypatch):
+  monkeypatch.delenv('CUDA_VISIBLE_DEVICES', raising=False)
+  monkeypatch.delenv('JAX_PLATFORMS', raising=False)
+  program = tmp_path / 'nvidia-smi'
+  program.write_text(
+    '#!/bin/sh\n'
+    'echo "GPU 0: A100 (UUID: GPU-a)"\n'
+    'echo "  MIG 3g.20gb Device 0: (UUID: MIG-b)"\n'
+    'echo "GPU 1: A100 (UUID: GPU-c)"\n'
+  )
+  program.chmod(0o755)
+  monkeypatch.setenv('PATH', f'{tmp_path}:{os.environ["PATH"]}')
+  assert visible_gpus() == ['0', '1']
 
 
 def test_slots_share_gpus(monkeypatch):
@@ -312,4 +338,4 @@ def test_a_root_that_cannot_be_written(tmp_path, run_here):
   (tmp_path / 'file').touch()
   status, out, err = run_here(tmp_path / 'file', '--sweep=seeds')
   assert status == 1 and not out
-  assert 'cannot be used: Not a directory' in err and err.count('\n') == 1
+  assert 'cannot be written: Not a directory' in err and err.count('\n') == 1

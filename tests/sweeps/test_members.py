@@ -113,4 +113,9 @@ def test_values_of_numpy_are_taken_as_pythons():
 def test_the_baseline_is_what_the_config_has_anyway():
   assert is_baseline({'loss.aux_weight': 0.3, 'seed': 2}, CONFIG)
   assert not is_baseline({'loss.aux_weight': 0.1}, CONFIG)
+  # None in the config, which leaves these to the variant.
+  assert is_baseline({'model.batch_norm': False, 'model.reduction_3x3': 1.0}, CONFIG)
+  assert not is_baseline({'model.batch_norm': True}, CONFIG)
+  assert not is_baseline({'model.reduction_3x3': 0.5}, CONFIG)
+  assert not is_baseline({'model.batch_norm': False, 'loss.aux_weight': 0.1}, CONFIG)
   assert setting_name({'loss.aux_weight': 0.3, 'seed': 2}, CONFIG) == 'aux_weight=0.3'

@@ -104,3 +104,20 @@ def test_a_root_with_a_line_break_is_refused(tmp_path, programs):
   study = Study(tmp_path / 'a\nb', [f'--config={tmp_path / "mine.py"}'], 'a')
   with pytest.raises(UserError, match='without tabs or line breaks'):
     Slurm(TEMPLATE).submit(study, study.members, parallel=None, retries=0)
+
+
+def test_a_task_that_cannot_be_requeued_at_once_tries_again(submitted, programs, tmp_path):
+  requeue = f'echo >> "{tmp_path}/asked"; [ "$(wc -l < "{tmp_path}/asked")" -ge 3 ]'
+  programs(srun='exit 75', scontrol=requeue, sleep=':')
+  assert run(submitted).returncode == 0
+  assert (tmp_path / 'asked').read_text().count('\n') == 3
+  programs(scontrol='exit 1')
+  assert run(submitted).returncode == 75
+
+
+def test_only_an_array_that_has_ended_is_not_queued(submitted, programs):
+  programs(squeue='echo "slurm_load_jobs error: Invalid job id specified" >&2; exit 1')
+  assert Slurm(TEMPLATE).queued(submitted) == set()
+  programs(squeue='echo "slurm_load_jobs error: Socket timed out" >&2; exit 1')
+  with pytest.raises(UserError, match='squeue: slurm_load_jobs error: Socket timed out'):
+    Slurm(TEMPLATE).queued(submitted)

@@ -41,6 +41,8 @@ peers=()
 if [ "${{HOSTS:-1}}" -gt 1 ]; then
   peers=("--coordinator=$COORDINATOR" "--processes=$HOSTS" "--process=$JOB_COMPLETION_INDEX")
   [ "$JOB_COMPLETION_INDEX" -gt 0 ] && name="$name.$JOB_COMPLETION_INDEX"
+  # A node that replaces a preempted one can take that long to come.
+  export GOOGLENET_START_TIMEOUT="${{GOOGLENET_START_TIMEOUT:-1800}}"
 fi
 mkdir -p {logs} || exit 1
 log={logs}/"$name".log

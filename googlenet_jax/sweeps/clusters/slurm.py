@@ -38,8 +38,12 @@ for attempt in $(seq 0 {retries}); do
   status=$?
   [ "$status" -eq 0 ] && exit 0
   if [ "$status" -eq 75 ]; then
-    scontrol requeue "$task"
-    exit 0
+    # The controller may be away for a while.
+    for _ in $(seq 60); do
+      scontrol requeue "$task" && exit 0
+      sleep 5
+    done
+    exit 75
   fi
   note_failure "$log" "$before" "$status"
   [ "$attempt" -lt {retries} ] && sleep $((attempt < 6 ? 5 * 2 ** attempt : 300))
@@ -140,6 +144,11 @@ def _submit(
 
 
 def _queued(study: Study) -> set[str]:
+  """Names of members that are waiting or running.
+
+  Raises:
+    UserError: squeue cannot tell, for example because the controller does not answer.
+  """
   names: set[str] = set()
   for path in sorted((study.path / 'slurm').glob('*/job.json')):
     record = json.loads(path.read_text())
@@ -148,7 +157,10 @@ def _queued(study: Study) -> set[str]:
       capture_output=True,
       text=True,
       check=False,
-    )  # for an array that has ended, squeue fails
+    )
+    # For an array that ended a while ago, squeue fails.
+    if asked.returncode and 'Invalid job id' not in asked.stderr:
+      raise UserError(f'squeue: {" ".join(asked.stderr.split())}')
     tasks = [int(line) for line in asked.stdout.split() if line.isdecimal()]
     # Jobs submitted to another cluster may have the ids of unrelated arrays on this one.
     names.update(record['members'][task] for task in tasks if task < len(record['members']))

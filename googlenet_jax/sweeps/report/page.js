@@ -247,6 +247,7 @@ function sortable(columns, rows, rowClass) {
 }
 
 function settingsTable(study) {
+  const pairs = (r) => (r.difference.n === r.top1.n ? '' : ` (${r.difference.n} of ${r.top1.n} seeds)`);
   const signed = (x) => (x >= 0 ? '+' : '−') + (100 * Math.abs(x)).toFixed(2);
   return sortable([
     ['setting', (r) => r.setting + (r.baseline ? ' (baseline)' : ''), (r) => r.index],
@@ -256,7 +257,7 @@ function settingsTable(study) {
     ['top-1 error', (r) => withHalf(r.top1, percent), (r) => r.top1?.mean],
     ['top-5 error', (r) => withHalf(r.top5, percent), (r) => r.top5?.mean],
     ['loss', (r) => withHalf(r.loss, (x) => x.toFixed(4)), (r) => r.loss?.mean],
-    ['difference, points', (r) => (r.difference ? signed(r.difference.mean) + (r.difference.half === null ? '' : ` ± ${(100 * r.difference.half).toFixed(2)}`) : '–'), (r) => r.difference?.mean],
+    ['difference, points', (r) => (r.difference ? signed(r.difference.mean) + (r.difference.half === null ? '' : ` ± ${(100 * r.difference.half).toFixed(2)}`) + pairs(r) : '–'), (r) => r.difference?.mean],
     ['p (Holm)', (r) => (r.difference?.p ? `${r.difference.p.toPrecision(2)} (${r.difference.holm.toPrecision(2)})` : '–'), (r) => r.difference?.p],
   ], study.settings, (r) => (r.baseline ? 'baseline' : '')).table;
 }

@@ -69,11 +69,16 @@ class StudyResult:
     return len(self.done) == len(self.members)
 
   def settings(self) -> dict[str, list[MemberResult]]:
-    """Members grouped by setting (all but the seed), in the order of the sweep."""
-    found: dict[str, list[MemberResult]] = {}
+    """Members by setting (all but the seed), in the order of the sweep, one for each seed.
+
+    One member may name the seed that another takes from the config: they are the same run.
+    """
+    found: dict[str, dict[int, MemberResult]] = {}
     for member in self.members:
-      found.setdefault(member.setting, []).append(member)
-    return found
+      seeds = found.setdefault(member.setting, {})
+      if member.seed not in seeds or (member.done and not seeds[member.seed].done):
+        seeds[member.seed] = member
+    return {name: list(seeds.values()) for name, seeds in found.items()}
 
 
 def read_studies(root: pathlib.Path, baseline: str | None = None) -> list[StudyResult]:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from googlenet_jax.sweeps.report.reading import MemberResult, StudyResult
-from googlenet_jax.sweeps.report.statistics import Difference, Mean, Summary, summaries
+from googlenet_jax.sweeps.report.statistics import MAX_FLIPS, Difference, Mean, Summary, summaries
 from googlenet_jax.sweeps.status import DONE
 
 COSTS = ('parameters', 'training_parameters', 'macs', 'training_macs', 'steps', 'images')
@@ -80,7 +80,7 @@ def _section(study: StudyResult) -> str:
       f'{seeds}' if seeds == row.members else f'{seeds} of {row.members}',
       percent(row.top1_error),
       number(row.loss),
-      points(row.difference),
+      points(row.difference, seeds),
       p_value(row.difference),
     ]
     lines.append(f'| {" | ".join(cell.replace("|", chr(92) + "|") for cell in cells)} |')
@@ -95,14 +95,18 @@ def _section(study: StudyResult) -> str:
 
 def note(study: StudyResult) -> str:
   """A note on how to read the intervals and the p-values."""
-  seeds = max((row.top1_error.n for row in summaries(study) if row.top1_error), default=0)
+  differences = [row.difference for row in summaries(study) if row.difference]
+  seeds = max((difference.mean.n for difference in differences), default=0)
   text = 'Means over seeds with 95% intervals (Student t).'
-  if study.baseline and seeds > 1:
+  if seeds > 1:
+    text += f' Differences from {study.baseline} in percentage points, paired by seed'
+  if 1 < seeds <= MAX_FLIPS:
     text += (
-      f' Differences from {study.baseline} in percentage points, paired by seed; p from the exact '
-      f"sign-flip test, with Holm's correction: with {seeds} seeds no p can be below "
-      f'{2 / 2**seeds:.2g}, so the intervals say more.'
+      "; p from the exact sign-flip test, with Holm's correction: with "
+      f'{seeds} seeds no p can be below {2 / 2**seeds:.2g}, so the intervals say more.'
     )
+  elif seeds > 1:
+    text += f'; p is computed for up to {MAX_FLIPS} seeds.'
   return text
 
 
@@ -138,12 +142,19 @@ def number(value: Mean | None) -> str:
   return f'{value.value:.4f}' + ('' if value.half is None else f' ± {value.half:.4f}')
 
 
-def points(value: Difference | None) -> str:
-  """Formats a difference in percentage points as `+0.52 ± 0.40`."""
+def points(value: Difference | None, seeds: int) -> str:
+  """Formats a difference in percentage points as `+0.52 ± 0.40`.
+
+  Args:
+    value: the difference.
+    seeds: the number of the setting's seeds; if the baseline does not have all of them, the number
+      of pairs is added.
+  """
   if value is None:
     return '-'
   half = '' if value.mean.half is None else f' ± {100 * value.mean.half:.2f}'
-  return f'{100 * value.mean.value:+.2f}{half}'
+  pairs = '' if value.mean.n == seeds else f' ({value.mean.n} of {seeds} seeds)'
+  return f'{100 * value.mean.value:+.2f}{half}{pairs}'
 
 
 def p_value(value: Difference | None) -> str:

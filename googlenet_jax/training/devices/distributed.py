@@ -9,6 +9,7 @@ import logging
 import os
 import re
 import sys
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -17,7 +18,13 @@ import numpy as np
 from googlenet_jax.errors import Preempted, UserError
 
 TIMEOUT = 60
-"""Seconds within which all processes have to start, and in which a dead process is noticed."""
+"""Seconds within which all processes have to start, and in which a dead process is noticed.
+
+GOOGLENET_START_TIMEOUT overrides the first, for clusters where a machine can be late.
+"""
+
+_GRACE = 60
+"""Seconds after which JAX would end a process that still waits for others, without a reason."""
 
 COMPILATION = 1200
 """Seconds within which all live processes have to arrive at a barrier."""
@@ -40,7 +47,8 @@ def settings(
     process: index of this process, counted from 0, if the command line gives it.
 
   Raises:
-    UserError: only some of the last three arguments are given, or one of them is invalid.
+    UserError: only some of the last three arguments are given, or one of them is invalid, or so is
+      GOOGLENET_START_TIMEOUT.
   """
   given = {'coordinator': coordinator, 'processes': processes, 'process': process}
   missing = [f'--{name}' for name, value in given.items() if value is None]
@@ -72,9 +80,12 @@ def settings(
     found['coordinator_address'] = address
   if address.rpartition(':')[0] in ('127.0.0.1', 'localhost'):
     found['coordinator_bind_address'] = f'127.0.0.1:{address.rpartition(":")[2]}'
+  start = environment.get('GOOGLENET_START_TIMEOUT', str(TIMEOUT))
+  if not start.isdecimal() or not int(start):
+    raise UserError(f'GOOGLENET_START_TIMEOUT={start}: accepted: a number of seconds above 0')
   return {
     **found,
-    'initialization_timeout': TIMEOUT,
+    'initialization_timeout': int(start),
     'heartbeat_timeout_seconds': TIMEOUT // 2,
     'shutdown_timeout_seconds': TIMEOUT // 2,
   }
@@ -114,14 +125,26 @@ def joined(
 
   # JAX would handle SIGTERM itself; here `training/run/signals.py` handles it, with two others.
   jax.config.update('jax_enable_preemption_service', False)
+  limit, where = arguments['initialization_timeout'], arguments.get('coordinator_address')
+  alone = (
+    f'the other processes cannot be reached within {limit} s '
+    f'(coordinator {where or "found by JAX"})'
+  )
+
+  def give_up() -> None:
+    status = print_failure(UserError(alone))
+    sys.stderr.flush()
+    os._exit(status)
+
+  waiting = threading.Timer(limit, give_up)  # JAX would abort the process
+  waiting.daemon = True
+  waiting.start()
   try:
-    jax.distributed.initialize(**arguments)
+    jax.distributed.initialize(**{**arguments, 'initialization_timeout': limit + _GRACE})
   except Exception as error:
-    where = arguments.get('coordinator_address', 'found by JAX')
-    raise UserError(
-      f'the other processes cannot be reached within {TIMEOUT} s (coordinator {where}): '
-      f'{str(error).splitlines()[0]}'
-    ) from error
+    raise UserError(f'{alone}: {str(error).splitlines()[0]}') from error
+  finally:
+    waiting.cancel()
   first = jax.process_index() == 0
   if not first:
     logger.setLevel(logging.WARNING)

@@ -14,6 +14,7 @@ from googlenet_jax import cli
 from googlenet_jax.errors import UserError
 from googlenet_jax.sweeps.report.reading import read_studies
 from googlenet_jax.sweeps.report.report import write_report
+from googlenet_jax.sweeps.report.tables import summary_markdown
 
 
 @pytest.fixture(scope='module')
@@ -262,3 +263,19 @@ def test_the_page_asks_the_network_for_nothing(out):
   text = (out / 'report.html').read_text()
   links = set(re.findall(r'https?://[^\s"\'<>)]+', text))
   assert links == {'http://www.w3.org/2000/svg'}  # the name of a language, not a place
+
+
+def test_a_difference_over_fewer_seeds_says_so(tmp_path):
+  errors = {(1.0, 0): 0.1, (1.0, 1): 0.2, (1.0, 2): None}
+  errors |= {(0.5, 0): 0.2, (0.5, 1): 0.3, (0.5, 2): 0.4}
+  roots.study(tmp_path, 'reduction', errors, baseline='reduction=1.0')
+  text = summary_markdown(read_studies(tmp_path))
+  assert '+10.00 ± 0.00 (2 of 3 seeds) | 0.5' in text
+  assert 'with 2 seeds no p can be below 0.5' in text
+
+
+def test_many_seeds_have_no_p(tmp_path):
+  errors = {(value, seed): value / 9 + seed / 99 for value in (0.5, 1.0) for seed in range(17)}
+  roots.study(tmp_path, 'reduction', errors, baseline='reduction=1.0')
+  text = summary_markdown(read_studies(tmp_path))
+  assert 'p is computed for up to 16 seeds' in text and 'below' not in text

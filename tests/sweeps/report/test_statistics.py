@@ -1,5 +1,7 @@
 """Intervals, tests and fronts against SciPy and against cases done by hand."""
 
+import json
+
 import numpy as np
 import pytest
 import roots
@@ -75,3 +77,17 @@ def test_summaries_of_a_study(tmp_path):
   assert half.difference.mean.value == pytest.approx(0.07 / 3)
   assert (half.difference.p, half.difference.holm) == (0.25, 0.5)
   assert one.difference is None and two.difference.mean.value < 0
+
+
+def test_a_run_counts_once_if_one_member_names_its_seed_and_another_does_not(tmp_path):
+  """As after a sweep without seeds was made one with seeds, in the same folder."""
+  folder = roots.study(tmp_path, 'lr', {(1.0, 7): 0.3, (1.0, 0): 0.3, (1.0, 1): 0.36})
+  stored = json.loads((folder / 'sweep.json').read_text())
+  entry = stored['members'][0]
+  (folder / 'members' / entry['name']).rename(folder / 'members' / 'reduction=1.0')
+  entry |= {'name': 'reduction=1.0', 'overrides': {'model.reduction': 1.0}}
+  (folder / 'sweep.json').write_text(json.dumps({**stored, 'values': {'seed': 0}}))
+  (study,) = read_studies(tmp_path)
+  (row,) = summaries(study)
+  assert (row.members, row.top1_error.n) == (2, 2)
+  assert row.top1_error == mean([0.3, 0.36])

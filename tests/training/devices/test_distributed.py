@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import os
 import pathlib
 import subprocess
 import sys
@@ -81,6 +82,30 @@ def test_slurm_on_several_nodes_and_pods_are_left_to_jax():
 def test_impossible_flags(arguments, message):
   with pytest.raises(UserError, match=message):
     settings({}, *arguments)
+
+
+def test_a_start_that_may_take_longer():
+  environment = {**SLURM, 'GOOGLENET_START_TIMEOUT': '1800'}
+  assert settings(environment)['initialization_timeout'] == 1800
+  with pytest.raises(UserError, match='GOOGLENET_START_TIMEOUT=soon: accepted'):
+    settings({**environment, 'GOOGLENET_START_TIMEOUT': 'soon'})
+
+
+@pytest.mark.parametrize('process', [0, 1])
+def test_a_process_whose_peer_never_comes_ends_with_a_line(process, tmp_path):
+  command = [sys.executable, '-m', 'googlenet_jax', 'train', f'--config={EXPERIMENT}']
+  command += [f'--workdir={tmp_path / "run"}', '--processes=2', f'--process={process}']
+  with held_port() as port:
+    found = subprocess.run(
+      [*command, f'--coordinator=127.0.0.1:{port}'],
+      env={**os.environ, 'GOOGLENET_START_TIMEOUT': '1'},
+      capture_output=True,
+      text=True,
+      check=False,
+    )
+  assert found.returncode == 1
+  said = f'cannot be reached within 1 s (coordinator 127.0.0.1:{port})'
+  assert found.stderr.splitlines()[-1].endswith(said)
 
 
 def test_two_processes_train_one_network(tmp_path):

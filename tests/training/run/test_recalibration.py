@@ -29,7 +29,7 @@ RUN = {
 def run(tmp_path_factory, cache):
   """The folder of a run with recalibration, and its result."""
   folder = tmp_path_factory.mktemp('run')
-  return folder, loop.train(short('vgg', **RUN), WorkDirectory(folder), cache)
+  return folder, loop.train(short('vgg', **RUN), WorkDirectory(folder), cache)[0]
 
 
 def state_of(folder, cache):

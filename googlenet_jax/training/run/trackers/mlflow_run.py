@@ -32,8 +32,7 @@ class MlflowRun:
       self._client.update_run(self._run, status='RUNNING')
       return self._run
     named = os.environ.get('MLFLOW_EXPERIMENT_NAME') or opening.study or 'googlenet_jax'
-    known = self._client.get_experiment_by_name(named)
-    experiment = known.experiment_id if known else self._client.create_experiment(named)
+    experiment = self._experiment(named)
     tags = {'workdir': str(opening.workdir)} | ({'study': opening.study} if opening.study else {})
     made = self._client.create_run(experiment, run_name=opening.workdir.name, tags=tags)
     self._run = made.info.run_id
@@ -41,6 +40,19 @@ class MlflowRun:
     for first in range(0, len(parameters), _AT_ONCE):
       self._client.log_batch(self._run, params=parameters[first : first + _AT_ONCE])
     return self._run
+
+  def _experiment(self, name: str) -> str:
+    """The id of an experiment; of several members that start at once, one creates it."""
+    from mlflow.exceptions import MlflowException
+
+    if known := self._client.get_experiment_by_name(name):
+      return known.experiment_id
+    try:
+      return self._client.create_experiment(name)
+    except MlflowException:
+      if known := self._client.get_experiment_by_name(name):
+        return known.experiment_id
+      raise
 
   def begin(self, step: int) -> None:
     """Does nothing, since later steps are never discarded."""

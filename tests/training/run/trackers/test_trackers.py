@@ -19,7 +19,7 @@ from googlenet_jax.training.run.workdir import WorkDirectory
 
 
 def run(folder, cache, **changes):
-  return loop.train(short(**changes), WorkDirectory(folder), cache)
+  return loop.train(short(**changes), WorkDirectory(folder), cache)[0]
 
 
 def preempted_twice(folder, cache, monkeypatch, name):

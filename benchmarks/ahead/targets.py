@@ -177,7 +177,7 @@ def _step(case: Case, contestant: str) -> dict[str, Any]:
   if contestant == 'port':
     experiment = dataclasses.replace(experiment, model=port_of(experiment.model))
   step = compile_step(experiment, 'train', case.target, lambda line: None)
-  if step.predicted is None:
+  if step.too_big:
     raise UserError(f'{case.network}@{case.target.name}: does not fit: accepted: a smaller batch')
   return figures(step.predicted, step.memory, step.seconds)
 

@@ -243,6 +243,12 @@ def test_alexnet_ratio(printed_net):
   assert claim == {'params': alexnet, 'computed_ratio': 8.711, 'paper_ratio': 12}
 
 
+@pytest.mark.parametrize('changes', [{'classes': 10}, {'width': 0.5}])
+def test_other_classes_and_knobs_are_not_compared_with_alexnet(changes):
+  labels = [claim.label for claim in audit_of('table1', **changes).claims]
+  assert labels == ['5x5 reduce', '3x3 reduce', '']
+
+
 def test_worked_examples(printed_net):
   five, three = reduction_example('5x5'), reduction_example('3x3')
   said = [claim.text for claim in printed_net.claims if claim.label.endswith('reduce')]

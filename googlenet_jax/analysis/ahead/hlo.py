@@ -10,7 +10,10 @@ _ARRAY = re.compile(r'([a-z]+\d*(?:e\d+m\d+\w*)?)\[([\d,]*)\](\{[^{}]*\})?')
 _HEADER = re.compile(r'^(ENTRY )?%?([\w.\-]+) .*\{$')
 _NAME = re.compile(r'%([\w.\-]+)')
 _LINE = re.compile(r'^\s+(?:ROOT )?%?([\w.\-]+) = ')
-_CALLED = re.compile(r'(?:calls|body|to_apply|branch_computations)=\{?%?([\w.\-]+)')
+_CALLED = re.compile(
+  r'(?:calls|body|to_apply|(?:called|branch)_computations|(?:true|false)_computation)='
+  r'(?:\{([^}]*)\}|%?([\w.\-]+))'
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,10 +43,10 @@ class Operation:
     return size(self.kind)
 
   @property
-  def called(self) -> str | None:
-    """The computation that it runs, or None."""
-    found = _CALLED.search(self.attributes)
-    return found[1] if found else None
+  def called(self) -> tuple[str, ...]:
+    """The computations that it runs; of a conditional, all branches."""
+    lists = [several or one for several, one in _CALLED.findall(self.attributes)]
+    return tuple(name.strip(' %') for names in lists for name in names.split(','))
 
   def number(self, key: str) -> int | None:
     """An integer that the compiler has noted, such as `estimated_cycles`; None if it is missing."""
@@ -67,16 +70,23 @@ class Program:
   def walk(self, computation: str | None = None, times: int = 1) -> Iterator[tuple[Operation, int]]:
     """The operations in execution order, including those in loops, and how often each one runs.
 
-    Operations inside a fusion are part of it and are not listed.
+    Operations inside a fusion are part of it and are not listed. Of a conditional, only the first
+    branch is walked.
     """
     for operation in self.computations[computation or self.entry].values():
-      inner = operation.called
-      if operation.opcode == 'while' and inner:
-        yield from self.walk(inner, times * operation.turns)
-      elif operation.opcode in ('call', 'conditional') and inner in self.computations:
-        yield from self.walk(inner, times)
+      inner = [name for name in operation.called if name in self.computations]
+      if operation.opcode in ('while', 'call', 'conditional') and inner:
+        yield from self.walk(inner[0], times * operation.turns)
       else:
         yield operation, times
+
+  def runs(self, computation: str | None = None, times: int = 1) -> Iterator[tuple[Operation, int]]:
+    """Every operation, including those in fusions and in all branches, and how often it can run."""
+    for operation in self.computations[computation or self.entry].values():
+      yield operation, times
+      for inner in operation.called:
+        if inner in self.computations:
+          yield from self.runs(inner, times * operation.turns)
 
   def operations(self) -> Iterator[Operation]:
     """Every operation of every computation, once."""

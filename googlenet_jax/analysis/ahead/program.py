@@ -54,7 +54,10 @@ class Memory:
 
 @dataclasses.dataclass(frozen=True)
 class Collective:
-  """Exchanges of one kind between chips: their number, and the bytes of their results."""
+  """Exchanges of one kind between chips: their number, and the bytes of their results.
+
+  An exchange in a loop counts once for each turn if the compiler knows their number.
+  """
 
   kind: str
   count: int
@@ -172,11 +175,11 @@ def module_of(scope: str, network: str) -> tuple[str, bool]:
 def _collectives(program: hlo.Program) -> tuple[Collective, ...]:
   counts: collections.Counter[str] = collections.Counter()
   total: collections.Counter[str] = collections.Counter()
-  for operation in program.operations():
+  for operation, times in program.runs():
     kind = operation.opcode.removesuffix('-start')
     if kind in COLLECTIVES:
-      counts[kind] += 1
-      total[kind] += hlo.size(operation.kind, on_chip=True)
+      counts[kind] += times
+      total[kind] += times * hlo.size(operation.kind, on_chip=True)
   return tuple(Collective(kind, counts[kind], total[kind]) for kind in sorted(counts))
 
 

@@ -16,9 +16,10 @@ class Step:
     flops: floating-point operations of the step's matrix products on each chip, computed from the
       traced step: two for each multiply-add, forward and backward.
     seconds: compilation time.
-    memory: memory used on each chip; None if the compiler does not report it or the step does not
-      fit.
-    predicted: the compiler's predictions; None if the compiler makes none or the step does not fit.
+    memory: memory used on each chip; None if the compiler does not report it, as for a step that
+      does not fit on a TPU.
+    predicted: the compiler's predictions; None if the compiler makes none, as for a step that does
+      not fit on a TPU. The GPU compiler also makes them for a step that does not fit.
     too_big: the memory needed and available if the step does not fit, otherwise None.
   """
 

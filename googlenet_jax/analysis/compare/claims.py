@@ -61,13 +61,11 @@ def title_of(name: str) -> str:
 
 def _agrees(value: float, statement: Statement) -> bool:
   printed = statement.factor
+  if statement.most is not None:
+    return printed <= value <= statement.most
   if statement.how == 'about':
     return math.isclose(value, printed, rel_tol=statement.within)
-  return {
-    'at most': value <= printed,
-    'below': value < printed,
-    'above': value > printed,
-  }[statement.how]
+  return {'at most': value <= printed, 'below': value < printed}[statement.how]
 
 
 def _words(value: float, figure: str) -> str:

@@ -44,7 +44,7 @@ def document(networks: Sequence[Compared], pictures: Sequence[tuple[str, str]], 
     _paragraph(
       'The table compares what the papers say about size and cost with the figures computed here. '
       'A number is borne out if the computed one is within 5% of it, or within the tolerance that '
-      'the row gives.'
+      'the row gives. A range or a limit is borne out if the computed number is within it.'
     ),
     '',
     *_statements(),

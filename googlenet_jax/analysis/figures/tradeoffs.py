@@ -55,7 +55,7 @@ def draw(
   axes.xaxis.set_minor_formatter(lambda value, _: f'{value:g}' if _leads(value, 25) else '')
   axes.tick_params(which='minor', colors=theme.faint, labelsize=9, length=0)
   for network in shown:
-    both = [e.top5 for e in (one_crop(network.errors), more_crops(network.errors)) if e]
+    both = _errors(network)
     axes.plot([cost[network.name]] * len(both), both, color=theme.faint, linewidth=1, zorder=2)
   for x, y, filled in points:
     fill = theme.accent if filled else theme.page
@@ -64,6 +64,11 @@ def draw(
   title(canvas, theme, f'Error against {"multiply-adds" if figure == "macs" else "parameters"}')
   _legend(canvas, theme)
   return canvas, boxes
+
+
+def _errors(network: Compared) -> list[float]:
+  """The errors of a network's points, which a line joins."""
+  return [e.top5 for e in (one_crop(network.errors), more_crops(network.errors)) if e]
 
 
 def _leads(value: float, digits: int) -> bool:
@@ -86,16 +91,19 @@ def _label(
     across, up = axes.transData.transform((x, y)) * scale
     return float(across), float(up)
 
-  lows = [min(e for x, e, _ in points if x == cost[n.name]) for n in shown]
-  anchors = [at(cost[n.name], low) for n, low in zip(shown, lows, strict=True)]
+  anchors = [at(cost[n.name], min(_errors(n))) for n in shown]
   sizes = [
     (text_width(n.title, LETTERS, 'bold' if n is shown[0] else 'normal'), LETTERS * 1.2)
     for n in shown
   ]
   markers = [labels.Box(*at(x, y), *at(x, y)).grown(5) for x, y, _ in points]
+  lines = [
+    labels.Box(*low, *at(cost[n.name], max(_errors(n)))).grown(1)
+    for n, low in zip(shown, anchors, strict=True)
+  ]
   extent = axes.get_window_extent()
   edge = labels.Box(*(float(side) * scale for side in extent.extents))
-  boxes = labels.place(anchors, sizes, markers, edge, gap=7)
+  boxes = labels.place(anchors, sizes, [*markers, *lines], edge, gap=7)
   width, height = canvas.get_size_inches() * 72
   for network, box in zip(shown, boxes, strict=True):
     spoken = network is shown[0]

@@ -91,7 +91,8 @@ class Statement:
     of: the network that the statement is about.
     beside: the networks that it is compared with; () for a statement without comparison.
     factor: the printed figure, or the printed ratio of the figure to each compared network's.
-    how: whether the figure is `about`, `at most`, `below` or `above` the printed number.
+    most: the upper end of a printed range, which begins with `factor`; None if there is no range.
+    how: without a range, whether the figure is `about`, `at most` or `below` the printed number.
     within: the relative difference that `about` allows.
     fewer: whether `factor` is the inverse ratio, as in "12 times fewer".
     remark: what a reader has to know about the comparison.
@@ -103,7 +104,8 @@ class Statement:
   of: str
   beside: tuple[str, ...] = ()
   factor: float = 1.0
-  how: Literal['about', 'at most', 'below', 'above'] = 'about'
+  most: float | None = None
+  how: Literal['about', 'at most', 'below'] = 'about'
   within: float = 0.05
   fewer: bool = False
   remark: str = ''

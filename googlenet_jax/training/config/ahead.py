@@ -1,6 +1,7 @@
 """Compiles a config's steps ahead of time, for a machine that need not be available."""
 
 import dataclasses
+import math
 import pathlib
 import time
 from collections.abc import Callable, Iterator
@@ -141,6 +142,7 @@ def smaller(config: ConfigDict, devices: int) -> Iterator[tuple[str, ConfigDict]
   """Configs whose training step needs less memory, in the order in which to try them.
 
   They split the batch into more and more parts (`optimizer.accumulate`), then reduce the batch.
+  Each has at least twice as many parts as the one before, or at most half the images.
 
   Args:
     config: the config that does not fit.
@@ -149,16 +151,18 @@ def smaller(config: ConfigDict, devices: int) -> Iterator[tuple[str, ConfigDict]
   Yields:
     An override as text, and the config with it applied.
   """
-  group = config.model.batch_norm_group or 1
+  unit = math.lcm(devices, config.model.batch_norm_group or 1)  # of the images in a part
   parts = config.optimizer.accumulate * 2
-  while config.batch_size % (parts * devices) == 0 and config.batch_size % (parts * group) == 0:
-    yield _with(config, 'optimizer.accumulate', parts)
-    parts *= 2
-  parts = config.optimizer.accumulate
-  batch = config.batch_size // 2
-  while batch and batch % (parts * devices) == 0 and batch % (parts * group) == 0:
+  while parts * unit <= config.batch_size:
+    if config.batch_size % (parts * unit):
+      parts += 1
+    else:
+      yield _with(config, 'optimizer.accumulate', parts)
+      parts *= 2
+  unit *= config.optimizer.accumulate
+  batch = config.batch_size
+  while batch := batch // 2 // unit * unit:
     yield _with(config, 'batch_size', batch)
-    batch //= 2
 
 
 def _with(config: ConfigDict, key: str, value: int) -> tuple[str, ConfigDict]:

@@ -25,7 +25,8 @@ def make_probe_step(
   """The function (state, batch, hyper) -> (state, found), to be jitted.
 
   The new state equals that of `make_train_step` up to rounding: here ReLUs are computed before
-  pools, so that the reported output is the module's own. `found` contains the step's `loss` and
+  pools and, in parallel branches, before the concatenation, so that each reported output is the
+  module's or the layer's own. Nothing is rematerialized. `found` contains the step's `loss` and
   `gradient_norm`, `weights` by layer, and `activations` by module and layer, with an axis for the
   parts of an accumulated batch. Both are measured on the same gradient that the step uses.
 
@@ -36,7 +37,8 @@ def make_probe_step(
     modules: the network's modules.
     unroll: as in `make_train_step`.
   """
-  model = model.clone(forms=dataclasses.replace(model.forms, relu='before_pool'))
+  forms = dataclasses.replace(model.forms, relu='before_pool', ends='before_concat')
+  model = model.clone(forms=forms, remat=())
   layers = [layer for module in modules for layer in module.layers]
   watched = dict.fromkeys([*(module.name for module in modules), *layers])
   tapped = with_taps(make_loss(model, config, frozen_modules(rates)), watched)

@@ -125,7 +125,7 @@ def predicted(names: Sequence[str], target: Target, batch_size: int, say: Say) -
       experiment_of(name, batch_size, devices(target)), 'train', target, lambda line: None
     )
     say(f'compiled {name} for {target.name} in {step.seconds:.0f} s')
-    if step.predicted is None:
+    if step.too_big or not step.predicted:
       raise UserError(f'--batch_size={batch_size}: {name} does not fit; accepted: a smaller batch')
     figures = {f'{target.name}, ms a step': step.predicted.seconds * 1e3}
     if step.predicted.cycles is not None:

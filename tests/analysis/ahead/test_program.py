@@ -72,6 +72,67 @@ def test_cycles_traffic_and_collectives_are_added_up():
   assert modules == [('conv2', False, True), ('conv1', True, True), ('pool1', True, False)]
 
 
+# In a loop of five turns an exchange, one of a fusion, one that runs in the background; outside of
+# it one in the second branch of a conditional.
+EXCHANGES = """\
+HloModule jit_step, is_scheduled=true
+
+%add (a: f32[], b: f32[]) -> f32[] {
+  %a = f32[] parameter(0)
+  %b = f32[] parameter(1)
+  ROOT %sum = f32[] add(%a, %b)
+}
+
+%reduced_and_cut (p: f32[8]) -> f32[2] {
+  %p = f32[8]{0} parameter(0)
+  %whole = f32[8]{0} all-reduce(%p), replica_groups={}, to_apply=%add
+  ROOT %own = f32[2]{0} slice(%whole), slice={[0:2]}
+}
+
+%behind (q: f32[2]) -> f32[8] {
+  %q = f32[2]{0} parameter(0)
+  ROOT %gathered = f32[8]{0} all-gather(%q), dimensions={0}
+}
+
+%body (s: (f32[8])) -> (f32[8]) {
+  %s = (f32[8]{0}) parameter(0)
+  %x = f32[8]{0} get-tuple-element(%s), index=0
+  %mean = f32[8]{0} all-reduce(%x), replica_groups={}, to_apply=%add
+  %part = f32[2]{0} fusion(%mean), kind=kCustom, calls=%reduced_and_cut
+  %begun = ((f32[2]{0}), f32[8]{0}, s32[]) async-start(%part), calls=%behind
+  %ended = f32[8]{0} async-done(%begun)
+  ROOT %next = (f32[8]{0}) tuple(%ended)
+}
+
+%as_it_is (t: f32[8]) -> f32[8] {
+  ROOT %t = f32[8]{0} parameter(0)
+}
+
+%shifted (u: f32[8]) -> f32[8] {
+  %u = f32[8]{0} parameter(0)
+  ROOT %from = f32[8]{0} collective-permute(%u), source_target_pairs={{0,1}}
+}
+
+ENTRY %main (in: f32[8], which: s32[]) -> f32[8] {
+  %in = f32[8]{0} parameter(0)
+  %which = s32[] parameter(1)
+  %start = (f32[8]{0}) tuple(%in)
+  %loop = (f32[8]{0}) while(%start), condition=%add, body=%body, backend_config={"known_trip_count":{"n":"5"}}
+  %out = f32[8]{0} get-tuple-element(%loop), index=0
+  ROOT %one = f32[8]{0} conditional(%which, %out, %out), branch_computations={%as_it_is, %shifted}
+}
+"""  # noqa: E501
+
+
+def test_exchanges_are_counted_wherever_they_are():
+  found = predict(compiled(EXCHANGES), CHIPS['v5e'], 1e6, 'Net').collectives
+  assert [(c.kind, c.count, c.bytes) for c in found] == [
+    ('all-gather', 5, 5 * 32),
+    ('all-reduce', 10, 10 * 32),
+    ('collective-permute', 1, 32),
+  ]
+
+
 def test_a_gpu_has_a_bound_and_no_cycles():
   chip = CHIPS['h100']
   found = predict(compiled(TEXT), chip, 1e6, 'Net')

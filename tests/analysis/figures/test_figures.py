@@ -4,7 +4,7 @@ import itertools
 
 import pytest
 
-from googlenet_jax.analysis.compare.networks import compared, graph_of, resolve
+from googlenet_jax.analysis.compare.networks import Compared, compared, graph_of, resolve
 from googlenet_jax.analysis.figures import depth, diagram, layout, tradeoffs
 from googlenet_jax.analysis.figures.labels import Box, place
 from googlenet_jax.analysis.figures.theme import DARK, LIGHT, save, text_width
@@ -41,8 +41,27 @@ QUICK = [name for name in ALL if not name.startswith(('inception/', 'bn_inceptio
 )
 def test_labels_of_networks_do_not_touch(names, figure):
   networks = [compared(name) for name in names]
-  _, boxes = tradeoffs.draw(networks, figure, LIGHT)
+  canvas, boxes = tradeoffs.draw(networks, figure, LIGHT)
   assert len(boxes) == len(tradeoffs.with_error(networks)) > 5 and apart(boxes)
+  check_clear_of_lines(canvas, boxes)
+
+
+def check_clear_of_lines(canvas, boxes):
+  """Checks that no label covers a line that joins the two errors of a network."""
+  (axes,) = canvas.axes
+  ends = [axes.transData.transform(line.get_xydata()) * 72 / canvas.dpi for line in axes.lines]
+  lines = [Box(*low, *high).grown(0.5) for high, low in (line for line in ends if len(line) == 2)]
+  assert lines and not any(box.touches(line) for box in boxes for line in lines)
+
+
+def test_a_label_goes_below_if_a_line_is_above():
+  # No room beside GoogLeNet's point: BN-Inception's is to the right, the edge to the left.
+  networks = [
+    Compared('googlenet', 'table1', 'GoogLeNet', 2014, 224, 22, 6_998_552, 0, 0),
+    Compared('bn_inception', 'bn_inception', 'BN-Inception', 2015, 224, 34, 11_188_288, 0, 0),
+    Compared('vgg', 'vgg16', 'VGG-16', 2014, 224, 16, 138_357_544, 0, 0),
+  ]
+  check_clear_of_lines(*tradeoffs.draw(networks, 'params', LIGHT))
 
 
 @pytest.mark.parametrize('name', NETWORKS)

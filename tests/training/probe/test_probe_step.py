@@ -7,14 +7,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from short_networks import shortened
 
-from googlenet_jax.analysis.gradients.modules import Module
+from googlenet_jax.analysis.gradients.modules import Module, modules_of
 from googlenet_jax.analysis.gradients.record import figures
 from googlenet_jax.models import CLASSIFIER, Network, Outputs
 from googlenet_jax.models.layers import Classifier, ConvUnit, FullyConnected
 from googlenet_jax.normalization import Normalization
 from googlenet_jax.training.config import defaults
 from googlenet_jax.training.config.durations import Durations
+from googlenet_jax.training.config.experiment import open_experiment
 from googlenet_jax.training.config.hyperparameters import hyperparameters
 from googlenet_jax.training.probe.step import make_probe_step
 from googlenet_jax.training.step.state import create_state
@@ -100,6 +102,34 @@ def test_the_gradient_is_the_one_that_the_step_takes(plain):
   check_update(found)
   every = figures(found, MODULES)
   assert 0 <= every['fc2']['dead_share'] < 1 and np.isnan(every[CLASSIFIER]['dead_share'])
+
+
+def test_rematerialization_changes_nothing(plain):
+  model, *arguments, step = plain
+  model = model.clone(remat=('conv1', 'fc2'))
+  other = jax.jit(make_probe_step(model, config_with(), {}, MODULES))
+  expected, found = (jax.device_get(one(*arguments)) for one in (step, other))
+  jax.tree.map(np.testing.assert_array_equal, found, expected)
+
+
+def test_layers_of_branches_are_measured_in_the_forms_of_tpus(cache):
+  # There, biases and ReLUs follow the concatenation of the branches.
+  config = defaults('googlenet')
+  changes = {'variant': 'small', 'batch_norm': False, 'kernels': 'tpu'}
+  config.update_from_flattened_dict({f'model.{key}': value for key, value in changes.items()})
+  config.update_from_flattened_dict({'data.image_size': 16, 'data.resize': 16})
+  experiment = open_experiment(config, cache)
+  model = shortened(experiment.model, '3a')
+  modules = modules_of(model, 16)
+  step = make_probe_step(model, config, {}, modules)
+  state = jax.eval_shape(functools.partial(create_state, model, config), jax.random.key(0))
+  batch = {
+    'image': jax.ShapeDtypeStruct((8, 16, 16, 3), np.uint8),
+    'label': jax.ShapeDtypeStruct((8,), np.int32),
+  }
+  _, found = jax.eval_shape(step, state, batch, experiment.hyper)
+  alive = {name: figures['alive'].shape for name, figures in found['activations'].items()}
+  assert alive['inception_3a'] == (1, 256) and alive['inception_3a/conv5x5'] == (1, 32)
 
 
 def test_parts_in_bfloat16_give_the_gradient_of_the_batch():

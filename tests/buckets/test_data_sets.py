@@ -128,7 +128,7 @@ def test_a_data_set_that_nobody_reads_makes_room(there, bucket, folder, tmp_path
   (first,) = tmp_path.glob('buckets/data/noise-*/files')
   size = sum(path.stat().st_size for path in first.rglob('*') if path.is_file())
   monkeypatch.setenv(staged.LIMIT, str(1.5 * size / 2**30))
-  refused = rf'second: train needs .* MiB, and .* accepted: .* or a higher {staged.LIMIT}$'
+  refused = rf'second: train needs .* MiB, but .* accepted: .* or a higher {staged.LIMIT}$'
   script = (
     'import pathlib, sys; from googlenet_jax.data.sources import open_split; '
     'open_split(sys.argv[1], "train", cache_dir=pathlib.Path(sys.argv[2])); '

@@ -10,8 +10,8 @@
 The schedule of 60 epochs has not been run yet, because it needs an accelerator. With
 --config.model.width=0.25 and --config.duration='10 epochs', accuracy was 86.68% +- 0.21 on the
 10,000 test images (seeds 0, 1, 2; 118 and 103 minutes for seeds 0 and 2 on one core of an AMD EPYC,
-2026-11-30), and 89.79% with --config.model.width=0.5 (seed 0); docs/studies.md has the commands and
-the curves.
+2026-11-30). With --config.model.width=0.5, it was 89.79% (seed 0; 139 minutes on two cores, the
+same day). docs/studies.md has the commands and the curves.
 
   googlenet sweep --config=experiments/cifar10.py:subset --sweep=reduction --root=runs/cifar10 \
     --config.data.source=prepared:PATH

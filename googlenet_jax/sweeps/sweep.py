@@ -5,7 +5,7 @@ import dataclasses
 import pathlib
 import shlex
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -219,10 +219,7 @@ def _local(
   costs: dict[str, Costs],
   write: Callable[[], None],
 ) -> bool:
-  before = study.statuses(options.retries)
-  for member in study.members:
-    if before[member.name].state == FAILED:
-      study.try_again(member)
+  members, more = to_run(study, options, write)
   count = options.trials or len(study.members)
   slots = local.slots(options.parallel, count)
   lines = table.console(stderr=True)
@@ -243,10 +240,6 @@ def _local(
       live.update(table.live(costs, statuses, places, last, lines))
 
   launcher = local.Launcher(study, slots, options.retries, say, show)
-  members, more = study.members, _no_more
-  if options.sampler:
-    trials = search.Trials(study, options.trials or 0, options.retries, write)
-    members, more = trials.unfinished(), trials.ask
   with contextlib.ExitStack() as stack:
     if lines.is_terminal:
       live = stack.enter_context(Live(console=lines, refresh_per_second=2, transient=True))
@@ -257,8 +250,18 @@ def _local(
   return not any(status.state == FAILED for status in statuses.values())
 
 
-def _no_more() -> Member | None:
-  return None
+def to_run(
+  study: Study, options: Options, write: Callable[[], None]
+) -> tuple[Sequence[Member], Callable[[], Member | None]]:
+  """The members that a launch runs here, and what gives more of them; failed ones start anew."""
+  trials = None
+  if options.sampler:  # the members are then those of the trials
+    trials = search.Trials(study, options.trials or 0, options.retries, write)
+  before = study.statuses(options.retries)
+  for member in study.members:
+    if before[member.name].state == FAILED:
+      study.try_again(member)
+  return (study.members, lambda: None) if trials is None else (trials.unfinished(), trials.ask)
 
 
 def _cluster(options: Options, study: Study) -> Cluster | None:

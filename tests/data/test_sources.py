@@ -2,6 +2,7 @@
 
 import io
 import multiprocessing
+import pathlib
 import pickle
 import re
 
@@ -11,6 +12,7 @@ from PIL import Image
 
 from googlenet_jax.data.decode import decode_image
 from googlenet_jax.data.sources import digits, open_split
+from googlenet_jax.data.sources.files import images_below
 from googlenet_jax.errors import UserError
 
 
@@ -123,10 +125,12 @@ def test_a_folder_with_val_and_test_keeps_them_apart(tmp_path, name):
     assert len(open_split(f'folder:{root}', split, cache_dir=tmp_path).records) == count
 
 
-def test_hidden_files_in_folders_are_left_out(tmp_path):
+def test_hidden_files_in_folders_are_left_out(tmp_path, monkeypatch):
   root = image_folder(tmp_path / '.all', {'train/a': 2, 'train/a/.ipynb_checkpoints': 1})
   (root / 'train/a/._0.png').write_bytes(b'what macOS writes')
   assert len(open_split(f'folder:{root}', 'train', cache_dir=tmp_path).records) == 2
+  monkeypatch.chdir(root / 'train/a')
+  assert len(images_below(pathlib.Path())) == len(images_below(pathlib.Path('..'))) == 2
 
 
 def test_folder_without_splits_holds_out_a_tenth_that_stays(tmp_path):

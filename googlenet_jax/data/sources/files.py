@@ -1,5 +1,6 @@
 """Images in separate files."""
 
+import os
 import pathlib
 import zlib
 from collections.abc import Sequence
@@ -50,12 +51,15 @@ def images_below(folder: pathlib.Path) -> list[pathlib.Path]:
 
   Hidden ones are left out: macOS adds `._name.jpg`, and Jupyter copies in `.ipynb_checkpoints`.
   """
+  above = len(str(folder)) if folder.parts else 0  # nothing of `.` is in the files' names
+
+  def hidden(file: pathlib.Path) -> bool:
+    return f'{os.sep}.' in f'{os.sep}{str(file)[above:]}'
+
   return sorted(
     file
     for file in folder.rglob('*')
-    if file.suffix.lower() in SUFFIXES
-    and not any(part.startswith('.') for part in file.relative_to(folder).parts)
-    and file.is_file()
+    if file.suffix.lower() in SUFFIXES and not hidden(file) and file.is_file()
   )
 
 

@@ -24,7 +24,7 @@ GOOGLENET_START_TIMEOUT overrides the first, for clusters where a machine can be
 """
 
 _GRACE = 60
-"""Seconds after which JAX would end a process that still waits for others, without a reason."""
+"""Seconds after our own limit at which JAX would abort a process that waits, without a reason."""
 
 COMPILATION = 1200
 """Seconds within which all live processes have to arrive at a barrier."""

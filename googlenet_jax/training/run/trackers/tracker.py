@@ -192,17 +192,20 @@ class _Queued:
       logger.warning('config.trackers: %s gets nothing more: %s', self._name, why)
 
   def _work(self) -> None:
+    call = self._queue.get()  # the first comes when nothing can keep the run from going on
+    if call is None:
+      return
     try:
       module = importlib.import_module(f'{__package__}.{self._name}_run')
       tracker: Tracker = module.open_tracker()
       if run := tracker.open(self._opening):
         self._record.note_id(self._name, run)
       filtered = _Once(tracker, self._name, self._record)
-      while not self._over:
-        call = self._queue.get()
-        if call is None:
-          return tracker.close(filtered.done)
+      while call is not None and not self._over:
         call(filtered)
+        call = self._queue.get()
+      if call is None:
+        tracker.close(filtered.done)
     except Exception as error:  # training continues, whatever a tracker raises
       self._give_up(f'{type(error).__name__}: {" ".join(str(error).split())[:300]}')
 

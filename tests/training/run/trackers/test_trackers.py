@@ -119,6 +119,20 @@ def test_a_tracker_that_hangs_is_left_behind(tmp_path, cache, monkeypatch, caplo
   never.set()
 
 
+def test_a_refused_config_reaches_no_tracker(tmp_path, cache, monkeypatch):
+  run(tmp_path, cache, duration='4 steps')
+  opened = []
+  monkeypatch.setattr(tensorboard_run.TensorBoard, 'open', lambda self, opening: opened.append(1))
+  with pytest.raises(UserError, match='another network'):
+    loop.train(
+      short(**{'duration': '4 steps', 'model.width': 0.1}),
+      WorkDirectory(tmp_path),
+      cache,
+      change_config=True,
+    )
+  assert not opened
+
+
 def test_names_are_checked(tmp_path, cache, monkeypatch):
   with pytest.raises(UserError, match=r'config.trackers.*some of tensorboard, wandb, mlflow'):
     validate(short(trackers=('aim',)))

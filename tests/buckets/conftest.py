@@ -34,8 +34,9 @@ def started(tmp_path_factory):
 
 @pytest.fixture(params=['s3', 'gs'])
 def there(request, started):
-  """A store without faults, which this process's drivers reach."""
+  """A store without faults, which this process's drivers reach, and no requests noted so far."""
   found = started(request.param)
+  found.gate.requests.clear()
   with environment(found.environment):
     yield found
   found.gate.heal()

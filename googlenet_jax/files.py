@@ -36,9 +36,8 @@ def write_whole(path: pathlib.Path, data: bytes, unfinished: pathlib.Path) -> No
   try:
     temporary.write_bytes(data)
     publish(temporary, path)
-  except BaseException:
+  finally:
     temporary.unlink(missing_ok=True)
-    raise
 
 
 @contextlib.contextmanager

@@ -262,11 +262,12 @@ def _compile(options: argparse.Namespace) -> None:
   from googlenet_jax.data.split import counted
   from googlenet_jax.training.config.ahead import compile_fitting
   from googlenet_jax.training.config.flags import parse_config
+  from googlenet_jax.training.run.speed import IMAGES
 
   config = parse_config(options.more)
   splits = None
   if options.classes:
-    splits = (counted(options.images or 1_281_167, options.classes),) * 2
+    splits = (counted(options.images or IMAGES, options.classes),) * 2
   else:
     flags.refuse(options, ['images'], 'accepted with --classes=N')
   found = compile_fitting(config, target, flags.cache_dir(options), splits, flags.say)

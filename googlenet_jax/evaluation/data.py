@@ -60,9 +60,9 @@ def with_labels_of(split: Split, classes: Sequence[str]) -> Split:
   if split.classes == tuple(classes):
     return split
   known = _by_name(classes)
-  _refuse_ambiguous(((split.name, name) for name in split.classes), classes)
   missing = [name for name in split.classes if name not in known]
   if missing:
+    _refuse_ambiguous(((split.name, name) for name in missing), classes)
     more = f' and {len(missing) - 3} more' if len(missing) > 3 else ''
     shown = ', '.join(repr(name) for name in missing[:3])
     few = ', '.join(repr(name) for name in classes[:3])

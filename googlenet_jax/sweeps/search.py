@@ -101,6 +101,7 @@ class Trials:
     The trial of a failed member keeps running for Optuna, so that the next launch tries it again.
     """
     by_name = {member.name: member for member in self._study.members}
+    told = False
     for trial in self._trials.get_trials(deepcopy=False, states=(self._states.RUNNING,)):
       (member,) = members([self._overrides(trial.params)], self._study.config)
       if member.name not in by_name:
@@ -108,7 +109,9 @@ class Trials:
       status = self._study.status(member, self._retries)
       if status.state == DONE:
         self._trials.tell(trial.number, status.top1_error)
-        self._study.send(_LOG)
+        told = True
+    if told:
+      self._study.send(_LOG)
 
 
 def _space(grid: list[Member]) -> dict[str, list[Any]]:

@@ -243,8 +243,7 @@ def _restore(folder: pathlib.Path, abstract: TrainState, sharding: jax.sharding.
   _check_readable(folder)
   sums = _manifest(folder).get('leaves', {})
   leaves = {_without_place(name): leaf for name, leaf in sums.items()}
-  names = [_without_place(name) for name, _ in _named(abstract)]
-  wanted = dict(zip(names, map(_shape, jax.tree.leaves(abstract)), strict=True))
+  wanted = {_without_place(name): _shape(leaf) for name, leaf in _named(abstract)}
   stored = {name: (tuple(leaf['shape']), leaf['dtype']) for name, leaf in leaves.items()}
   if wanted != stored:
     name = min(name for name in wanted | stored if wanted.get(name) != stored.get(name))
@@ -259,7 +258,7 @@ def _restore(folder: pathlib.Path, abstract: TrainState, sharding: jax.sharding.
       placed = jax.tree.map(lambda _: ocp.ArrayRestoreArgs(sharding=sharding), tree)
       found = reader.restore(path, args=ocp.args.PyTreeRestore(restore_args=placed))
     by_name = {_without_place(name): leaf for name, leaf in _named(found)}
-    state = jax.tree.unflatten(jax.tree.structure(abstract), [by_name[name] for name in names])
+    state = jax.tree.unflatten(jax.tree.structure(abstract), [by_name[name] for name in wanted])
   except jax.errors.JaxRuntimeError:
     raise  # an error on the devices, such as too little memory
   except Exception as error:  # Orbax and TensorStore define no class for it

@@ -63,7 +63,8 @@ def train(
     change_config: whether a run with another config may continue with this one.
 
   Returns:
-    The final figures, as in `result.json`, and whether the run was done already.
+    The final figures, as in `result.json`, and whether the run was done already. If so, only the
+    first process has the figures.
 
   Raises:
     Preempted: SIGTERM, SIGINT or SIGUSR2 was received; the state is saved.
@@ -71,16 +72,16 @@ def train(
   """
   experiment = open_experiment(config, cache_dir)
   with contextlib.ExitStack() as stack:
-    done = False
-    if jax.process_index() == 0:
+    first, figures = jax.process_index() == 0, None
+    if first:
       stack.enter_context(workdir.locked())
-      done = workdir.claim(config, change_config)
-    done = any_process(done)  # the other processes wait for the first
-    if jax.process_index() > 0:
+      figures = workdir.claim(config, change_config)
+    done = any_process(figures is not None)  # the other processes wait for the first
+    if not first:
       workdir.join()
     if done:
-      return workdir.result() or {}, True
-    if jax.process_index() == 0:
+      return figures or {}, True
+    if first:
       _tell(config)
     stored, about = plain(config), provenance()  # before the code on disk can change
     signals = stack.enter_context(StopSignal())
@@ -91,10 +92,10 @@ def train(
       about={'config': stored, **about},
     )
     stack.callback(checkpoints.close)
-    first = jax.process_index() == 0
-    for line in read_metrics(workdir.metrics) if first else ():  # only the first removes any
-      if 'eval/top1_error' in line:
-        checkpoints.judge(int(line['step']), line['eval/top1_error'])
+    if first and config.checkpoint.keep_best:  # only the first removes any
+      for line in read_metrics(workdir.metrics):
+        if 'eval/top1_error' in line:
+          checkpoints.judge(int(line['step']), line['eval/top1_error'])
     trackers = open_trackers(config.trackers if first else (), workdir, stored)
     stack.callback(trackers.close)
     run = _Run(experiment, workdir, checkpoints, signals, trackers)

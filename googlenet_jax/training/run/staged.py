@@ -7,7 +7,6 @@ resumes from a checkpoint removes later lines but does not write earlier lines a
 """
 
 import contextlib
-import json
 import logging
 import pathlib
 import shutil
@@ -84,11 +83,11 @@ class StagedRun(WorkDirectory):
         raise
       shutil.rmtree(self.checkpoints, ignore_errors=True)  # the run is done; the bucket has them
 
-  def claim(self, config: ConfigDict, change: bool = False) -> bool:
+  def claim(self, config: ConfigDict, change: bool = False) -> dict[str, Any] | None:
     """Claims the place for a run with this config; fetches its checkpoints unless it is done."""
     assert self._lease
-    if super().claim(config, change):
-      return True
+    if (figures := super().claim(config, change)) is not None:
+      return figures
     good = self._fetch_checkpoints()
     self._mirror = Mirror(
       self.path,
@@ -98,7 +97,7 @@ class StagedRun(WorkDirectory):
       below=_CHECKPOINTS,
       good=good,
     )
-    return False
+    return None
 
   def begin(self, config: ConfigDict) -> None:
     """Makes this the config of the run, which is not done with it, in the bucket too."""
@@ -112,14 +111,6 @@ class StagedRun(WorkDirectory):
         f'{self.url}: another process has staged it in {self.path}, which this process cannot see; '
         'accepted: with several hosts, GOOGLENET_CACHE on a file system that they share'
       )
-
-  def result(self) -> dict[str, Any] | None:
-    """The final figures if the run is done, from the bucket if the folder has not been filled."""
-    if self._lease is not None:
-      return super().result()
-    if self._bucket.read('DONE') is None:
-      return None
-    return json.loads(self._bucket.read('result.json') or b'null')
 
   def saved(self, step: int) -> None:
     """Sends the checkpoint of a step to the bucket as soon as it is finished."""

@@ -49,7 +49,7 @@ class WorkDirectory:
         raise UserError(f'{self.path}: cannot be used as a folder: {error.strerror}') from error
       yield
 
-  def claim(self, config: ConfigDict, change: bool = False) -> bool:
+  def claim(self, config: ConfigDict, change: bool = False) -> dict[str, Any] | None:
     """Claims the folder for a run with this config; the run in it stays as it is until `begin`.
 
     Args:
@@ -57,7 +57,7 @@ class WorkDirectory:
       change: whether a run with another config may continue with this one.
 
     Returns:
-      Whether the folder contains a run with this config that is done.
+      The final figures if the folder contains a run with this config that is done, otherwise None.
 
     Raises:
       UserError: the folder contains a run with another config; names the keys that differ.
@@ -68,7 +68,7 @@ class WorkDirectory:
         f'{self.place}: contains a run with another config ({different}); accepted: the same '
         'config, another --workdir, or --change_config to continue with the new one'
       )
-    return not different and self.result() is not None
+    return None if different else self.result()
 
   def begin(self, config: ConfigDict) -> None:
     """Makes this the config of the run in the folder, which is not done with it.
